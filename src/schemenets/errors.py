@@ -1,0 +1,33 @@
+"""Named errors. Each message says what was wrong, where, and what is allowed."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SchemenetsError(ValueError):
+    """Base of every error that schemenets raises about its input."""
+
+
+class UnknownNameError(SchemenetsError):
+    """A name that is in no registry."""
+
+    def __init__(self, kind: str, name: object, allowed: Iterable[str]) -> None:
+        names = sorted(allowed)
+        close = get_close_matches(str(name), names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {kind} {name!r}; allowed are {', '.join(names)}.{hint}")
+
+
+class InvalidParameterError(SchemenetsError):
+    """A parameter outside its range."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name} = {value!r} is not possible; allowed: {allowed}.")
+
+
+class ConfigError(SchemenetsError):
+    """A configuration that cannot be run; names file, key, value and what is allowed."""
+
+
+class CheckpointError(SchemenetsError):
+    """A checkpoint or data file that is missing, damaged or of another network."""

@@ -1,0 +1,25 @@
+"""The rectifier: Φ(s) = max(0, s), so g ∈ {0, 1}. Not odd, hence no diffusion flux, yet s Φ(s) ≥ 0."""
+
+import torch
+
+from schemenets.fluxes._base import Flux
+
+
+def scalar(t: float) -> tuple[float, float]:
+    return (t, 1.0) if t > 0.0 else (0.0, 0.0)
+
+
+FLUX = Flux(
+    name="relu",
+    L=1.0,
+    L_prime=1.0,
+    m=0.0,
+    odd=False,
+    monotone=True,
+    nonnegative=True,
+    scaled=False,
+    phi=torch.relu,
+    dphi=lambda t: (t > 0).to(t.dtype),
+    psi=lambda t: torch.relu(t) ** 2,
+    scalar=scalar,
+)

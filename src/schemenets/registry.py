@@ -1,0 +1,25 @@
+"""Registries without tables: a name is a module, so that adding an entry means adding one file."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from schemenets.errors import UnknownNameError
+
+
+def names(package: str) -> list[str]:
+    """Names of the public modules of ``package``, sorted; imports none of them."""
+    path = importlib.import_module(package).__path__
+    return sorted(info.name for info in pkgutil.iter_modules(path) if not info.name.startswith("_"))
+
+
+def module(package: str, name: str, kind: str) -> ModuleType:
+    """Module ``package.name``.
+
+    Raises:
+        UnknownNameError: no such module; the message lists the allowed names.
+    """
+    allowed = names(package)
+    if name not in allowed:
+        raise UnknownNameError(kind, name, allowed)
+    return importlib.import_module(f"{package}.{name}")
