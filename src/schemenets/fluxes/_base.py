@@ -21,7 +21,8 @@ class Flux:
         odd: whether Φ(-s) = -Φ(s).
         monotone: whether Φ is nondecreasing.
         nonnegative: whether g ≥ 0, i.e. s Φ(s) ≥ 0.
-        scaled: whether Φ depends on λ at all (positively homogeneous fluxes do not).
+        scaled: whether Φ depends on λ at all (positively homogeneous fluxes do not, nor those with a fixed scale;
+            then Φ = φ).
         phi: φ, elementwise.
         dphi: φ', elementwise.
         psi: the penaliser as a function of t = s/λ: Ψ(s²) = λ² ψ(t), with ψ'(t) = 2 φ(t) and ψ(0) = 0.

@@ -6,7 +6,7 @@ from schemenets.fluxes._base import Flux
 
 
 def scalar(t: float) -> tuple[float, float]:
-    return (t, 1.0) if t > 0.0 else (0.0, 0.0)
+    return (0.0, 0.0) if t <= 0.0 else (t, 1.0)  # in this order NaN stays NaN
 
 
 FLUX = Flux(

@@ -1,5 +1,83 @@
-"""The one primitive of all denoising structures, W₂ᵀ Φ(W₁u + b₁)."""
+"""The one primitive of all denoising structures, W₂ᵀ Φ(W₁u + b₁).
 
-from schemenets.kernels.reference import block
+On the CPU, in single and double precision, it runs as one compiled loop nest if numba is installed. Everything
+else (other devices and dtypes, ``torch.func``, fluxes without a ``scalar`` form, derivatives of higher order)
+takes the plain torch operations of :mod:`schemenets.kernels.reference`, and so does everything if the
+environment variable ``SCHEMENETS_KERNEL`` is ``reference``.
+"""
+
+import os
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from schemenets.errors import InvalidParameterError
+from schemenets.fluxes import Flux
+from schemenets.kernels import reference
 
 __all__ = ["block"]
+
+
+def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux) -> Tensor:
+    """Valid correlation with W₁, flux, transposed correlation with W₂: y = W₂ᵀ Φ(W₁u + b₁; λ).
+
+    With W₂ = W₁ = K, no bias and the step size τ outside, u - τ y is the explicit diffusion step of [A].
+
+    Args:
+        u: signals, (batch, C_in, N) or (seeds, batch, C_in, N).
+        W1: filters, (F, C_in, k) or (seeds, F, C_in, k); the same for the others, whose seeds are independent.
+        b1: biases (F,), or None for none.
+        W2: filters of the transposed correlation, (F, C_out, k); may be ``W1`` itself.
+        lam: contrast parameters λ > 0, (F,), or None for λ = 1 and for fluxes that do not depend on it.
+        flux: the flux function Φ.
+
+    Returns:
+        y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors.
+
+    Raises:
+        InvalidParameterError: shapes that do not fit together, or k > N.
+    """
+    _check_shapes(u, W1, b1, W2, lam)
+    tensors = [x for x in (u, W1, b1, W2, lam) if x is not None]
+    if _is_compiled(flux) and all(map(_is_plain, tensors)) and len({x.dtype for x in tensors}) == 1:
+        from schemenets.kernels import autograd
+
+        return autograd.block(u, W1, b1, W2, lam, flux)
+    return reference.block(u, W1, b1, W2, lam, flux)
+
+
+@cache
+def _has_numba() -> bool:
+    # The lock on the cache of compiled code needs a POSIX system
+    return find_spec("numba") is not None and find_spec("fcntl") is not None
+
+
+def _is_compiled(flux: Flux) -> bool:
+    wanted = os.environ.get("SCHEMENETS_KERNEL") != "reference"
+    return wanted and getattr(flux, "scalar", None) is not None and _has_numba()
+
+
+def _is_plain(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    )
+
+
+def _check_shapes(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None) -> None:
+    if W1.ndim not in (3, 4):
+        raise InvalidParameterError("shape of W1", tuple(W1.shape), "(F, C_in, k) or (seeds, F, C_in, k)")
+    *seeds, F, C_in, k = W1.shape
+    if u.ndim != W1.ndim or [*u.shape[:-3]] != seeds or u.shape[-2] != C_in:
+        allowed = f"({', '.join(map(str, seeds))}{', ' * bool(seeds)}batch, {C_in}, N)"
+        raise InvalidParameterError("shape of u", tuple(u.shape), f"{allowed} to fit W1 {tuple(W1.shape)}")
+    if not 1 <= k <= u.shape[-1]:
+        raise InvalidParameterError("k, the filter length,", k, f"1 to {u.shape[-1]}, the length of u")
+    if W2.ndim != W1.ndim or [*W2.shape[:-2]] != [*seeds, F] or W2.shape[-1] != k:
+        raise InvalidParameterError("shape of W2", tuple(W2.shape), f"that of W1 {tuple(W1.shape)} up to C_out")
+    for name, x in (("b1", b1), ("lam", lam)):
+        if x is not None and [*x.shape] != [*seeds, F]:
+            raise InvalidParameterError(f"shape of {name}", tuple(x.shape), f"{(*seeds, F)}")

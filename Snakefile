@@ -1,0 +1,98 @@
+# The study, from signals to the report; one chapter per file in workflow/rules.
+#
+#   snakemake --cores all                        the committed results
+#   snakemake --cores all --config tier=smoke    the same in miniature
+#
+# Every computation is in the package: `python -m schemenets --help`.
+from filelock import FileLock, Timeout
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from schemenets.config import Study
+from schemenets.errors import SchemenetsError
+from schemenets.fingerprint import of_stage
+from schemenets.layout import Layout
+from schemenets.specs import dumps
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+# built from workflow/Containerfile; used with --sdm apptainer only
+container: "docker://schemenets:0.1.0"
+
+
+report: "workflow/report/workflow.rst"
+
+
+wildcard_constraints:
+    dataset=r"[a-z_]+-[0-9.]+",
+    experiment=r"[^/]+",
+    method=r"[^/]+",
+    size=r"(budget|blocks)-[0-9]+",
+
+
+try:
+    STUDY = Study.check(config)
+except SchemenetsError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = Layout(STUDY.results)
+JOBS = STUDY.specs("train")
+LOGS = RESULTS.root / "logs"
+JOB = "{experiment}/{method}/{size}"
+
+
+def stage(name):
+    """Parameters of the rule of a stage: what to do, and the code it depends on. A change in either runs it again."""
+    specs = STUDY.specs(name)
+
+    def spec(wildcards):
+        return specs["/".join(wildcards) or "all"]
+
+    return {
+        "spec": lambda wildcards: dumps(spec(wildcards)),
+        "source": lambda wildcards: of_stage(name, spec(wildcards)),
+        "results": str(RESULTS.root),
+    }
+
+
+def run(name):
+    """Shell command of the rule of a stage."""
+    return (
+        f"OMP_NUM_THREADS={{threads}} python -m schemenets {name} {{params.spec:q}}"
+        " --results {params.results:q} --log {log:q}"
+    )
+
+
+# Snakemake's own lock outlives a killed run; this one is released by the operating system (see the profile).
+LOCK = FileLock(".snakemake/schemenets.lock")
+
+
+onstart:
+    try:
+        LOCK.acquire(timeout=0)
+    except Timeout:
+        raise WorkflowError(f"another run is working in this directory (it holds {LOCK.lock_file})")
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS.claims,
+
+
+include: "workflow/rules/signals.smk"
+include: "workflow/rules/tuning.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/stability.smk"
+include: "workflow/rules/multigrid.smk"
+include: "workflow/rules/claims.smk"
+#include: "workflow/rules/report.smk"

@@ -1,0 +1,7 @@
+"""``python -m schemenets``."""
+
+import sys
+
+from schemenets.cli import main
+
+sys.exit(main())

@@ -1,0 +1,164 @@
+"""Command line of schemenets. Exit status: 0 success, 1 a finding, 2 misuse."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import schemenets
+from schemenets import checkpoints, fluxes, kernels, networks, signals, specs, stages
+from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
+from schemenets.layout import Layout
+
+OK, FINDING, MISUSE = 0, 1, 2
+JOB = "capacity/symmetric-perona_malik/budget-240"
+EXAMPLES = {
+    "signals": "piecewise_affine-10",
+    "tune": "symmetric-perona_malik",
+    **dict.fromkeys(("train", "evaluate", "stability"), JOB),
+}
+log = logging.getLogger("schemenets")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    _log_to(options.log)
+    try:
+        status: int | None = options.command(options)
+    except SchemenetsError as error:
+        log.error("schemenets: %s", error)
+        return MISUSE
+    except Exception:
+        log.exception("schemenets: unexpected error")
+        return FINDING
+    return OK if status is None else status
+
+
+def _log_to(path: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="schemenets",
+        description="Numerical algorithms for PDEs as neural architectures: the study, stage by stage.",
+        epilog="The whole study in order: make study (or snakemake --cores all).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"schemenets {schemenets.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_info(commands)
+    _add_stages(commands)
+    _add_audit(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], help: str, *examples: str
+) -> argparse.ArgumentParser:
+    """A subcommand with its help text and examples."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument("--log", type=Path, help="also write messages to this file")
+    return parser
+
+
+def _add_info(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "info",
+        _info,
+        "say what is installed, or what a checkpoint holds",
+        "schemenets info",
+        f"schemenets info results/runs/{JOB}/seed-0.safetensors",
+    )
+    parser.add_argument("checkpoint", nargs="?", type=Path, help="a trained network (.safetensors)")
+
+
+def _add_audit(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "audit",
+        _audit,
+        "check committed results: hashes, records, tables, verdicts, certificates, and checkpoints on fresh signals",
+        "schemenets audit results/",
+        "schemenets audit results/smoke --full",
+    )
+    parser.add_argument("results", type=Path, help="directory with a manifest.json")
+    parser.add_argument("--full", action="store_true", help="test every checkpoint again, not a sample")
+
+
+def _add_stages(commands: Any) -> None:
+    for name in stages.available():
+        what = EXAMPLES.get(name)
+        help = stages.description(name).rstrip(".")
+        example = f"schemenets {name} {what} --tier smoke" if what else f"schemenets {name} --tier smoke"
+        parser = _command(commands, name, _stage, help, example)
+        parser.set_defaults(stage=name)
+        parser.add_argument(
+            "spec",
+            nargs=None if what else "?",
+            default="all",
+            help="what to do: a name from the tier's configuration, or a specification as JSON or in a .json file",
+        )
+        parser.add_argument("--tier", help="tier of config/config.yaml (default: the one named there)")
+        parser.add_argument("--results", type=Path, help="results directory (default: the tier's)")
+
+
+def _stage(options: argparse.Namespace) -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # more are slower: the networks are tiny
+    if specs.is_spec(options.spec):
+        if options.results is None:
+            raise ConfigError("a specification says not where results lie: give --results DIR.")
+        spec, results = specs.loads(options.spec), options.results
+    else:
+        from schemenets.config import Study
+
+        study = Study.load(tier=options.tier)
+        known = study.specs(options.stage)
+        if options.spec not in known:
+            raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", options.spec, known)
+        spec, results = known[options.spec], options.results or study.results
+    stages.run(options.stage, spec, Layout(results))
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from schemenets import audit  # needs the packages of the study, as _stage does
+
+    return audit.run(options.results, options.full)
+
+
+def _info(options: argparse.Namespace) -> None:
+    if options.checkpoint:
+        network = checkpoints.load(options.checkpoint)
+        count = networks.count(network.architecture)
+        lines = asdict(network.architecture) | {"parameters": count.total, "convolution weights": count.convolution}
+    else:
+        lines = {
+            "schemenets": schemenets.__version__,
+            "torch": torch.__version__,
+            "torch threads": torch.get_num_threads(),
+            "networks": ", ".join(networks.available()),
+            "fluxes": ", ".join(fluxes.available()),
+            "signals": ", ".join(signals.available()),
+            "stages": ", ".join(stages.available()),
+        }
+    for key, value in lines.items():
+        print(f"{key:20} {value}")

@@ -1,0 +1,255 @@
+"""The study's configuration, checked as a whole before anything runs, and the jobs that follow from it."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from schemenets import networks, schema, signals
+from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
+from schemenets.networks import Architecture
+
+CONFIG = Path("config/config.yaml")
+CLAIMS = Path("config/claims.yaml")
+SCHEMA = Path("workflow/schemas/config.schema.json")
+DEFAULT_TIER = "study"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid configuration with a chosen tier.
+
+    A job is named ``experiment/method/size``, with size ``budget-N`` (parameters) or ``blocks-N``; it trains all
+    seeds of the tier. Everything a job needs to know is in its specification, a plain dictionary.
+    """
+
+    config: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, root: Path = Path(), tier: str | None = None) -> "Study":
+        """The study in the directory ``root``, with its own tier or the given one.
+
+        Raises:
+            ConfigError: a file is missing, or a key or value in it is not possible.
+        """
+        config = schema.load(root / CONFIG, root / SCHEMA)
+        return cls.check(config if tier is None else {**config, "tier": tier}, root)
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any], root: Path = Path()) -> "Study":
+        """The study with this configuration, read from the directory ``root``.
+
+        Raises:
+            ConfigError: one line per finding, with file, key, value and what is allowed.
+        """
+        source = root / CONFIG
+        schema.validate(config, root / SCHEMA, source)
+        findings = list(_findings(config))
+        if findings:
+            raise ConfigError("\n".join(f"{source}: {finding}" for finding in findings))
+        return cls(config)
+
+    @property
+    def tier(self) -> str:
+        """Name of the chosen tier."""
+        return str(self.config["tier"])
+
+    @property
+    def results(self) -> Path:
+        """Directory of the results: that of the default tier is the committed one, others are inside it."""
+        return Path("results") if self.tier == DEFAULT_TIER else Path("results", self.tier)
+
+    def specs(self, stage: str) -> dict[str, dict[str, Any]]:
+        """Specifications of everything that a stage has to do in this tier, by name.
+
+        Raises:
+            UnknownNameError: no such stage.
+        """
+        summary = {"tier": self.tier, "jobs": list(self.jobs), "methods": list(self.tunings)}
+        known: dict[str, Callable[[], dict[str, dict[str, Any]]]] = {
+            "signals": lambda: self.datasets,
+            "tune": lambda: self.tunings,
+            "train": lambda: self.jobs,
+            "evaluate": lambda: {name: self._of_job(name, test_sets=self.test_sets) for name in self.jobs},
+            "stability": lambda: {name: self._of_job(name, dataset=self.jobs[name]["dataset"]) for name in self.jobs},
+            "multigrid": lambda: {"all": {"exponents": list(range(4, 11))}},
+            "tables": lambda: {"all": summary},
+            "claims": lambda: {"all": {"registered": str(CLAIMS)}},
+            "figures": lambda: {"all": summary},
+            "report": lambda: {"all": summary},
+            "manifest": lambda: {"all": {**summary, "config": self.config}},
+        }
+        if stage not in known:
+            raise UnknownNameError("stage", stage, known)
+        return known[stage]()
+
+    @cached_property
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """Specification of every training job, by name."""
+        return {
+            name: {
+                "job": name,
+                "experiment": experiment,
+                "method": method,
+                "size": size,
+                "architecture": asdict(architecture),
+                "dataset": signals.dataset_name(self.config["experiments"][experiment]),
+                "seeds": list(range(self._tier["seeds"])),
+                **self._training,
+            }
+            for name, experiment, method, size, architecture in _jobs(self.config, self.tier)
+        }
+
+    @cached_property
+    def tunings(self) -> dict[str, dict[str, Any]]:
+        """Specification of the tuning of every method that a job of this tier uses, by method."""
+        tuning, own = self.config["tuning"], self._tier["tuning"]
+        return {
+            method: {
+                "method": method,
+                "architecture": asdict(_sized(_architecture(self.config, method), "budget", tuning["budget"])),
+                "dataset": signals.dataset_name(tuning),
+                "seeds": [tuning["first_seed"] + index for index in range(own["seeds"])],
+                "learning_rates": own["learning_rates"],
+                **self._training,
+            }
+            for method in dict.fromkeys(job["method"] for job in self.jobs.values())
+        }
+
+    @cached_property
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        """Specification of every data set that is trained, tuned or tested on, by name (family-noise)."""
+        tested = [{"family": family, "noise": noise} for family, noise in self._tested]
+        trained = [
+            self.config["tuning"],
+            *(self.config["experiments"][job["experiment"]] for job in self.jobs.values()),
+        ]
+        trained_on = {signals.dataset_name(entry) for entry in trained}
+        found = {}
+        for entry in [*tested, *trained]:
+            name, family = signals.dataset_name(entry), entry["family"]
+            splits = ["train", "validation", "test"] if name in trained_on else ["test"]
+            counts = {split: self._tier[split][family] for split in splits}
+            found[name] = {"family": family, "noise": entry["noise"], **self.config["signals"], **counts}
+        return found
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the data sets that every network is tested on."""
+        return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self._tested]
+
+    @property
+    def _tested(self) -> list[tuple[str, float]]:
+        return list(product(self.config["test_families"], self._tier["test_noises"]))
+
+    def _of_job(self, name: str, **more: Any) -> dict[str, Any]:
+        return {**{key: self.jobs[name][key] for key in ("job", "seeds", "architecture")}, **more}
+
+    @property
+    def _tier(self) -> Mapping[str, Any]:
+        tier: Mapping[str, Any] = self.config["tiers"][self.tier]
+        return tier
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        return {"epochs": self._tier["epochs"], "batch": self.config["training"]["batch"]}
+
+
+def _architecture(config: Mapping[str, Any], method: str) -> Architecture:
+    """Architecture of a method, with one block."""
+    entry = dict(config["methods"][method])
+    return Architecture(name=entry.pop("network"), blocks=1, **config["network"], **entry)
+
+
+def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
+    blocks = networks.blocks_for_budget(architecture, number) if kind == "budget" else number
+    return replace(architecture, blocks=blocks)
+
+
+def _jobs(config: Mapping[str, Any], tier: str) -> Iterator[tuple[str, str, str, str, Architecture]]:
+    """Name, experiment, method, size and architecture of every job of a tier."""
+    for experiment, groups in config["tiers"][tier]["experiments"].items():
+        for group in groups:
+            for method in group["methods"]:
+                for kind, numbers in (("budget", group.get("budgets", ())), ("blocks", group.get("blocks", ()))):
+                    for number in numbers:
+                        size = f"{kind}-{number}"
+                        architecture = _sized(_architecture(config, method), kind, number)
+                        yield f"{experiment}/{method}/{size}", experiment, method, size, architecture
+
+
+def _findings(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the schema cannot know: names in registries, references between keys, budgets, sizes of families."""
+    broken = [finding for name in config["methods"] for finding in _method_findings(config, name)]
+    broken = broken or [
+        finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
+    ]
+    yield from broken or _dataset_findings(config)  # each step makes sense only when the one before does
+
+
+def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
+    entry = config["methods"][method]
+    key = f"methods.{method}"
+    try:
+        architecture = _architecture(config, method)
+        networks.check(architecture)
+    except SchemenetsError as error:
+        yield f"{key} = {entry!r}: {error}"
+        return
+    try:
+        _sized(architecture, "budget", config["tuning"]["budget"])
+    except SchemenetsError as error:
+        yield f"tuning.budget = {config['tuning']['budget']}, {key}: {error}"
+
+
+def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
+    first = config["tuning"]["first_seed"]
+    if tier["seeds"] > first:
+        yield f"{key}.seeds = {tier['seeds']}: allowed: at most tuning.first_seed = {first}, so that seeds differ."
+    seen: set[str] = set()
+    for experiment, groups in tier["experiments"].items():
+        if experiment not in config["experiments"]:
+            allowed = ", ".join(config["experiments"])
+            yield f"{key}.experiments.{experiment}: unknown experiment; allowed: {allowed}."
+        for number, group in enumerate(groups):
+            yield from _group_findings(config, f"{key}.experiments.{experiment}.{number}", experiment, group, seen)
+
+
+def _group_findings(
+    config: Mapping[str, Any], key: str, experiment: str, group: Mapping[str, Any], seen: set[str]
+) -> Iterator[str]:
+    if "budgets" not in group and "blocks" not in group:
+        yield f"{key}: neither budgets nor blocks; allowed: one of them or both."
+    for method in group["methods"]:
+        if method not in config["methods"]:
+            yield f"{key}.methods: unknown method {method!r}; allowed: {', '.join(config['methods'])}."
+            continue
+        architecture = _architecture(config, method)
+        for index, budget in enumerate(group.get("budgets", ())):
+            try:
+                _sized(architecture, "budget", budget)
+            except SchemenetsError as error:
+                yield f"{key}.budgets.{index} = {budget}, {method}: {error}"
+        sizes = [f"budget-{n}" for n in group.get("budgets", ())] + [f"blocks-{n}" for n in group.get("blocks", ())]
+        for size in sizes:
+            job = f"{experiment}/{method}/{size}"
+            if job in seen:
+                yield f"{key}: {job} is asked for twice; allowed: once per tier."
+            seen.add(job)
+
+
+def _dataset_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    for tier in config["tiers"]:
+        for name, spec in Study({**config, "tier": tier}).datasets.items():
+            try:
+                signals.check(spec)
+            except SchemenetsError as error:
+                yield f"tiers.{tier}, data set {name}: {error}"
+            if spec.get("train", math.inf) < config["training"]["batch"]:
+                yield (
+                    f"tiers.{tier}.train.{spec['family']} = {spec['train']}: "
+                    f"allowed: at least training.batch = {config['training']['batch']}."
+                )

@@ -1,0 +1,40 @@
+"""Figures of the study: one module per figure.
+
+Each defines ``TITLE``; ``CAPTION``, how to read it; ``SOURCES``, the files its numbers come from; ``draw(tables)``,
+which returns a matplotlib ``Figure``; and ``findings(tables)``, sentences whose numbers are computed from the same
+tables. ``tables`` is what :func:`schemenets.summaries.read` returns.
+"""
+
+from types import ModuleType
+
+# in the order of the report
+FIGURES = (
+    "signals",
+    "capacity",
+    "capacity_gain",
+    "factorial",
+    "learning_curves",
+    "tuning",
+    "transfer",
+    "stability",
+    "multigrid",
+)
+
+
+def modules() -> dict[str, ModuleType]:
+    """The figures' modules by name."""
+    # here, so that FIGURES costs no import of matplotlib, and by name, so that they count in fingerprints
+    from schemenets.figures import (
+        capacity,
+        capacity_gain,
+        factorial,
+        learning_curves,
+        multigrid,
+        signals,
+        stability,
+        transfer,
+        tuning,
+    )
+
+    drawn = (signals, capacity, capacity_gain, factorial, learning_curves, tuning, transfer, stability, multigrid)
+    return dict(zip(FIGURES, drawn, strict=True))

@@ -1,0 +1,57 @@
+"""Quality against the number of trainable parameters."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from schemenets import summaries
+from schemenets.figures import _style
+from schemenets.summaries import Tables
+from schemenets.wording import fixed, interval, label, size_label
+
+TITLE = "Denoising quality against the number of trainable parameters"
+CAPTION = (
+    "Test PSNR of the networks of experiment capacity on the signals they were trained for, against their actual "
+    "number of trainable parameters. Each has as many blocks as fit its budget. Small dots: single seeds; large "
+    "markers: means with 95 % t intervals over seeds."
+)
+SOURCES = ("tables/runs.csv", "tables/psnr.csv")
+
+
+def draw(tables: Tables) -> Figure:
+    """One line per method."""
+    measured = summaries.at_home(summaries.scored(tables, "capacity"))
+    if measured.empty:
+        return _style.empty("runs of experiment capacity")
+    figure, (ax,) = _style.grid(1, 1, 4)
+    styles = _style.method_styles(tables["runs"])
+    for method, own in summaries.groups(measured, "method"):
+        _style.draw_means(ax, own.sort_values("parameters"), "parameters", "score", styles[method], label(method))
+    _style.log_ticks(ax, [summaries.number(size) for size in summaries.by_number(set(measured["size"]))])
+    noisy, (low, high) = measured["noisy_psnr"].iloc[0], ax.get_ylim()
+    if noisy > low - 0.3 * (high - low):
+        ax.axhline(noisy, color=_style.GREY, linestyle=":", label="noisy input")
+    ax.set(xlabel="trainable parameters (ticks: budgets)", ylabel="test PSNR (dB)")
+    _style.legend(figure, [ax])
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """The best method at each budget, beside the standard residual network."""
+    measured = summaries.at_home(summaries.scored(tables, "capacity"))
+    if measured.empty:
+        return []
+    found = [f"The noisy input has {fixed(measured['noisy_psnr'].iloc[0])} dB."]
+    table = summaries.means(measured, ["size", "method", "parameters"], "score")
+    for size in summaries.by_number(set(table["size"])):
+        own = table[table["size"] == size]
+        shown = [own.nlargest(1, "mean"), own[own["method"] == summaries.BASELINE]]
+        texts = [_described(row) for row in summaries.rows(pd.concat(shown).drop_duplicates("method"))]
+        found.append(f"{size_label(size)}: highest mean {'; standard ResNet '.join(texts)}.")
+    return found
+
+
+def _described(row: Any) -> str:
+    level = f"{fixed(row.mean)} dB {interval(row.low, row.high)}"
+    return f"{level} by {label(row.method)} with {row.parameters} parameters"

@@ -1,0 +1,55 @@
+"""Difference to the standard residual network at the same budget."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from schemenets import summaries
+from schemenets.figures import _style
+from schemenets.summaries import BASELINE, Tables
+from schemenets.wording import label, signed
+
+TITLE = "Difference to the standard ResNet at the same budget"
+CAPTION = (
+    "Test PSNR minus that of the standard ResNet (untied, ReLU, biases) with the same parameter budget and the same "
+    "seed. Small dots: single seeds; large markers: means with 95 % t intervals over seeds. Methods are shifted "
+    "sideways so that they do not hide each other."
+)
+SOURCES = ("tables/runs.csv", "tables/psnr.csv")
+
+
+def draw(tables: Tables) -> Figure:
+    """One series per method but the baseline, at every budget that the baseline fits too."""
+    differences = _differences(tables)
+    if not differences:
+        return _style.empty(f"runs of experiment capacity with {BASELINE} and another method")
+    figure, (ax,) = _style.grid(1, 1, 3.6)
+    styles = _style.method_styles(tables["runs"])
+    sizes = summaries.by_number({size for table in differences.values() for size in table["size"]})
+    ax.axhline(0, color="black", linewidth=0.8)
+    for index, (method, table) in enumerate(differences.items()):
+        shift = 0.6 * ((index + 0.5) / len(differences) - 0.5)
+        placed = table.assign(x=table["size"].map(sizes.index) + shift)
+        _style.draw_means(ax, placed, "x", "difference", styles[method] | {"linestyle": "none"}, label(method))
+    ax.set_xticks(range(len(sizes)), [str(summaries.number(size)) for size in sizes])
+    ax.set(xlabel="budget (trainable parameters, at most)", ylabel="PSNR minus standard ResNet's (dB)")
+    _style.legend(figure, [ax])
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Range of every method's mean difference, and at how many budgets the interval lies on one side of zero."""
+    found = []
+    for method, table in _differences(tables).items():
+        means = summaries.means(table, ["size"], "difference")
+        above, below = (means["low"] > 0).sum(), (means["high"] < 0).sum()
+        found.append(
+            f"{label(method)}: {signed(means['mean'].min())} to {signed(means['mean'].max())} dB; interval above zero "
+            f"at {above}, below zero at {below} of {len(means)} budgets."
+        )
+    return found
+
+
+def _differences(tables: Tables) -> dict[str, pd.DataFrame]:
+    own = tables["runs"].query("experiment == 'capacity' and method != @BASELINE")
+    tabled = {method: summaries.gains(tables, "capacity", method, BASELINE) for method in own["method"].unique()}
+    return {method: table for method, table in tabled.items() if len(table)}

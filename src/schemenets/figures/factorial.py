@@ -1,0 +1,79 @@
+"""Structure against flux at equal depth."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from schemenets import summaries
+from schemenets.figures import _style
+from schemenets.summaries import Tables
+from schemenets.wording import interval, label, signed, size_label
+
+TITLE = "Structure and flux at equal depth"
+CAPTION = (
+    "Test PSNR of every combination of network and flux with the same number of blocks, on the signals they were "
+    "trained for; in brackets the number of trainable parameters. Small dots: single seeds; large markers: means with "
+    "95 % t intervals over seeds."
+)
+SOURCES = ("tables/runs.csv", "tables/psnr.csv")
+
+
+def draw(tables: Tables) -> Figure:
+    """One panel per depth, one row per method."""
+    measured = summaries.at_home(summaries.scored(tables, "factorial"))
+    if measured.empty:
+        return _style.empty("runs of experiment factorial")
+    sizes = summaries.by_number(set(measured["size"]))
+    figure, axes = _style.grid(len(sizes), 1, 0.7 + 0.3 * measured["method"].nunique(), sharex=True)
+    styles = _style.method_styles(tables["runs"])
+    for ax, size in zip(axes, sizes, strict=True):
+        names = []
+        for index, (method, own) in enumerate(summaries.groups(measured[measured["size"] == size], "method")):
+            own = own.assign(row=index)
+            _style.draw_means(ax, own, "row", "score", styles[method] | {"linestyle": "none"}, "", horizontal=True)
+            names.append(f"{label(method)} ({own['parameters'].iloc[0]})")
+        ax.set_yticks(range(len(names)), names)
+        ax.set(title=size_label(size), ylim=(len(names) - 0.5, -0.5))
+    axes[-1].set_xlabel("test PSNR (dB)")
+    if measured["diverged"].any():
+        _style.legend(figure, axes)
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Effect of the flux in each structure, of the structure with each flux, interaction, and cost of certification."""
+    methods = set(tables["runs"].query("experiment == 'factorial'")["method"])
+    split = [method.split("-") for method in sorted(methods) if method.count("-") == 1]
+    others = [flux for flux in dict.fromkeys(flux for _, flux in split) if flux != "relu"]
+    found = []
+    for structure in dict.fromkeys(structure for structure, _ in split):
+        for flux in others:
+            found += _compared(tables, f"{structure}-{flux}", f"{structure}-relu")
+    for flux in [*others, "relu"]:
+        found += _compared(tables, f"symmetric-{flux}", f"resnet-{flux}")
+    for flux in others:
+        within = [
+            summaries.gains(tables, "factorial", f"{name}-{flux}", f"{name}-relu") for name in ("symmetric", "resnet")
+        ]
+        both = within[0].merge(within[1], on=["size", "seed"])
+        both = both.assign(
+            difference=both["difference_x"] - both["difference_y"], diverged=both["diverged_x"] | both["diverged_y"]
+        )
+        what = (
+            f"Interaction: what {label(flux)} instead of ReLU brings the symmetric network beyond what it brings ResNet"
+        )
+        found += _sentences(both, what)
+    for method in sorted(name for name in methods if name.endswith("-certified")):
+        found += [f"Certification: {text}" for text in _compared(tables, method, method.removesuffix("-certified"))]
+    return found
+
+
+def _compared(tables: Tables, candidate: str, reference: str) -> list[str]:
+    difference = summaries.gains(tables, "factorial", candidate, reference)
+    return _sentences(difference, f"{label(candidate)} against {label(reference)}")
+
+
+def _sentences(difference: pd.DataFrame, what: str) -> list[str]:
+    return [
+        f"{what}, {size_label(row.size)}: {signed(row.mean)} dB {interval(row.low, row.high)}."
+        for row in summaries.rows(summaries.means(difference, ["size"], "difference"))
+    ]

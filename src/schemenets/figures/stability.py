@@ -1,0 +1,74 @@
+"""What trained networks do to the Euclidean norm, found and guaranteed."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from schemenets import summaries
+from schemenets.figures import _style
+from schemenets.summaries import Tables
+from schemenets.wording import label, short
+
+TITLE = "Euclidean stability: guaranteed and found"
+CAPTION = (
+    "Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found for every trained network of all "
+    "experiments (dots), and the bound that follows from its parameters (bars; ResNets have none). The search gives "
+    "lower bounds of the true maximum. Right: the least of the margins 1 − τL‖K‖²/2 over the blocks; a network is "
+    "certified if all are at least zero. A cross: the run diverged, and its last sound state is shown."
+)
+SOURCES = ("tables/stability.csv", "tables/runs.csv")
+
+
+def draw(tables: Tables) -> Figure:
+    """One row per method."""
+    table = _with_status(tables)
+    if table.empty:
+        return _style.empty("certificates")
+    methods = list(summaries.groups(table, "method"))
+    figure = Figure(figsize=(_style.WIDTH, 0.8 + 0.36 * len(methods)))
+    left, right = figure.subplots(1, 2, sharey=True)
+    styles = _style.method_styles(tables["runs"])
+    rows = []
+    for index, (method, own) in enumerate(methods):
+        spread = np.linspace(-0.3, 0.3, len(own))
+        dots = {"color": styles[method]["color"], "marker": ".", "markersize": 4, "linestyle": "none"}
+        left.plot(own["largest_amplification_found"], index + spread, label="found", **dots)
+        left.plot(own["euclidean_bound"], index + spread, "|", color="black", markersize=4, label="bound")
+        right.plot(own["least_step_margin"], index + spread, **dots)
+        failed = (own["status"] != "ok").to_numpy()
+        for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
+            ax.plot(own.loc[failed, column], index + spread[failed], **_style.DIVERGED)
+        if own["euclidean_bound"].isna().all():
+            right.text(0.02, index, "no theorem", va="center", color=_style.GREY, transform=right.get_yaxis_transform())
+        rows.append(f"{label(method)}\n{own['certified'].sum()} of {len(own)} certified")
+    left.set_yticks(range(len(rows)), rows)
+    left.set(xlabel="amplification (log scale)", xscale="log", ylim=(len(rows) - 0.5, -0.5))
+    right.set_xlabel("least step margin (linear up to ±1)")
+    right.set_xscale("symlog", linthresh=1)
+    left.axvline(1, color="black", linewidth=0.8)
+    right.axvline(0, color="black", linewidth=0.8)
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Numbers of certificates and counterexamples, and the largest amplifications."""
+    table = _with_status(tables)
+    if table.empty:
+        return []
+    certified, others = table[table["certified"]], table[~table["certified"]]
+    found = [
+        f"Certified: {len(certified)} of {len(table)} networks.",
+        f"Counterexamples to a bound: {table['counterexample'].sum()}.",
+    ]
+    for kind, own in (("certified", certified), ("not certified", others)):
+        if len(own):
+            (worst,) = summaries.rows(own.nlargest(1, "largest_amplification_found"))
+            found.append(
+                f"Largest amplification found among the networks {kind}: "
+                f"{short(worst.largest_amplification_found, 6)} ({worst.run})."
+            )
+    return found
+
+
+def _with_status(tables: Tables) -> pd.DataFrame:
+    return tables["stability"].merge(tables["runs"][["run", "status"]], on="run")

@@ -1,0 +1,56 @@
+"""Where results lie; the workflow's rules use the same names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the files in a results directory."""
+
+    root: Path
+
+    def dataset(self, name: str) -> Path:
+        """Signals of a data set; its record lies beside it, with the suffix ``.json``."""
+        return self.root / "data" / f"{name}.safetensors"
+
+    def tuned(self, method: str) -> Path:
+        """Tuning of a method."""
+        return self.root / "tuning" / f"{method}.json"
+
+    def job(self, name: str) -> Path:
+        """Records, checkpoints and evaluations of a training job."""
+        return self.root / "runs" / name
+
+    def table(self, name: str) -> Path:
+        """A table."""
+        return self.root / "tables" / f"{name}.csv"
+
+    def figure(self, name: str, suffix: str) -> Path:
+        """A figure."""
+        return self.root / "figures" / f"{name}.{suffix}"
+
+    @property
+    def resume(self) -> Path:
+        """Interrupted work."""
+        return self.root / ".resume"
+
+    @property
+    def multigrid(self) -> Path:
+        """Convergence factors of the multigrid cycles."""
+        return self.root / "multigrid.json"
+
+    @property
+    def claims(self) -> Path:
+        """Verdicts."""
+        return self.root / "claims.json"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report.html"
+
+    @property
+    def manifest(self) -> Path:
+        """Hashes of all files."""
+        return self.root / "manifest.json"

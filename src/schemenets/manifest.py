@@ -1,0 +1,103 @@
+"""The manifest: the SHA-256 of every result file, and what each file was made from.
+
+Files are named relative to the results directory. Two kinds of inputs are not results: the configuration
+(``config/…``, relative to the project's directory) and the data sets (``data/…``), which are generated anew
+rather than kept; their hashes are those that the records tell.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import schemenets
+from schemenets import files
+from schemenets.config import CLAIMS, CONFIG, Study
+from schemenets.errors import CheckpointError
+from schemenets.layout import Layout
+
+Json = dict[str, Any]
+NOT_RESULTS = ("data", "logs", ".resume", "manifest.json", "ro-crate-metadata.json")
+
+
+def build(results: Layout, study: Study) -> Json:
+    """The manifest of the results of a study, ready for JSON.
+
+    Raises:
+        CheckpointError: a result file is missing or no JSON, or two were made from different versions of a data set.
+    """
+    made = list(_made(results, study))
+    if missing := [str(path) for path, _, _ in made if not path.is_file()]:
+        raise CheckpointError(f"{missing[0]}: file is missing, and {len(missing) - 1} others")
+    entries, data, finished = {}, dict[str, str](), []
+    for path, inputs, record in made:
+        provenance = files.read_json(record)["provenance"] if record else {}
+        used = {f"data/{name}": sha256 for name, sha256 in provenance.get("data_sha256", {}).items()}
+        for name, sha256 in used.items():
+            if data.setdefault(name, sha256) != sha256:
+                raise CheckpointError(f"{record}: made from another {name} than other results ({sha256})")
+        entry = {"sha256": files.sha256(path), "inputs": sorted({*used, *(_name(results, file) for file in inputs)})}
+        if record:
+            entry["source_sha256"] = provenance["source_sha256"]
+            finished.append(provenance["finished"])
+        entries[_name(results, path)] = entry
+    return {
+        "schemenets": schemenets.__version__,
+        "tier": study.tier,
+        "finished": max(finished),  # all are in UTC
+        "config": study.config,
+        "inputs": {path.as_posix(): {"sha256": files.sha256(path)} for path in (CLAIMS, CONFIG)},
+        "data": {
+            name: {"sha256": data[name], "inputs": [CONFIG.as_posix()], "regenerated": True} for name in sorted(data)
+        },
+        "files": dict(sorted(entries.items())),
+    }
+
+
+def found(results: Layout, study: Study) -> set[str]:
+    """Names of the result files that are there; results of other tiers inside the directory do not count."""
+    others = {*NOT_RESULTS, *study.config["tiers"]}
+    names = (path.relative_to(results.root) for path in results.root.rglob("*") if path.is_file())
+    return {name.as_posix() for name in names if name.parts[0] not in others}
+
+
+def _name(results: Layout, path: Path) -> str:
+    return (path.relative_to(results.root) if path.is_relative_to(results.root) else path).as_posix()
+
+
+def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Path | None]]:
+    """Every result file with its direct inputs, data sets excepted, and the JSON file that tells its provenance."""
+    tunings = [results.tuned(method) for method in study.tunings]
+    for tuning in tunings:
+        yield tuning, [CONFIG], tuning
+    records, stabilities = [], []
+    for job, spec in study.jobs.items():
+        directory = results.job(job)
+        own = [directory / f"seed-{seed}.json" for seed in spec["seeds"]]
+        checkpoints = [record.with_suffix(".safetensors") for record in own]
+        for record, checkpoint in zip(own, checkpoints, strict=True):
+            yield record, [CONFIG, results.tuned(spec["method"]), checkpoint], record
+            yield checkpoint, [CONFIG, results.tuned(spec["method"])], record
+        evaluation, stability = directory / "evaluation.json", directory / "stability.json"
+        yield evaluation, [*own, *checkpoints], evaluation
+        yield evaluation.with_suffix(".safetensors"), [*own, *checkpoints], evaluation
+        yield stability, checkpoints, stability
+        records += [*own, evaluation]
+        stabilities.append(stability)
+    yield results.multigrid, [], results.multigrid
+
+    judged = [CLAIMS, results.table("runs"), results.table("psnr")]
+    tables = {
+        **dict.fromkeys(("runs", "psnr", "curves"), records),
+        "tuning": tunings,
+        "stability": stabilities,
+        "multigrid": [results.multigrid],
+        **dict.fromkeys(("claims", "sensitivity"), judged),
+    }
+    for name, inputs in tables.items():
+        yield results.table(name), inputs, None
+    yield results.claims, judged, None
+    shown = [results.table(name) for name in tables]
+    figures = sorted((results.root / "figures").glob("*"))
+    for figure in figures:
+        yield figure, [*shown, *map(results.dataset, study.test_sets)], None
+    yield results.report, [*shown, *figures, results.claims], None

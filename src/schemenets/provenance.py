@@ -1,0 +1,96 @@
+"""Where a result comes from: code, data, machine, versions and time."""
+
+import os
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import schemenets
+
+_PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
+
+
+class Stopwatch:
+    """Wall and CPU time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Seconds of wall and of CPU time."""
+        return {
+            "wall_seconds": round(time.perf_counter() - self._wall, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
+        }
+
+
+def collect(stopwatch: Stopwatch, *, source: str, data: dict[str, str], device: str = "cpu") -> dict[str, Any]:
+    """Provenance of a result, to be stored with it.
+
+    Args:
+        stopwatch: made when the computation began.
+        source: fingerprint of the code (:func:`schemenets.fingerprint.fingerprint`).
+        data: SHA-256 of every input file, by name.
+        device: device of the computation.
+    """
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **stopwatch.read(),
+        "source_sha256": source,
+        "data_sha256": data,
+        "git": git_state(),
+        "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "versions": {
+            "schemenets": schemenets.__version__,
+            "python": platform.python_version(),
+            **{name: found for name in _PACKAGES if (found := _version(name))},
+        },
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the code and whether tracked files differ from it; both None outside a git checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        # results change while the study runs; what made them does not
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"))
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(*arguments: str) -> str:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    result = subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,79 @@
+"""YAML files checked against strict JSON schemas; what is wrong is said in one line each."""
+
+import json
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from schemenets.errors import ConfigError
+
+# How a schema keyword is said to a person; a keyword that is not here keeps the validator's own words.
+_ALLOWED = {
+    "type": "a value of type {}",
+    "const": "only {!r}",
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "minItems": "{} or more entries",
+    "maxItems": "at most {} entries",
+    "minLength": "{} or more characters",
+    "pattern": "text that matches {!r}",
+    "uniqueItems": "entries that all differ",
+}
+
+
+def load(path: Path, schema_path: Path) -> Any:
+    """Content of the YAML file ``path``, valid under the JSON schema in ``schema_path``.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or breaks the schema.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    validate(data, schema_path, path)
+    return data
+
+
+def validate(data: object, schema_path: Path, source_path: Path) -> None:
+    """Check ``data``, read from ``source_path``, against the JSON schema (2020-12) in ``schema_path``.
+
+    Raises:
+        ConfigError: one line per violation, with file, key path (dots), value and what is allowed.
+    """
+    schema = json.loads(Path(schema_path).read_text(encoding="utf-8"))
+    errors = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
+    if errors:
+        raise ConfigError("\n".join(f"{source_path}: {line}" for error in errors for line in _lines(error)))
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    given: Any = error.instance
+    limit: Any = error.validator_value
+    rules: Any = error.schema
+    path = [str(part) for part in error.absolute_path]
+    line = f"{'.'.join(path) or '(top level)'} = {given!r:.80}: "
+    if error.validator == "additionalProperties" and limit is False:
+        known = rules.get("properties", {})
+        for name in (name for name in given if name not in known):
+            yield f"{'.'.join([*path, str(name)])} = {given[name]!r:.80}: unknown key; {_choice(name, known)}"
+    elif error.validator == "enum":
+        yield line + _choice(given, limit)
+    elif error.validator in _ALLOWED:
+        limit = " or ".join(limit) if isinstance(limit, list) else limit
+        yield line + f"allowed: {_ALLOWED[error.validator].format(limit)}."
+    else:
+        yield line + error.message
+
+
+def _choice(given: object, allowed: Iterable[object]) -> str:
+    names = [str(name) for name in allowed]
+    close = get_close_matches(str(given), names, n=1)
+    return f"allowed: {', '.join(names)}." + (f" Did you mean {close[0]!r}?" if close else "")

@@ -1,0 +1,104 @@
+"""What all schemes share: the diffusion operator u ↦ KᵀΦ(Ku) on NumPy arrays, and what a scheme declares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from schemenets.errors import InvalidParameterError
+from schemenets.fluxes import Flux
+
+Array = NDArray[np.float64]
+
+
+class Diffusion:
+    """The negative right-hand side of diffusion, A(u) = KᵀΦ(Ku), the gradient of E(u) = ½ Σ Ψ((Ku)²) ([A]).
+
+    Args:
+        K: matrix (rows, N), SciPy sparse or dense; several filters are stacked along the rows.
+        flux: Φ.
+        lam: contrast λ, one number or one per row of K.
+
+    Raises:
+        InvalidParameterError: ``lam`` is not positive.
+    """
+
+    def __init__(self, K: sp.sparray | ArrayLike, flux: Flux, lam: ArrayLike = 1.0) -> None:
+        self.K = sp.csr_array(K, dtype=np.float64)
+        self.flux = flux
+        self.lam = torch.as_tensor(lam, dtype=torch.float64)
+        if not bool((self.lam > 0).all()):
+            raise InvalidParameterError("lam", lam, "positive")
+
+    def __call__(self, u: Array) -> Array:
+        """KᵀΦ(Ku) of u, shape (N,)."""
+        return self.K.T @ self._elementwise(self.flux, self.K @ u)
+
+    def energy(self, u: Array) -> float:
+        """E(u)."""
+        return float(self._elementwise(self.flux.energy, self.K @ u).sum())
+
+    def lagged(self, u: Array) -> sp.csr_array:
+        """KᵀG(u)K with the diffusivities G = diag(g((Ku)²)), so that A(u) = KᵀG(u)K u."""
+        s = self.K @ u
+        zero = s == 0
+        s = np.where(zero, 1.0, s)
+        g = self._elementwise(self.flux, s) / s
+        g[zero] = self._elementwise(self.flux.derivative, np.zeros_like(s))[zero]  # lim Φ(s)/s
+        return self._weighted(g)
+
+    def jacobian(self, u: Array) -> sp.csr_array:
+        """Kᵀ diag(Φ'(Ku)) K, the Hessian of E."""
+        return self._weighted(self._elementwise(self.flux.derivative, self.K @ u))
+
+    @cached_property
+    def norm_squared(self) -> float:
+        """‖K‖², by singular value decomposition."""
+        return float(np.linalg.norm(self.K.toarray(), 2) ** 2)
+
+    def _elementwise(self, function: Callable[..., torch.Tensor], s: Array) -> Array:
+        return function(torch.from_numpy(s), self.lam).numpy()
+
+    def _weighted(self, weights: Array) -> sp.csr_array:
+        return sp.csr_array(self.K.T @ sp.diags_array(weights) @ self.K)
+
+
+def solve_spd(A: sp.sparray, b: Array) -> Array:
+    """A⁻¹b for a symmetric positive definite banded A.
+
+    Raises:
+        numpy.linalg.LinAlgError: A is not positive definite.
+    """
+    upper = sp.coo_array(sp.triu(A))
+    i, j = upper.coords
+    width = int((j - i).max())
+    bands = np.zeros((width + 1, A.shape[0]))
+    bands[width + i - j, j] = upper.data
+    return scipy.linalg.solveh_banded(bands, b)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What a time-stepping scheme declares; the tests measure it.
+
+    Attributes:
+        order: order of accuracy in the step size τ at a fixed time.
+        step_limit: diffusion operator ↦ largest τ for which a *linear* diffusion (or, with ``decreases_norm``, any
+            with 0 ≤ g ≤ L) stays bounded; infinite for unconditionally stable schemes.
+        decreases_norm: whether no step increases ‖u‖₂ for τ up to the limit, for any flux with g ≥ 0.
+        conserves_mean: whether the mean of u is kept wherever K annihilates constants.
+        run: (f, A, τ, n) ↦ u after n steps of size τ from u = f.
+        stopping_time: (τ, n) ↦ the time t that these n steps reach.
+    """
+
+    order: int
+    step_limit: Callable[[Diffusion], float]
+    decreases_norm: bool
+    conserves_mean: bool
+    run: Callable[[Array, Diffusion, float, int], Array]
+    stopping_time: Callable[[float, int], float] = lambda tau, n: tau * n

@@ -1,0 +1,31 @@
+"""Signals: where every number of the study starts.
+
+A family is one module of this package; its name in the registry is the module's name. It defines ``SPLITS``,
+the splits it can fill, ``largest(length)``, the most signals of this length that a split has (``math.inf`` where
+there is no limit), and ``clean(split, count, length, rng)``, its signals as a float64 array (count, length) with
+values in [0, 255].
+"""
+
+from types import ModuleType
+
+from schemenets import registry
+from schemenets.signals._datasets import check, dataset_name, generate, read, write
+
+__all__ = ["available", "check", "dataset_name", "generate", "get", "read", "write"]
+
+
+def available() -> list[str]:
+    """Names that :func:`get` takes."""
+    return registry.names(__name__)
+
+
+def get(name: str) -> ModuleType:
+    """The signal family of this name.
+
+    >>> get("ecg").SPLITS
+    ('test',)
+
+    Raises:
+        UnknownNameError: no such family; the message lists the allowed names.
+    """
+    return registry.module(__name__, name, "signal family")

@@ -1,0 +1,142 @@
+"""Data sets: clean and noisy signals from a plain dictionary, written once and verified on every reading."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from schemenets import files, registry
+from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.metrics import psnr
+
+SPLITS = ("train", "validation", "test")
+
+
+def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Clean and noisy signals of every split in ``spec``.
+
+    The noise is additive, Gaussian and never clipped. Clean signals and noise of each (family, split) have
+    random streams of their own, so that the size of one split changes no other, and all noise levels see the
+    same signals under the same noise pattern, scaled: methods and levels can be compared in pairs.
+
+    Args:
+        spec: ``family``, ``length``, ``noise`` (its standard deviation, on the scale [0, 255]), ``seed``, and
+            the number of signals of each wanted split under ``train``, ``validation``, ``test``.
+
+    Returns:
+        float32 arrays (count, length) named ``"train/clean"``, ``"train/noisy"``, ...
+
+    Raises:
+        InvalidParameterError: a key or value of ``spec`` is missing, unknown or not possible.
+        UnknownNameError: there is no such family.
+
+    >>> spec = {"family": "piecewise_affine", "length": 256, "noise": 10.0, "test": 2, "seed": 1}
+    >>> {name: array.shape for name, array in generate(spec).items()}
+    {'test/clean': (2, 256), 'test/noisy': (2, 256)}
+    """
+    check(spec)
+    family = _family(spec)
+    arrays = {}
+    for split, count in _counts(spec):
+        clean = family.clean(split, count, spec["length"], _stream(spec, split, "clean"))
+        noise = spec["noise"] * _stream(spec, split, "noise").standard_normal(clean.shape)
+        arrays[f"{split}/clean"] = clean.astype(np.float32)
+        arrays[f"{split}/noisy"] = (clean + noise).astype(np.float32)
+    return arrays
+
+
+def write(spec: Mapping[str, Any], path: Path | str) -> None:
+    """Generate the data set and write it to ``path`` (.safetensors), with its record beside it (.json).
+
+    The same ``spec`` gives the same bytes. The record holds ``spec``, the SHA-256 of the file and of every
+    array, and the mean PSNR in dB of the noisy signals of each split (null without noise).
+
+    Raises:
+        InvalidParameterError, UnknownNameError: see :func:`generate`; or ``path`` has another suffix.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InvalidParameterError("path", str(path), "a path that ends in .safetensors")
+    arrays = generate(spec)
+    files.write_safetensors(path, arrays)
+    noisy_psnr = {
+        split: float(psnr(arrays[f"{split}/noisy"], arrays[f"{split}/clean"]).mean()) if spec["noise"] else None
+        for split, _ in _counts(spec)
+    }
+    record = {
+        "spec": dict(spec),
+        "sha256": files.sha256(path),
+        "arrays": {
+            name: {"shape": list(array.shape), "sha256": hashlib.sha256(array.tobytes()).hexdigest()}
+            for name, array in arrays.items()
+        },
+        "noisy_psnr": noisy_psnr,
+    }
+    files.write_json(path.with_suffix(".json"), record)
+
+
+def read(path: Path | str) -> dict[str, np.ndarray]:
+    """The arrays that :func:`write` wrote to ``path``.
+
+    Raises:
+        CheckpointError: the file or its record is missing, truncated, or not what was written.
+    """
+    path = Path(path)
+    arrays, _ = files.read_safetensors(path)
+    record = files.read_json(path.with_suffix(".json"))
+    recorded = record.get("sha256") if isinstance(record, dict) else None
+    if (actual := files.sha256(path)) != recorded:
+        raise CheckpointError(f"{path}: SHA-256 is {actual}, but {path.with_suffix('.json')} says {recorded}")
+    return arrays
+
+
+def dataset_name(spec: Mapping[str, Any]) -> str:
+    """Name of the data set of a family and a noise level.
+
+    >>> dataset_name({"family": "piecewise_affine", "noise": 10.0})
+    'piecewise_affine-10'
+    """
+    return f"{spec['family']}-{spec['noise']:g}"
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Make sure that :func:`generate` can generate ``spec``, without generating it; needs no PyWavelets.
+
+    Raises:
+        InvalidParameterError, UnknownNameError: see :func:`generate`.
+    """
+    required = ("family", "length", "noise", "seed")
+    if missing := [key for key in required if key not in spec]:
+        raise InvalidParameterError("data set", dict(spec), f"a dictionary that also has {', '.join(missing)}")
+    family = _family(spec)
+    splits = set(spec) - set(required)
+    if not splits or not splits <= set(family.SPLITS):
+        allowed = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
+        raise InvalidParameterError("splits", sorted(splits), allowed)
+    for name, least in {"length": 2, "seed": 0, **dict.fromkeys(splits, 1)}.items():
+        if type(spec[name]) is not int or spec[name] < least:
+            raise InvalidParameterError(name, spec[name], f"an integer, at least {least}")
+    noise = spec["noise"]
+    if type(noise) not in (int, float) or not 0 <= noise < math.inf:
+        raise InvalidParameterError("noise", noise, "a finite number, at least 0")
+    largest = family.largest(spec["length"])
+    for split, count in _counts(spec):
+        if count > largest:
+            raise InvalidParameterError(split, count, f"at most {largest} signals of length {spec['length']}")
+
+
+def _counts(spec: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    return ((split, spec[split]) for split in SPLITS if split in spec)
+
+
+def _stream(spec: Mapping[str, Any], split: str, kind: str) -> np.random.Generator:
+    return np.random.default_rng([spec["seed"], *(crc32(key.encode()) for key in (spec["family"], split, kind))])
+
+
+def _family(spec: Mapping[str, Any]) -> ModuleType:
+    return registry.module("schemenets.signals", spec["family"], "signal family")

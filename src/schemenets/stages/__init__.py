@@ -1,0 +1,31 @@
+"""The stages of the study: one module per rule of the workflow, each with ``run(spec, results)``.
+
+A stage reads its specification (a plain dictionary from :meth:`schemenets.config.Study.specs`) and files of a results
+directory (:class:`schemenets.layout.Layout`), and writes files there. So every stage runs without Snakemake as well.
+A stage's modules determine its fingerprint, so that editing one stage repeats only what follows from it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemenets import registry
+from schemenets.layout import Layout
+
+
+def available() -> list[str]:
+    """Names of the stages."""
+    return registry.names(__name__)
+
+
+def description(name: str) -> str:
+    """What a stage does, in its own first line."""
+    return (registry.module(__name__, name, "stage").__doc__ or "").partition("\n")[0]
+
+
+def run(name: str, spec: Mapping[str, Any], results: Layout) -> None:
+    """Run one stage.
+
+    Raises:
+        UnknownNameError: no such stage; the message lists the allowed names.
+    """
+    registry.module(__name__, name, "stage").run(spec, results)

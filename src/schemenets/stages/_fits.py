@@ -1,0 +1,35 @@
+"""What tuning and training share: from specifications to trained runs, resumable."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemenets.networks import Architecture
+from schemenets.specs import dumps
+from schemenets.training import Run, Training
+from schemenets.training import fit as fit_runs
+
+
+def fit(
+    spec: Mapping[str, Any], learning_rate: float, arrays: dict[str, np.ndarray], state: Path, label: str
+) -> list[Run]:
+    """All seeds of ``spec``, trained at this learning rate."""
+    job = Training(
+        architecture=Architecture(**spec["architecture"]),
+        seeds=tuple(spec["seeds"]),
+        learning_rate=learning_rate,
+        epochs=spec["epochs"],
+        batch=spec["batch"],
+    )
+    return fit_runs(job, arrays, state, label)
+
+
+def state_file(
+    directory: Path, spec: Mapping[str, Any], learning_rate: float, source: str, data: Mapping[str, str]
+) -> Path:
+    """File of interrupted work, named after all that the result depends on."""
+    key = dumps({"spec": spec, "learning_rate": learning_rate, "source": source, "data": data})
+    return directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"

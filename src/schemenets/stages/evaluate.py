@@ -1,0 +1,53 @@
+"""Test all seeds of one job on every test set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from schemenets import checkpoints, files, networks, signals
+from schemenets.evaluation import denoised_psnr
+from schemenets.fingerprint import of_stage
+from schemenets.layout import Layout
+from schemenets.metrics import psnr
+from schemenets.provenance import Stopwatch, collect
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Write ``evaluation.json`` (means) and ``evaluation.safetensors`` (every signal) beside the checkpoints.
+
+    A diverged seed is not tested: its values are null, and NaN for the single signals.
+    """
+    stopwatch = Stopwatch()
+    trained = results.job(spec["job"])
+    datasets = [results.dataset(name) for name in spec["test_sets"]]
+    records = [files.read_json(trained / f"seed-{seed}.json") for seed in spec["seeds"]]
+    sound = [index for index, record in enumerate(records) if record["status"] == "ok"]
+    stacked = (
+        networks.stack([checkpoints.load(trained / f"seed-{spec['seeds'][index]}.safetensors") for index in sound])
+        if sound
+        else None
+    )
+    means, every = {}, {}
+    for dataset in datasets:
+        arrays = signals.read(dataset)
+        noisy, clean = arrays["test/noisy"], arrays["test/clean"]
+        values = np.full((len(records), len(noisy)), np.nan)
+        if stacked is not None:
+            values[sound] = denoised_psnr(stacked, noisy, clean)
+        every[dataset.stem] = values.astype(np.float32)
+        means[dataset.stem] = {
+            "signals": len(noisy),
+            "noisy_psnr": float(psnr(noisy, clean).mean()),
+            "psnr": [float(value) if np.isfinite(value) else None for value in values.mean(1)],
+        }
+    data = {dataset.name: files.sha256(dataset) for dataset in datasets}
+    result = {
+        "job": spec["job"],
+        "seeds": spec["seeds"],
+        "checkpoints_sha256": [record["checkpoint_sha256"] for record in records],
+        "test_sets": means,
+        "provenance": collect(stopwatch, source=of_stage("evaluate", spec), data=data),
+    }
+    files.write_safetensors(trained / "evaluation.safetensors", every)
+    files.write_json(trained / "evaluation.json", result)

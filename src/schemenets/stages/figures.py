@@ -1,0 +1,52 @@
+"""Draw all figures from the tables."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib import rc_context
+
+from schemenets import checkpoints, figures, files, signals, summaries
+from schemenets.evaluation import PEAK
+from schemenets.figures._style import STYLE
+from schemenets.figures.signals import NOISE
+from schemenets.layout import Layout
+
+# neither date nor software version, so that equal figures are equal files
+METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Write every figure as SVG and PNG."""
+    tables = summaries.read(results)
+    tables["examples"] = examples(results, tables["runs"])
+    for name, module in figures.modules().items():
+        with rc_context(STYLE):
+            figure = module.draw(tables)
+            for suffix, metadata in METADATA.items():
+                file = BytesIO()
+                figure.savefig(file, format=suffix, metadata=metadata)
+                files.atomic_write(results.figure(name, suffix), file.getvalue())
+
+
+def examples(results: Layout, runs: pd.DataFrame) -> pd.DataFrame:
+    """The first test signal of every family at one noise level: ``family``, ``clean``, ``noisy``, ``denoised``.
+
+    Denoised is NaN where no run is sound.
+    """
+    example = summaries.example_run(runs)
+    network = checkpoints.load(results.job(example).with_suffix(".safetensors")) if example else None
+    parts = []
+    for path in sorted(results.root.glob(f"data/*-{NOISE}.safetensors")):
+        arrays = signals.read(path)
+        clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
+        part = pd.DataFrame({"family": path.stem.rpartition("-")[0], "clean": clean, "noisy": noisy[0]})
+        if network:
+            with torch.inference_mode():
+                part["denoised"] = network(torch.from_numpy(noisy) / PEAK)[0].numpy() * PEAK
+        parts.append(part)
+    return (
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["family", "clean", "noisy", "denoised"])
+    )

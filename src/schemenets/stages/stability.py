@@ -1,0 +1,53 @@
+"""Certify all seeds of one job, check the norms independently, and search for counterexamples."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from schemenets import checkpoints, files, signals
+from schemenets.evaluation import PEAK
+from schemenets.fingerprint import of_stage
+from schemenets.layout import Layout
+from schemenets.networks import DenoisingNetwork
+from schemenets.provenance import Stopwatch, collect
+from schemenets.stability import certify, dense_norm, largest_amplification
+
+STARTS = 10  # test signals from which the search starts, besides its random ones
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Write ``stability.json`` beside the checkpoints; the search starts from test signals of the job's data set."""
+    stopwatch = Stopwatch()
+    dataset, trained = results.dataset(spec["dataset"]), results.job(spec["job"])
+    starts = torch.from_numpy(signals.read(dataset)["test/noisy"][:STARTS]) / PEAK
+    checked = []
+    for seed in spec["seeds"]:
+        network = checkpoints.load(trained / f"seed-{seed}.safetensors")
+        checked.append({"seed": seed, **_checked(network, starts)})
+    provenance = collect(stopwatch, source=of_stage("stability", spec), data={dataset.name: files.sha256(dataset)})
+    files.write_json(trained / "stability.json", {"job": spec["job"], "networks": checked, "provenance": provenance})
+
+
+def _checked(network: DenoisingNetwork, starts: torch.Tensor) -> dict[str, Any]:
+    certificate = certify(network)
+    found = largest_amplification(network, starts)
+    return {
+        "theorem": certificate.theorem,
+        "certified": certificate.holds,
+        "failed_conditions": certificate.failed,
+        "euclidean_bound": certificate.euclidean,
+        "lipschitz_bound": certificate.lipschitz,
+        "step_margins": [block.step_margin for block in certificate.blocks],
+        "dense_step_margins": _dense_step_margins(network, starts.shape[-1]) if certificate.theorem else None,
+        "largest_amplification_found": found,
+        "counterexample": certificate.euclidean is not None and found > certificate.euclidean * (1 + 1e-12),
+    }
+
+
+def _dense_step_margins(network: DenoisingNetwork, length: int) -> list[float]:
+    """1 - τL‖K‖²/2 of every block, with the norm of the dense matrix."""
+    return [
+        1 - float(block.tau) * block.flux.L * dense_norm(block.K.detach().double().numpy(), length) ** 2 / 2
+        for block in network.blocks
+    ]

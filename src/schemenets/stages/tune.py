@@ -1,0 +1,54 @@
+"""Choose a method's learning rate on validation data; publish every trial."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from schemenets import files, signals
+from schemenets.fingerprint import of_stage
+from schemenets.layout import Layout
+from schemenets.metrics import psnr
+from schemenets.provenance import Stopwatch, collect
+from schemenets.stages import _fits
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Train at every learning rate of ``spec`` and choose the best.
+
+    The best has the highest PSNR on the validation signals, averaged over the seeds; a diverged seed counts as
+    having done nothing, with the PSNR of the noisy signals. Of equals the smaller learning rate is chosen.
+    """
+    stopwatch = Stopwatch()
+    dataset = results.dataset(spec["dataset"])
+    data = {dataset.name: files.sha256(dataset)}
+    source = of_stage("tune", spec)
+    arrays = signals.read(dataset)
+    noisy = float(psnr(arrays["validation/noisy"], arrays["validation/clean"]).mean())
+    trials, states = [], []
+    for learning_rate in sorted(spec["learning_rates"]):
+        states.append(_fits.state_file(results.resume, spec, learning_rate, source, data))
+        label = f"tuning/{spec['method']}/learning rate {learning_rate:g}"
+        runs = _fits.fit(spec, learning_rate, arrays, states[-1], label)
+        values = [noisy if run.validation_psnr is None else run.validation_psnr for run in runs]
+        trials.append(
+            {
+                "learning_rate": learning_rate,
+                "mean_validation_psnr": float(np.mean(values)),
+                "runs": [
+                    {"seed": run.seed, "status": run.status, "validation_psnr": run.validation_psnr} for run in runs
+                ],
+            }
+        )
+    best = max(trials, key=lambda trial: trial["mean_validation_psnr"])  # the first, hence smallest, of equals
+    result = {
+        "method": spec["method"],
+        "learning_rate": best["learning_rate"],
+        "at_edge_of_grid": best in (trials[0], trials[-1]),
+        "noisy_psnr": noisy,
+        "trials": trials,
+        "provenance": collect(stopwatch, source=source, data=data),
+    }
+    files.write_json(results.tuned(spec["method"]), result)
+    for state in states:
+        state.unlink()

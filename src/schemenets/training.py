@@ -1,0 +1,187 @@
+"""Training: all seeds of one job at once, as one stacked network whose seeds do not touch each other."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from schemenets import files, networks
+from schemenets.evaluation import PEAK, denoised_psnr
+from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.progress import Progress
+
+DIVERGED = 1e4  # mean squared error on [0, 1] from which a run counts as diverged: -40 dB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training job: everything that determines its result, but the data.
+
+    Attributes:
+        architecture: what is trained.
+        seeds: seed of the initial weights and of the shuffling of every run.
+        learning_rate: the largest of the one-cycle schedule.
+        epochs: passes over the training signals.
+        batch: signals per step; an incomplete last batch is left out.
+    """
+
+    architecture: Architecture
+    seeds: tuple[int, ...]
+    learning_rate: float
+    epochs: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outcome of one seed.
+
+    Attributes:
+        seed: seed of the initial weights and of the shuffling.
+        network: the trained network; for a diverged run as it was at the last epoch's end that was still finite.
+        curve: PSNR in dB on the validation signals after every epoch; None from divergence on.
+        diverged_at: step at which the loss was no longer finite, or beyond all bounds; None for a run that went well.
+    """
+
+    seed: int
+    network: DenoisingNetwork
+    curve: list[float | None]
+    diverged_at: int | None
+
+    @property
+    def status(self) -> str:
+        """``"ok"`` or ``"diverged"``."""
+        return "ok" if self.diverged_at is None else "diverged"
+
+    @property
+    def validation_psnr(self) -> float | None:
+        """PSNR in dB on the validation signals at the end; None for a diverged run."""
+        return self.curve[-1]
+
+
+def fit(job: Training, data: dict[str, np.ndarray], state: Path, label: str) -> list[Run]:
+    """Train all seeds of a job.
+
+    A run whose loss is not finite any more is frozen and recorded as diverged; the others go on. Interrupted work
+    resumes from the last epoch in ``state`` and ends with the same numbers. Two processes with the same ``state``
+    work one after the other.
+
+    Args:
+        job: what to train.
+        data: arrays ``train/noisy``, ``train/clean``, ``validation/noisy``, ``validation/clean`` of shape
+            (signals, length) with values on [0, 255].
+        state: file of the interrupted work; the caller names it after everything the result depends on, and
+            removes it when the result is stored.
+        label: name of the job in the progress lines.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(state.with_suffix(".lock")):
+        return _Trainer(job, data).run(state, label)
+
+
+class _Trainer:
+    """A stacked network on its way through the epochs."""
+
+    def __init__(self, job: Training, data: dict[str, np.ndarray]) -> None:
+        self.job = job
+        self.noisy, self.clean = (torch.from_numpy(data[f"train/{part}"]) / PEAK for part in ("noisy", "clean"))
+        self.validation = data["validation/noisy"], data["validation/clean"]
+        self.steps = len(self.noisy) // job.batch  # per epoch
+        self.net = networks.stack([networks.build(**asdict(job.architecture), seed=seed) for seed in job.seeds])
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=job.learning_rate, fused=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, job.learning_rate, total_steps=job.epochs * self.steps
+        )
+        self.epoch = 0
+        self.alive = torch.ones(len(job.seeds), dtype=torch.bool)
+        self.diverged_at: list[int | None] = [None] * len(job.seeds)
+        self.curves: list[list[float | None]] = [[] for _ in job.seeds]
+
+    def run(self, state: Path, label: str) -> list[Run]:
+        if state.is_file():
+            self._load(state)
+        progress = Progress(label, self.job.epochs * len(self.job.seeds), self.epoch * len(self.job.seeds))
+        while self.epoch < self.job.epochs:
+            self._train_epoch()
+            self._validate()
+            self.epoch += 1
+            self._save(state)
+            progress.update(self.epoch * len(self.job.seeds), self._summary())
+        return [
+            Run(seed, networks.unstack(self.net, index), self.curves[index], self.diverged_at[index])
+            for index, seed in enumerate(self.job.seeds)
+        ]
+
+    def _train_epoch(self) -> None:
+        # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
+        order = torch.from_numpy(
+            np.stack(
+                [np.random.default_rng([seed, self.epoch]).permutation(len(self.noisy)) for seed in self.job.seeds]
+            )
+        )
+        parameters = list(self.net.parameters())
+        sound = [parameter.detach().clone() for parameter in parameters]
+        for step in range(self.steps):
+            index = order[:, step * self.job.batch : (step + 1) * self.job.batch]
+            losses = (self.net(self.noisy[index]) - self.clean[index]).square().mean((1, 2))
+            self._note_divergence(losses.detach() < DIVERGED, self.epoch * self.steps + step)  # false for NaN
+            self.optimizer.zero_grad(set_to_none=True)
+            losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
+            self.optimizer.step()
+            self.schedule.step()
+            if not self.alive.all():
+                with torch.no_grad():
+                    for parameter, last in zip(parameters, sound, strict=True):
+                        parameter[~self.alive] = last[~self.alive]
+
+    def _note_divergence(self, sound: Tensor, step: int) -> None:
+        """Give up the runs that are not sound any more at this step."""
+        for seed in torch.nonzero(self.alive & ~sound).flatten().tolist():
+            self.diverged_at[seed] = step
+        self.alive &= sound
+
+    def _validate(self) -> None:
+        values = denoised_psnr(self.net, *self.validation).mean(1)
+        self._note_divergence(torch.from_numpy(values).isfinite(), (self.epoch + 1) * self.steps)
+        for curve, alive, value in zip(self.curves, self.alive.tolist(), values.tolist(), strict=True):
+            curve.append(value if alive else None)
+
+    def _summary(self) -> str:
+        values = [curve[-1] for curve in self.curves if curve[-1] is not None]
+        diverged = len(self.curves) - len(values)
+        text = f"{np.mean(values):.2f} dB" if values else "no run left"
+        return f"epoch {self.epoch}, validation {text}" + (f", {diverged} diverged" if diverged else "")
+
+    def _save(self, state: Path) -> None:
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"network/{name}": tensor for name, tensor in self.net.state_dict().items()}
+        for index, moments in optimizer["state"].items():
+            tensors |= {f"adam/{index}/{name}": tensor for name, tensor in moments.items()}
+        rest = {
+            "epoch": self.epoch,
+            "diverged_at": self.diverged_at,
+            "curves": self.curves,
+            "groups": optimizer["param_groups"],
+            "schedule": self.schedule.state_dict(),
+        }
+        files.write_safetensors(state, tensors, json.dumps(rest))
+
+    def _load(self, state: Path) -> None:
+        arrays, rest_json = files.read_safetensors(state)
+        rest = json.loads(rest_json or "")
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("adam/"):
+                _, index, moment = name.split("/")
+                moments.setdefault(int(index), {})[moment] = tensor
+        for name, own in self.net.state_dict().items():
+            own.copy_(tensors[f"network/{name}"])
+        self.optimizer.load_state_dict({"state": moments, "param_groups": rest["groups"]})
+        self.schedule.load_state_dict(rest["schedule"])
+        self.epoch, self.diverged_at, self.curves = rest["epoch"], rest["diverged_at"], rest["curves"]
+        self.alive = torch.tensor([step is None for step in self.diverged_at])

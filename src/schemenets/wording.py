@@ -1,0 +1,68 @@
+"""How figures and report name things and write numbers."""
+
+import math
+
+NAMES = {
+    "charbonnier": "Charbonnier",
+    "donoho_johnstone": "Donoho–Johnstone",
+    "du_fort_frankel": "Du Fort–Frankel",
+    "ecg": "ECG",
+    "exponential_perona_malik": "exponential Perona–Malik",
+    "fab": "FAB",
+    "fsi": "FSI",
+    "perona_malik": "Perona–Malik",
+    "relu": "ReLU",
+    "resnet": "ResNet",
+    "scanlines": "scan lines",
+    "tv_regularised": "regularised TV",
+    "weickert": "Weickert",
+}
+NOTHING = "–"
+
+
+def label(name: str) -> str:
+    """Name of a method, flux, network or signal family for people.
+
+    >>> label("resnet-perona_malik")
+    'ResNet, Perona–Malik'
+    """
+    return ", ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("-"))
+
+
+def size_label(size: str) -> str:
+    """A size for people: ``budget-240`` is 240 parameters at most, ``blocks-4`` 4 blocks."""
+    kind, _, count = size.rpartition("-")
+    return f"≤ {count} parameters" if kind == "budget" else f"{count} {kind}"
+
+
+def fixed(value: float | None, digits: int = 2) -> str:
+    """A number with this many decimals and a true minus sign; a dash for none.
+
+    >>> fixed(-0.125, 1), fixed(None)
+    ('−0.1', '–')
+    """
+    return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign; a dash for none."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """A number with this many significant digits; a dash for none."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}g}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """An interval in brackets; empty for none."""
+    return "" if low is None or math.isnan(low) else f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
+def listed(words: list[str]) -> str:
+    """Words joined as in a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

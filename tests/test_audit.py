@@ -1,0 +1,422 @@
+"""A study in miniature, made by the real stages, and what the audit says when one thing in it is wrong."""
+
+import json
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from schemenets import audit, checkpoints, files, manifest, networks, rocrate, stages
+from schemenets.config import CLAIMS, CONFIG, Study
+from schemenets.layout import Layout
+
+ROOT = Path(__file__).parents[1]
+COUNTS = {"piecewise_affine": 64, "scanlines": 64}
+SMOKE = {
+    "seeds": 2,
+    "epochs": 1,
+    "train": COUNTS,
+    "validation": COUNTS,
+    "test": COUNTS | {"donoho_johnstone": 4, "ecg": 2},
+    "test_noises": [10],
+    "tuning": {"seeds": 1, "learning_rates": [0.01]},
+    "experiments": {
+        "factorial": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "blocks": [4]}],
+        "stability": [{"methods": ["symmetric-perona_malik-certified"], "blocks": [2]}],
+    },
+}
+RESNET = "runs/factorial/resnet-relu/blocks-4"
+CERTIFIED = "runs/stability/symmetric-perona_malik-certified/blocks-2"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """The directory of a project with all results of its smoke tier."""
+    project = tmp_path_factory.mktemp("original")
+    for part in ("config", "workflow/schemas"):
+        shutil.copytree(ROOT / part, project / part)
+    config = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))
+    config["signals"]["length"] = 64
+    config["network"] = {"filters": 2, "kernel_size": 3}
+    config["tiers"]["smoke"] = SMOKE
+    config["experiments"]["stability"] = {"title": "Certified", "family": "piecewise_affine", "noise": 10}
+    (project / CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
+    registered = yaml.safe_load((ROOT / CLAIMS).read_text(encoding="utf-8"))
+    del registered["claims"][3:], registered["claims"][0]["comparisons"][1:]  # what these jobs can decide
+    (project / CLAIMS).write_text(yaml.safe_dump(registered), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling takes longer than all of this
+        study = Study.load(tier="smoke")
+        results = Layout(study.results)
+        for name in ("signals", "tune", "train", "evaluate", "stability"):
+            for spec in study.specs(name).values():
+                stages.run(name, spec, results)
+        stages.run("multigrid", {"exponents": [4]}, results)
+        for name in ("tables", "claims"):
+            stages.run(name, study.specs(name)["all"], results)
+        files.atomic_write(results.figure("capacity", "svg"), "<svg/>")
+        files.atomic_write(results.report, "<html></html>")
+        stages.run("manifest", study.specs("manifest")["all"], results)
+    return project
+
+
+@pytest.fixture
+def results(original, tmp_path, monkeypatch):
+    """The results in a copy of that project, which is the working directory."""
+    project = tmp_path / "project"
+    shutil.copytree(original, project)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
+    return Path("results/smoke")
+
+
+def edit(path, change):
+    """Change a JSON file."""
+    content = files.read_json(path)
+    change(content)
+    files.write_json(path, content)
+
+
+def hash_again(results):
+    """Make manifest and crate fit to the files, as somebody who wants to deceive would."""
+
+    def change(listed):
+        for name, entry in listed["files"].items():
+            entry["sha256"] = files.sha256(results / name)
+
+    edit(results / "manifest.json", change)
+    crate = rocrate.describe(files.read_json(results / "manifest.json"))
+    files.write_json(results / "ro-crate-metadata.json", crate)
+
+
+def problems(results, full=False):
+    """What the audit finds, by file name relative to the results directory."""
+    found = {}
+    for finding in audit.audit(results, full):
+        assert "\n" not in str(finding)
+        name = finding.file.relative_to(results) if finding.file.is_relative_to(results) else finding.file
+        found.setdefault(name.as_posix(), []).append(finding.problem)
+    return found
+
+
+def replace_checkpoint(results, stem, network):
+    """Another checkpoint, with a record that fits."""
+    checkpoints.save(network, results / f"{stem}.safetensors")
+    sha256 = files.sha256(results / f"{stem}.safetensors")
+    edit(results / f"{stem}.json", lambda record: record.update(checkpoint_sha256=sha256))
+
+
+def test_sound_results_have_no_findings(results, caplog):
+    with caplog.at_level(logging.INFO, logger="schemenets"):
+        assert audit.run(results, full=True) == 0
+    assert caplog.messages[-1] == "results/smoke: no findings"
+    assert not any("notice" in message for message in caplog.messages)
+
+
+def test_results_do_not_need_the_data_sets(results):
+    shutil.rmtree(results / "data")
+    assert problems(results) == {}
+
+
+def test_no_results_is_misuse(results, monkeypatch):
+    assert audit.run(Path("results"), full=False) == 2
+    assert audit.run(Path("nowhere"), full=False) == 2
+    monkeypatch.chdir("results")  # not the directory of the project
+    assert audit.run(Path("smoke"), full=False) == 2
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": 1}'])
+def test_damaged_manifest(results, content, caplog):
+    (results / "manifest.json").write_text(content)
+    assert audit.run(results, full=False) == 1
+    assert caplog.messages[0].startswith("results/smoke/manifest.json: cannot be used: ")
+
+
+def test_flipped_byte_in_a_checkpoint(results):
+    path = results / RESNET / "seed-1.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    by_manifest, by_record = problems(results)[f"{RESNET}/seed-1.safetensors"]
+    assert by_manifest.startswith(f"SHA-256 is {files.sha256(path)}, but the manifest says ")
+    assert by_record.startswith(f"SHA-256 is {files.sha256(path)}, but its record says ")
+
+
+def test_truncated_checkpoint(results):
+    path = results / RESNET / "seed-1.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert any("truncated" in problem for problem in problems(results)[f"{RESNET}/seed-1.json"])
+
+
+def test_weight_changed_and_everything_hashed_again(results):
+    stem = f"{RESNET}/seed-1"
+    network = checkpoints.load(results / f"{stem}.safetensors")
+    with torch.no_grad():
+        network.blocks[0].W1 *= 1.5
+    replace_checkpoint(results, stem, network)
+    sha256 = files.sha256(results / f"{stem}.safetensors")
+    evaluation = results / RESNET / "evaluation.json"
+    edit(evaluation, lambda content: content["checkpoints_sha256"].__setitem__(1, sha256))
+    hash_again(results)
+    found = problems(results, full=True)
+    assert set(found) == {f"{RESNET}/seed-1.json", f"{RESNET}/evaluation.json", f"{RESNET}/stability.json"}
+    assert found[f"{RESNET}/seed-1.json"][0].startswith("validation, seed 1: ")
+    assert [line.partition(",")[0] for line in found[f"{RESNET}/evaluation.json"]] == [
+        "piecewise_affine-10",
+        "scanlines-10",
+        "donoho_johnstone-10",
+        "ecg-10",
+    ]
+    assert found[f"{RESNET}/stability.json"][0].startswith("1.lipschitz_bound is ")
+
+
+def test_sample_tests_one_seed_of_every_job(results):
+    def change(content):
+        for index in range(2):
+            content["test_sets"]["ecg-10"]["psnr"][index] += 0.01
+
+    edit(results / RESNET / "evaluation.json", change)
+    count = [
+        sum("its checkpoint gives" in p for p in problems(results, full)[f"{RESNET}/evaluation.json"])
+        for full in (False, True)
+    ]
+    assert count == [1, 2]
+
+
+def test_psnr_edited_in_a_record(results):
+    path = results / RESNET / "seed-0.json"
+
+    def change(record):
+        record["metrics"]["validation_psnr"] += 0.01
+        record["metrics"]["validation_psnr_by_epoch"][-1] += 0.01
+
+    edit(path, change)
+    assert problems(results)[f"{RESNET}/seed-0.json"][0].startswith("SHA-256")
+    hash_again(results)
+    found = problems(results)
+    assert set(found) == {f"{RESNET}/seed-0.json", "tables/runs.csv", "tables/curves.csv"}
+    assert found["tables/runs.csv"][0].startswith("line 2, validation_psnr is '")
+    assert found[f"{RESNET}/seed-0.json"][0].startswith("validation, seed 0: ")
+
+
+def test_end_of_curve_edited_in_a_record(results):
+    edit(results / RESNET / "seed-0.json", lambda record: record["metrics"].update(validation_psnr=40.0))
+    hash_again(results)
+    assert "validation_psnr is not the end of a curve over all epochs" in problems(results)[f"{RESNET}/seed-0.json"]
+
+
+def test_psnr_edited_in_an_evaluation(results):
+    path = results / RESNET / "evaluation.json"
+    edit(path, lambda content: content["test_sets"]["ecg-10"]["psnr"].__setitem__(0, 40.0))
+    hash_again(results)
+    found = problems(results)
+    assert found[f"{RESNET}/evaluation.json"][0].startswith("ecg-10, seed 0: 40.0 dB, but single signals gives ")
+    assert found["tables/psnr.csv"][0].startswith("line 5, psnr is '")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("parameters", 1), ("convolution_weights", 1), ("seed", 7), ("status", "diverged"), ("dataset", "ecg-10")],
+)
+def test_record_that_contradicts_its_network(results, key, value):
+    edit(results / RESNET / "seed-0.json", lambda record: record.update({key: value}))
+    hash_again(results)
+    assert any(f"{key} is {value!r}" in problem for problem in problems(results)[f"{RESNET}/seed-0.json"])
+
+
+def test_learning_rate_that_was_not_tuned(results):
+    edit(results / "tuning/resnet-relu.json", lambda tuning: tuning.update(learning_rate=0.5))
+    hash_again(results)
+    expected = "training.learning_rate is 0.01, but configuration and tuning say 0.5"
+    assert expected in problems(results)[f"{RESNET}/seed-0.json"]
+
+
+def test_data_set_hash_changed(results):
+    def change(record):
+        record["provenance"]["data_sha256"]["piecewise_affine-10.safetensors"] = "0" * 64
+
+    edit(results / RESNET / "seed-0.json", change)
+    hash_again(results)
+    (problem,) = problems(results)[f"{RESNET}/seed-0.json"]
+    assert problem.startswith(f"piecewise_affine-10.safetensors is '{'0' * 64}', but the manifest says ")
+
+
+def test_data_set_that_the_configuration_does_not_give(results):
+    """All records agree on data that nobody can generate."""
+    true = files.sha256(results / "data/ecg-10.safetensors")
+    for path in [*results.rglob("*.json")]:
+        path.write_text(path.read_text(encoding="utf-8").replace(true, "0" * 64), encoding="utf-8")
+    hash_again(results)
+    assert problems(results) == {
+        "data/ecg-10.safetensors": [f"generated again its SHA-256 is {true}, not the recorded"]
+    }
+
+
+def test_table_cell_edited(results):
+    path = results / "tables/tuning.csv"
+    table = pd.read_csv(path)
+    table.loc[1, "validation_psnr"] += 1e-9
+    table.to_csv(path, index=False, lineterminator="\n")
+    hash_again(results)
+    found = problems(results)
+    assert list(found) == ["tables/tuning.csv"]
+    assert found["tables/tuning.csv"][0].startswith("line 3, validation_psnr is '")
+
+
+def test_rounding_of_a_table_is_no_finding(results):
+    path = results / "tables/multigrid.csv"
+    table = pd.read_csv(path)
+    table["convergence_factor"] *= 1 + 1e-14
+    table.to_csv(path, index=False, lineterminator="\n")
+    hash_again(results)
+    assert problems(results) == {}
+
+
+def test_verdict_edited(results):
+    edit(results / "claims.json", lambda result: result["claims"][0].update(verdict="reproduced"))
+    hash_again(results)
+    expected = "C1.verdict is 'reproduced', but the tables say 'inconclusive'"
+    assert problems(results) == {"claims.json": [expected]}
+
+
+@pytest.mark.parametrize(("key", "value"), [("effect", 1.5), ("p", 0.01)])
+def test_evidence_edited(results, key, value):
+    edit(results / "claims.json", lambda result: result["claims"][0].update({key: value}))
+    hash_again(results)
+    (problem,) = problems(results)["claims.json"]
+    assert problem.startswith(f"C1.{key} is {value}, but the tables say ")
+
+
+def test_claim_removed(results):
+    edit(results / "claims.json", lambda result: result["claims"].pop())
+    hash_again(results)
+    (problem,) = problems(results)["claims.json"]
+    assert problem.startswith("C3.id is absent, but the tables say 'C3'")
+
+
+def test_criterion_changed_after_the_runs(results):
+    text = CLAIMS.read_text(encoding="utf-8")
+    CLAIMS.write_text(text.replace("minimum_seeds: 6", "minimum_seeds: 7"), encoding="utf-8")
+    found = problems(results)
+    assert found["config/claims.yaml"][0].startswith("SHA-256 is ")
+    expected = "C1.reason is '2 seeds; a verdict needs 6.', but the tables say '2 seeds; a verdict needs 7.'"
+    assert found["claims.json"] == [expected]
+
+
+def test_configuration_changed_after_the_runs(results):
+    text = CONFIG.read_text(encoding="utf-8")
+    CONFIG.write_text(text.replace("kernel_size: 3", "kernel_size: 4"), encoding="utf-8")
+    found = problems(results)
+    assert found["config/config.yaml"][0].startswith("SHA-256 is ")
+    assert found["manifest.json"] == ["config.network.kernel_size is 3, but config/config.yaml says 4"]
+
+
+@pytest.mark.parametrize(
+    "name", [f"{RESNET}/seed-0.safetensors", f"{RESNET}/seed-0.json", "tables/psnr.csv", "report.html"]
+)
+def test_removed_file(results, name):
+    (results / name).unlink()
+    assert "file is missing" in problems(results)[name]
+
+
+def test_removed_file_that_the_manifest_does_not_know(results):
+    name = f"{RESNET}/seed-0.safetensors"
+    (results / name).unlink()
+    edit(results / "manifest.json", lambda listed: listed["files"].pop(name))
+    found = problems(results)
+    assert found["manifest.json"] == [f"cannot be checked: results/smoke/{name}: file is missing, and 0 others"]
+    assert any("seed-0.safetensors" in problem for problem in found[f"{RESNET}/seed-0.json"])
+
+
+def test_extra_file(results):
+    (results / "runs/old.json").write_text("{}")
+    assert problems(results) == {"runs/old.json": ["is no result: not in the manifest"]}
+
+
+def test_inputs_edited_in_the_manifest(results):
+    edit(
+        results / "manifest.json", lambda listed: listed["files"]["tables/tuning.csv"].update(inputs=["tuning/a.json"])
+    )
+    (problem,) = problems(results)["manifest.json"]
+    assert problem.startswith("files.tables/tuning.csv.inputs.0 is 'tuning/a.json', but the files say ")
+
+
+def test_crate_edited(results):
+    edit(results / "ro-crate-metadata.json", lambda crate: crate["@graph"][1].update(datePublished="2000-01-01"))
+    (problem,) = problems(results)["ro-crate-metadata.json"]
+    assert problem.startswith("@graph.1.datePublished is '2000-01-01', but the manifest says ")
+
+
+def test_certified_job_with_an_uncertified_network(results):
+    """The parametrisation of a certified network cannot be broken, so somebody has to put another network there."""
+    stem = f"{CERTIFIED}/seed-1"
+    architecture = files.read_json(results / f"{stem}.json")["architecture"] | {"certified": False}
+    network = networks.build(**architecture, seed=1)
+    with torch.no_grad():
+        network.blocks[1].K *= 100
+    replace_checkpoint(results, stem, network)
+    edit(results / f"{stem}.json", lambda record: record.update(architecture=architecture))
+    hash_again(results)
+    found = problems(results)
+    certificate, dense = found[f"{stem}.safetensors"]
+    assert certificate == "its certificate does not hold: blocks.1: τ ≤ 2/(L‖K‖²)"
+    assert dense.startswith("blocks.1: by its dense matrix, τ = 0.3 exceeds 2/(L‖K‖²)")
+    assert found[f"{stem}.json"][0].startswith("architecture.certified is False, but configuration and tuning say True")
+    assert found[f"{CERTIFIED}/stability.json"][0].startswith("1.certified is True, but the checkpoints say False")
+
+
+def test_certified_job_with_a_network_without_theorem(results):
+    stem = f"{CERTIFIED}/seed-0"
+    network = networks.build("resnet", blocks=2, filters=2, kernel_size=3, flux="relu")
+    replace_checkpoint(results, stem, network)
+    hash_again(results)
+    held, certificate = problems(results)[f"{stem}.safetensors"]
+    assert held.startswith("architecture.name is 'resnet', but its record says 'symmetric'")
+    assert certificate == "its certificate does not hold: no theorem covers it"
+
+
+def test_weight_that_is_not_finite(results):
+    stem = f"{CERTIFIED}/seed-0"
+    network = checkpoints.load(results / f"{stem}.safetensors")
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    replace_checkpoint(results, stem, network)
+    assert any("not finite" in problem for problem in problems(results)[f"{stem}.json"])
+
+
+def test_counterexample_and_bounds_in_the_stability_record(results):
+    path = results / CERTIFIED / "stability.json"
+    edit(path, lambda content: content["networks"][0].update(counterexample=True))
+    hash_again(results)
+    assert problems(results)[f"{CERTIFIED}/stability.json"] == [
+        "0.counterexample is True, but the checkpoints say False"
+    ]
+
+
+def test_diverged_run_is_sound_if_its_record_says_so(original, results, monkeypatch):
+    """A diverged seed has no PSNR anywhere, and the audit does not test it again."""
+    study = Study.load(tier="smoke")
+    job = "factorial/resnet-relu/blocks-4"
+
+    def change(record):
+        record.update(status="diverged", diverged_at_step=0)
+        record["metrics"] = {"validation_psnr": None, "validation_psnr_by_epoch": [None]}
+
+    edit(results / RESNET / "seed-0.json", change)
+    stages.run("evaluate", study.specs("evaluate")[job], Layout(results))
+    for name in ("tables", "claims", "manifest"):
+        stages.run(name, study.specs(name)["all"], Layout(results))
+    assert problems(results, full=True) == {}
+
+
+def test_other_code_is_a_notice(results, monkeypatch, caplog):
+    monkeypatch.setattr(audit, "of_stage", lambda stage, spec: "another" if stage == "train" else "")
+    with caplog.at_level(logging.INFO, logger="schemenets"):
+        assert audit.run(results, full=False) == 0
+    assert "notice: 16 of 16 records were made by other code than the present one" in caplog.messages

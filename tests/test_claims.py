@@ -1,0 +1,352 @@
+"""Verdicts on synthetic tables, one for every branch, and the errors of a wrong registry."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from schemenets import claims
+from schemenets.errors import ConfigError
+from schemenets.statistics import MissingRunsError
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "workflow/schemas/claims.schema.json"
+REGISTERED = claims.load(ROOT / "config/claims.yaml", SCHEMA)
+
+NOISY = 28.0
+WOBBLE = 0.05 * np.cos(np.arange(10))
+WEIGHTS = {"resnet": 80, "symmetric": 40}
+BUDGETS = ["budget-120", "budget-480", "budget-960"]
+
+
+def tables(groups, seeds=10):
+    """Runs and PSNR from {(method, size): mean PSNR, or one value per seed with None for diverged}."""
+    rows = []
+    for (method, size), level in groups.items():
+        values = level if isinstance(level, list) else [level + WOBBLE[s] * len(method) / 20 for s in range(seeds)]
+        experiment = "capacity" if size.startswith("budget") else "factorial"
+        for seed, value in enumerate(values):
+            weights = WEIGHTS[method.split("-")[0]]
+            rows.append(
+                {
+                    "run": f"{experiment}/{method}/{size}/seed-{seed}",
+                    "experiment": experiment,
+                    "method": method,
+                    "size": size,
+                    "seed": seed,
+                    "status": "diverged" if value is None else "ok",
+                    "parameters": weights + 8,
+                    "convolution_weights": weights,
+                    "test_set": "piecewise_affine",
+                    "noise": 10.0,
+                    "noisy_psnr": NOISY,
+                    "psnr": np.nan if value is None else value,
+                }
+            )
+    table = pd.DataFrame(rows)
+    other = table.assign(noise=25.0, psnr=0.0)  # must be ignored
+    psnr = pd.concat([table, other]).drop(columns=["parameters", "convolution_weights"])
+    return table.drop(columns=["test_set", "noise", "noisy_psnr", "psnr"]), psnr
+
+
+def factorial(**levels):
+    defaults = {"resnet_relu": 34.0, "symmetric_perona_malik": 34.8, "symmetric_charbonnier": 33.5}
+    levels = defaults | {"symmetric_relu": 30.4} | levels
+    return {(name.replace("_", "-", 1), "blocks-4"): level for name, level in levels.items()}
+
+
+def capacity(gains, same_flux=0.1):
+    groups = {}
+    for size, gain in zip(BUDGETS, gains, strict=False):
+        groups[("symmetric-perona_malik", size)] = gain if isinstance(gain, list) else 34.0 + gain
+        groups[("resnet-relu", size)] = 34.0
+        groups[("resnet-perona_malik", size)] = 34.0 + same_flux
+    return groups
+
+
+def judge(groups, name, seeds=10, registered=REGISTERED):
+    result = claims.evaluate(registered, *tables(groups, seeds))
+    json.dumps(result, allow_nan=False)
+    return next(claim for claim in result["claims"] if claim["id"] == name)
+
+
+ALL = factorial() | capacity([0.5, 0.6, 0.7])
+
+
+def test_every_claim_is_registered_and_judged_in_order():
+    result = claims.evaluate(REGISTERED, *tables(ALL))
+    verdicts = {claim["id"]: claim["verdict"] for claim in result["claims"]}
+    assert verdicts == {
+        "C1": "reproduced",
+        "C2": "reproduced",
+        "C3": "not testable",
+        "C4a": "not testable",
+        "C4b": "not testable",
+        "C4c": "not testable",
+        "C5": "not testable",
+        "C6": "partly",
+    }
+    assert all("Not measured yet" in c["reason"] for c in result["claims"] if c["verdict"] == "not testable")
+
+
+# --- C1, noninferiority -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("level", "verdict"),
+    [
+        (34.8, "reproduced"),
+        (33.7, "reproduced"),  # worse, by less than the margin
+        (33.3, "not reproduced"),  # worse by more than the margin
+        ([33.5 + x for x in 4 * WOBBLE], "inconclusive"),  # at the margin
+    ],
+)
+def test_noninferiority(level, verdict):
+    level = list(level) if isinstance(level, list) else level
+    assert judge(factorial(symmetric_perona_malik=level), "C1")["verdict"] == verdict
+
+
+def test_evidence_of_a_verdict():
+    claim = judge(factorial(symmetric_perona_malik=[33.7] * 5 + [33.8] * 5, resnet_relu=[34.0] * 10), "C1")
+    assert claim["effect"] == pytest.approx(-0.25)
+    half = 2.2621571628 * np.std([0.05, -0.05] * 5, ddof=1) / np.sqrt(10)  # t quantile of 9 degrees of freedom
+    assert claim["interval"] == pytest.approx([-0.25 - half, -0.25 + half])
+    assert claim["p"] == claim["p_holm"] == 2.0**-10
+    assert claim["n"] == 10
+    assert len(claim["runs"]) == 20
+    assert "factorial/resnet-relu/blocks-4/seed-9" in claim["runs"]
+
+
+def test_quality_without_half_of_the_weights_does_not_reproduce_c1():
+    runs, psnr = tables(factorial())
+    runs.loc[runs["method"] == "symmetric-perona_malik", "convolution_weights"] = 41
+    claim = claims.evaluate(REGISTERED, runs, psnr)["claims"][0]
+    assert claim["verdict"] == "not reproduced"
+    assert "41 of 80" in claim["reason"]
+
+
+def test_comparisons_beside_do_not_decide():
+    groups = factorial(symmetric_charbonnier=20.0, symmetric_relu=20.0)
+    claim = judge(groups, "C1")
+    assert claim["verdict"] == "reproduced"
+    assert [c["outcome"] for c in claim["comparisons"]] == ["shown", "refuted", "refuted"]
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_too_few_seeds_are_inconclusive(seeds):
+    claim = judge(ALL, "C1", seeds)
+    assert claim["verdict"] == "inconclusive"
+    assert f"{seeds} seeds" in claim["reason"]
+    assert claim["comparisons"][0]["outcome"] == "open"
+    assert (claim["interval"] is None) == (seeds == 1)
+
+
+def test_six_seeds_suffice_for_one_comparison():
+    assert judge(ALL, "C1", 6)["verdict"] == "reproduced"
+
+
+def test_no_runs_are_inconclusive():
+    claim = judge(capacity([0.5]), "C1")
+    assert claim["verdict"] == "inconclusive"
+    assert "symmetric-perona_malik against resnet-relu" in claim["reason"]
+    assert claim["effect"] is None
+
+
+# --- C2, superiority over several budgets -------------------------------------------------------------
+
+OPEN = [34.0 + x for x in (0.3, -0.3, 0.2, -0.2, 0.1, -0.1, 0.3, -0.3, 0.2, -0.2)]
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([0.5, 0.6, 0.7], "reproduced"),
+        ([0.5, 0.6, -0.7], "partly"),
+        ([0.5, OPEN, OPEN], "partly"),
+        ([-0.5, OPEN, OPEN], "not reproduced"),
+        ([-0.5, -0.6, -0.7], "not reproduced"),
+        ([OPEN, OPEN, OPEN], "inconclusive"),
+    ],
+)
+def test_superiority(gains, verdict):
+    claim = judge(capacity(gains), "C2")
+    assert claim["verdict"] == verdict
+    assert [c["size"] for c in claim["comparisons"]] == BUDGETS * 2
+
+
+def test_holm_families_are_the_deciding_comparisons_and_those_beside_them():
+    claim = judge(capacity([0.5, 0.6, 0.7], same_flux=0.8), "C2")
+    deciding, beside = claim["comparisons"][:3], claim["comparisons"][3:]
+    assert [c["p_holm"] for c in deciding] == [3 / 1024] * 3
+    assert [c["p_opposite_holm"] for c in beside] == [3 / 1024] * 3
+    assert {c["outcome"] for c in beside} == {"refuted"}
+
+
+def test_a_claim_shows_its_weakest_comparison():
+    claim = judge(capacity([0.5, OPEN, 0.7]), "C2")
+    assert claim["effect"] == claim["comparisons"][1]["effect"]
+    assert claim["p_holm"] == max(c["p_holm"] for c in claim["comparisons"][:3])
+
+
+def test_too_few_seeds_for_so_many_comparisons_are_said():
+    groups = {}
+    for budget in range(1, 5):
+        groups[("symmetric-perona_malik", f"budget-{budget}")] = 35.0
+        groups[("resnet-relu", f"budget-{budget}")] = 34.0
+    claim = judge(groups, "C2", 6)
+    assert claim["verdict"] == "inconclusive"
+    assert "6 seeds cannot show 4 comparisons" in claim["reason"]
+
+
+def test_only_budgets_of_both_methods_are_compared():
+    groups = capacity([0.5, 0.6]) | {("resnet-relu", "budget-960"): 34.0}
+    claim = judge(groups, "C2")
+    assert claim["verdict"] == "reproduced"
+    assert [c["size"] for c in claim["comparisons"]] == BUDGETS[:2] * 2
+
+
+# --- divergence and missing runs ----------------------------------------------------------------------
+
+
+def test_one_diverged_run_of_the_candidate_takes_the_verdict_away():
+    values = [34.6] * 9
+    assert judge(capacity([[*values, 34.6]]), "C2")["verdict"] == "reproduced"
+    claim = judge(capacity([[*values, None]]), "C2")
+    assert claim["verdict"] == "inconclusive"
+    assert claim["comparisons"][0]["n"] == 10
+    assert claim["comparisons"][0]["candidate_diverged"] == 1
+    assert "Diverged runs counted as losses: 1" in claim["reason"]
+
+
+def test_a_candidate_that_always_diverges_is_refuted():
+    assert judge(capacity([[None] * 10]), "C2")["verdict"] == "not reproduced"
+
+
+def test_a_reference_that_always_diverges_loses():
+    groups = capacity([0.5]) | {("resnet-relu", "budget-120"): [None] * 10}
+    assert judge(groups, "C2")["verdict"] == "reproduced"
+
+
+def test_both_diverged_show_nothing():
+    groups = capacity([[None] * 10]) | {("resnet-relu", "budget-120"): [None] * 10}
+    claim = judge(groups, "C2")
+    assert claim["verdict"] == "inconclusive"
+    assert claim["effect"] == 0
+
+
+def test_missing_seeds_stop_the_evaluation():
+    runs, psnr = tables(ALL)
+    lost = runs["run"] == "capacity/resnet-relu/budget-480/seed-7"
+    with pytest.raises(MissingRunsError, match="capacity/resnet-relu/budget-480/seed-7"):
+        claims.evaluate(REGISTERED, runs[~lost], psnr)
+
+
+def test_a_listed_size_that_only_one_method_ran_at_stops_the_evaluation():
+    runs, psnr = tables(ALL)
+    with pytest.raises(MissingRunsError, match="factorial/resnet-relu/blocks-4/seed-0"):
+        claims.evaluate(REGISTERED, runs[(runs["method"] != "resnet-relu")], psnr)
+
+
+# --- C6, capped ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("charbonnier", "relu", "verdict"),
+    [(33.5, 30.4, "partly"), (35.5, 30.4, "partly"), (35.5, 35.6, "not reproduced")],
+)
+def test_a_claim_with_an_unmeasured_part_is_at_most_partly_reproduced(charbonnier, relu, verdict):
+    claim = judge(factorial(symmetric_charbonnier=charbonnier, symmetric_relu=relu), "C6")
+    assert claim["verdict"] == verdict
+
+
+# --- tables -------------------------------------------------------------------------------------------
+
+
+def test_comparison_table_has_one_row_per_comparison():
+    result = claims.evaluate(REGISTERED, *tables(ALL))
+    table = claims.comparison_table(result)
+    assert len(table) == 3 + 6 + 2
+    row = table[(table["claim"] == "C2") & (table["size"] == "budget-480")].iloc[0]
+    comparison = result["claims"][1]["comparisons"][1]
+    assert [row["low"], row["high"]] == comparison["interval"]
+    assert row["runs"].split() == comparison["runs"]
+    assert row["candidate_parameters"] == 48
+    assert row["reference_parameters"] == 88
+
+
+def test_sensitivity_moves_the_verdict_with_the_threshold():
+    groups = factorial(symmetric_perona_malik=33.7) | capacity([0.2, 0.4, 0.5])
+    table = claims.sensitivity(REGISTERED, *tables(groups)).set_index(["claim", "threshold"])
+    assert table.loc["C1", "verdict"].to_dict() == {
+        0.1: "not reproduced",
+        0.25: "not reproduced",
+        0.5: "reproduced",
+        1.0: "reproduced",
+    }
+    assert table.loc["C2", "verdict"].to_dict() == {0.0: "reproduced", 0.1: "reproduced", 0.25: "partly"}
+    assert table.index[table["registered"]].tolist() == [("C1", 0.5), ("C2", 0.0), ("C6", 0.0)]
+
+
+# --- the registry -------------------------------------------------------------------------------------
+
+
+def written(tmp_path, change):
+    registered = copy.deepcopy(REGISTERED)
+    change(registered)
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(registered, sort_keys=False), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (lambda r: r.update(aplha=0.1), ["aplha = 0.1: unknown key", "Did you mean 'alpha'?"]),
+        (lambda r: r.update(alpha=2), ["alpha = 2: allowed: less than 1."]),
+        (lambda r: r.update(divergence="drop"), ["divergence = 'drop': allowed: loss."]),
+        (lambda r: r["claims"][0].pop("threshold"), ["claims.0 = ", "'threshold' is a required property"]),
+        (
+            lambda r: r["claims"][1].update(evaluator="superority"),
+            ["claims.1.evaluator = 'superority'", "Did you mean 'superiority'?"],
+        ),
+        (lambda r: r["claims"][1].update(minimum_seeds=2), ["claims.1.minimum_seeds = 2: allowed: at least 6."]),
+        (lambda r: r["claims"][2].pop("waits_for"), ["'waits_for' is a required property"]),
+        (lambda r: r["claims"][0].pop("comparisons"), ["'comparisons' is a required property"]),
+        (lambda r: r["claims"][0]["comparisons"].pop(0), ["claims.0.comparisons = "]),
+        (
+            lambda r: r["claims"][1]["comparisons"][0].update(sizes="every"),
+            ["claims.1.comparisons.0.sizes = 'every': allowed: only 'all'."],
+        ),
+        (
+            lambda r: r["claims"][1]["comparisons"][0].update(sizes=["120"]),
+            ["claims.1.comparisons.0.sizes.0 = '120': allowed: text that matches"],
+        ),
+        (lambda r: r["claims"][0].update(id="C2"), ["claims.id = 'C2': given 2 times"]),
+        (lambda r: r.update(alpha="x", noise=-1), ["alpha = 'x'", "noise = -1"]),
+        (lambda r: r["claims"][0].update(quote=1), ["claims.0.quote = 1: allowed: a value of type string or null."]),
+    ],
+)
+def test_a_wrong_registry_is_refused_with_file_key_value_and_what_is_allowed(tmp_path, change, messages):
+    path = written(tmp_path, change)
+    with pytest.raises(ConfigError) as error:
+        claims.load(path, SCHEMA)
+    assert all(message in str(error.value) for message in messages)
+    assert all(line.startswith(f"{path}: ") for line in str(error.value).splitlines())
+
+
+@pytest.mark.parametrize("content", ["claims: [", None])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "claims.yaml"
+    if content:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"claims\.yaml cannot be read"):
+        claims.load(path, SCHEMA)
+
+
+def test_quotes_are_short_and_where_there_is_none_the_source_says_so():
+    for claim in REGISTERED["claims"]:
+        assert (claim["quote"] is None) == ("in our words" in claim["source"])

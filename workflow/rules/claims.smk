@@ -1,0 +1,19 @@
+# Claims: a verdict on every claim registered in config/claims.yaml.
+
+
+rule claims:
+    input:
+        "config/claims.yaml",
+        RESULTS.table("runs"),
+        RESULTS.table("psnr"),
+    output:
+        RESULTS.claims,
+        RESULTS.table("claims"),
+        RESULTS.table("sensitivity"),
+    log:
+        LOGS / "claims.log",
+    params:
+        **stage("claims"),
+    threads: 1
+    shell:
+        run("claims")

@@ -1,0 +1,16 @@
+# Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples.
+
+
+rule stability:
+    input:
+        rules.train.output,
+        lambda wildcards: RESULTS.dataset(JOBS["/".join(wildcards)]["dataset"]),
+    output:
+        RESULTS.job(JOB) / "stability.json",
+    log:
+        LOGS / "stability" / f"{JOB}.log",
+    params:
+        **stage("stability"),
+    threads: 1
+    shell:
+        run("stability")

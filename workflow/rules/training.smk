@@ -1,0 +1,20 @@
+# Training: one job trains all seeds of an experiment, a method and a size.
+
+SEEDS = sorted({seed for spec in JOBS.values() for seed in spec["seeds"]})
+
+
+rule train:
+    input:
+        lambda wildcards: RESULTS.dataset(JOBS["/".join(wildcards)]["dataset"]),
+        RESULTS.tuned("{method}"),
+    output:
+        expand(RESULTS.job(JOB) / "seed-{seed}.{suffix}", seed=SEEDS, suffix=["json", "safetensors"], allow_missing=True),
+    log:
+        LOGS / "train" / f"{JOB}.log",
+    params:
+        **stage("train"),
+    threads: 1
+    # long jobs first: the deepest networks would else be left for the end
+    priority: 1
+    shell:
+        run("train")

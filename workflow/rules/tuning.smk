@@ -1,0 +1,15 @@
+# Tuning: every method's learning rate, chosen on validation data with seeds of its own.
+
+
+rule tune:
+    input:
+        lambda wildcards: RESULTS.dataset(STUDY.specs("tune")[wildcards.method]["dataset"]),
+    output:
+        RESULTS.tuned("{method}"),
+    log:
+        LOGS / "tune" / "{method}.log",
+    params:
+        **stage("tune"),
+    threads: 1
+    shell:
+        run("tune")
