@@ -1,9 +1,7 @@
 """A study in miniature, made by the real stages, and what the audit says when one thing in it is wrong."""
 
-import json
 import logging
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from schemenets import audit, checkpoints, files, manifest, networks, rocrate, stages
+from schemenets import audit, checkpoints, files, networks, rocrate, stages
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.layout import Layout
 
@@ -43,11 +41,12 @@ def original(tmp_path_factory):
     config = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))
     config["signals"]["length"] = 64
     config["network"] = {"filters": 2, "kernel_size": 3}
-    config["tiers"]["smoke"] = SMOKE
+    config["tiers"] = dict.fromkeys(config["tiers"], SMOKE)
     config["experiments"]["stability"] = {"title": "Certified", "family": "piecewise_affine", "noise": 10}
     (project / CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
     registered = yaml.safe_load((ROOT / CLAIMS).read_text(encoding="utf-8"))
     del registered["claims"][3:], registered["claims"][0]["comparisons"][1:]  # what these jobs can decide
+    registered["claims"][0]["threshold"]["sensitivity"] = [0.1]
     (project / CLAIMS).write_text(yaml.safe_dump(registered), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
@@ -151,7 +150,7 @@ def test_flipped_byte_in_a_checkpoint(results):
 def test_truncated_checkpoint(results):
     path = results / RESNET / "seed-1.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
-    assert any("truncated" in problem for problem in problems(results)[f"{RESNET}/seed-1.json"])
+    assert any("truncated" in problem for problem in problems(results)[f"{RESNET}/seed-1.safetensors"])
 
 
 def test_weight_changed_and_everything_hashed_again(results):
@@ -216,13 +215,20 @@ def test_psnr_edited_in_an_evaluation(results):
     edit(path, lambda content: content["test_sets"]["ecg-10"]["psnr"].__setitem__(0, 40.0))
     hash_again(results)
     found = problems(results)
-    assert found[f"{RESNET}/evaluation.json"][0].startswith("ecg-10, seed 0: 40.0 dB, but single signals gives ")
+    assert found[f"{RESNET}/evaluation.json"][0].startswith("ecg-10, seed 0: 40.0 dB, but mean of signals gives ")
     assert found["tables/psnr.csv"][0].startswith("line 5, psnr is '")
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("parameters", 1), ("convolution_weights", 1), ("seed", 7), ("status", "diverged"), ("dataset", "ecg-10")],
+    [
+        ("parameters", 1),
+        ("convolution_weights", 1),
+        ("seed", 7),
+        ("status", "diverged"),
+        ("status", "fine"),
+        ("dataset", "ecg-10"),
+    ],
 )
 def test_record_that_contradicts_its_network(results, key, value):
     edit(results / RESNET / "seed-0.json", lambda record: record.update({key: value}))
@@ -233,8 +239,17 @@ def test_record_that_contradicts_its_network(results, key, value):
 def test_learning_rate_that_was_not_tuned(results):
     edit(results / "tuning/resnet-relu.json", lambda tuning: tuning.update(learning_rate=0.5))
     hash_again(results)
+    found = problems(results)
+    assert found["tuning/resnet-relu.json"] == ["learning_rate is 0.5, but the best trial has 0.01"]
     expected = "training.learning_rate is 0.01, but configuration and tuning say 0.5"
-    assert expected in problems(results)[f"{RESNET}/seed-0.json"]
+    assert found[f"{RESNET}/seed-0.json"] == [expected]
+
+
+def test_trials_that_were_not_asked_for(results):
+    edit(results / "tuning/resnet-relu.json", lambda tuning: tuning["trials"][0].update(learning_rate=0.02))
+    hash_again(results)
+    expected = "0 is 0.02, but the configuration says 0.01"
+    assert problems(results)["tuning/resnet-relu.json"][0] == expected
 
 
 def test_data_set_hash_changed(results):
@@ -331,7 +346,7 @@ def test_removed_file_that_the_manifest_does_not_know(results):
     edit(results / "manifest.json", lambda listed: listed["files"].pop(name))
     found = problems(results)
     assert found["manifest.json"] == [f"cannot be checked: results/smoke/{name}: file is missing, and 0 others"]
-    assert any("seed-0.safetensors" in problem for problem in found[f"{RESNET}/seed-0.json"])
+    assert "seed-0.safetensors" in found[name][0]
 
 
 def test_extra_file(results):
@@ -387,16 +402,22 @@ def test_weight_that_is_not_finite(results):
     with torch.no_grad():
         next(network.parameters()).fill_(torch.nan)
     replace_checkpoint(results, stem, network)
-    assert any("not finite" in problem for problem in problems(results)[f"{stem}.json"])
+    assert any("not finite" in problem for problem in problems(results)[f"{stem}.safetensors"])
 
 
-def test_counterexample_and_bounds_in_the_stability_record(results):
-    path = results / CERTIFIED / "stability.json"
-    edit(path, lambda content: content["networks"][0].update(counterexample=True))
+@pytest.mark.parametrize("change", [{"counterexample": True}, {"largest_amplification_found": 1.001}])
+def test_counterexample(results, change):
+    edit(results / CERTIFIED / "stability.json", lambda content: content["networks"][0].update(change))
     hash_again(results)
-    assert problems(results)[f"{CERTIFIED}/stability.json"] == [
-        "0.counterexample is True, but the checkpoints say False"
-    ]
+    (problem,) = problems(results)[f"{CERTIFIED}/stability.json"]
+    assert problem.startswith("seed 0: a signal is amplified by ")
+
+
+def test_bound_edited(results):
+    edit(results / RESNET / "stability.json", lambda content: content["networks"][1].update(lipschitz_bound=1.0))
+    hash_again(results)
+    (problem,) = problems(results)[f"{RESNET}/stability.json"]
+    assert problem.startswith("1.lipschitz_bound is 1.0, but the checkpoints say ")
 
 
 def test_diverged_run_is_sound_if_its_record_says_so(original, results, monkeypatch):

@@ -108,6 +108,7 @@ def test_diffusion_operator_against_dense_matrices(name):
     np.testing.assert_allclose(
         A.jacobian(u).toarray(), [(A(u + e) - A(u - e)) / 2e-6 for e in basis], rtol=1e-4, atol=1e-5 * flux.L
     )
+    np.testing.assert_allclose(A.lagged(0 * u).toarray(), flux.scalar(0.0)[1] * K.T @ K, rtol=1e-12)
     assert A.norm_squared == pytest.approx(scipy.linalg.svdvals(K)[0] ** 2)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from schemenets import summaries
@@ -15,6 +16,10 @@ WIDTH = 17 / 2.54  # inches: the width of a printed page
 PALETTE = sns.color_palette("colorblind").as_hex()
 SHAPES = (("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--"))  # marker and line
 GREY = "0.45"
+MARKS = (
+    "Small dots: single seeds; large markers: means with 95 % t intervals over seeds, which may leave the panel where "
+    "seeds are few."
+)
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
 STYLE: Any = {
     **sns.axes_style("whitegrid"),
@@ -78,6 +83,8 @@ def draw_means(
 ) -> None:
     """Every seed lightly, their means with 95 % t intervals, and a cross for each diverged run.
 
+    Limits of the axes follow from the seeds, so that an interval may leave the panel.
+
     Args:
         table: columns ``x``, ``y`` and ``diverged``, one row per run.
         horizontal: ``y`` runs to the right.
@@ -94,14 +101,16 @@ def draw_means(
     lengths = [found["mean"] - found["low"], found["high"] - found["mean"]]
     where = (found["mean"], found[x]) if horizontal else (found[x], found["mean"])
     xerr, yerr = (lengths, None) if horizontal else (None, lengths)
+    limits = ax.dataLim.frozen()
     ax.errorbar(*where, xerr=xerr, yerr=yerr, capsize=2.5, elinewidth=1, label=label, **style)
+    ax.dataLim.set(limits)  # intervals of two seeds are so long that a panel for them would show nothing else
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
-    """One legend for all panels, below them, each entry once."""
-    entries: dict[str, Any] = {}
-    for ax in axes:
-        entries |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    """One legend for all panels, below them: each entry once, methods before what else there is."""
+    found = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
+    found.sort(key=lambda entry: not isinstance(entry[0], Container))
+    entries = {text: handle for handle, text in found}
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
 
 

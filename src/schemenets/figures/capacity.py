@@ -13,8 +13,7 @@ from schemenets.wording import fixed, interval, label, size_label
 TITLE = "Denoising quality against the number of trainable parameters"
 CAPTION = (
     "Test PSNR of the networks of experiment capacity on the signals they were trained for, against their actual "
-    "number of trainable parameters. Each has as many blocks as fit its budget. Small dots: single seeds; large "
-    "markers: means with 95 % t intervals over seeds."
+    "number of trainable parameters. Each has as many blocks as fit its budget. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 

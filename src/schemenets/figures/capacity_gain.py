@@ -11,8 +11,7 @@ from schemenets.wording import label, signed
 TITLE = "Difference to the standard ResNet at the same budget"
 CAPTION = (
     "Test PSNR minus that of the standard ResNet (untied, ReLU, biases) with the same parameter budget and the same "
-    "seed. Small dots: single seeds; large markers: means with 95 % t intervals over seeds. Methods are shifted "
-    "sideways so that they do not hide each other."
+    "seed. Methods are shifted sideways so that they do not hide each other. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 
@@ -30,8 +29,15 @@ def draw(tables: Tables) -> Figure:
         shift = 0.6 * ((index + 0.5) / len(differences) - 0.5)
         placed = table.assign(x=table["size"].map(sizes.index) + shift)
         _style.draw_means(ax, placed, "x", "difference", styles[method] | {"linestyle": "none"}, label(method))
+    ax.grid(visible=False, axis="x")
+    for index in range(1, len(sizes)):
+        ax.axvline(index - 0.5, color="0.8", linewidth=0.8)
     ax.set_xticks(range(len(sizes)), [str(summaries.number(size)) for size in sizes])
-    ax.set(xlabel="budget (trainable parameters, at most)", ylabel="PSNR minus standard ResNet's (dB)")
+    ax.set(
+        xlim=(-0.5, len(sizes) - 0.5),
+        xlabel="budget (trainable parameters, at most)",
+        ylabel="PSNR minus standard ResNet's (dB)",
+    )
     _style.legend(figure, [ax])
     return figure
 

@@ -11,8 +11,7 @@ from schemenets.wording import interval, label, signed, size_label
 TITLE = "Structure and flux at equal depth"
 CAPTION = (
     "Test PSNR of every combination of network and flux with the same number of blocks, on the signals they were "
-    "trained for; in brackets the number of trainable parameters. Small dots: single seeds; large markers: means with "
-    "95 % t intervals over seeds."
+    "trained for; in brackets the number of trainable parameters. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 

@@ -4,14 +4,15 @@ from matplotlib.figure import Figure
 
 from schemenets import summaries
 from schemenets.figures import _style
+from schemenets.stages.multigrid import ITERATIONS
 from schemenets.summaries import Tables
-from schemenets.wording import short
+from schemenets.wording import fixed
 
 TITLE = "Multigrid: convergence on grids of every size"
 CAPTION = (
-    "Factor by which one iteration reduces the error of the Poisson problem after many iterations, against the number "
-    "of grid points: smaller is faster, and a horizontal line means that the speed does not depend on the grid. These "
-    "are the untrained schemes, the yardstick for networks that imitate them."
+    f"Factor by which one iteration reduces the error of the Poisson problem, after {ITERATIONS} iterations from a "
+    "random start, against the number of grid points: smaller is faster, and a level line means that the speed does "
+    "not depend on the grid. These are the untrained schemes, the yardstick for networks that imitate them."
 )
 SOURCES = ("tables/multigrid.csv", "multigrid.json")
 MARKERS = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
@@ -42,7 +43,7 @@ def draw(tables: Tables) -> Figure:
 def findings(tables: Tables) -> list[str]:
     """Range of every solver's factor."""
     return [
-        f"{solver}: {short(own['convergence_factor'].min())} to {short(own['convergence_factor'].max(), 6)} from "
+        f"{solver}: {fixed(own['convergence_factor'].min(), 3)} to {fixed(own['convergence_factor'].max(), 3)} from "
         f"{own['points'].min()} to {own['points'].max()} points."
         for solver, own in summaries.groups(tables["multigrid"], "solver")
     ]

@@ -8,13 +8,13 @@ from schemenets.figures import _style
 from schemenets.summaries import Tables
 from schemenets.wording import fixed, label
 
+NOISE = 10
 TITLE = "Test signals"
 CAPTION = (
-    "The first test signal of every family: clean, with noise of standard deviation 10, and denoised by one trained "
-    "network. Grey values are not clipped."
+    f"The first test signal of every family: clean, with noise of standard deviation {NOISE}, and denoised by one "
+    "trained network. Grey values are not clipped."
 )
 SOURCES = ("data/*.safetensors", "tables/psnr.csv")
-NOISE = 10
 
 
 def draw(tables: Tables) -> Figure:

@@ -25,7 +25,7 @@ def draw(tables: Tables) -> Figure:
     if table.empty:
         return _style.empty("certificates")
     methods = list(summaries.groups(table, "method"))
-    figure = Figure(figsize=(_style.WIDTH, 0.8 + 0.36 * len(methods)))
+    figure = Figure(figsize=(_style.WIDTH, 1 + 0.36 * len(methods)))
     left, right = figure.subplots(1, 2, sharey=True)
     styles = _style.method_styles(tables["runs"])
     rows = []
@@ -33,20 +33,28 @@ def draw(tables: Tables) -> Figure:
         spread = np.linspace(-0.3, 0.3, len(own))
         dots = {"color": styles[method]["color"], "marker": ".", "markersize": 4, "linestyle": "none"}
         left.plot(own["largest_amplification_found"], index + spread, label="found", **dots)
-        left.plot(own["euclidean_bound"], index + spread, "|", color="black", markersize=4, label="bound")
+        left.plot(own["euclidean_bound"], index + spread, "|", color="black", markersize=6, label="bound")
         right.plot(own["least_step_margin"], index + spread, **dots)
         failed = (own["status"] != "ok").to_numpy()
         for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
             ax.plot(own.loc[failed, column], index + spread[failed], **_style.DIVERGED)
         if own["euclidean_bound"].isna().all():
-            right.text(0.02, index, "no theorem", va="center", color=_style.GREY, transform=right.get_yaxis_transform())
+            right.text(
+                0.98,
+                index,
+                "no theorem",
+                ha="right",
+                va="center",
+                color=_style.GREY,
+                transform=right.get_yaxis_transform(),
+            )
         rows.append(f"{label(method)}\n{own['certified'].sum()} of {len(own)} certified")
     left.set_yticks(range(len(rows)), rows)
     left.set(xlabel="amplification (log scale)", xscale="log", ylim=(len(rows) - 0.5, -0.5))
-    right.set_xlabel("least step margin (linear up to ±1)")
-    right.set_xscale("symlog", linthresh=1)
-    left.axvline(1, color="black", linewidth=0.8)
-    right.axvline(0, color="black", linewidth=0.8)
+    right.set_xlabel("least step margin")
+    _style.legend(figure, [left])
+    left.axvline(1, color="0.7", linewidth=0.8, zorder=1)
+    right.axvline(0, color="0.7", linewidth=0.8, zorder=1)
     return figure
 
 

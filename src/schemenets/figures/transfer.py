@@ -12,9 +12,9 @@ from schemenets.wording import label, signed, size_label
 TITLE = "Transfer to other signals and noise levels"
 CAPTION = (
     "Mean gain in PSNR (dB) over the noisy input, by family of test signals and noise level. Upper rows: trained on "
-    "piecewise affine signals (experiment capacity, the budget nearest to 240); lower rows, below the line: trained on "
-    "real scan lines (experiment scanlines). All were trained at one noise level. A cross beside a number: diverged "
-    "runs are in the mean, as gain 0."
+    "piecewise affine signals (experiment capacity, the budget nearest to 240); rows with an asterisk: trained on real "
+    "scan lines (experiment scanlines). All were trained at one noise level. A cross beside a number: diverged runs "
+    "are in the mean, as gain 0."
 )
 SOURCES = ("tables/psnr.csv", "tables/runs.csv")
 EXPERIMENTS = ("capacity", "scanlines")
@@ -27,6 +27,7 @@ def draw(tables: Tables) -> Figure:
         return _style.empty("runs of experiments capacity and scanlines")
     families = table["test_set"].unique()
     rows = table[["experiment", "method"]].drop_duplicates()
+    names = [label(row.method) + (" *" if row.experiment == "scanlines" else "") for row in summaries.rows(rows)]
     figure, axes = _style.grid(len(families), 2, 0.65 + 0.24 * len(rows), sharey=True)
     largest = table["mean"].abs().max()
     for ax, family in zip(axes, families, strict=True):
@@ -43,7 +44,7 @@ def draw(tables: Tables) -> Figure:
             linewidths=0.5, annot_kws={"fontsize": 8},
         )  # fmt: skip
         ax.axhline((rows["experiment"] == EXPERIMENTS[0]).sum(), color="black", linewidth=2)
-        ax.set_yticks([i + 0.5 for i in range(len(rows))], [label(method) for method in rows["method"]], rotation=0)
+        ax.set_yticks([i + 0.5 for i in range(len(rows))], names, rotation=0)
         ax.set_xticks(
             [i + 0.5 for i in range(own["noise"].nunique())], [f"{noise:g}" for noise in own["noise"].unique()]
         )

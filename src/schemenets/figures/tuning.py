@@ -35,7 +35,8 @@ def draw(tables: Tables) -> Figure:
         means = own.groupby("learning_rate")["validation_psnr"].agg(lambda values: values.mean(skipna=False))
         ax.plot(means, **style)
         chosen = means[rates[own["chosen"]].unique()]
-        ax.plot(chosen, "o", markersize=11, markerfacecolor="none", markeredgecolor="black")
+        ax.plot(chosen, "o", markersize=11, markerfacecolor="none", markeredgecolor="black", clip_on=False)
+        ax.margins(0.12)
         ax.set_title(label(method))
         _style.log_ticks(ax, sorted(rates.unique()))
     for ax in axes[::3]:

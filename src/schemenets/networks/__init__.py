@@ -87,13 +87,17 @@ def check(architecture: Architecture) -> None:
 
     Raises:
         UnknownNameError: unknown architecture or flux.
-        InvalidParameterError: ``certified`` where there is no certificate.
+        InvalidParameterError: ``certified`` where there is no certificate, or the flux breaks its condition g ≥ 0.
     """
-    fluxes.get(architecture.flux)
-    if architecture.certified and not _network(architecture.name).certifiable:
+    flux, network = fluxes.get(architecture.flux), _network(architecture.name)
+    if not architecture.certified:
+        return
+    if not network.certifiable:
         raise InvalidParameterError(
             "certified", True, f"only False for the network {architecture.name!r}, which has no certificate"
         )
+    if not flux.nonnegative:
+        raise InvalidParameterError("certified", True, f"only False for {flux.name!r}, whose g is negative somewhere")
 
 
 def count(architecture: Architecture) -> Count:

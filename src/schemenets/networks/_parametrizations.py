@@ -3,6 +3,7 @@
 All of them accept leading seed dimensions, so they hold in stacked networks too.
 """
 
+import torch
 from torch import Tensor, nn
 
 from schemenets import operators
@@ -36,7 +37,8 @@ class UnitNorm(nn.Module):
     """W ↦ W / β(W) with the certified bound β(W) ≥ ‖W‖ of :func:`schemenets.operators.norm_bound`, so ‖W‖ ≤ 1."""
 
     def forward(self, W: Tensor) -> Tensor:
-        return W / operators.norm_bound(W)[..., None, None, None]
+        bound = operators.norm_bound(W).clamp_min(torch.finfo(W.dtype).tiny)  # W = 0 stays 0
+        return W / bound[..., None, None, None]
 
     def right_inverse(self, W: Tensor) -> Tensor:
         return W

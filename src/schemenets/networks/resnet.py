@@ -22,6 +22,8 @@ from schemenets.networks._base import (
 class Block(nn.Module):
     """u ↦ u + W₂ᵀ Φ(W₁u + b₁) + b₂."""
 
+    lam: Tensor | None
+
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__()
         self.flux = fluxes.get(architecture.flux)

@@ -27,16 +27,22 @@ TAU_0 = 0.3  # initial step size
 class Block(nn.Module):
     """u ↦ u - τ Kᵀ Φ(K u)."""
 
+    lam: Tensor | None
+
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__()
         self.flux = fluxes.get(architecture.flux)
         F, k = architecture.filters, architecture.kernel_size
         self.K = random_filters(architecture, generator, 1 / math.sqrt(F * k))
-        self.tau = nn.Parameter(torch.tensor(TAU_0))
+        if k > 1:  # K starts as derivative filters: constants are steady states
+            self.K.data -= self.K.data.mean(-1, keepdim=True)
         if architecture.certified:
+            limit = 2 / self.flux.L
+            self.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
             register_parametrization(self, "K", UnitNorm())
-            register_parametrization(self, "tau", Below(2 / self.flux.L))
+            register_parametrization(self, "tau", Below(limit))
         else:
+            self.tau = nn.Parameter(torch.tensor(TAU_0))
             register_parametrization(self, "tau", Positive())
         add_contrast(self, architecture)
 

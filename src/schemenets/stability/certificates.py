@@ -13,9 +13,10 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+
 
 from schemenets.errors import UnknownNameError
 from schemenets.networks import DenoisingNetwork
@@ -30,11 +31,13 @@ class BlockCertificate:
         euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂; None where no theorem gives one.
         lipschitz: Lipschitz constant in the Euclidean norm, at most.
         step_margin: (2/L - τ‖K‖²) / (2/L), negative if the step-size condition fails; None where there is none.
+        nonnegative: whether g ≥ 0.
     """
 
     euclidean: float | None
     lipschitz: float
     step_margin: float | None
+    nonnegative: bool
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Certificate:
     @property
     def euclidean(self) -> float | None:
         """Factor c with ‖output‖₂ ≤ c ‖input‖₂ for the whole network; None where no theorem gives one."""
-        factors = [block.euclidean for block in self.blocks]
-        return None if None in factors else math.prod(factors)  # type: ignore[arg-type]
+        factors = [block.euclidean for block in self.blocks if block.euclidean is not None]
+        return math.prod(factors) if len(factors) == len(self.blocks) else None
 
     @property
     def lipschitz(self) -> float:
@@ -58,10 +61,15 @@ class Certificate:
     @property
     def failed(self) -> list[str]:
         """The conditions of the theorem that do not hold, by name."""
+        conditions = {
+            "g ≥ 0": [block.nonnegative for block in self.blocks],
+            "τ ≤ 2/(L‖K‖²)": [block.step_margin is None or block.step_margin >= 0 for block in self.blocks],
+        }
         return [
-            f"blocks.{index}: τ ≤ 2/(L‖K‖²)"
-            for index, block in enumerate(self.blocks)
-            if block.step_margin is not None and block.step_margin < 0
+            f"blocks.{index}: {condition}"
+            for condition, met in conditions.items()
+            for index, is_met in enumerate(met)
+            if not is_met
         ]
 
     @property
@@ -86,26 +94,28 @@ def certify(network: DenoisingNetwork) -> Certificate:
     return Certificate(theorem, tuple(applied))
 
 
-def _symmetric(block: nn.Module) -> BlockCertificate:
+def _symmetric(block: Any) -> BlockCertificate:
     flux = block.flux
     step = float(block.tau * norm_bound(block.K) ** 2)  # τ‖K‖²
     return BlockCertificate(
-        euclidean=max(1.0, step * flux.L - 1),
+        euclidean=max(1.0, step * flux.L - 1) if flux.nonnegative else None,
         lipschitz=max(1 + step * flux.m, abs(1 - step * flux.L_prime)),
         step_margin=1 - step * flux.L / 2,
+        nonnegative=flux.nonnegative,
     )
 
 
-def _resnet(block: nn.Module) -> BlockCertificate:
+def _resnet(block: Any) -> BlockCertificate:
     slope = max(block.flux.L_prime, block.flux.m)
     return BlockCertificate(
         euclidean=None,
         lipschitz=1 + slope * float(norm_bound(block.W1) * norm_bound(block.W2)),
         step_margin=None,
+        nonnegative=block.flux.nonnegative,
     )
 
 
-_BLOCKS: dict[str, tuple[str | None, Callable[[nn.Module], BlockCertificate]]] = {
+_BLOCKS: dict[str, tuple[str | None, Callable[[Any], BlockCertificate]]] = {
     "symmetric": ("explicit steps with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂", _symmetric),
     "resnet": (None, _resnet),
 }

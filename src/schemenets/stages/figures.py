@@ -21,7 +21,7 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 def run(spec: Mapping[str, Any], results: Layout) -> None:
     """Write every figure as SVG and PNG."""
     tables = summaries.read(results)
-    tables["examples"] = examples(results, tables["runs"])
+    tables["examples"] = examples(results, tables)
     for name, module in figures.modules().items():
         with rc_context(STYLE):
             figure = module.draw(tables)
@@ -31,18 +31,18 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
                 files.atomic_write(results.figure(name, suffix), file.getvalue())
 
 
-def examples(results: Layout, runs: pd.DataFrame) -> pd.DataFrame:
+def examples(results: Layout, tables: summaries.Tables) -> pd.DataFrame:
     """The first test signal of every family at one noise level: ``family``, ``clean``, ``noisy``, ``denoised``.
 
     Denoised is NaN where no run is sound.
     """
-    example = summaries.example_run(runs)
+    example = summaries.example_run(tables["runs"])
     network = checkpoints.load(results.job(example).with_suffix(".safetensors")) if example else None
     parts = []
-    for path in sorted(results.root.glob(f"data/*-{NOISE}.safetensors")):
-        arrays = signals.read(path)
+    for family in tables["psnr"].query("noise == @NOISE")["test_set"].unique():
+        arrays = signals.read(results.dataset(f"{family}-{NOISE}"))
         clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
-        part = pd.DataFrame({"family": path.stem.rpartition("-")[0], "clean": clean, "noisy": noisy[0]})
+        part = pd.DataFrame({"family": family, "clean": clean, "noisy": noisy[0]})
         if network:
             with torch.inference_mode():
                 part["denoised"] = network(torch.from_numpy(noisy) / PEAK)[0].numpy() * PEAK

@@ -47,7 +47,8 @@ def _checked(network: DenoisingNetwork, starts: torch.Tensor) -> dict[str, Any]:
 
 def _dense_step_margins(network: DenoisingNetwork, length: int) -> list[float]:
     """1 - τL‖K‖²/2 of every block, with the norm of the dense matrix."""
+    blocks: Any = network.blocks
     return [
-        1 - float(block.tau) * block.flux.L * dense_norm(block.K.detach().double().numpy(), length) ** 2 / 2
-        for block in network.blocks
+        1 - block.tau.item() * block.flux.L * dense_norm(block.K.detach().double().numpy(), length) ** 2 / 2
+        for block in blocks
     ]

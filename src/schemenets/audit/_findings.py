@@ -1,17 +1,57 @@
-"""What an audit finds wrong, one line each, and the comparisons that find it."""
+"""What is audited, what is found wrong with it, one line each, and the comparisons that find it."""
 
 import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from schemenets import files
+from schemenets.config import Study
 from schemenets.errors import SchemenetsError
+from schemenets.layout import Layout
 
+Json = dict[str, Any]
 TOLERANCE = 1e-3  # dB: what another machine's single precision may change
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Results, and what their manifest tells.
+
+    Attributes:
+        results: where they lie.
+        study: what they are results of.
+        manifest: the content of ``manifest.json``.
+        data: SHA-256 of every data set, by name.
+        sources: fingerprint of the code that made a file, None where it is not recorded.
+    """
+
+    results: Layout
+    study: Study
+    manifest: Json
+    data: dict[str, str]
+    sources: dict[Path, str | None]
+
+    @classmethod
+    def read(cls, root: Path) -> "Audited":
+        """What the manifest in the directory ``root`` describes.
+
+        Raises:
+            SchemenetsError, LookupError, TypeError, AttributeError: the manifest is damaged.
+        """
+        results = Layout(root)
+        manifest = files.read_json(results.manifest)
+        return cls(
+            results,
+            Study.check(manifest["config"]),
+            manifest,
+            data={PurePosixPath(name).stem: entry["sha256"] for name, entry in manifest["data"].items()},
+            sources={root / name: entry.get("source_sha256") for name, entry in manifest["files"].items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+# Each target sets up all it needs in .venv; nothing outside of this directory is changed.
+PYTHON ?= python3
+TIER ?= study
+CORES ?= all
+
+.PHONY: study test lint
+
+study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CORES=2]
+	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER)
+
+test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
+	. .venv/bin/activate && python -m pytest $(ARGS)
+
+lint: .venv/test.stamp ## check style, types and workflow
+	. .venv/bin/activate && ruff check . && ruff format --check . && mypy \
+	  && snakefmt --check Snakefile workflow && snakemake --lint --config tier=smoke
+
+.venv/study.stamp: requirements/study.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --requirement requirements/study.txt
+	.venv/bin/python -m pip install --no-deps --editable .
+	touch $@
+
+.venv/test.stamp: .venv/study.stamp requirements/test.txt
+	.venv/bin/python -m pip install --requirement requirements/test.txt
+	touch $@

@@ -1,0 +1,60 @@
+"""The report: one page that holds everything and needs nothing, made from tables, verdicts, figures and records."""
+
+import base64
+from types import ModuleType
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from schemenets import figures, files, summaries, wording
+from schemenets.layout import Layout
+from schemenets.report import content, origin
+
+LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
+
+
+def render(results: Layout, tier: str) -> str:
+    """The report as HTML.
+
+    Raises:
+        CheckpointError: a record is missing or damaged.
+    """
+    environment = Environment(
+        loader=PackageLoader("schemenets.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(wording, name) for name in ("fixed", "interval", "label", "listed", "short", "signed")
+    }
+    tables = summaries.read(results)
+    judged = files.read_json(results.claims)
+    for claim in judged["claims"]:
+        claim["table"] = content.comparisons(claim)
+    return environment.get_template("report.html.j2").render(
+        tier=tier,
+        runs=tables["runs"],
+        judged=judged,
+        sensitivity=content.sensitivity(results),
+        figures=[_figure(results, name, module, tables) for name, module in figures.modules().items()],
+        methods=content.methods(tables),
+        means=content.means(tables),
+        stability=content.stability(tables),
+        limits=content.limits(tables, judged),
+        origin=origin.gather(results, tables["runs"]),
+    )
+
+
+def _figure(results: Layout, name: str, module: ModuleType, tables: summaries.Tables) -> dict[str, Any]:
+    svg = results.figure(name, "svg").read_bytes()
+    kind, data = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", results.figure(name, "png").read_bytes())
+    return {
+        "name": name,
+        "title": module.TITLE,
+        "caption": module.CAPTION,
+        "findings": module.findings(tables),
+        "sources": module.SOURCES,
+        "image": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+    }

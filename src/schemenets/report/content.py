@@ -1,0 +1,217 @@
+"""The report's tables, and what is not known."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from schemenets import summaries
+from schemenets.layout import Layout
+from schemenets.summaries import Tables, rows
+from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed, size_label
+
+_NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts with the files that its numbers come from."""
+
+    caption: str
+    sources: Sequence[str]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """For every column, whether it holds nothing but numbers."""
+        return [all(_NUMBER.fullmatch(row[index]) for row in self.rows) for index in range(len(self.columns))]
+
+
+def comparisons(claim: dict[str, Any]) -> Table:
+    """The comparisons of a claim."""
+    return Table(
+        f"Comparisons for {claim['id']}: differences in PSNR, candidate minus reference, paired over seeds.",
+        ["claims.json", "tables/claims.csv"],
+        [
+            "Role",
+            "Experiment, size",
+            "Candidate",
+            "Parameters",
+            "Reference",
+            "Parameters",
+            "Difference (dB)",
+            "p (Holm)",
+            "p of the opposite (Holm)",
+            "Seeds",
+            "Diverged",
+            "Outcome",
+        ],
+        [
+            [
+                c["role"],
+                f"{c['experiment']}, {size_label(c['size'])}",
+                _job(c["candidate"], c),
+                str(c["candidate_parameters"]),
+                _job(c["reference"], c),
+                str(c["reference_parameters"]),
+                _with_interval(signed(c["effect"]), *(c["interval"] or (None, None))),
+                short(c["p_holm"]),
+                short(c["p_opposite_holm"]),
+                str(c["n"]),
+                f"{c['candidate_diverged']} against {c['reference_diverged']}",
+                c["outcome"],
+            ]
+            for c in claim["comparisons"]
+        ],
+    )
+
+
+def sensitivity(results: Layout) -> Table:
+    """How verdicts move with their thresholds."""
+    table = pd.read_csv(results.table("sensitivity"))
+    return Table(
+        "The verdict of every computed claim, had its threshold been another one. The registered threshold is marked.",
+        ["tables/sensitivity.csv"],
+        ["Claim", "Threshold", "Registered", "Verdict", "p (Holm)", "Seeds"],
+        [
+            [
+                row.claim,
+                f"{row.threshold:g} {row.unit}",
+                "registered" if row.registered else "",
+                row.verdict,
+                short(row.p_holm),
+                fixed(row.n, 0),
+            ]
+            for row in rows(table)
+        ],
+    )
+
+
+def methods(tables: Tables) -> Table:
+    """What was trained, and at which learning rate."""
+    rates = {row.method: row for row in rows(summaries.chosen_rates(tables["tuning"]))}
+    return Table(
+        "Methods: architecture, trainable parameters per block, and the learning rate that tuning chose.",
+        ["tables/runs.csv", "tables/tuning.csv"],
+        ["Method", "Network", "Flux", "Certified", "Filters × length", "Parameters per block", "Learning rate", "Edge"],
+        [
+            [
+                _code(row.method),
+                label(row.network),
+                label(row.flux),
+                "by construction" if row.certified else "no",
+                f"{row.filters} × {row.kernel_size}",
+                str(row.parameters // (1 if row.tied else row.blocks)),
+                short(row.learning_rate),
+                "at the edge of the grid" if rates[row.method].at_edge else "inside",
+            ]
+            for row in rows(tables["runs"].drop_duplicates("method"))
+        ],
+    )
+
+
+def means(tables: Tables) -> Table:
+    """Every experiment, method and size."""
+    by = ["experiment", "method", "size", "parameters", "dataset", "noisy_psnr"]
+    parts = [summaries.at_home(summaries.scored(tables, name)) for name in tables["runs"]["experiment"].unique()]
+    table = summaries.means(pd.concat(parts), by, "score")
+    return Table(
+        "Test PSNR on the signals that the networks were trained for: means over seeds with 95 % t intervals. A diverged "
+        "run counts as the noisy input. All other test sets are in the source.",
+        ["tables/psnr.csv", "tables/runs.csv"],
+        ["Experiment", "Method", "Size", "Parameters", "Data", "Noisy (dB)", "PSNR (dB)", "Seeds", "Diverged"],
+        [
+            [
+                row.experiment,
+                _job(row.method, {"experiment": row.experiment, "size": row.size}),
+                size_label(row.size),
+                str(row.parameters),
+                row.dataset,
+                fixed(row.noisy_psnr),
+                _with_interval(fixed(row.mean), row.low, row.high),
+                str(row.n),
+                str(row.diverged),
+            ]
+            for row in rows(table)
+        ],
+    )
+
+
+def stability(tables: Tables) -> Table:
+    """Certificates and what the search found, by method."""
+    return Table(
+        "Euclidean stability of all trained networks: how many are certified by their parameters, the largest bound and "
+        "the largest amplification found, and the least step margin, from the bound on ‖K‖ and from dense matrices.",
+        ["tables/stability.csv"],
+        [
+            "Method",
+            "Networks",
+            "Certified",
+            "Counterexamples",
+            "Largest bound",
+            "Largest found",
+            "Least margin",
+            "Least margin (dense)",
+        ],
+        [
+            [
+                _code(method),
+                str(len(own)),
+                str(own["certified"].sum()),
+                str(own["counterexample"].sum()),
+                short(own["euclidean_bound"].max(), 6),
+                short(own["largest_amplification_found"].max(), 6),
+                short(own["least_step_margin"].min()),
+                short(own["least_dense_step_margin"].min()),
+            ]
+            for method, own in summaries.groups(tables["stability"], "method")
+        ],
+    )
+
+
+def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
+    """What these results do not say, as far as the tables know."""
+    runs, psnr = tables["runs"], tables["psnr"]
+    seeds, epochs = runs["seed"].nunique(), runs["epochs"].unique()
+    edges = [row.method for row in rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge]
+    waiting = [claim["id"] for claim in judged["claims"] if claim["verdict"] == "not testable"]
+    diverged = runs.loc[runs["status"] != "ok", "run"].tolist()
+    return [
+        f"Claims not testable with these results: {listed(waiting) or 'none'}.",
+        f"All networks have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} per block and one "
+        f"scalar state; they were trained on {_values(runs['dataset'])} and tested at noise {_values(psnr['noise'])}. "
+        "Nothing is known about images, several channels, other widths and other kinds of noise.",
+        f"Intervals and tests are over {seeds} seeds of initial weights and shuffling, with the data fixed; they say "
+        f"nothing about other draws of the training data. The smallest p that {seeds} seeds can give is "
+        f"{short(0.5**seeds)}.",
+        f"Training took {_values(epochs)} epochs. Whether longer training changes an order of methods is not tested here; "
+        "the learning curves only show how little the end of this schedule still changed.",
+        "Only the learning rate was tuned, at one parameter budget. Methods with the best rate at the edge of the grid: "
+        f"{', '.join(edges) or 'none'}.",
+        "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
+        "certificates do, up to rounding; they bound ‖N(u)‖/‖u‖, and not the distance between two outputs.",
+        f"Diverged runs: {', '.join(diverged) or 'none'}. They are counted as having done nothing, and as losses in every "
+        "comparison.",
+    ]
+
+
+def _values(column: Any) -> str:
+    return listed([f"{value:g}" if isinstance(value, float) else str(value) for value in pd.unique(column)])
+
+
+def _with_interval(text: str, low: float | None, high: float | None) -> str:
+    return f"{text} {interval(low, high)}".rstrip()
+
+
+def _code(name: str) -> str:
+    return Markup("<code>{}</code>").format(name)
+
+
+def _job(method: str, where: dict[str, str]) -> str:
+    """A method's name that leads to the records of its runs."""
+    path = f"runs/{where['experiment']}/{method}/{where['size']}/"
+    return Markup('<a href="{}"><code>{}</code></a>').format(path, method)

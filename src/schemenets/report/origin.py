@@ -1,0 +1,60 @@
+"""Where the results come from: what their records say about code, data, machines and time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from schemenets import files
+from schemenets.layout import Layout
+from schemenets.report.content import Table
+from schemenets.wording import fixed
+
+Json = dict[str, Any]
+
+
+def gather(results: Layout, runs: pd.DataFrame) -> Json:
+    """What the records have in common and where they differ.
+
+    Returns:
+        ``work`` (table of time by stage), ``data`` (table of hashes), ``facts`` (name to the list of values that occur)
+        and ``consistent``, whether each data file has one hash only.
+    """
+    found = pd.DataFrame(_records(results, runs))
+    time = found.groupby("stage", sort=False).agg(n=("wall", "size"), wall=("wall", "sum"), cpu=("cpu", "sum"))
+    time.loc["total"] = time.sum()
+    hashes = sorted({entry for record in found["data"] for entry in record.items()})
+    names = [name for name, _ in hashes]
+    facts = {
+        "commit": sorted({f"{git['commit']}{', with changes' if git['dirty'] else ''}" for git in found["git"]}),
+        "versions": sorted({f"{name} {version}" for record in found["versions"] for name, version in record.items()}),
+        **{key: sorted(map(str, found[key].unique())) for key in ("device", "platform", "threads")},
+        "finished": sorted({found["finished"].min(), found["finished"].max()}),
+    }
+    work = Table(
+        "Time of all computations that left a record; several ran at the same time.",
+        ["runs/", "tuning/", "multigrid.json"],
+        ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
+        [[stage, str(int(row["n"])), fixed(row["wall"], 0), fixed(row["cpu"], 0)] for stage, row in time.iterrows()],
+    )
+    data = Table("Data files that the results were computed from.", ["runs/"], ["File", "SHA-256"], hashes)
+    return {"work": work, "data": data, "facts": facts, "consistent": len(set(names)) == len(names)}
+
+
+def _records(results: Layout, runs: pd.DataFrame) -> Iterator[Json]:
+    """Provenance of every record, one row each; the seeds of a job were trained together and share theirs."""
+    paths = [("tune", results.tuned(method)) for method in runs["method"].unique()]
+    for run in runs.drop_duplicates(["experiment", "method", "size"])["run"]:
+        job = results.job(run).parent
+        paths.append(("train", job / f"{run.rpartition('/')[2]}.json"))
+        paths += [("evaluate", job / "evaluation.json"), ("stability", job / "stability.json")]
+    for stage, path in [*paths, ("multigrid", results.multigrid)]:
+        record = files.read_json(path)["provenance"]
+        kept = {key: record[key] for key in ("finished", "git", "versions", "device", "platform", "threads")}
+        yield {
+            "stage": stage,
+            "wall": record["wall_seconds"],
+            "cpu": record["cpu_seconds"],
+            "data": record["data_sha256"],
+            **kept,
+        }

@@ -1,0 +1,232 @@
+"""Every registered architecture keeps the contract; symmetric networks are the explicit scheme."""
+
+import pytest
+import torch
+from dense import correlation_matrix
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemenets import checkpoints, fluxes, networks
+from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
+from schemenets.files import write_safetensors
+from schemenets.networks import Architecture
+from schemenets.schemes import Diffusion, explicit
+
+VARIANTS = [
+    dict(name=name, flux=flux, tied=tied, certified=certified)
+    for name in networks.available()
+    for flux in fluxes.available()
+    for tied in (False, True)
+    for certified in (False, True)
+]
+
+
+def possible(variant):
+    try:
+        networks.check(Architecture(**variant, blocks=1, filters=1, kernel_size=1))
+    except InvalidParameterError:
+        return False
+    return True
+
+
+POSSIBLE = [variant for variant in VARIANTS if possible(variant)]
+each_variant = pytest.mark.parametrize("variant", POSSIBLE, ids=lambda v: "-".join(map(str, v.values())))
+SMALL = dict(blocks=3, filters=4, kernel_size=5)
+
+
+@pytest.fixture(autouse=True)
+def reference_kernel(monkeypatch):
+    """Compiling the fused kernel for every flux takes minutes; test_kernels.py compares the two."""
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
+
+
+def randomised(net, seed=0, scale=0.3):
+    """The network in float64 with all parameters moved away from their initial values."""
+    generator = torch.Generator().manual_seed(seed)
+    net = net.double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return net
+
+
+def signals(*shape, seed=1):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@each_variant
+def test_shapes_and_dtypes_of_any_length(variant):
+    net = networks.build(**variant, **SMALL)
+    for length in (5, 6, 64, 100):
+        for dtype in (torch.float32, torch.float64):
+            u = signals(2, length).to(dtype)
+            out = net.to(dtype)(u)
+            assert out.shape == u.shape
+            assert out.dtype == dtype
+
+
+@each_variant
+def test_parameter_counts_equal_the_formula(variant):
+    for blocks in (1, 4):
+        architecture = Architecture(**variant, blocks=blocks, filters=3, kernel_size=4)
+        net = networks.build(**variant, blocks=blocks, filters=3, kernel_size=4)
+        assert networks.count(architecture).total == sum(p.numel() for p in net.parameters())
+        assert networks.count(architecture).convolution == sum(p.numel() for p in net.parameters() if p.ndim == 3)
+
+
+@each_variant
+def test_seed_determines_initial_weights(variant):
+    first, again, other = (networks.build(**variant, **SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@each_variant
+def test_checkpoints_keep_everything(variant, tmp_path):
+    net = randomised(networks.build(**variant, **SMALL)).float()
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    loaded = checkpoints.load(tmp_path / "net.safetensors")
+    assert loaded.architecture == net.architecture
+    u = signals(2, 32).float()
+    assert torch.equal(loaded(u), net(u))
+
+
+@each_variant
+def test_signals_of_a_batch_do_not_touch_each_other(variant):
+    net = randomised(networks.build(**variant, **SMALL))
+    u = signals(4, 40)
+    torch.testing.assert_close(net(u)[2:3], net(u[2:3]), rtol=1e-13, atol=1e-13)
+
+
+@each_variant
+def test_shifts_commute_with_the_network_away_from_the_ends(variant):
+    net = randomised(networks.build(**variant, **SMALL))
+    u, reach = signals(1, 80), 3 * 2 * (5 - 1)
+    shifted = torch.roll(u, 7, dims=-1)
+    inside = slice(reach + 7, 80 - reach)
+    torch.testing.assert_close(
+        net(shifted)[:, inside], torch.roll(net(u), 7, dims=-1)[:, inside], rtol=1e-12, atol=1e-12
+    )
+
+
+@each_variant
+def test_gradients(variant):
+    net = randomised(networks.build(**variant, blocks=2, filters=2, kernel_size=3))
+    names, values = zip(*net.named_parameters(), strict=True)
+
+    def output(u, *parameters):
+        return torch.func.functional_call(net, dict(zip(names, parameters, strict=True)), u)
+
+    assert torch.autograd.gradcheck(output, (signals(2, 7).requires_grad_(), *values))
+
+
+@each_variant
+def test_a_stack_of_networks_equals_them_one_by_one(variant):
+    nets = [randomised(networks.build(**variant, **SMALL, seed=seed), seed) for seed in range(3)]
+    stacked = networks.stack(nets)
+    u = signals(3, 4, 32)
+    out = stacked(u)
+    out.square().sum().backward()
+    for index, net in enumerate(nets):
+        own = net(u[index])
+        torch.testing.assert_close(out[index], own, rtol=1e-13, atol=1e-13)
+        own.square().sum().backward()
+        for ours, theirs in zip(net.parameters(), stacked.parameters(), strict=True):
+            torch.testing.assert_close(theirs.grad[index], ours.grad, rtol=1e-11, atol=1e-11)
+        for ours, theirs in zip(
+            net.state_dict().values(), networks.unstack(stacked, index).state_dict().values(), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+
+
+@each_variant
+@given(budget=st.integers(1, 5000))
+def test_blocks_for_a_budget_are_the_most_that_fit(variant, budget):
+    architecture = Architecture(**variant, blocks=1, filters=8, kernel_size=5)
+
+    def total(blocks):
+        return networks.count(Architecture(**variant, blocks=blocks, filters=8, kernel_size=5)).total
+
+    if variant["tied"] or budget < total(1):
+        with pytest.raises(InvalidParameterError, match=f"budget = {budget} is not possible"):
+            networks.blocks_for_budget(architecture, budget)
+    else:
+        blocks = networks.blocks_for_budget(architecture, budget)
+        assert total(blocks) <= budget < total(blocks + 1)
+
+
+@pytest.mark.parametrize("flux", fluxes.available())
+@pytest.mark.parametrize("tied", [False, True])
+def test_symmetric_network_is_the_explicit_scheme(flux, tied):
+    net = randomised(networks.build("symmetric", flux=flux, tied=tied, **SMALL))
+    f = signals(1, 30)
+    u = f[0].numpy()
+    for index in range(SMALL["blocks"]):
+        block = net.blocks[0 if tied else index]
+        K = correlation_matrix(block.K.detach().numpy(), 30)
+        lam = 1.0 if block.lam is None else block.lam.detach().numpy().repeat(30 - 5 + 1)
+        u = explicit.step(u, Diffusion(K, fluxes.get(flux), lam), block.tau.item())
+    torch.testing.assert_close(net(f)[0], torch.from_numpy(u), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("flux", fluxes.available())
+def test_resnet_is_its_formula_in_dense_matrices(flux):
+    net = randomised(networks.build("resnet", flux=flux, **SMALL))
+    f = signals(1, 30)
+    u = f[0]
+    for block in net.blocks:
+        W1, W2 = (torch.from_numpy(correlation_matrix(W.detach().numpy(), 30)) for W in (block.W1, block.W2))
+        b1 = block.b1.repeat_interleave(26)
+        lam = 1.0 if block.lam is None else block.lam.repeat_interleave(26)
+        u = u + W2.T @ fluxes.get(flux)(W1 @ u + b1, lam) + block.b2
+    torch.testing.assert_close(net(f)[0], u, rtol=1e-12, atol=1e-12)
+
+
+def test_one_symmetric_block_has_half_the_convolution_weights_of_a_residual_block():
+    counts = [
+        networks.count(Architecture(name=name, flux="relu", blocks=4, filters=8, kernel_size=5)).convolution
+        for name in ("symmetric", "resnet")
+    ]
+    assert counts == [160, 320]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "symetric"}, "unknown network 'symetric'; allowed are .*resnet.*Did you mean 'symmetric'"),
+        ({"flux": "perona"}, "unknown flux 'perona'; allowed are .*perona_malik"),
+        ({"blocks": 0}, "blocks = 0 is not possible; allowed: an integer of at least 1"),
+        ({"filters": 2.5}, "filters = 2.5 is not possible"),
+        ({"kernel_size": True}, "kernel_size = True is not possible"),
+        ({"name": "resnet", "certified": True}, "certified = True is not possible.*'resnet'"),
+        ({"flux": "fab", "certified": True}, "certified = True is not possible.*g is negative"),
+    ],
+)
+def test_impossible_networks_are_refused_by_name(change, message):
+    arguments = {"name": "symmetric", "flux": "perona_malik", **SMALL, **change}
+    with pytest.raises((UnknownNameError, InvalidParameterError), match=message):
+        networks.build(**arguments)
+
+
+def test_signals_shorter_than_the_filters_are_refused():
+    with pytest.raises(InvalidParameterError, match="length = 4 is not possible; allowed: at least the kernel size 5"):
+        networks.build("symmetric", flux="linear", **SMALL)(torch.zeros(1, 4))
+
+
+def test_broken_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(CheckpointError, match=r"net\.safetensors: file is missing"):
+        checkpoints.load(path)
+    net = networks.build("symmetric", flux="relu", **SMALL)
+    checkpoints.save(net, path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-10])
+    with pytest.raises(CheckpointError, match=r"net\.safetensors: truncated"):
+        checkpoints.load(path)
+    write_safetensors(path, net.state_dict())
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        checkpoints.load(path)
+    net.blocks[0].parametrizations.tau.original.data.fill_(float("nan"))
+    checkpoints.save(net, path)
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.parametrizations\.tau\.original holds a value that is not"):
+        checkpoints.load(path)
