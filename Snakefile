@@ -85,7 +85,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        RESULTS.claims,
+        RESULTS.manifest,
 
 
 include: "workflow/rules/signals.smk"
@@ -95,4 +95,4 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/stability.smk"
 include: "workflow/rules/multigrid.smk"
 include: "workflow/rules/claims.smk"
-#include: "workflow/rules/report.smk"
+include: "workflow/rules/report.smk"

@@ -13,7 +13,7 @@ from schemenets.networks import Architecture
 from schemenets.schemes import Diffusion, explicit
 
 VARIANTS = [
-    dict(name=name, flux=flux, tied=tied, certified=certified)
+    {"name": name, "flux": flux, "tied": tied, "certified": certified}
     for name in networks.available()
     for flux in fluxes.available()
     for tied in (False, True)
@@ -31,7 +31,7 @@ def possible(variant):
 
 POSSIBLE = [variant for variant in VARIANTS if possible(variant)]
 each_variant = pytest.mark.parametrize("variant", POSSIBLE, ids=lambda v: "-".join(map(str, v.values())))
-SMALL = dict(blocks=3, filters=4, kernel_size=5)
+SMALL = {"blocks": 3, "filters": 4, "kernel_size": 5}
 
 
 @pytest.fixture(autouse=True)

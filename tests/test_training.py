@@ -68,17 +68,17 @@ def test_seeds_together_equal_seeds_alone(data, state, tmp_path, name, flux, mon
 def test_interrupted_training_ends_with_the_same_numbers(data, state, tmp_path, monkeypatch, interrupted_after):
     expected = fit(JOB, data, tmp_path / "undisturbed.safetensors", "job")
 
-    class Interruption(Exception):
+    class InterruptionError(Exception):
         pass
 
     class Interrupting(training.Progress):
         def update(self, done, message):
             if done == interrupted_after * len(JOB.seeds):
-                raise Interruption
+                raise InterruptionError
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "Progress", Interrupting)
-        with pytest.raises(Interruption):
+        with pytest.raises(InterruptionError):
             fit(JOB, data, state, "job")
     assert state.is_file()
     assert_equal_runs(fit(JOB, data, state, "job"), expected)

@@ -140,8 +140,13 @@ def _sizes(entry: Json, runs: pd.DataFrame) -> list[str]:
 def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> Json:
     methods = {side: entry[side] for side in ("experiment", "candidate", "reference")}
     pairs = paired_differences(runs, psnr, size=size, **methods)
-    d = pairs["difference"].to_numpy()
     t = claim["threshold"]["value"] * (-1 if claim["evaluator"] == "noninferiority" else 1)
+    d = pairs["difference"]
+    d = (
+        d.mask(pairs["reference_diverged"], d.clip(lower=t))
+        .mask(pairs["candidate_diverged"], d.clip(upper=t))
+        .to_numpy()
+    )
     by_run = runs.set_index("run")
     counts = {
         # The size fixes the architecture, so that the first seed's counts are those of all seeds.

@@ -154,7 +154,7 @@ def _info(options: argparse.Namespace) -> None:
         lines = {
             "schemenets": schemenets.__version__,
             "torch": torch.__version__,
-            "torch threads": torch.get_num_threads(),
+            "kernel": kernels.backend(),
             "networks": ", ".join(networks.available()),
             "fluxes": ", ".join(fluxes.available()),
             "signals": ", ".join(signals.available()),

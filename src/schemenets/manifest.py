@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import schemenets
-from schemenets import files
+from schemenets import files, summaries
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
@@ -27,7 +29,8 @@ def build(results: Layout, study: Study) -> Json:
     """
     made = list(_made(results, study))
     if missing := [str(path) for path, _, _ in made if not path.is_file()]:
-        raise CheckpointError(f"{missing[0]}: file is missing, and {len(missing) - 1} others")
+        others = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+        raise CheckpointError(f"{missing[0]}: file is missing{others}")
     entries, data, finished = {}, dict[str, str](), []
     for path, inputs, record in made:
         provenance = files.read_json(record)["provenance"] if record else {}
@@ -98,6 +101,14 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     yield results.claims, judged, None
     shown = [results.table(name) for name in tables]
     figures = sorted((results.root / "figures").glob("*"))
+    drawn = [*shown, *map(results.dataset, study.test_sets), *_example(results)]
     for figure in figures:
-        yield figure, [*shown, *map(results.dataset, study.test_sets)], None
+        yield figure, drawn, None
     yield results.report, [*shown, *figures, results.claims], None
+
+
+def _example(results: Layout) -> list[Path]:
+    """The checkpoint whose output the figures show."""
+    runs = results.table("runs")
+    example = summaries.example_run(pd.read_csv(runs)) if runs.is_file() else None
+    return [results.job(f"{example}.safetensors")] if example else []

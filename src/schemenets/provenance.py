@@ -1,9 +1,11 @@
 """Where a result comes from: code, data, machine, versions and time."""
 
+import hashlib
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import torch
 
 import schemenets
+from schemenets import kernels
+from schemenets.specs import dumps
 
 _PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
 
@@ -30,22 +34,24 @@ class Stopwatch:
         }
 
 
-def collect(stopwatch: Stopwatch, *, source: str, data: dict[str, str], device: str = "cpu") -> dict[str, Any]:
+def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data: Mapping[str, str]) -> dict[str, Any]:
     """Provenance of a result, to be stored with it.
 
     Args:
         stopwatch: made when the computation began.
+        spec: specification of the computation.
         source: fingerprint of the code (:func:`schemenets.fingerprint.fingerprint`).
         data: SHA-256 of every input file, by name.
-        device: device of the computation.
     """
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **stopwatch.read(),
+        "config_sha256": hashlib.sha256(dumps(spec).encode()).hexdigest(),
         "source_sha256": source,
-        "data_sha256": data,
+        "data_sha256": dict(data),
         "git": git_state(),
-        "device": _processor() if device == "cpu" else torch.cuda.get_device_name(device),
+        "device": _processor(),
+        "kernel": kernels.backend(),
         "threads": torch.get_num_threads(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "versions": {

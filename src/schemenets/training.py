@@ -12,6 +12,7 @@ from torch import Tensor
 from schemenets import files, networks
 from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.optimisation import Adam, one_cycle
 from schemenets.progress import Progress
 
 DIVERGED = 1e4  # mean squared error on [0, 1] from which a run counts as diverged: -40 dB
@@ -92,12 +93,8 @@ class _Trainer:
         self.validation = data["validation/noisy"], data["validation/clean"]
         self.steps = len(self.noisy) // job.batch  # per epoch
         self.net = networks.stack([networks.build(**asdict(job.architecture), seed=seed) for seed in job.seeds])
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=job.learning_rate, fused=True)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, job.learning_rate, total_steps=job.epochs * self.steps
-        )
+        self.adam = Adam(self.net)
         self.epoch = 0
-        self.alive = torch.ones(len(job.seeds), dtype=torch.bool)
         self.diverged_at: list[int | None] = [None] * len(job.seeds)
         self.curves: list[list[float | None]] = [[] for _ in job.seeds]
 
@@ -116,39 +113,36 @@ class _Trainer:
             for index, seed in enumerate(self.job.seeds)
         ]
 
+    @property
+    def _diverged(self) -> Tensor:
+        return torch.tensor([step is not None for step in self.diverged_at])
+
     def _train_epoch(self) -> None:
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
-        order = torch.from_numpy(
-            np.stack(
-                [np.random.default_rng([seed, self.epoch]).permutation(len(self.noisy)) for seed in self.job.seeds]
-            )
-        )
-        parameters = list(self.net.parameters())
-        sound = [parameter.detach().clone() for parameter in parameters]
-        for step in range(self.steps):
-            index = order[:, step * self.job.batch : (step + 1) * self.job.batch]
-            losses = (self.net(self.noisy[index]) - self.clean[index]).square().mean((1, 2))
-            self._note_divergence(losses.detach() < DIVERGED, self.epoch * self.steps + step)  # false for NaN
-            self.optimizer.zero_grad(set_to_none=True)
+        shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.noisy)) for seed in self.job.seeds]
+        batches = torch.from_numpy(np.stack(shuffled)).split(self.job.batch, dim=1)
+        sound = self.adam.values.clone()
+        for step, batch in enumerate(batches[: self.steps], start=self.epoch * self.steps):
+            losses = (self.net(self.noisy[batch]) - self.clean[batch]).square().mean((1, 2))
+            self._note_divergence(losses.detach() < DIVERGED, step)  # false for NaN
             losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
-            self.optimizer.step()
-            self.schedule.step()
-            if not self.alive.all():
-                with torch.no_grad():
-                    for parameter, last in zip(parameters, sound, strict=True):
-                        parameter[~self.alive] = last[~self.alive]
+            rate = one_cycle(step, self.job.epochs * self.steps, self.job.learning_rate)
+            self.adam.step(step + 1, rate)
+            diverged = self._diverged
+            if diverged.any():
+                self.adam.values[diverged] = sound[diverged]
 
     def _note_divergence(self, sound: Tensor, step: int) -> None:
         """Give up the runs that are not sound any more at this step."""
-        for seed in torch.nonzero(self.alive & ~sound).flatten().tolist():
-            self.diverged_at[seed] = step
-        self.alive &= sound
+        for seed in torch.nonzero(~sound).flatten().tolist():
+            if self.diverged_at[seed] is None:
+                self.diverged_at[seed] = step
 
     def _validate(self) -> None:
         values = denoised_psnr(self.net, *self.validation).mean(1)
         self._note_divergence(torch.from_numpy(values).isfinite(), (self.epoch + 1) * self.steps)
-        for curve, alive, value in zip(self.curves, self.alive.tolist(), values.tolist(), strict=True):
-            curve.append(value if alive else None)
+        for curve, step, value in zip(self.curves, self.diverged_at, values.tolist(), strict=True):
+            curve.append(value if step is None else None)
 
     def _summary(self) -> str:
         values = [curve[-1] for curve in self.curves if curve[-1] is not None]
@@ -157,31 +151,12 @@ class _Trainer:
         return f"epoch {self.epoch}, validation {text}" + (f", {diverged} diverged" if diverged else "")
 
     def _save(self, state: Path) -> None:
-        optimizer = self.optimizer.state_dict()
-        tensors = {f"network/{name}": tensor for name, tensor in self.net.state_dict().items()}
-        for index, moments in optimizer["state"].items():
-            tensors |= {f"adam/{index}/{name}": tensor for name, tensor in moments.items()}
-        rest = {
-            "epoch": self.epoch,
-            "diverged_at": self.diverged_at,
-            "curves": self.curves,
-            "groups": optimizer["param_groups"],
-            "schedule": self.schedule.state_dict(),
-        }
-        files.write_safetensors(state, tensors, json.dumps(rest))
+        rest = {"epoch": self.epoch, "diverged_at": self.diverged_at, "curves": self.curves}
+        files.write_safetensors(state, self.adam.state(), json.dumps(rest))
 
     def _load(self, state: Path) -> None:
         arrays, rest_json = files.read_safetensors(state)
+        for name, tensor in self.adam.state().items():
+            tensor.copy_(torch.from_numpy(arrays[name]))
         rest = json.loads(rest_json or "")
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("adam/"):
-                _, index, moment = name.split("/")
-                moments.setdefault(int(index), {})[moment] = tensor
-        for name, own in self.net.state_dict().items():
-            own.copy_(tensors[f"network/{name}"])
-        self.optimizer.load_state_dict({"state": moments, "param_groups": rest["groups"]})
-        self.schedule.load_state_dict(rest["schedule"])
         self.epoch, self.diverged_at, self.curves = rest["epoch"], rest["diverged_at"], rest["curves"]
-        self.alive = torch.tensor([step is None for step in self.diverged_at])

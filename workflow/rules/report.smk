@@ -1,6 +1,7 @@
 # Report: figures, one self-contained page, and a manifest with the hash of everything.
 
-FIGURES = list(STUDY.specs("figures")["all"]["figures"])
+from schemenets.figures import FIGURES
+
 TABLES = ["runs", "psnr", "curves", "tuning", "stability", "multigrid", "claims", "sensitivity"]
 
 
@@ -37,10 +38,12 @@ rule report:
 
 rule manifest:
     input:
+        "config/config.yaml",
+        "config/claims.yaml",
         rules.report.output,
         rules.report.input,
         rules.tables.input,
-        [rules.evaluate.output[1].format(**dict(zip(("experiment", "method", "size"), name.split("/")))) for name in JOBS],
+        [RESULTS.job(name) / "evaluation.safetensors" for name in JOBS],
     output:
         RESULTS.manifest,
         RESULTS.root / "ro-crate-metadata.json",

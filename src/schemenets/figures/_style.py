@@ -4,7 +4,6 @@ from itertools import cycle
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.container import Container
@@ -13,7 +12,8 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 
 WIDTH = 17 / 2.54  # inches: the width of a printed page
-PALETTE = sns.color_palette("colorblind").as_hex()
+# by Okabe and Ito (2008), to be told apart by colour-blind readers as well
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000")
 SHAPES = (("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--"))  # marker and line
 GREY = "0.45"
 MARKS = (
@@ -22,7 +22,12 @@ MARKS = (
 )
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
 STYLE: Any = {
-    **sns.axes_style("whitegrid"),
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "0.7",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
     "font.size": 8,
     "axes.labelsize": 8,

@@ -6,14 +6,16 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import BASELINE, Tables
-from schemenets.wording import label, signed
+from schemenets.wording import label, short, signed
 
 TITLE = "Difference to the standard ResNet at the same budget"
 CAPTION = (
     "Test PSNR minus that of the standard ResNet (untied, ReLU, biases) with the same parameter budget and the same "
-    "seed. Methods are shifted sideways so that they do not hide each other. " + _style.MARKS
+    "seed. Methods are shifted sideways so that they do not hide each other. The scale is "
+    "linear up to ±1 dB and logarithmic beyond. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
+TICKS = (-20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20)  # dB
 
 
 def draw(tables: Tables) -> Figure:
@@ -32,6 +34,11 @@ def draw(tables: Tables) -> Figure:
     ax.grid(visible=False, axis="x")
     for index in range(1, len(sizes)):
         ax.axvline(index - 0.5, color="0.8", linewidth=0.8)
+    ax.set_yscale("symlog", linthresh=1, linscale=0.8)
+    ax.margins(y=0.1)
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    ax.set_yticks(ticks, [short(tick) for tick in ticks])
     ax.set_xticks(range(len(sizes)), [str(summaries.number(size)) for size in sizes])
     ax.set(
         xlim=(-0.5, len(sizes) - 0.5),

@@ -29,7 +29,7 @@ def draw(tables: Tables) -> Figure:
         ax.plot(x, signal["noisy"], color="0.65", linewidth=0.7, label="noisy")
         ax.plot(x, signal["clean"], color="black", linestyle="--", linewidth=1.1, label="clean")
         if signal["denoised"].notna().all():
-            ax.plot(x, signal["denoised"], color=_style.PALETTE[3], linewidth=1.1, label="denoised")
+            ax.plot(x, signal["denoised"], color=_style.PALETTE[1], linewidth=1.1, label="denoised")
         ax.set(title=label(family), ylabel="grey value", xlim=(0, len(signal) - 1))
     axes[-1].set_xlabel("position (samples)")
     _style.legend(figure, axes)

@@ -1,7 +1,7 @@
 """Networks on signals and noise levels that they were not trained for."""
 
+import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from schemenets import summaries
@@ -12,12 +12,13 @@ from schemenets.wording import label, signed, size_label
 TITLE = "Transfer to other signals and noise levels"
 CAPTION = (
     "Mean gain in PSNR (dB) over the noisy input, by family of test signals and noise level. Upper rows: trained on "
-    "piecewise affine signals (experiment capacity, the budget nearest to 240); rows with an asterisk: trained on real "
-    "scan lines (experiment scanlines). All were trained at one noise level. A cross beside a number: diverged runs "
+    f"piecewise affine signals (experiment capacity, the budget nearest to {summaries.MIDDLE}); rows with an asterisk: "
+    "trained on real scan lines (experiment scanlines). All were trained at one noise level. A cross: diverged runs "
     "are in the mean, as gain 0."
 )
 SOURCES = ("tables/psnr.csv", "tables/runs.csv")
 EXPERIMENTS = ("capacity", "scanlines")
+MARK = {"capacity": "", "scanlines": " *"}
 
 
 def draw(tables: Tables) -> Figure:
@@ -25,31 +26,23 @@ def draw(tables: Tables) -> Figure:
     table = _gains(tables)
     if table.empty:
         return _style.empty("runs of experiments capacity and scanlines")
-    families = table["test_set"].unique()
-    rows = table[["experiment", "method"]].drop_duplicates()
-    names = [label(row.method) + (" *" if row.experiment == "scanlines" else "") for row in summaries.rows(rows)]
-    figure, axes = _style.grid(len(families), 2, 0.65 + 0.24 * len(rows), sharey=True)
+    families, noises = list(table["test_set"].unique()), sorted(table["noise"].unique())
+    networks = [(row.experiment, row.method) for row in summaries.rows(table.drop_duplicates(["experiment", "method"]))]
+    figure, axes = _style.grid(len(families), 2, 0.65 + 0.24 * len(networks), sharey=True)
     largest = table["mean"].abs().max()
     for ax, family in zip(axes, families, strict=True):
-        own = table[table["test_set"] == family]
-        texts = own["mean"].map(lambda gain: signed(gain, 1)) + own["diverged"].map(lambda n: " ×" if n else "")
-        pivots = [
-            own.assign(text=texts).pivot_table(
-                index=["experiment", "method"], columns="noise", values=value, sort=False, aggfunc="first"
-            )
-            for value in ("mean", "text")
-        ]
-        sns.heatmap(
-            pivots[0], ax=ax, annot=pivots[1], fmt="", cmap="RdBu", vmin=-largest, vmax=largest, center=0, cbar=False,
-            linewidths=0.5, annot_kws={"fontsize": 8},
-        )  # fmt: skip
-        ax.axhline((rows["experiment"] == EXPERIMENTS[0]).sum(), color="black", linewidth=2)
-        ax.set_yticks([i + 0.5 for i in range(len(rows))], names, rotation=0)
-        ax.set_xticks(
-            [i + 0.5 for i in range(own["noise"].nunique())], [f"{noise:g}" for noise in own["noise"].unique()]
-        )
-        ax.set(title=label(family), xlabel="standard deviation of the noise", ylabel="")
-        ax.tick_params(length=0)
+        cells = np.full((len(networks), len(noises)), np.nan)
+        for row in summaries.rows(table[table["test_set"] == family]):
+            y, x = networks.index((row.experiment, row.method)), noises.index(row.noise)
+            cells[y, x] = row.mean
+            text = signed(row.mean, 1) + ("×" if row.diverged else "")
+            ax.text(x, y, text, ha="center", va="center", color="white" if abs(row.mean) > 0.6 * largest else "black")
+        ax.imshow(cells, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
+        ax.axhline(sum(name == EXPERIMENTS[0] for name, _ in networks) - 0.5, color="black", linewidth=2)
+        ax.set_yticks(range(len(networks)), [label(method) + MARK[experiment] for experiment, method in networks])
+        ax.set_xticks(range(len(noises)), [f"{noise:g}" for noise in noises])
+        ax.set(title=label(family), xlabel="standard deviation of the noise")
+        ax.grid(visible=False)
     return figure
 
 
@@ -69,7 +62,8 @@ def findings(tables: Tables) -> list[str]:
         f"{signed(row.mean)} dB."
         for row in summaries.rows(harmful.head(1))
     ]
-    here = table[table["test_set"] == "scanlines"]
+    trained_on = set(tables["runs"]["dataset"])
+    here = table[(table["test_set"] == "scanlines") & table["noise"].map("scanlines-{:g}".format).isin(trained_on)]
     other, own = (here[here["experiment"] == experiment] for experiment in EXPERIMENTS)
     found += [
         f"On scan lines at noise {row.noise:g}, training on scan lines instead of piecewise affine signals changes the "

@@ -17,7 +17,7 @@ from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
 from schemenets.kernels import reference
 
-__all__ = ["block"]
+__all__ = ["backend", "block"]
 
 
 def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux) -> Tensor:
@@ -48,6 +48,11 @@ def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | No
     return reference.block(u, W1, b1, W2, lam, flux)
 
 
+def backend() -> str:
+    """What :func:`block` runs on the CPU: ``"fused"`` or ``"reference"``."""
+    return "fused" if os.environ.get("SCHEMENETS_KERNEL") != "reference" and _has_numba() else "reference"
+
+
 @cache
 def _has_numba() -> bool:
     # The lock on the cache of compiled code needs a POSIX system
@@ -55,8 +60,7 @@ def _has_numba() -> bool:
 
 
 def _is_compiled(flux: Flux) -> bool:
-    wanted = os.environ.get("SCHEMENETS_KERNEL") != "reference"
-    return wanted and getattr(flux, "scalar", None) is not None and _has_numba()
+    return getattr(flux, "scalar", None) is not None and backend() == "fused"
 
 
 def _is_plain(x: Tensor) -> bool:

@@ -87,6 +87,18 @@ def random_filters(architecture: Architecture, generator: torch.Generator, scale
     return nn.Parameter(scale * torch.randn(shape, generator=generator))
 
 
+def derivative_filters(architecture: Architecture, generator: torch.Generator, scale: float) -> nn.Parameter:
+    """Random filters with zero mean, which annihilate constants as derivatives do.
+
+    The first filters of every network's blocks start like this, of the proposed ones and of the baseline: a better
+    start for some of them would decide the comparison.
+    """
+    W = random_filters(architecture, generator, scale)
+    if architecture.kernel_size > 1:
+        W.data -= W.data.mean(-1, keepdim=True)
+    return W
+
+
 def add_contrast(block: nn.Module, architecture: Architecture) -> None:
     """Give ``block`` one positive contrast parameter per filter, ``lam``; None if the flux has none."""
     if fluxes.get(architecture.flux).scaled:

@@ -14,6 +14,7 @@ from schemenets.networks._base import (
     DenoisingNetwork,
     add_contrast,
     contrast_count,
+    derivative_filters,
     fan_in_scale,
     random_filters,
 )
@@ -28,7 +29,7 @@ class Block(nn.Module):
         super().__init__()
         self.flux = fluxes.get(architecture.flux)
         k, F = architecture.kernel_size, architecture.filters
-        self.W1 = random_filters(architecture, generator, fan_in_scale(k))
+        self.W1 = derivative_filters(architecture, generator, fan_in_scale(k))
         self.b1 = nn.Parameter(torch.zeros(F))
         # divided by the depth, so that a deep network starts near the identity
         self.W2 = random_filters(architecture, generator, fan_in_scale(F * k) / architecture.blocks)

@@ -17,7 +17,7 @@ from schemenets.networks._base import (
     DenoisingNetwork,
     add_contrast,
     contrast_count,
-    random_filters,
+    derivative_filters,
 )
 from schemenets.networks._parametrizations import Below, Positive, UnitNorm
 
@@ -33,9 +33,7 @@ class Block(nn.Module):
         super().__init__()
         self.flux = fluxes.get(architecture.flux)
         F, k = architecture.filters, architecture.kernel_size
-        self.K = random_filters(architecture, generator, 1 / math.sqrt(F * k))
-        if k > 1:  # K starts as derivative filters: constants are steady states
-            self.K.data -= self.K.data.mean(-1, keepdim=True)
+        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(F * k))
         if architecture.certified:
             limit = 2 / self.flux.L
             self.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from schemenets import summaries
 from schemenets.layout import Layout
 from schemenets.summaries import Tables, rows
-from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed, size_label
+from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed
 
 _NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
 
@@ -34,18 +34,17 @@ class Table:
 def comparisons(claim: dict[str, Any]) -> Table:
     """The comparisons of a claim."""
     return Table(
-        f"Comparisons for {claim['id']}: differences in PSNR, candidate minus reference, paired over seeds.",
+        f"Comparisons for {claim['id']}: differences in PSNR, candidate minus reference, paired over seeds. "
+        "Diverged runs: candidate / reference.",
         ["claims.json", "tables/claims.csv"],
         [
             "Role",
             "Experiment, size",
-            "Candidate",
-            "Parameters",
-            "Reference",
-            "Parameters",
+            "Candidate (parameters)",
+            "Reference (parameters)",
             "Difference (dB)",
             "p (Holm)",
-            "p of the opposite (Holm)",
+            "p of the opposite",
             "Seeds",
             "Diverged",
             "Outcome",
@@ -53,16 +52,16 @@ def comparisons(claim: dict[str, Any]) -> Table:
         [
             [
                 c["role"],
-                f"{c['experiment']}, {size_label(c['size'])}",
-                _job(c["candidate"], c),
-                str(c["candidate_parameters"]),
-                _job(c["reference"], c),
-                str(c["reference_parameters"]),
+                f"{c['experiment']}, {c['size']}",
+                *(
+                    Markup("{} ({})").format(_job(c[side], c), c[f"{side}_parameters"])
+                    for side in ("candidate", "reference")
+                ),
                 _with_interval(signed(c["effect"]), *(c["interval"] or (None, None))),
                 short(c["p_holm"]),
                 short(c["p_opposite_holm"]),
                 str(c["n"]),
-                f"{c['candidate_diverged']} against {c['reference_diverged']}",
+                f"{c['candidate_diverged']} / {c['reference_diverged']}",
                 c["outcome"],
             ]
             for c in claim["comparisons"]
@@ -97,7 +96,16 @@ def methods(tables: Tables) -> Table:
     return Table(
         "Methods: architecture, trainable parameters per block, and the learning rate that tuning chose.",
         ["tables/runs.csv", "tables/tuning.csv"],
-        ["Method", "Network", "Flux", "Certified", "Filters × length", "Parameters per block", "Learning rate", "Edge"],
+        [
+            "Method",
+            "Network",
+            "Flux",
+            "Certified",
+            "Filters × length",
+            "Parameters per block",
+            "Learning rate",
+            "In the grid",
+        ],
         [
             [
                 _code(row.method),
@@ -107,7 +115,7 @@ def methods(tables: Tables) -> Table:
                 f"{row.filters} × {row.kernel_size}",
                 str(row.parameters // (1 if row.tied else row.blocks)),
                 short(row.learning_rate),
-                "at the edge of the grid" if rates[row.method].at_edge else "inside",
+                "at the edge" if rates[row.method].at_edge else "inside",
             ]
             for row in rows(tables["runs"].drop_duplicates("method"))
         ],
@@ -117,18 +125,20 @@ def methods(tables: Tables) -> Table:
 def means(tables: Tables) -> Table:
     """Every experiment, method and size."""
     by = ["experiment", "method", "size", "parameters", "dataset", "noisy_psnr"]
-    parts = [summaries.at_home(summaries.scored(tables, name)) for name in tables["runs"]["experiment"].unique()]
-    table = summaries.means(pd.concat(parts), by, "score")
+    parts = []
+    for experiment in tables["runs"]["experiment"].unique():
+        part = summaries.means(summaries.at_home(summaries.scored(tables, experiment)), by, "score")
+        parts.append(part.sort_values("size", key=lambda sizes: sizes.map(summaries.number), kind="stable"))
     return Table(
-        "Test PSNR on the signals that the networks were trained for: means over seeds with 95 % t intervals. A diverged "
-        "run counts as the noisy input. All other test sets are in the source.",
+        "Test PSNR on the signals that the networks were trained for: means over seeds with 95 % t intervals. A "
+        "diverged run counts as the noisy input. All other test sets are in the source.",
         ["tables/psnr.csv", "tables/runs.csv"],
         ["Experiment", "Method", "Size", "Parameters", "Data", "Noisy (dB)", "PSNR (dB)", "Seeds", "Diverged"],
         [
             [
                 row.experiment,
                 _job(row.method, {"experiment": row.experiment, "size": row.size}),
-                size_label(row.size),
+                row.size,
                 str(row.parameters),
                 row.dataset,
                 fixed(row.noisy_psnr),
@@ -136,7 +146,7 @@ def means(tables: Tables) -> Table:
                 str(row.n),
                 str(row.diverged),
             ]
-            for row in rows(table)
+            for row in rows(pd.concat(parts))
         ],
     )
 
@@ -144,8 +154,8 @@ def means(tables: Tables) -> Table:
 def stability(tables: Tables) -> Table:
     """Certificates and what the search found, by method."""
     return Table(
-        "Euclidean stability of all trained networks: how many are certified by their parameters, the largest bound and "
-        "the largest amplification found, and the least step margin, from the bound on ‖K‖ and from dense matrices.",
+        "Euclidean stability of all trained networks: how many are certified by their parameters, the largest bound "
+        "and the largest amplification found, the least step margin by the bound on ‖K‖ and by dense matrices.",
         ["tables/stability.csv"],
         [
             "Method",
@@ -182,20 +192,20 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
     diverged = runs.loc[runs["status"] != "ok", "run"].tolist()
     return [
         f"Claims not testable with these results: {listed(waiting) or 'none'}.",
-        f"All networks have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} per block and one "
-        f"scalar state; they were trained on {_values(runs['dataset'])} and tested at noise {_values(psnr['noise'])}. "
+        f"All networks have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} per block and "
+        f"one scalar state; trained on {_values(runs['dataset'])}, they were tested at noise {_values(psnr['noise'])}. "
         "Nothing is known about images, several channels, other widths and other kinds of noise.",
         f"Intervals and tests are over {seeds} seeds of initial weights and shuffling, with the data fixed; they say "
         f"nothing about other draws of the training data. The smallest p that {seeds} seeds can give is "
         f"{short(0.5**seeds)}.",
-        f"Training took {_values(epochs)} epochs. Whether longer training changes an order of methods is not tested here; "
-        "the learning curves only show how little the end of this schedule still changed.",
-        "Only the learning rate was tuned, at one parameter budget. Methods with the best rate at the edge of the grid: "
-        f"{', '.join(edges) or 'none'}.",
+        f"Training took {_values(epochs)} epochs. Whether longer training changes an order of methods is not tested "
+        "here; the learning curves only show how little the end of this schedule still changed.",
+        "Only the learning rate was tuned, at one parameter budget. Methods with the best rate at the edge of the "
+        f"grid: {', '.join(edges) or 'none'}.",
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
         "certificates do, up to rounding; they bound ‖N(u)‖/‖u‖, and not the distance between two outputs.",
-        f"Diverged runs: {', '.join(diverged) or 'none'}. They are counted as having done nothing, and as losses in every "
-        "comparison.",
+        f"Diverged runs: {', '.join(diverged) or 'none'}. They are counted as having done nothing, and as losses in "
+        "every comparison.",
     ]
 
 

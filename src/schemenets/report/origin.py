@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from schemenets import files
+from schemenets import files, summaries
 from schemenets.layout import Layout
 from schemenets.report.content import Table
 from schemenets.wording import fixed
@@ -21,8 +21,6 @@ def gather(results: Layout, runs: pd.DataFrame) -> Json:
         and ``consistent``, whether each data file has one hash only.
     """
     found = pd.DataFrame(_records(results, runs))
-    time = found.groupby("stage", sort=False).agg(n=("wall", "size"), wall=("wall", "sum"), cpu=("cpu", "sum"))
-    time.loc["total"] = time.sum()
     hashes = sorted({entry for record in found["data"] for entry in record.items()})
     names = [name for name, _ in hashes]
     facts = {
@@ -35,7 +33,10 @@ def gather(results: Layout, runs: pd.DataFrame) -> Json:
         "Time of all computations that left a record; several ran at the same time.",
         ["runs/", "tuning/", "multigrid.json"],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
-        [[stage, str(int(row["n"])), fixed(row["wall"], 0), fixed(row["cpu"], 0)] for stage, row in time.iterrows()],
+        [
+            [stage, str(len(own)), fixed(own["wall"].sum(), 0), fixed(own["cpu"].sum(), 0)]
+            for stage, own in [*summaries.groups(found, "stage"), ("total", found)]
+        ],
     )
     data = Table("Data files that the results were computed from.", ["runs/"], ["File", "SHA-256"], hashes)
     return {"work": work, "data": data, "facts": facts, "consistent": len(set(names)) == len(names)}

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-
 from schemenets.errors import UnknownNameError
 from schemenets.networks import DenoisingNetwork
 from schemenets.operators import norm_bound

@@ -34,7 +34,7 @@ def largest_amplification(network: DenoisingNetwork, starts: Tensor, steps: int 
     for _ in range(steps + 1):
         u = u.detach().requires_grad_()
         amplification = _norm(network(u)) / _norm(u)
-        largest = max(largest, float(amplification.max()))
+        largest = max(largest, amplification.max().item())
         (gradient,) = torch.autograd.grad(amplification.sum(), u)
         u = u + rate * _norm(u) * gradient / _norm(gradient).clamp_min(torch.finfo(torch.float64).tiny)
     return largest

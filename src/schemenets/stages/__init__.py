@@ -5,7 +5,9 @@ directory (:class:`schemenets.layout.Layout`), and writes files there. So every 
 A stage's modules determine its fingerprint, so that editing one stage repeats only what follows from it.
 """
 
+import ast
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from schemenets import registry
@@ -18,8 +20,9 @@ def available() -> list[str]:
 
 
 def description(name: str) -> str:
-    """What a stage does, in its own first line."""
-    return (registry.module(__name__, name, "stage").__doc__ or "").partition("\n")[0]
+    """What a stage does, in its own first line; read, not imported, since some stages import a plotting library."""
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def run(name: str, spec: Mapping[str, Any], results: Layout) -> None:

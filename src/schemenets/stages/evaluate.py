@@ -47,7 +47,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         "seeds": spec["seeds"],
         "checkpoints_sha256": [record["checkpoint_sha256"] for record in records],
         "test_sets": means,
-        "provenance": collect(stopwatch, source=of_stage("evaluate", spec), data=data),
+        "provenance": collect(stopwatch, spec=spec, source=of_stage("evaluate", spec), data=data),
     }
     files.write_safetensors(trained / "evaluation.safetensors", every)
     files.write_json(trained / "evaluation.json", result)

@@ -35,7 +35,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             {"points": n, "solver": name, "convergence_factor": convergence_factor(step, n)}
             for name, step in solvers.items()
         ]
-    provenance = collect(stopwatch, source=of_stage("multigrid", spec), data={})
+    provenance = collect(stopwatch, spec=spec, source=of_stage("multigrid", spec), data={})
     files.write_json(results.multigrid, {"problem": "poisson", "rows": rows, "provenance": provenance})
 
 

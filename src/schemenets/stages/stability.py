@@ -25,7 +25,9 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     for seed in spec["seeds"]:
         network = checkpoints.load(trained / f"seed-{seed}.safetensors")
         checked.append({"seed": seed, **_checked(network, starts)})
-    provenance = collect(stopwatch, source=of_stage("stability", spec), data={dataset.name: files.sha256(dataset)})
+    provenance = collect(
+        stopwatch, spec=spec, source=of_stage("stability", spec), data={dataset.name: files.sha256(dataset)}
+    )
     files.write_json(trained / "stability.json", {"job": spec["job"], "networks": checked, "provenance": provenance})
 
 

@@ -22,14 +22,16 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     data = {dataset.name: files.sha256(dataset)}
     state = _fits.state_file(results.resume, spec, learning_rate, source, data)
     runs = _fits.fit(spec, learning_rate, signals.read(dataset), state, spec["job"])
+    data_seed = files.read_json(dataset.with_suffix(".json"))["spec"]["seed"]
     count = networks.count(architecture)
-    provenance = collect(stopwatch, source=source, data=data)
+    provenance = collect(stopwatch, spec=spec, source=source, data=data)
     for run in runs:
         checkpoints.save(run.network, out / f"seed-{run.seed}.safetensors")
         record = {
             "run": f"{spec['job']}/seed-{run.seed}",
             **{key: spec[key] for key in ("experiment", "method", "size")},
             "seed": run.seed,
+            "seeds": {"weights": run.seed, "shuffling": run.seed, "data": data_seed},
             "architecture": asdict(architecture),
             "parameters": count.total,
             "convolution_weights": count.convolution,
@@ -42,4 +44,4 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             "provenance": provenance,
         }
         files.write_json(out / f"seed-{run.seed}.json", record)
-    state.unlink()
+    state.unlink(missing_ok=True)

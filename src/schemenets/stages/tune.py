@@ -47,8 +47,8 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         "at_edge_of_grid": best in (trials[0], trials[-1]),
         "noisy_psnr": noisy,
         "trials": trials,
-        "provenance": collect(stopwatch, source=source, data=data),
+        "provenance": collect(stopwatch, spec=spec, source=source, data=data),
     }
     files.write_json(results.tuned(spec["method"]), result)
     for state in states:
-        state.unlink()
+        state.unlink(missing_ok=True)

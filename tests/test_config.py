@@ -1,0 +1,125 @@
+"""The configuration is checked as a whole, with messages that name file, key, value and what is allowed."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemenets import networks
+from schemenets.config import Study
+from schemenets.errors import ConfigError, UnknownNameError
+from schemenets.networks import Architecture
+
+ROOT = Path(__file__).parent.parent
+CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def changed(path, value):
+    """The committed configuration with one entry replaced."""
+    config = copy.deepcopy(CONFIG)
+    *parents, last = path
+    entry = config
+    for key in parents:
+        entry = entry[key]
+    entry[last] = value
+    return config
+
+
+@pytest.mark.parametrize("tier", ["smoke", "study", "extended"])
+def test_committed_configuration_is_valid(tier):
+    study = Study.load(ROOT, tier)
+    assert study.tier == tier
+    for name, spec in study.specs("train").items():
+        architecture = Architecture(**spec["architecture"])
+        kind, number = spec["size"].split("-")
+        assert name == f"{spec['experiment']}/{spec['method']}/{spec['size']}"
+        if kind == "budget":
+            assert networks.count(architecture).total <= int(number)
+        else:
+            assert architecture.blocks == int(number)
+        assert spec["dataset"] in study.specs("signals")
+        assert spec["method"] in study.specs("tune")
+        assert not set(spec["seeds"]) & set(study.specs("tune")[spec["method"]]["seeds"])
+
+
+def test_results_of_the_default_tier_and_of_the_others_lie_apart():
+    assert [Study.load(ROOT, tier).results for tier in ("study", "smoke", "extended")] == [
+        Path("results"),
+        Path("results/smoke"),
+        Path("results/extended"),
+    ]
+
+
+def test_training_sets_have_all_splits_and_others_only_a_test_set():
+    datasets = Study.load(ROOT, "study").specs("signals")
+    assert {name for name, spec in datasets.items() if "train" in spec} == {"piecewise_affine-10", "scanlines-10"}
+    assert all("test" in spec for spec in datasets.values())
+
+
+def test_an_unknown_stage_is_refused():
+    with pytest.raises(UnknownNameError, match=r"unknown stage 'trains'.*Did you mean 'train'"):
+        Study.load(ROOT).specs("trains")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["tier"], "smok", r"tier = 'smok': allowed: smoke, study, extended\. Did you mean 'smoke'\?"),
+        (["trainings"], {}, r"trainings = \{\}: unknown key; allowed: .*training.*Did you mean 'training'\?"),
+        (["training", "batch"], "64", r"training\.batch = '64': allowed: a value of type integer"),
+        (["training", "batch"], 0, r"training\.batch = 0: allowed: at least 1"),
+        (["signals", "length"], 300, r"data set donoho_johnstone-10: length = 300 .*allowed: a power of two"),
+        (["tuning", "noise"], -1, r"tuning\.noise = -1: allowed: more than 0"),
+        (["tuning", "budget"], 60, r"tuning\.budget = 60, methods\.resnet-relu: .*at least 89"),
+        (["methods", "resnet-relu", "flux"], "rleu", r"methods\.resnet-relu = .*unknown flux 'rleu'.*'relu'"),
+        (["methods", "resnet-relu", "network"], "resnets", r"unknown network 'resnets'.*'resnet'"),
+        (["methods", "resnet-relu", "certified"], True, r"methods\.resnet-relu = .*certified = True is not possible"),
+        (["methods", "resnet-relu", "depth"], 3, r"methods\.resnet-relu\.depth = 3: unknown key"),
+        (["tiers", "smoke", "seeds"], 1000.5, r"tiers\.smoke\.seeds = 1000\.5: allowed: a value of type integer"),
+        (["tiers", "smoke", "train", "scanlines"], 9999, r"tiers\.smoke, data set scanlines-10: train = 9999.*2048"),
+        (["tiers", "smoke", "train", "piecewise_affine"], 32, r"tiers\.smoke\.train\.piecewise_affine = 32.*= 64"),
+        (
+            ["tiers", "smoke", "experiments", "capacity", 0, "budgets"],
+            [240, 50],
+            r"tiers\.smoke\.experiments\.capacity\.0\.budgets\.1 = 50, resnet-relu: .*at least 89, one block of resnet",
+        ),
+        (
+            ["tiers", "smoke", "experiments", "capacity", 0, "methods"],
+            ["resnet-rely"],
+            r"unknown method 'resnet-rely'; allowed: resnet-relu",
+        ),
+        (
+            ["tiers", "smoke", "experiments", "evolution"],
+            [{"methods": ["resnet-relu"], "blocks": [1]}],
+            r"tiers\.smoke\.experiments\.evolution: unknown experiment; allowed: capacity",
+        ),
+        (
+            ["tiers", "smoke", "experiments", "capacity", 0],
+            {"methods": ["resnet-relu"]},
+            r"capacity\.0: neither budgets nor blocks",
+        ),
+        (
+            ["tiers", "smoke", "experiments", "scanlines"],
+            [{"methods": ["resnet-relu"], "blocks": [1]}, {"methods": ["resnet-relu"], "blocks": [1]}],
+            r"scanlines/resnet-relu/blocks-1 is asked for twice",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused(path, value, message):
+    with pytest.raises(ConfigError, match=message) as refusal:
+        Study.check(changed(path, value), ROOT)
+    assert all(line.startswith(f"{ROOT / 'config/config.yaml'}: ") for line in str(refusal.value).splitlines())
+
+
+def test_all_findings_are_reported_at_once():
+    config = changed(["training", "batch"], 0)
+    config["seed"] = 3
+    with pytest.raises(ConfigError) as refusal:
+        Study.check(config, ROOT)
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+def test_a_missing_configuration_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"config/config\.yaml"):
+        Study.load(tmp_path)

@@ -1,0 +1,159 @@
+"""The report: self-contained, well-formed, and with the numbers of the tables it names."""
+
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fabricated import PROVENANCE, results
+from scipy import stats
+
+from schemenets import figures, files, stages, summaries
+from schemenets.errors import CheckpointError
+from schemenets.report import content, origin
+
+DIVERGED = "factorial/resnet-relu/blocks-4/seed-1"
+VOID = {"meta", "br", "img"}
+
+
+class Page(HTMLParser):
+    """Tags, links, images and text of a page; wrong nesting fails."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.links, self.images, self.ids, self.text = [], Counter(), [], [], set(), []
+        self.headings = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags[tag] += 1
+        self.ids |= {attributes["id"]} if "id" in attributes else set()
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.images += [attributes] if tag == "img" else []
+        self.headings += [int(tag[1])] if tag in ("h1", "h2", "h3") else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    layout, study = results(tmp_path_factory.mktemp("results"), diverged=(DIVERGED,))
+    for name in figures.FIGURES:
+        files.atomic_write(layout.figure(name, "svg"), "<svg/>" if name != "transfer" else "<svg/>" * 100_000)
+        files.atomic_write(layout.figure(name, "png"), b"\x89PNG")
+    stages.run("report", study.specs("report")["all"], layout)
+    return layout, study
+
+
+@pytest.fixture(scope="module")
+def html(made):
+    return made[0].report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_page_needs_nothing_else(page, html):
+    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
+    assert "http:" not in html
+    assert "https:" not in html
+    assert all(image["src"].startswith("data:image/") and image["alt"] for image in page.images)
+    assert [image["src"].partition(";")[0] for image in page.images].count("data:image/png") == 1  # the large one
+    assert len(page.images) == len(figures.FIGURES) == page.tags["figcaption"]
+    assert page.tags["table"] == page.tags["caption"]
+
+
+def test_headings_do_not_skip_a_level(page):
+    assert page.headings[0] == 1
+    assert page.headings.count(1) == 1
+    assert max(np.diff(page.headings)) == 1
+
+
+def test_every_link_leads_somewhere(made, page):
+    layout, _ = made
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+        elif link != "manifest.json":  # made from the report, and so after it
+            assert (layout.root / link).exists(), link
+
+
+def test_every_claim_stands_there_with_its_quote_and_verdict(made, page):
+    text = " ".join(" ".join(page.text).split())
+    for claim in files.read_json(made[0].claims)["claims"]:
+        assert claim["id"] in page.ids
+        for part in (claim["title"], claim["quote"] or claim["source"], claim["verdict"], claim["reason"]):
+            assert " ".join(part.split()) in text
+    assert page.tags["q"] == sum(claim["quote"] is not None for claim in files.read_json(made[0].claims)["claims"])
+
+
+def test_text_of_records_is_escaped(html):
+    assert "Some &lt;Processor&gt;" in html
+
+
+def test_the_table_of_means_holds_the_means(made):
+    tables = summaries.read(made[0])
+    table = content.means(tables)
+    columns = list(table.columns)
+    cells = {(row[0], row[columns.index("Method")].striptags(), row[columns.index("Size")]): row for row in table.rows}
+    own = tables["psnr"].query(
+        "run.str.startswith('capacity/resnet-relu/budget-120/') and test_set == 'piecewise_affine'"
+    )
+    values = own["psnr"].to_numpy()
+    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    row = cells["capacity", "resnet-relu", "budget-120"]
+    assert row[columns.index("PSNR (dB)")] == f"{values.mean():.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    assert cells["factorial", "resnet-relu", "blocks-4"][columns.index("Diverged")] == "1"
+    assert table.numeric[columns.index("PSNR (dB)")]
+    assert not table.numeric[columns.index("Method")]
+
+
+def test_limits_name_diverged_runs_edges_and_what_waits(made):
+    layout, _ = made
+    text = " ".join(content.limits(summaries.read(layout), files.read_json(layout.claims)))
+    assert DIVERGED in text
+    assert "edge of the grid: resnet-relu" in text
+    assert "C5" in text
+    assert "The smallest p that 2 seeds can give is 0.25." in text
+
+
+def test_time_of_a_job_is_counted_once(made):
+    layout, study = made
+    work = origin.gather(layout, summaries.read(layout)["runs"])["work"]
+    records = {row[0]: int(row[1]) for row in work.rows}
+    jobs, methods = len(study.specs("train")), len(study.specs("tune"))
+    expected = {"tune": methods, "train": jobs, "evaluate": jobs, "stability": jobs, "multigrid": 1}
+    assert records == expected | {"total": sum(expected.values())}
+    assert work.rows[-1][2] == str(10 * sum(expected.values()))
+
+
+def test_records_that_disagree_about_a_data_file_are_shown(made):
+    layout, study = made
+    runs = summaries.read(layout)["runs"]
+    assert origin.gather(layout, runs)["consistent"]
+    kept = layout.multigrid.read_bytes()
+    other = {"piecewise_affine-10.safetensors": "0" * 64}
+    files.write_json(layout.multigrid, {"provenance": PROVENANCE | {"data_sha256": other}})
+    try:
+        assert not origin.gather(layout, runs)["consistent"]
+        stages.run("report", study.specs("report")["all"], layout)
+        assert "Records disagree" in layout.report.read_text(encoding="utf-8")
+    finally:
+        files.atomic_write(layout.multigrid, kept)
+
+
+def test_a_missing_record_is_a_named_error(made):
+    layout, _ = made
+    runs = summaries.read(layout)["runs"]
+    with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
+        origin.gather(layout, runs.assign(method="no-such-method"))
