@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     _log_to(options.log)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # more are slower: the networks are tiny
     try:
         status: int | None = options.command(options)
     except SchemenetsError as error:
@@ -70,7 +71,7 @@ def _command(
     """A subcommand with its help text and examples."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=help,
+        help=f"{help[0].lower()}{help[1:]}",
         description=f"{help[0].upper()}{help[1:]}.",
         epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -123,7 +124,6 @@ def _add_stages(commands: Any) -> None:
 
 
 def _stage(options: argparse.Namespace) -> None:
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # more are slower: the networks are tiny
     if specs.is_spec(options.spec):
         if options.results is None:
             raise ConfigError("a specification says not where results lie: give --results DIR.")

@@ -1,0 +1,87 @@
+"""The command line: exit status, messages, examples, and the same work as the workflow's."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from schemenets import checkpoints, cli, networks, stages
+from schemenets.config import Study
+from schemenets.layout import Layout
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_every_stage_of_the_study_is_a_command_with_help_and_a_valid_example(capsys):
+    for name in stages.available():
+        with pytest.raises(SystemExit) as exit:
+            cli.main([name, "--help"])
+        assert exit.value.code == 0
+        example = re.search(rf"^  schemenets {name}(.*)$", capsys.readouterr().out, re.MULTILINE)
+        words = example[1].split()
+        assert (words[0] if words[0] != "--tier" else "all") in Study.load(tier="smoke").specs(name)
+
+
+def test_help_names_all_commands(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^    {name}( |$)", text, re.MULTILINE) for name in [*stages.available(), "audit", "info"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "capacity/none/budget-240"], "unknown name for train in the tier study 'capacity/none/budget-240'"),
+        (["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"], "tier = 'tiny': allowed: smoke, study"),
+        (["train", "{}"], "give --results DIR"),
+        (["train", '{"job": ', "--results", "r"], "neither JSON nor a readable file"),
+        (["train", "none.json", "--results", "r"], "none.json"),
+        (["info", "none.safetensors"], "none.safetensors: file is missing"),
+    ],
+)
+def test_misuse_ends_with_status_2_and_one_message(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_command_is_misuse(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["trian"])
+    assert exit.value.code == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys):
+    spec = json.dumps({"family": "ecg"})
+    log = tmp_path / "log"
+    assert cli.main(["signals", spec, "--results", str(tmp_path), "--log", str(log)]) == 1
+    assert "KeyError" in log.read_text()
+    assert "KeyError" in capsys.readouterr().err
+
+
+def test_info_tells_what_is_there_and_what_a_checkpoint_holds(tmp_path, capsys):
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in [*networks.available(), "perona_malik", "kernel"])
+    net = networks.build("symmetric", blocks=4, filters=8, kernel_size=5, flux="perona_malik")
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    assert cli.main(["info", str(tmp_path / "net.safetensors")]) == 0
+    assert re.search(r"^parameters +196$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_stages_by_name_and_by_specification_write_the_same(tmp_path):
+    name, first, second = "ecg-10", tmp_path / "first", tmp_path / "second"
+    assert cli.main(["signals", name, "--tier", "smoke", "--results", str(first)]) == 0
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(Study.load(tier="smoke").specs("signals")[name]))
+    assert cli.main(["signals", str(spec), "--results", str(second)]) == 0
+    assert Layout(first).dataset(name).read_bytes() == Layout(second).dataset(name).read_bytes()

@@ -1,0 +1,209 @@
+"""The workflow as a whole, in a miniature of the study: complete, idempotent, and undisturbed by kill -9."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+COPIED = ("Snakefile", "config", "workflow", "src")
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    return tmp_path_factory.mktemp("caches")
+
+
+def miniature(directory):
+    """A copy of the project whose smoke tier is smaller still."""
+    directory.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, directory / name)
+    path = directory / "config/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["tiers"]["smoke"] |= {
+        "epochs": 12,
+        "train": {"piecewise_affine": 512, "scanlines": 64},
+        "validation": {"piecewise_affine": 16, "scanlines": 16},
+        "tuning": {"seeds": 1, "learning_rates": [0.01]},
+        "experiments": {"capacity": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "budgets": [240]}]},
+    }
+    config["test_families"] = ["piecewise_affine"]
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return directory
+
+
+def start(directory, caches, *arguments):
+    """Snakemake in ``directory``, with its package, in a process group of its own."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(directory / "src"),
+        "NUMBA_CACHE_DIR": str(caches),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "tier=smoke", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(directory, caches, *arguments):
+    process = start(directory, caches, *arguments)
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output
+
+
+def successful(directory, caches, *arguments):
+    status, output = run(directory, caches, *arguments)
+    assert status == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, caches):
+    """The miniature after one undisturbed run."""
+    directory = miniature(tmp_path_factory.mktemp("workflow") / "project")
+    successful(directory, caches)
+    return directory
+
+
+def contents(directory):
+    """Results by name: records without times and provenance, everything else that is a result byte by byte."""
+    results = directory / "results/smoke"
+    found = {}
+    for path in sorted(results.rglob("*")):
+        name = path.relative_to(results).as_posix()
+        if not path.is_file() or re.match(r"logs/|\.resume/|report|manifest|ro-crate", name):
+            continue
+        if path.suffix == ".json":
+            record = json.loads(path.read_text())
+            record.pop("provenance", None)
+            found[name] = json.dumps(record)
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def test_all_results_are_there_and_pass_the_audit(project, caches):
+    names = {path.relative_to(project / "results/smoke").as_posix() for path in (project / "results").rglob("*")}
+    job = "runs/capacity/symmetric-perona_malik/budget-240"
+    assert names >= {
+        "report.html",
+        "claims.json",
+        "manifest.json",
+        "ro-crate-metadata.json",
+        "tables/psnr.csv",
+        "figures/capacity.svg",
+        "figures/capacity.png",
+        *(f"{job}/seed-{seed}.{suffix}" for seed in (0, 1) for suffix in ("json", "safetensors")),
+        f"{job}/evaluation.json",
+        f"{job}/stability.json",
+    }
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "NUMBA_CACHE_DIR": str(caches)}
+    audit = [sys.executable, "-m", "schemenets", "audit", "results/smoke", "--full"]
+    result = subprocess.run(audit, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_records_hold_their_provenance(project):
+    record = json.loads((project / "results/smoke/runs/capacity/resnet-relu/budget-240/seed-1.json").read_text())
+    assert record["seeds"] == {"weights": 1, "shuffling": 1, "data": 20210322}
+    assert record["parameters"] == 178
+    assert record["status"] == "ok"
+    provenance = record["provenance"]
+    assert provenance["threads"] == 1
+    assert set(provenance["data_sha256"]) == {"piecewise_affine-10.safetensors"}
+    assert {"config_sha256", "source_sha256", "git", "device", "kernel", "versions"} <= set(provenance)
+    assert provenance["wall_seconds"] > 0
+    assert provenance["cpu_seconds"] > 0
+
+
+def test_a_second_run_has_nothing_to_do(project, caches):
+    assert "Nothing to be done" in successful(project, caches)
+
+
+def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, caches, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy)
+    path = copy / "src/schemenets/networks/symmetric.py"
+    path.write_text(path.read_text().replace("TAU_0 = 0.3", "TAU_0 = 0.31"))
+    output = successful(copy, caches, "--dry-run", "--quiet", "host")  # and so not quiet about rules
+    trained = set(re.findall(r"output: results/smoke/(?:runs|tuning)/(\S+?)(?:/seed|\.json)", output))
+    assert trained == {"symmetric-perona_malik", "capacity/symmetric-perona_malik/budget-240"}
+
+
+@pytest.mark.parametrize("stage", ["tune", "train"])
+def test_killed_runs_go_on_and_end_with_the_same_results(project, caches, tmp_path, stage):
+    directory = miniature(tmp_path / "killed")
+    process = start(directory, caches)
+    logs = directory / "results/smoke/logs" / stage
+    deadline = time.monotonic() + 300
+    # interrupted work of this stage is there, and no record yet
+    while time.monotonic() < deadline:
+        states = list((directory / "results/smoke/.resume").glob("*.safetensors"))
+        if states and logs.is_dir() and any(logs.rglob("*.log")):
+            break
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert states, "the run ended before it could be killed"
+    assert not (directory / "results/smoke/tables").exists()
+    successful(directory, caches)
+    assert contents(directory) == contents(project)
+
+
+def test_two_runs_at_once_are_refused(project, caches, tmp_path):
+    copy = miniature(tmp_path / "copy")
+    first = start(copy, caches)
+    lock = copy / ".snakemake/schemenets.lock"
+    while first.poll() is None and not (copy / "results/smoke/logs").exists():
+        time.sleep(0.05)
+    assert lock.exists()
+    status, output = run(copy, caches)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert status != 0
+    assert "another run is working in this directory" in output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "batch: 64",
+            "batch: 64\n  bacth: 32",
+            r"config/config.yaml: training.bacth = 32: unknown key; allowed: batch",
+        ),
+        ("flux: perona_malik", "flux: perona", r"config/config.yaml: methods.* unknown flux 'perona'; allowed are"),
+        ("- 240", "- 24", r"capacity.0.budgets.0 = 24, resnet-relu: budget = 24 is not possible; allowed: at least 89"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named_before_any_job_starts(caches, tmp_path, old, new, message):
+    directory = miniature(tmp_path / "project")
+    path = directory / "config/config.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    status, output = run(directory, caches)
+    assert status != 0
+    assert re.search(message, output), output
+    assert "Traceback" not in output
+    assert not (directory / "results").exists()
