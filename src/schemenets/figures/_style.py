@@ -4,16 +4,17 @@ from itertools import cycle
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from schemenets import summaries
+from schemenets.statistics import t_interval
 
 WIDTH = 17 / 2.54  # inches: the width of a printed page
-# by Okabe and Ito (2008), to be told apart by colour-blind readers as well
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000")
+# to be told apart by colour-blind readers as well; the darker ones first
+PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
 SHAPES = (("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--"))  # marker and line
 GREY = "0.45"
 MARKS = (
@@ -22,28 +23,12 @@ MARKS = (
 )
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
 STYLE: Any = {
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "0.7",
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
+    **sns.axes_style("whitegrid", {"grid.color": "0.9"}),
+    **sns.plotting_context("paper", font_scale=0.92),  # no text below 8 pt
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8.5,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "axes.linewidth": 0.6,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 5,
     "legend.frameon": False,
     "legend.handlelength": 3,
     "figure.constrained_layout.use": True,
-    "figure.facecolor": "white",
     "savefig.dpi": 150,
     "svg.hashsalt": "schemenets",  # with the date left out, equal figures are equal files
 }
@@ -62,6 +47,8 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "marker": marker,
             "linestyle": (0, (1, 1)) if row.certified else line,
             "markerfacecolor": face,
+            "markeredgecolor": colours[row.flux],
+            "markeredgewidth": 1,
         }
     return found
 
@@ -83,32 +70,36 @@ def grid(panels: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, list(axes[:panels])
 
 
-def draw_means(
-    ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], label: str, *, horizontal: bool = False
-) -> None:
-    """Every seed lightly, their means with 95 % t intervals, and a cross for each diverged run.
-
-    Limits of the axes follow from the seeds, so that an interval may leave the panel.
+def draw_seeds(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str) -> None:
+    """Every sound run lightly, and a cross for each diverged one.
 
     Args:
         table: columns ``x``, ``y`` and ``diverged``, one row per run.
-        horizontal: ``y`` runs to the right.
     """
-
-    def plot(xs: pd.Series, ys: pd.Series, **properties: Any) -> None:
-        ax.plot(*((ys, xs) if horizontal else (xs, ys)), **properties)
-
-    sound, diverged = table[~table["diverged"]], table[table["diverged"]]
-    plot(sound[x], sound[y], marker=".", markersize=4, alpha=0.35, linestyle="none", color=style["color"], zorder=1.5)
+    diverged = table[table["diverged"]]
+    sns.scatterplot(table[~table["diverged"]], x=x, y=y, ax=ax, color=color, s=10, alpha=0.4, linewidth=0)
     if len(diverged):
-        plot(diverged[x], diverged[y], label="diverged, counted as the noisy input", **DIVERGED)
-    found = summaries.means(table, [x], y)
-    lengths = [found["mean"] - found["low"], found["high"] - found["mean"]]
-    where = (found["mean"], found[x]) if horizontal else (found[x], found["mean"])
-    xerr, yerr = (lengths, None) if horizontal else (None, lengths)
+        ax.plot(diverged[x], diverged[y], label="diverged, counted as the noisy input", **DIVERGED)
+
+
+def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], orient: str = "x") -> None:
+    """Every seed as by :func:`draw_seeds`, and their means with 95 % t intervals.
+
+    Limits of the axes follow from the seeds: intervals of two seeds are so long that a panel for them would show
+    nothing else.
+
+    Args:
+        table: columns ``x``, ``y`` and ``diverged``, one row per run.
+        style: properties of the line; its ``label`` is for the legend.
+        orient: the axis at each of whose values the seeds are averaged.
+    """
+    draw_seeds(ax, table, x, y, style["color"])
     limits = ax.dataLim.frozen()
-    ax.errorbar(*where, xerr=xerr, yerr=yerr, capsize=2.5, elinewidth=1, label=label, **style)
-    ax.dataLim.set(limits)  # intervals of two seeds are so long that a panel for them would show nothing else
+    bars = {"capsize": 2.5, "elinewidth": 1}
+    sns.lineplot(
+        table, x=x, y=y, orient=orient, ax=ax, errorbar=t_interval, err_style="bars", err_kws=bars, legend=False, **style
+    )
+    ax.dataLim.set(limits)
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:

@@ -86,6 +86,7 @@ def _tuning_rows(path: Path) -> Iterator[dict[str, Any]]:
                 "method": result["method"],
                 "learning_rate": trial["learning_rate"],
                 "chosen": trial["learning_rate"] == result["learning_rate"],
+                "noisy_psnr": result["noisy_psnr"],
                 **run,
             }
 
