@@ -238,6 +238,16 @@ def test_both_diverged_show_nothing():
     assert claim["effect"] == 0
 
 
+def test_a_diverged_candidate_is_never_within_the_margin():
+    """However little the reference improves on the noisy input, whose PSNR stands for the diverged candidate."""
+    runs, psnr = tables(ALL | {("symmetric-perona_malik", "blocks-4"): [None] * 10})
+    reference = psnr["run"].str.startswith("factorial/resnet-relu/")
+    psnr.loc[reference, "psnr"] = psnr.loc[reference, "noisy_psnr"] + 0.1
+    (claim,) = (c for c in claims.evaluate(REGISTERED, runs, psnr)["claims"] if c["id"] == "C1")
+    assert claim["verdict"] == "inconclusive"
+    assert claim["effect"] == -0.5
+
+
 def test_missing_seeds_stop_the_evaluation():
     runs, psnr = tables(ALL)
     lost = runs["run"] == "capacity/resnet-relu/budget-480/seed-7"

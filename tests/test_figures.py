@@ -80,8 +80,8 @@ def test_a_figure_of_one_method_and_one_seed_can_be_drawn(name, tables):
 
 def test_capacity_shows_means_and_intervals_at_the_actual_numbers_of_parameters(tables):
     (ax,) = drawn("capacity", tables).axes
-    bars = next(bars for bars in ax.containers if bars.get_label() == "ResNet, ReLU")
-    shown = np.column_stack(bars.lines[0].get_data())
+    shown = next(line.get_xydata() for line in ax.lines if line.get_label() == "ResNet, ReLU")
+    bars = next(bars for bars in ax.containers if np.array_equal(bars.lines[0].get_xydata(), shown))
     segments = bars.lines[2][0].get_segments()
     for (parameters, mean), segment, budget in zip(shown, segments, (120, 240), strict=True):
         own = tables["psnr"].query("experiment == 'capacity' and method == 'resnet-relu' and size == @size",

@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from schemenets import schema
@@ -141,12 +142,9 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
     methods = {side: entry[side] for side in ("experiment", "candidate", "reference")}
     pairs = paired_differences(runs, psnr, size=size, **methods)
     t = claim["threshold"]["value"] * (-1 if claim["evaluator"] == "noninferiority" else 1)
-    d = pairs["difference"]
-    d = (
-        d.mask(pairs["reference_diverged"], d.clip(lower=t))
-        .mask(pairs["candidate_diverged"], d.clip(upper=t))
-        .to_numpy()
-    )
+    d = pairs["difference"].to_numpy()
+    d = np.where(pairs["reference_diverged"], np.maximum(d, t), d)
+    d = np.where(pairs["candidate_diverged"], np.minimum(d, t), d)
     by_run = runs.set_index("run")
     counts = {
         # The size fixes the architecture, so that the first seed's counts are those of all seeds.

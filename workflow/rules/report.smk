@@ -1,8 +1,19 @@
 # Report: figures, one self-contained page, and a manifest with the hash of everything.
 
+from pathlib import Path
+
 from schemenets.figures import FIGURES
 
-TABLES = ["runs", "psnr", "curves", "tuning", "stability", "multigrid", "claims", "sensitivity"]
+TABLES = [
+    "runs",
+    "psnr",
+    "curves",
+    "tuning",
+    "stability",
+    "multigrid",
+    "claims",
+    "sensitivity",
+]
 
 
 rule figures:
@@ -10,12 +21,20 @@ rule figures:
         [RESULTS.table(name) for name in TABLES],
         [RESULTS.dataset(name) for name in STUDY.test_sets],
     output:
-        [RESULTS.figure(name, suffix) for name in FIGURES for suffix in ("svg", "png")],
+        [
+            report(
+                RESULTS.figure(name, "svg"),
+                caption=f"../report/{name}.rst",
+                category="Figures",
+            )
+            for name in FIGURES
+        ],
+        [RESULTS.figure(name, "png") for name in FIGURES],
     log:
         LOGS / "figures.log",
+    threads: 1
     params:
         **stage("figures"),
-    threads: 1
     shell:
         run("figures")
 
@@ -25,13 +44,14 @@ rule report:
         rules.figures.output,
         [RESULTS.table(name) for name in TABLES],
         RESULTS.claims,
+        sorted(Path("src/schemenets/report/templates").iterdir()),
     output:
-        RESULTS.report,
+        report(RESULTS.report, caption="../report/report.rst", category="Report"),
     log:
         LOGS / "report.log",
+    threads: 1
     params:
         **stage("report"),
-    threads: 1
     shell:
         run("report")
 
@@ -49,8 +69,8 @@ rule manifest:
         RESULTS.root / "ro-crate-metadata.json",
     log:
         LOGS / "manifest.log",
+    threads: 1
     params:
         **stage("manifest"),
-    threads: 1
     shell:
         run("manifest")

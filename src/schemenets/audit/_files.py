@@ -26,9 +26,8 @@ def _unlisted(audited: Audited) -> Iterator[Finding]:
 
 
 def _changed(audited: Audited) -> Iterator[Finding]:
-    listed = {audited.results.root / name: entry for name, entry in audited.manifest["files"].items()}
-    listed |= {Path(name): entry for name, entry in audited.manifest["inputs"].items()}
-    for path, entry in listed.items():
+    for name, entry in audited.manifest["files"].items():
+        path = audited.results.root / name
         if not path.is_file():
             yield Finding(path, "file is missing")
         elif (actual := files.sha256(path)) != entry["sha256"]:
@@ -37,15 +36,19 @@ def _changed(audited: Audited) -> Iterator[Finding]:
 
 def _manifest(audited: Audited) -> Iterator[Finding]:
     expected = manifest.build(audited.results, audited.study)
-    expected["schemenets"] = audited.manifest["schemenets"]  # another version is a matter of fingerprints
+    # another version is a matter of fingerprints; what config files say is compared elsewhere, comments are not
+    expected |= {key: audited.manifest[key] for key in ("schemenets", "inputs")}
     yield from difference(audited.results.manifest, audited.manifest, expected, "the files say")
 
 
 def _configuration(audited: Audited) -> Iterator[Finding]:
-    registered = {**schema.load(CONFIG, SCHEMA), "tier": audited.study.tier}
-    yield from difference(
-        audited.results.manifest, {"config": audited.study.config}, {"config": registered}, f"{CONFIG} says"
+    """Whether the configuration of this tier is still the one of the results; other tiers do not matter."""
+    tier = audited.study.tier
+    stored, registered = (
+        {"config": {**config, "tier": tier, "tiers": {tier: config["tiers"][tier]}}}
+        for config in (audited.study.config, schema.load(CONFIG, SCHEMA))
     )
+    yield from difference(audited.results.manifest, stored, registered, f"{CONFIG} says")
 
 
 def _crate(audited: Audited, crate: Path) -> Iterator[Finding]:

@@ -91,7 +91,7 @@ def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator
         blocks: Any = network.double().blocks
         for index, block in enumerate(blocks):
             norm = dense_norm(block.K.detach().numpy(), length)
-            if float(block.tau) * block.flux.L * norm**2 > 2:
+            if block.tau.item() * block.flux.L * norm**2 > 2:
                 yield Finding(path, f"blocks.{index}: by its dense matrix, τ = {block.tau:g} exceeds 2/(L‖K‖²)")
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from schemenets import summaries
 from schemenets.statistics import t_interval
+from schemenets.wording import label
 
 WIDTH = 17 / 2.54  # inches: the width of a printed page
 # to be told apart by colour-blind readers as well; the darker ones first
@@ -25,6 +26,8 @@ DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "l
 STYLE: Any = {
     **sns.axes_style("whitegrid", {"grid.color": "0.9"}),
     **sns.plotting_context("paper", font_scale=0.92),  # no text below 8 pt
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
     "legend.frameon": False,
     "legend.handlelength": 3,
@@ -35,7 +38,7 @@ STYLE: Any = {
 
 
 def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Line properties of every method: the colour says its flux, marker and line its network, hollow certified."""
+    """Line of every method: the colour says its flux, marker and dashes its network, hollow that it is certified."""
     colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
     shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
     found = {}
@@ -43,6 +46,7 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
         marker, line = shapes[row.network]
         face = "white" if row.certified else colours[row.flux]
         found[row.method] = {
+            "label": label(row.method),
             "color": colours[row.flux],
             "marker": marker,
             "linestyle": (0, (1, 1)) if row.certified else line,
@@ -77,7 +81,7 @@ def draw_seeds(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str) -> Non
         table: columns ``x``, ``y`` and ``diverged``, one row per run.
     """
     diverged = table[table["diverged"]]
-    sns.scatterplot(table[~table["diverged"]], x=x, y=y, ax=ax, color=color, s=10, alpha=0.4, linewidth=0)
+    sns.scatterplot(table[~table["diverged"]], x=x, y=y, ax=ax, color=color, s=10, alpha=0.4, linewidth=0, legend=False)
     if len(diverged):
         ax.plot(diverged[x], diverged[y], label="diverged, counted as the noisy input", **DIVERGED)
 
@@ -90,22 +94,20 @@ def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, A
 
     Args:
         table: columns ``x``, ``y`` and ``diverged``, one row per run.
-        style: properties of the line; its ``label`` is for the legend.
+        style: properties of the line, see :func:`method_styles`.
         orient: the axis at each of whose values the seeds are averaged.
     """
     draw_seeds(ax, table, x, y, style["color"])
     limits = ax.dataLim.frozen()
-    bars = {"capsize": 2.5, "elinewidth": 1}
-    sns.lineplot(
-        table, x=x, y=y, orient=orient, ax=ax, errorbar=t_interval, err_style="bars", err_kws=bars, legend=False, **style
-    )
+    bars: Any = {"errorbar": t_interval, "err_style": "bars", "err_kws": {"capsize": 2.5, "elinewidth": 1}}
+    sns.lineplot(table, x=x, y=y, orient=orient, ax=ax, legend=False, **bars, **style)
     ax.dataLim.set(limits)
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
-    """One legend for all panels, below them: each entry once, methods before what else there is."""
+    """One legend for all panels, below them: each entry once, crosses last."""
     found = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
-    found.sort(key=lambda entry: not isinstance(entry[0], Container))
+    found.sort(key=lambda entry: entry[0].get_zorder())
     entries = {text: handle for handle, text in found}
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
 

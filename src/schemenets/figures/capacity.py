@@ -26,7 +26,7 @@ def draw(tables: Tables) -> Figure:
     figure, (ax,) = _style.grid(1, 1, 4)
     styles = _style.method_styles(tables["runs"])
     for method, own in summaries.groups(measured, "method"):
-        _style.draw_means(ax, own.sort_values("parameters"), "parameters", "score", styles[method], label(method))
+        _style.draw_means(ax, own, "parameters", "score", styles[method])
     _style.log_ticks(ax, [summaries.number(size) for size in summaries.by_number(set(measured["size"]))])
     noisy, (low, high) = measured["noisy_psnr"].iloc[0], ax.get_ylim()
     if noisy > low - 0.3 * (high - low):

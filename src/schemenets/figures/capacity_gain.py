@@ -30,7 +30,7 @@ def draw(tables: Tables) -> Figure:
     for index, (method, table) in enumerate(differences.items()):
         shift = 0.6 * ((index + 0.5) / len(differences) - 0.5)
         placed = table.assign(x=table["size"].map(sizes.index) + shift)
-        _style.draw_means(ax, placed, "x", "difference", styles[method] | {"linestyle": "none"}, label(method))
+        _style.draw_means(ax, placed, "x", "difference", styles[method] | {"linestyle": "none"})
     ax.grid(visible=False, axis="x")
     for index in range(1, len(sizes)):
         ax.axvline(index - 0.5, color="0.8", linewidth=0.8)

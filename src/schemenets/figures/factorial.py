@@ -28,11 +28,12 @@ def draw(tables: Tables) -> Figure:
         names = []
         for index, (method, own) in enumerate(summaries.groups(measured[measured["size"] == size], "method")):
             own = own.assign(row=index)
-            _style.draw_means(ax, own, "row", "score", styles[method] | {"linestyle": "none"}, "", horizontal=True)
+            style = styles[method] | {"linestyle": "none", "label": ""}
+            _style.draw_means(ax, own, "score", "row", style, orient="y")
             names.append(f"{label(method)} ({own['parameters'].iloc[0]})")
         ax.set_yticks(range(len(names)), names)
-        ax.set(title=size_label(size), ylim=(len(names) - 0.5, -0.5))
-    axes[-1].set_xlabel("test PSNR (dB)")
+        ax.set(title=size_label(size), ylim=(len(names) - 0.5, -0.5), xlabel="test PSNR (dB)", ylabel="")
+        ax.label_outer()
     if measured["diverged"].any():
         _style.legend(figure, axes)
     return figure

@@ -1,5 +1,6 @@
 """Validation PSNR during training."""
 
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,6 +16,7 @@ CAPTION = (
     "learning rate ends at zero, so that a flat end does not prove that longer training would change nothing."
 )
 SOURCES = ("tables/curves.csv",)
+BAND = {"alpha": 0.15, "linewidth": 0}
 
 
 def draw(tables: Tables) -> Figure:
@@ -27,22 +29,14 @@ def draw(tables: Tables) -> Figure:
     styles = _style.method_styles(tables["runs"])
     for ax, size in zip(axes, sizes, strict=True):
         for method, own in summaries.groups(curves[curves["size"] == size], "method"):
-            by_epoch = own.groupby("epoch")["validation_psnr"].agg(["mean", "min", "max"])
-            every = max(1, len(by_epoch) // 6)
-            ax.plot(by_epoch["mean"], label=label(method), markevery=every, **styles[method])
-            ax.fill_between(
-                by_epoch.index, by_epoch["min"], by_epoch["max"], color=styles[method]["color"], alpha=0.15, linewidth=0
-            )
+            shown = styles[method] | {"markevery": max(1, own["epoch"].max() // 6), "legend": False, "ax": ax}
+            sns.lineplot(own, x="epoch", y="validation_psnr", errorbar=("pi", 100), err_kws=BAND, **shown)
             ended = own[own["run"].isin(own.loc[own["validation_psnr"].isna(), "run"])].dropna()
             last = ended.groupby("run").tail(1)
             if len(last):
                 ax.plot(last["epoch"], last["validation_psnr"], label="diverged afterwards", **_style.DIVERGED)
-        ax.set(title=size_label(size))
+        ax.set(title=size_label(size), ylabel="validation PSNR (dB)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for ax in axes[::2]:
-        ax.set_ylabel("validation PSNR (dB)")
-    for ax in axes[-2:]:
-        ax.set_xlabel("epoch")
     _style.legend(figure, axes)
     return figure
 

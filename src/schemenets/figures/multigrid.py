@@ -1,21 +1,22 @@
 """Convergence of multigrid cycles."""
 
+from typing import Any
+
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from schemenets import summaries
 from schemenets.figures import _style
-from schemenets.stages.multigrid import ITERATIONS
 from schemenets.summaries import Tables
 from schemenets.wording import fixed
 
 TITLE = "Multigrid: convergence on grids of every size"
 CAPTION = (
-    f"Factor by which one iteration reduces the error of the Poisson problem, after {ITERATIONS} iterations from a "
-    "random start, against the number of grid points: smaller is faster, and a level line means that the speed does "
-    "not depend on the grid. These are the untrained schemes, the yardstick for networks that imitate them."
+    "Factor by which, in the long run, one iteration reduces the error of the Poisson problem (the spectral radius of "
+    "its error matrix), against the number of grid points: smaller is faster, and a level line means that the speed "
+    "does not depend on the grid. These are the untrained schemes, the yardstick for networks that imitate them."
 )
 SOURCES = ("tables/multigrid.csv", "multigrid.json")
-MARKERS = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
 
 
 def draw(tables: Tables) -> Figure:
@@ -24,19 +25,11 @@ def draw(tables: Tables) -> Figure:
     if table.empty:
         return _style.empty("multigrid cycles")
     figure, (ax,) = _style.grid(1, 1, 3)
-    for index, (solver, own) in enumerate(summaries.groups(table, "solver")):
-        marker, line = MARKERS[index % len(MARKERS)]
-        ax.plot(
-            own["points"],
-            own["convergence_factor"],
-            label=solver,
-            color=_style.PALETTE[index],
-            marker=marker,
-            linestyle=line,
-        )
+    solver: Any = {"hue": "solver", "style": "solver", "palette": _style.PALETTE[: table["solver"].nunique()]}
+    sns.lineplot(table, x="points", y="convergence_factor", markers=True, ax=ax, **solver)
     _style.log_ticks(ax, sorted(table["points"].unique()))
     ax.set(xlabel="grid points", ylabel="convergence factor per iteration", ylim=(0, 1.05))
-    _style.legend(figure, [ax], columns=4)
+    sns.move_legend(ax, "upper center", bbox_to_anchor=(0.5, -0.15), ncols=4, title=None)
     return figure
 
 

@@ -1,7 +1,10 @@
 """What trained networks do to the Euclidean norm, found and guaranteed."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from schemenets import summaries
@@ -28,29 +31,22 @@ def draw(tables: Tables) -> Figure:
     figure = Figure(figsize=(_style.WIDTH, 1 + 0.36 * len(methods)))
     left, right = figure.subplots(1, 2, sharey=True)
     styles = _style.method_styles(tables["runs"])
-    rows = []
-    for index, (method, own) in enumerate(methods):
-        spread = np.linspace(-0.3, 0.3, len(own))
-        dots = {"color": styles[method]["color"], "marker": ".", "markersize": 4, "linestyle": "none"}
-        left.plot(own["largest_amplification_found"], index + spread, label="found", **dots)
-        left.plot(own["euclidean_bound"], index + spread, "|", color="black", markersize=6, label="bound")
-        right.plot(own["least_step_margin"], index + spread, **dots)
-        failed = (own["status"] != "ok").to_numpy()
-        for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
-            ax.plot(own.loc[failed, column], index + spread[failed], **_style.DIVERGED)
+    table = pd.concat(
+        own.assign(row=index + np.linspace(-0.3, 0.3, len(own))) for index, (_, own) in enumerate(methods)
+    )
+    failed = table[table["status"] != "ok"]
+    dots: Any = {"hue": "method", "palette": {name: style["color"] for name, style in styles.items()}, "legend": False}
+    for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
+        sns.scatterplot(table, x=column, y="row", ax=ax, s=10, linewidth=0, label="found", **dots)
+        ax.plot(failed[column], failed["row"], **_style.DIVERGED)
+    left.plot(table["euclidean_bound"], table["row"], "|", color="black", markersize=6, label="bound", zorder=0.9)
+    for index, (_, own) in enumerate(methods):
         if own["euclidean_bound"].isna().all():
-            right.text(
-                0.98,
-                index,
-                "no theorem",
-                ha="right",
-                va="center",
-                color=_style.GREY,
-                transform=right.get_yaxis_transform(),
-            )
-        rows.append(f"{label(method)}\n{own['certified'].sum()} of {len(own)} certified")
+            where = {"ha": "right", "va": "center", "transform": right.get_yaxis_transform()}
+            right.text(0.98, index, "no theorem", color=_style.GREY, **where)
+    rows = [f"{label(method)}\n{own['certified'].sum()} of {len(own)} certified" for method, own in methods]
     left.set_yticks(range(len(rows)), rows)
-    left.set(xlabel="amplification (log scale)", xscale="log", ylim=(len(rows) - 0.5, -0.5))
+    left.set(xlabel="amplification (log scale)", ylabel="", xscale="log", ylim=(len(rows) - 0.5, -0.5))
     right.set_xlabel("least step margin")
     _style.legend(figure, [left])
     left.axvline(1, color="0.7", linewidth=0.8, zorder=1)

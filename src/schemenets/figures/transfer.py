@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from schemenets import summaries
@@ -26,23 +27,26 @@ def draw(tables: Tables) -> Figure:
     table = _gains(tables)
     if table.empty:
         return _style.empty("runs of experiments capacity and scanlines")
-    families, noises = list(table["test_set"].unique()), sorted(table["noise"].unique())
-    networks = [(row.experiment, row.method) for row in summaries.rows(table.drop_duplicates(["experiment", "method"]))]
+    table["network"] = table["method"].map(label) + table["experiment"].map(MARK)
+    table["text"] = table["mean"].map(lambda gain: signed(gain, 1)) + np.where(table["diverged"] > 0, "×", "")
+    networks = table["network"].unique()
+    families = list(summaries.groups(table, "test_set"))
     figure, axes = _style.grid(len(families), 2, 0.65 + 0.24 * len(networks), sharey=True)
     largest = table["mean"].abs().max()
-    for ax, family in zip(axes, families, strict=True):
-        cells = np.full((len(networks), len(noises)), np.nan)
-        for row in summaries.rows(table[table["test_set"] == family]):
-            y, x = networks.index((row.experiment, row.method)), noises.index(row.noise)
-            cells[y, x] = row.mean
-            text = signed(row.mean, 1) + ("×" if row.diverged else "")
-            ax.text(x, y, text, ha="center", va="center", color="white" if abs(row.mean) > 0.6 * largest else "black")
-        ax.imshow(cells, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
-        ax.axhline(sum(name == EXPERIMENTS[0] for name, _ in networks) - 0.5, color="black", linewidth=2)
-        ax.set_yticks(range(len(networks)), [label(method) + MARK[experiment] for experiment, method in networks])
-        ax.set_xticks(range(len(noises)), [f"{noise:g}" for noise in noises])
-        ax.set(title=label(family), xlabel="standard deviation of the noise")
-        ax.grid(visible=False)
+    looks = {
+        "cmap": sns.diverging_palette(20, 245, l=65, as_cmap=True),  # light enough for black text in every cell
+        "annot_kws": {"color": "black"},
+        "fmt": "",
+        "vmin": -largest,
+        "vmax": largest,
+        "cbar": False,
+    }
+    for ax, (family, own) in zip(axes, families, strict=True):
+        cells = own.pivot_table("mean", "network", "noise").reindex(networks)
+        text = own.pivot_table("text", "network", "noise", aggfunc="first").reindex(networks)
+        sns.heatmap(cells, annot=text, xticklabels=[f"{noise:g}" for noise in cells], ax=ax, **looks)
+        ax.axhline(table.loc[table["experiment"] == EXPERIMENTS[0], "network"].nunique(), color="black", linewidth=2)
+        ax.set(title=label(family), xlabel="standard deviation of the noise", ylabel="")
     return figure
 
 

@@ -1,5 +1,6 @@
 """Choice of the learning rates."""
 
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from schemenets import summaries
@@ -10,8 +11,8 @@ from schemenets.wording import label
 TITLE = "Tuning of the learning rate"
 CAPTION = (
     "Validation PSNR of every trial against its learning rate, one panel per method; the ring marks the rate that was "
-    "chosen and is used everywhere else. The seeds are used for nothing but tuning. A cross at the lower edge is a "
-    "diverged trial; where one diverged, no mean is drawn."
+    "chosen and is used everywhere else. The seeds (small dots) are used for nothing but tuning; lines join their "
+    "means, in which a diverged trial (cross) counts as the noisy input."
 )
 SOURCES = ("tables/tuning.csv",)
 
@@ -21,29 +22,25 @@ def draw(tables: Tables) -> Figure:
     tuning = tables["tuning"]
     if tuning.empty:
         return _style.empty("trials")
+    score = tuning["validation_psnr"].fillna(tuning["noisy_psnr"])
+    tuning = tuning.assign(score=score, diverged=tuning["status"] != "ok")
     methods = list(summaries.groups(tuning, "method"))
     figure, axes = _style.grid(len(methods), 3, 1.75, sharex=True, sharey=True)
     styles = _style.method_styles(tables["runs"])
     for ax, (method, own) in zip(axes, methods, strict=True):
-        style = styles[method]
-        rates = own["learning_rate"]
-        ax.plot(rates, own["validation_psnr"], ".", markersize=4, alpha=0.5, color=style["color"])
-        diverged = own[own["status"] != "ok"]
-        ax.plot(
-            diverged["learning_rate"], [0.04] * len(diverged), transform=ax.get_xaxis_transform(), **_style.DIVERGED
-        )
-        means = own.groupby("learning_rate")["validation_psnr"].agg(lambda values: values.mean(skipna=False))
-        ax.plot(means, **style)
-        chosen = means[rates[own["chosen"]].unique()]
-        ax.plot(chosen, "o", markersize=11, markerfacecolor="none", markeredgecolor="black", clip_on=False)
+        style = styles[method] | {"label": ""}
+        _style.draw_seeds(ax, own, "learning_rate", "score", style["color"])
+        sns.lineplot(own, x="learning_rate", y="score", errorbar=None, legend=False, ax=ax, **style)
+        ring = own[own["chosen"]].groupby("learning_rate")["score"].mean()
+        ax.plot(ring, "o", markersize=11, markerfacecolor="none", markeredgecolor="black", clip_on=False)
         ax.margins(0.12)
-        ax.set_title(label(method))
-        _style.log_ticks(ax, sorted(rates.unique()))
-    for ax in axes[::3]:
-        ax.set_ylabel("validation PSNR (dB)")
+        ax.set(title=label(method), ylabel="validation PSNR (dB)")
+        _style.log_ticks(ax, sorted(own["learning_rate"].unique()))
     for ax in axes[-3:]:
-        ax.set_xlabel("learning rate")
         ax.tick_params(labelbottom=True)
+        ax.set_xlabel("learning rate", visible=True)
+    if tuning["diverged"].any():
+        _style.legend(figure, axes)
     return figure
 
 

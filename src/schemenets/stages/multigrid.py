@@ -33,9 +33,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         b = np.zeros(n)
         solvers = {f"{kind}(1,1)": convergence_factor(partial(cycle, levels, b, kind=kind), n) for kind in CYCLES}
         solvers["damped Jacobi"] = jacobi_factor(levels[0].A.toarray())
-        rows += [
-            {"points": n, "solver": name, "convergence_factor": factor} for name, factor in solvers.items()
-        ]
+        rows += [{"points": n, "solver": name, "convergence_factor": factor} for name, factor in solvers.items()]
     provenance = collect(stopwatch, spec=spec, source=of_stage("multigrid", spec), data={})
     files.write_json(results.multigrid, {"problem": "poisson", "rows": rows, "provenance": provenance})
 
