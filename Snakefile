@@ -8,12 +8,6 @@ from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from schemenets.config import Study
-from schemenets.errors import SchemenetsError
-from schemenets.fingerprint import of_stage
-from schemenets.layout import Layout
-from schemenets.specs import dumps
-
 min_version("9.0")
 
 
@@ -34,39 +28,6 @@ wildcard_constraints:
     size=r"(budget|blocks)-[0-9]+",
 
 
-try:
-    STUDY = Study.check(config)
-except SchemenetsError as error:
-    raise WorkflowError(str(error))
-
-RESULTS = Layout(STUDY.results)
-JOBS = STUDY.specs("train")
-LOGS = RESULTS.root / "logs"
-JOB = "{experiment}/{method}/{size}"
-
-
-def stage(name):
-    """Parameters of the rule of a stage: what to do, and the code it depends on. A change in either runs it again."""
-    specs = STUDY.specs(name)
-
-    def spec(wildcards):
-        return specs["/".join(wildcards) or "all"]
-
-    return {
-        "spec": lambda wildcards: dumps(spec(wildcards)),
-        "source": lambda wildcards: of_stage(name, spec(wildcards)),
-        "results": str(RESULTS.root),
-    }
-
-
-def run(name):
-    """Shell command of the rule of a stage."""
-    return (
-        f"OMP_NUM_THREADS={{threads}} python -m schemenets {name} {{params.spec:q}}"
-        " --results {params.results:q} --log {log:q}"
-    )
-
-
 # Snakemake's own lock outlives a killed run; this one is released by the operating system (see the profile).
 LOCK = FileLock(".snakemake/schemenets.lock")
 
@@ -78,8 +39,7 @@ onstart:
         raise WorkflowError(f"another run is working in this directory (it holds {LOCK.lock_file})")
 
 
-localrules:
-    all,
+include: "workflow/rules/common.smk"
 
 
 rule all:

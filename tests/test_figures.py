@@ -156,6 +156,16 @@ def test_tuning_rings_the_chosen_rate_and_names_edges(tables):
     assert summaries.chosen_rates(tables["tuning"])["at_edge"].all()
 
 
+def test_a_diverged_trial_is_a_cross_at_the_noisy_level_and_counted_there(tables):
+    second = tables["tuning"].assign(seed=1001, status="ok", validation_psnr=33.0)
+    figure = drawn("tuning", tables | {"tuning": pd.concat([tables["tuning"], second])})
+    crosses = lines(figure, "x")
+    assert [line.get_xydata().tolist() for line in crosses] == [[[0.005, 28.1]]] * len(figure.axes)
+    for ax in figure.axes:  # the line of means is the one with a point at every learning rate
+        (means,) = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 2]
+        assert means == pytest.approx([(28.1 + 33) / 2, (31 + 33) / 2])
+
+
 def test_stability_counts_certificates_and_counterexamples(tables):
     broken = tables | {"stability": tables["stability"].assign(counterexample=lambda t: t["seed"] == 1)}
     sentences = figures.modules()["stability"].findings(broken)

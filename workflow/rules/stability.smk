@@ -4,7 +4,7 @@
 rule stability:
     input:
         rules.train.output,
-        lambda wildcards: RESULTS.dataset(JOBS["/".join(wildcards)]["dataset"]),
+        lambda wildcards: RESULTS.dataset(JOBS[named(wildcards)]["dataset"]),
     output:
         RESULTS.job(JOB) / "stability.json",
     log:

@@ -5,7 +5,7 @@ SEEDS = sorted({seed for spec in JOBS.values() for seed in spec["seeds"]})
 
 rule train:
     input:
-        lambda wildcards: RESULTS.dataset(JOBS["/".join(wildcards)]["dataset"]),
+        lambda wildcards: RESULTS.dataset(JOBS[named(wildcards)]["dataset"]),
         RESULTS.tuned("{method}"),
     output:
         expand(RESULTS.job(JOB) / "seed-{seed}.{suffix}", seed=SEEDS, suffix=["json", "safetensors"], allow_missing=True),

@@ -39,7 +39,7 @@ def draw(tables: Tables) -> Figure:
     for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
         sns.scatterplot(table, x=column, y="row", ax=ax, s=10, linewidth=0, label="found", **dots)
         ax.plot(failed[column], failed["row"], **_style.DIVERGED)
-    left.plot(table["euclidean_bound"], table["row"], "|", color="black", markersize=6, label="bound", zorder=0.9)
+    left.plot(table["euclidean_bound"], table["row"], "|", color="black", markersize=8, label="bound", zorder=0.9)
     for index, (_, own) in enumerate(methods):
         if own["euclidean_bound"].isna().all():
             where = {"ha": "right", "va": "center", "transform": right.get_yaxis_transform()}
