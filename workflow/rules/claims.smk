@@ -12,8 +12,8 @@ rule claims:
         RESULTS.table("sensitivity"),
     log:
         LOGS / "claims.log",
+    threads: 1
     params:
         **stage("claims"),
-    threads: 1
     shell:
         run("claims")

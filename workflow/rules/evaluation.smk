@@ -10,9 +10,9 @@ rule evaluate:
         RESULTS.job(JOB) / "evaluation.safetensors",
     log:
         LOGS / "evaluate" / f"{JOB}.log",
+    threads: 1
     params:
         **stage("evaluate"),
-    threads: 1
     shell:
         run("evaluate")
 
@@ -27,8 +27,8 @@ rule tables:
         [RESULTS.table(name) for name in ("runs", "psnr", "curves", "tuning", "stability", "multigrid")],
     log:
         LOGS / "tables.log",
+    threads: 1
     params:
         **stage("tables"),
-    threads: 1
     shell:
         run("tables")

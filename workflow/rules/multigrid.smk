@@ -6,8 +6,8 @@ rule multigrid:
         RESULTS.multigrid,
     log:
         LOGS / "multigrid.log",
+    threads: 1
     params:
         **stage("multigrid"),
-    threads: 1
     shell:
         run("multigrid")

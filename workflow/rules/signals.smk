@@ -7,8 +7,8 @@ rule signals:
         RESULTS.dataset("{dataset}").with_suffix(".json"),
     log:
         LOGS / "signals" / "{dataset}.log",
+    threads: 1
     params:
         **stage("signals"),
-    threads: 1
     shell:
         run("signals")

@@ -9,8 +9,8 @@ rule stability:
         RESULTS.job(JOB) / "stability.json",
     log:
         LOGS / "stability" / f"{JOB}.log",
+    threads: 1
     params:
         **stage("stability"),
-    threads: 1
     shell:
         run("stability")

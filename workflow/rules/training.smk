@@ -8,13 +8,15 @@ rule train:
         lambda wildcards: RESULTS.dataset(JOBS[named(wildcards)]["dataset"]),
         RESULTS.tuned("{method}"),
     output:
-        expand(RESULTS.job(JOB) / "seed-{seed}.{suffix}", seed=SEEDS, suffix=["json", "safetensors"], allow_missing=True),
+        expand(
+            RESULTS.job(JOB) / "seed-{seed}.{suffix}", seed=SEEDS, suffix=["json", "safetensors"], allow_missing=True
+        ),
     log:
         LOGS / "train" / f"{JOB}.log",
-    params:
-        **stage("train"),
-    threads: 1
     # long jobs first: the deepest networks would else be left for the end
     priority: 1
+    threads: 1
+    params:
+        **stage("train"),
     shell:
         run("train")

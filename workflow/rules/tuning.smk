@@ -8,8 +8,8 @@ rule tune:
         RESULTS.tuned("{method}"),
     log:
         LOGS / "tune" / "{method}.log",
+    threads: 1
     params:
         **stage("tune"),
-    threads: 1
     shell:
         run("tune")
