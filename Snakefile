@@ -14,8 +14,8 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-# built from workflow/Containerfile; used with --sdm apptainer only
-container: "docker://schemenets:0.1.0"
+# made from workflow/Containerfile, see there; used with --sdm apptainer only, and not exercised by the tests
+container: "workflow/schemenets.sif"
 
 
 report: "workflow/report/workflow.rst"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_help_names_all_commands(capsys):
         (["train", "capacity/none/budget-240"], "unknown name for train in the tier study 'capacity/none/budget-240'"),
         (["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"], "tier = 'tiny': allowed: smoke, study"),
         (["train", "{}"], "give --results DIR"),
+        (["signals", '{"family": "ecg"}', "--results", "r"], "lacks the key 'noise'"),
         (["train", '{"job": ', "--results", "r"], "neither JSON nor a readable file"),
         (["train", "none.json", "--results", "r"], "none.json"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
@@ -60,12 +62,18 @@ def test_an_unknown_command_is_misuse(capsys):
     assert "train" in capsys.readouterr().err
 
 
-def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys):
-    spec = json.dumps({"family": "ecg"})
+def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(stages, "run", lambda *arguments: 1 / 0)
     log = tmp_path / "log"
-    assert cli.main(["signals", spec, "--results", str(tmp_path), "--log", str(log)]) == 1
-    assert "KeyError" in log.read_text()
-    assert "KeyError" in capsys.readouterr().err
+    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--results", str(tmp_path), "--log", str(log)]) == 1
+    assert "ZeroDivisionError" in log.read_text()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_missing_package_of_the_study_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "schemenets.config", None)
+    assert cli.main(["signals", "ecg-10"]) == 2
+    assert "pip install 'schemenets[study]'" in capsys.readouterr().err
 
 
 def test_info_tells_what_is_there_and_what_a_checkpoint_holds(tmp_path, capsys):

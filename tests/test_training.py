@@ -80,8 +80,11 @@ def test_interrupted_training_ends_with_the_same_numbers(data, state, tmp_path, 
         patch.setattr(training, "Progress", Interrupting)
         with pytest.raises(InterruptionError):
             fit(JOB, data, state, "job")
-    assert state.is_file()
+    epochs = []
+    train_epoch = training._Trainer._train_epoch
+    monkeypatch.setattr(training._Trainer, "_train_epoch", lambda self: (epochs.append(self.epoch), train_epoch(self)))
     assert_equal_runs(fit(JOB, data, state, "job"), expected)
+    assert epochs == list(range(interrupted_after, JOB.epochs))  # the rest, and nothing again
 
 
 def test_a_diverged_seed_is_frozen_and_the_others_go_on(data, state, tmp_path, monkeypatch):
@@ -116,6 +119,18 @@ def test_divergence_later_keeps_the_last_sound_epoch(data):
     assert trainer.diverged_at == [trainer.steps] * 3
     assert all(curve[0] is not None and curve[1] is None for curve in trainer.curves)
     assert all(torch.equal(sound[name], value) for name, value in trainer.net.state_dict().items())
+
+
+def test_divergence_in_the_last_step_of_an_epoch_keeps_the_last_sound_epoch(data):
+    trainer = training._Trainer(JOB, data)
+    start = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    trainer._train_epoch()
+    trainer.adam.values[1] = float("nan")
+    trainer._validate()
+    trainer.epoch = 1
+    trainer._train_epoch()
+    assert [step is None for step in trainer.diverged_at] == [True, False, True]
+    assert all(torch.equal(start[name][1], value[1]) for name, value in trainer.net.state_dict().items())
 
 
 def test_denoised_psnr_is_nan_where_the_output_is_not_finite(data):

@@ -30,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     _log_to(options.log)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # more are slower: the networks are tiny
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # more are slower: the networks are tiny
     torch.set_flush_denormal(True)  # filters that die out would make training thirty times slower
     try:
         status: int | None = options.command(options)
     except SchemenetsError as error:
         log.error("schemenets: %s", error)
+        return MISUSE
+    except ModuleNotFoundError as error:
+        log.error("schemenets: %s; the study needs more packages: pip install 'schemenets[study]'", error)
         return MISUSE
     except Exception:
         log.exception("schemenets: unexpected error")
@@ -137,7 +141,12 @@ def _stage(options: argparse.Namespace) -> None:
         if options.spec not in known:
             raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", options.spec, known)
         spec, results = known[options.spec], options.results or study.results
-    stages.run(options.stage, spec, Layout(results))
+    try:
+        stages.run(options.stage, spec, Layout(results))
+    except KeyError as error:
+        if error.args[0] in spec:
+            raise
+        raise ConfigError(f"specification {options.spec!r:.80} lacks the key {error}.") from error
 
 
 def _audit(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """The study's configuration, checked as a whole before anything runs, and the jobs that follow from it."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -51,6 +52,25 @@ class Study:
         if findings:
             raise ConfigError("\n".join(f"{source}: {finding}" for finding in findings))
         return cls(config)
+
+    def check_claims(self, registered: Mapping[str, Any]) -> None:
+        """Make sure that this study can decide the registered claims (:func:`schemenets.claims.load`).
+
+        Raises:
+            ConfigError: one line per test set, experiment or method that this study does not have.
+        """
+        findings = []
+        test_set = signals.dataset_name({"family": registered["test_set"], "noise": registered["noise"]})
+        if test_set not in self.test_sets:
+            findings.append(f"test_set and noise = {test_set}: allowed in the tier {self.tier}: {self.test_sets}.")
+        for claim in registered["claims"]:
+            for entry in claim.get("comparisons", ()):
+                for key, kind in (("experiment", "experiments"), ("candidate", "methods"), ("reference", "methods")):
+                    if entry[key] not in self.config[kind]:
+                        allowed = ", ".join(self.config[kind])
+                        findings.append(f"claims.{claim['id']}.{key} = {entry[key]!r}: allowed: {allowed}.")
+        if findings:
+            raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in findings))
 
     @property
     def tier(self) -> str:
@@ -184,6 +204,9 @@ def _jobs(config: Mapping[str, Any], tier: str) -> Iterator[tuple[str, str, str,
 def _findings(config: Mapping[str, Any]) -> Iterator[str]:
     """What the schema cannot know: names in registries, references between keys, budgets, sizes of families."""
     broken = [finding for name in config["methods"] for finding in _method_findings(config, name)]
+    k, length = config["network"]["kernel_size"], config["signals"]["length"]
+    if k > length:
+        broken.append(f"network.kernel_size = {k}: allowed: at most signals.length = {length}.")
     broken = broken or [
         finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
@@ -242,7 +265,12 @@ def _group_findings(
 
 
 def _dataset_findings(config: Mapping[str, Any]) -> Iterator[str]:
-    for tier in config["tiers"]:
+    for tier, entry in config["tiers"].items():
+        noises = [f"{noise:g}" for noise in entry["test_noises"]]
+        for noise in noises:
+            if noises.count(noise) > 1 or not re.fullmatch(r"[0-9.]+", noise):
+                allowed = "numbers that differ in six digits and need no exponent"
+                yield f"tiers.{tier}.test_noises = {entry['test_noises']}: {noise}; allowed: {allowed}."
         for name, spec in Study({**config, "tier": tier}).datasets.items():
             try:
                 signals.check(spec)

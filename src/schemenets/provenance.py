@@ -63,11 +63,11 @@ def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the code and whether tracked files differ from it; both None outside a git checkout."""
+    """Commit of the code and whether files differ from it or are new; both None outside a git checkout."""
     try:
         commit = _git("rev-parse", "HEAD")
         # results change while the study runs; what made them does not
-        dirty = bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"))
+        dirty = bool(_git("status", "--porcelain", "--", ":/", ":(top,exclude)results"))
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": dirty}

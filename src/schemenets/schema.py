@@ -1,13 +1,14 @@
 """YAML files checked against strict JSON schemas; what is wrong is said in one line each."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, TypeChecker, validators
 from jsonschema.exceptions import ValidationError
 
 from schemenets.errors import ConfigError
@@ -49,9 +50,24 @@ def validate(data: object, schema_path: Path, source_path: Path) -> None:
         ConfigError: one line per violation, with file, key path (dots), value and what is allowed.
     """
     schema = json.loads(Path(schema_path).read_text(encoding="utf-8"))
-    errors = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
+    errors = sorted(_Validator(schema).iter_errors(data), key=lambda error: error.json_path)
     if errors:
         raise ConfigError("\n".join(f"{source_path}: {line}" for error in errors for line in _lines(error)))
+
+
+def _is_integer(checker: TypeChecker, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: TypeChecker, value: object) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# JSON Schema takes 2.0 for an integer, and YAML has .nan and .inf
+_Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
+)
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -94,6 +94,7 @@ class _Trainer:
         self.steps = len(self.noisy) // job.batch  # per epoch
         self.net = networks.stack([networks.build(**asdict(job.architecture), seed=seed) for seed in job.seeds])
         self.adam = Adam(self.net)
+        self.sound = self.adam.values.clone()  # as they were when all was well last
         self.epoch = 0
         self.diverged_at: list[int | None] = [None] * len(job.seeds)
         self.curves: list[list[float | None]] = [[] for _ in job.seeds]
@@ -113,24 +114,17 @@ class _Trainer:
             for index, seed in enumerate(self.job.seeds)
         ]
 
-    @property
-    def _diverged(self) -> Tensor:
-        return torch.tensor([step is not None for step in self.diverged_at])
-
     def _train_epoch(self) -> None:
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
         shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.noisy)) for seed in self.job.seeds]
         batches = torch.from_numpy(np.stack(shuffled)).split(self.job.batch, dim=1)
-        sound = self.adam.values.clone()
         for step, batch in enumerate(batches[: self.steps], start=self.epoch * self.steps):
             losses = (self.net(self.noisy[batch]) - self.clean[batch]).square().mean((1, 2))
             self._note_divergence(losses.detach() < DIVERGED, step)  # false for NaN
             losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
             rate = one_cycle(step, self.job.epochs * self.steps, self.job.learning_rate)
             self.adam.step(step + 1, rate)
-            diverged = self._diverged
-            if diverged.any():
-                self.adam.values[diverged] = sound[diverged]
+            self._restore_diverged()
 
     def _note_divergence(self, sound: Tensor, step: int) -> None:
         """Give up the runs that are not sound any more at this step."""
@@ -138,11 +132,18 @@ class _Trainer:
             if self.diverged_at[seed] is None:
                 self.diverged_at[seed] = step
 
+    def _restore_diverged(self) -> None:
+        diverged = torch.tensor([step is not None for step in self.diverged_at])
+        if diverged.any():
+            self.adam.values[diverged] = self.sound[diverged]
+
     def _validate(self) -> None:
         values = denoised_psnr(self.net, *self.validation).mean(1)
         self._note_divergence(torch.from_numpy(values).isfinite(), (self.epoch + 1) * self.steps)
         for curve, step, value in zip(self.curves, self.diverged_at, values.tolist(), strict=True):
             curve.append(value if step is None else None)
+        self._restore_diverged()
+        self.sound.copy_(self.adam.values)
 
     def _summary(self) -> str:
         values = [curve[-1] for curve in self.curves if curve[-1] is not None]
@@ -158,5 +159,6 @@ class _Trainer:
         arrays, rest_json = files.read_safetensors(state)
         for name, tensor in self.adam.state().items():
             tensor.copy_(torch.from_numpy(arrays[name]))
+        self.sound.copy_(self.adam.values)
         rest = json.loads(rest_json or "")
         self.epoch, self.diverged_at, self.curves = rest["epoch"], rest["diverged_at"], rest["curves"]

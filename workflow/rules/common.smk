@@ -1,6 +1,7 @@
 # What all chapters share: the study, its files, and how a rule runs a stage of the package.
 
-from schemenets.config import Study
+from schemenets import claims
+from schemenets.config import CLAIMS, Study
 from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
@@ -8,6 +9,7 @@ from schemenets.specs import dumps
 
 try:
     STUDY = Study.check(config)
+    STUDY.check_claims(claims.load(CLAIMS))
 except SchemenetsError as error:
     raise WorkflowError(str(error))
 

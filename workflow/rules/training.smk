@@ -13,7 +13,7 @@ rule train:
         ),
     log:
         LOGS / "train" / f"{JOB}.log",
-    # long jobs first: the deepest networks would else be left for the end
+    # before evaluations, which are short and can fill the gaps at the end
     priority: 1
     threads: 1
     params:

@@ -27,6 +27,12 @@ def fit(
     return fit_runs(job, arrays, state, label)
 
 
+def forget(state: Path) -> None:
+    """Remove the interrupted work of a job whose result is stored."""
+    state.unlink(missing_ok=True)
+    state.with_suffix(".lock").unlink(missing_ok=True)
+
+
 def state_file(
     directory: Path, spec: Mapping[str, Any], learning_rate: float, source: str, data: Mapping[str, str]
 ) -> Path:

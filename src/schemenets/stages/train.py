@@ -44,4 +44,4 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             "provenance": provenance,
         }
         files.write_json(out / f"seed-{run.seed}.json", record)
-    state.unlink(missing_ok=True)
+    _fits.forget(state)

@@ -51,4 +51,4 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     }
     files.write_json(results.tuned(spec["method"]), result)
     for state in states:
-        state.unlink(missing_ok=True)
+        _fits.forget(state)
