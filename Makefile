@@ -9,7 +9,7 @@ study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CORES=2]
 	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER)
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
-	. .venv/bin/activate && python -m pytest $(ARGS)
+	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 
 lint: .venv/test.stamp ## check style, types and workflow
 	. .venv/bin/activate && ruff check . && ruff format --check . && mypy \
