@@ -1,14 +1,19 @@
 """Certificates are true, tight where they can be, and refuse what breaks their conditions."""
 
+import math
+from dataclasses import replace
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
 import torch
 from dense import correlation_matrix
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemenets import fluxes, networks
 from schemenets.errors import UnknownNameError
+from schemenets.operators import norm_bound
 from schemenets.stability import certify, dense_norm, largest_amplification
 
 LENGTH = 40
@@ -38,6 +43,11 @@ def ratios(numerator, denominator):
     return torch.linalg.vector_norm(numerator, dim=-1) / torch.linalg.vector_norm(denominator, dim=-1)
 
 
+def dense_step(block, tau):
+    """τ‖K‖² by singular values."""
+    return tau.item() * np.linalg.norm(correlation_matrix(block.K.detach().numpy(), LENGTH), 2) ** 2
+
+
 @pytest.mark.parametrize("flux", NONNEGATIVE)
 @pytest.mark.parametrize("tied", [False, True])
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 10.0]))
@@ -47,10 +57,120 @@ def test_certified_networks_hold_their_certificate_whatever_the_parameters(flux,
     assert certificate.holds
     assert certificate.euclidean == 1.0
     for block in net.blocks:
-        norm = np.linalg.norm(correlation_matrix(block.K.detach().numpy(), LENGTH), 2)
-        assert block.tau.item() * block.flux.L * norm**2 <= 2
+        assert dense_step(block, block.tau) * block.flux.L <= 2
     u, _ = pairs(seed, scale)
     assert (ratios(net(u), u) <= 1 + 1e-12).all()
+
+
+@pytest.mark.parametrize("flux", NONNEGATIVE)
+@pytest.mark.parametrize("tied", [False, True])
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 10.0]))
+def test_certified_du_fort_frankel_networks_never_exceed_their_start(flux, tied, seed, scale):
+    net = random_network(seed, scale=scale, name="du_fort_frankel", flux=flux, tied=tied, certified=True, blocks=6)
+    certificate = certify(net)
+    assert certificate.holds
+    assert certificate.euclidean == pytest.approx(1.0, rel=1e-14)
+    for block in net.blocks:
+        assert dense_step(block, 1 / (2 * block.alpha)) * block.flux.L <= 2
+        assert 2 * block.tau.item() * block.alpha.item() <= 1 + 1e-15
+    f, _ = pairs(seed, scale)
+    previous = u = f[:, None]
+    for k in range(6):
+        previous, u = u, net.blocks[k % len(net.blocks)](u, previous)
+        assert (ratios(u[:, 0], f) <= 1 + 1e-12).all()
+    assert torch.equal(net(f), u[:, 0])
+
+
+@pytest.mark.parametrize("flux", NONNEGATIVE)
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 10.0]))
+def test_certified_implicit_networks_contract_to_a_solution_not_above_their_input(flux, seed, scale):
+    """With the rate q that the certificate's bound 1 + q^{n+1} is made of."""
+    net = random_network(seed, scale=scale, name="implicit", flux=flux, certified=True, blocks=4)
+    certificate = certify(net)
+    assert certificate.holds
+    q = 1 - certificate.blocks[0].step_margin
+    (block,) = net.blocks
+    assert dense_step(block, block.tau) * max(block.flux.L_prime, block.flux.m) <= q < 1
+    assert certificate.euclidean <= (1 + q**5) * (1 + 1e-14)
+    f = pairs(seed, scale)[0][:5]
+
+    def iterated(n):
+        net.architecture = replace(net.architecture, blocks=n)
+        return net(f).detach()
+
+    u = iterated(1 + math.ceil(-30 / math.log(q)))  # q^n < 1e-13
+    assert (ratios(u, f) <= 1 + 1e-12).all()
+    for n, (before, after) in enumerate(pairwise([f, *map(iterated, range(1, 7))]), start=1):
+        assert (ratios(after - u, f) <= q * ratios(before - u, f) + 1e-12).all()
+        assert (ratios(after, f) <= 1 + q ** (n + 1) + 1e-12).all()
+
+
+@given(seed=st.integers(0, 10**6), blocks=st.integers(1, 30))
+def test_fsi_networks_of_one_linear_operator_are_certified_up_to_the_limit_and_only_there(seed, blocks):
+    net = random_network(seed, name="fsi", flux="linear", tied=True, blocks=blocks)
+    (block,) = net.blocks
+    limit = 2 / np.linalg.norm(correlation_matrix(block.K.detach().numpy(), 300), 2) ** 2
+    block.tau = torch.tensor(0.99 * limit, dtype=torch.float64)
+    certificate = certify(net)
+    assert certificate.holds
+    assert (certificate.euclidean, certificate.lipschitz) == (1.0, 1.0)
+    matrix = net(torch.eye(LENGTH, dtype=torch.float64)).detach()
+    assert torch.linalg.matrix_norm(matrix, 2) <= 1 + 1e-12
+    block.tau = torch.tensor(1.01 * limit, dtype=torch.float64)
+    assert certify(net).failed == [f"blocks.{index}: τ ≤ 2/(L‖K‖²)" for index in range(blocks)]
+    assert not certify(net).holds
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 6, 9])
+def test_bound_of_fsi_networks_with_weights_of_their_own_is_attained_within_the_limits_of_all_steps(blocks):
+    """By scalars with K = 0 or τK² = 2; q_n/(2n+1) with the numbers q = 1, 3, 7, 17, 41, ..."""
+    net = networks.build("fsi", blocks=blocks, filters=1, kernel_size=1, flux="linear").double()
+    q = [1, 1]
+    for _ in range(blocks):
+        q.append(2 * q[-1] + q[-2])
+    worst = q[-1] / (2 * blocks + 1)
+    assert blocks != 2 or worst == 7 / 5
+    for block in net.blocks:
+        block.tau = torch.tensor(0.5, dtype=torch.float64)
+    found = 0.0
+    for choice in product([0.0, 2.0], repeat=blocks):
+        for block, K in zip(net.blocks, choice, strict=True):
+            block.K.data.fill_(K)
+        found = max(found, net(torch.ones(1, 1, dtype=torch.float64)).abs().item())
+    assert found == pytest.approx(worst)
+    certificate = certify(net)
+    assert certificate.failed == []
+    assert certificate.holds == (blocks == 1)
+    assert certificate.euclidean == pytest.approx(worst)
+
+
+@pytest.mark.parametrize(
+    ("flux", "blocks", "K", "lam", "f", "amplification"),
+    [
+        ("relu", 16, [[0.1, 0.9], [0.3, -0.4]], None, [1, -0.7, 0, 0], 1.29),
+        ("weickert", 5, [[1.0]], 0.75, [1.0], 2.46),
+    ],
+)
+def test_tied_weights_do_not_make_fsi_networks_of_a_nonlinear_flux_stable(flux, blocks, K, lam, f, amplification):
+    """Not even a monotone one; the steps obey their limit, and explicit ones do not amplify."""
+    K = torch.tensor(K, dtype=torch.float64)[:, None]
+    shape = {"blocks": blocks, "filters": K.shape[0], "kernel_size": K.shape[-1], "flux": flux, "tied": True}
+    f = torch.tensor([f], dtype=torch.float64)
+    for name in ("fsi", "symmetric"):
+        net = networks.build(name, **shape).double()
+        (block,) = net.blocks
+        block.K.data = K
+        block.tau = (2 - 1e-9) / norm_bound(K) ** 2
+        if lam is not None:
+            block.lam = torch.tensor([lam], dtype=torch.float64)
+        certificate = certify(net)
+        assert certificate.failed == []
+        assert certificate.holds == (name == "symmetric")
+        if name == "fsi":
+            assert ratios(net(f), f).item() > amplification
+        else:
+            assert ratios(net(f), f).item() <= 1
 
 
 @pytest.mark.parametrize("flux", fluxes.available())
@@ -101,6 +221,37 @@ def test_residual_networks_have_no_certificate():
     certificate = certify(random_network(0, name="resnet", flux="relu"))
     assert (certificate.theorem, certificate.euclidean, certificate.holds) == (None, None, False)
     assert certificate.lipschitz > 1
+
+
+def test_conditions_of_du_fort_frankel_fail_one_by_one():
+    net = random_network(0, name="du_fort_frankel", flux="relu", certified=False, scale=0)
+    for block in net.blocks:
+        block.alpha = 0.6 * norm_bound(block.K.detach()) ** 2 / 2
+    assert certify(net).holds
+    net.blocks[0].rho = torch.tensor(1.01, dtype=torch.float64)
+    net.blocks[2].alpha = 0.99 * norm_bound(net.blocks[2].K.detach()) ** 2 / 4
+    certificate = certify(net)
+    assert certificate.failed == ["blocks.2: 1/(2α) ≤ 2/(L‖K‖²)", "blocks.0: 2τα ≤ 1"]
+    assert not certificate.holds
+    assert certificate.euclidean > 1
+
+
+@pytest.mark.parametrize(("tau", "unique"), [(0.4, True), (0.9, False)])
+def test_the_largest_slope_alone_does_not_make_fixed_point_iterations_contract(tau, unique):
+    """Weickert's flux falls more steeply than it rises, m = 2.3 > L' = 1: for τm > 1 the limit jumps as f grows."""
+    net = networks.build("implicit", blocks=500, filters=1, kernel_size=1, flux="weickert").double()
+    (block,) = net.blocks
+    block.K.data.fill_(1.0)
+    block.tau, block.lam = (torch.tensor(x, dtype=torch.float64) for x in (tau, [1.0]))
+    f = torch.linspace(0.5, 3, 2501, dtype=torch.float64)
+    certificate = certify(net)
+    assert certificate.holds == unique
+    assert unique or certificate.failed[0] == "blocks.0: τ max(L', m)‖K‖² < 1"
+    expansion = (net(f[None])[0].diff() / f.diff()).abs().max().item()
+    if unique:
+        assert expansion <= certificate.lipschitz < 20
+    else:
+        assert expansion > 200
 
 
 def test_certificates_know_their_networks():

@@ -6,16 +6,24 @@ Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of 
 * ‖u^{k+1} - v^{k+1}‖₂ ≤ max(1 + τm‖K‖², |1 - τL'‖K‖²|) ‖u^k - v^k‖₂ with Φ' ∈ [-m, L'].
 
 Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have only the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖.
-Norms are bounded by :func:`schemenets.operators.norm_bound`, which is a theorem.
+
+The triangle inequality turns a factor c of explicit steps into one of networks that remember more than u^k (derived):
+
+* e_{k+1} = βc e_k + |1-β| e_{k-1}, e_{-1} = e_0 = 1, for u^{k+1} = β (explicit step of u^k) + (1-β) u^{k-1};
+* e_{j+1} = 1 + q e_j, e_1 = c, for u^{j+1} = f - τKᵀΦ(Ku^j), with q = τ max(L', m)‖K‖².
+
+What holds beyond that is proved in the modules of the networks. Norms are bounded by
+:func:`schemenets.operators.norm_bound`, which is a theorem.
 """
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from schemenets.errors import UnknownNameError
 from schemenets.networks import DenoisingNetwork
@@ -24,56 +32,51 @@ from schemenets.operators import norm_bound
 
 @dataclass(frozen=True)
 class BlockCertificate:
-    """Bounds of one block.
+    """Bounds of one block; where a network remembers more than u^k, of the explicit step inside the block.
 
     Attributes:
         euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂; None where no theorem gives one.
         lipschitz: Lipschitz constant in the Euclidean norm, at most.
-        step_margin: (2/L - τ‖K‖²) / (2/L), negative if the step-size condition fails; None where there is none.
-        nonnegative: whether g ≥ 0.
+        step_margin: 1 - x for the step-size condition x ≤ 1, for example x = τL‖K‖²/2 for explicit steps; negative if
+            it fails, None where there is none.
+        conditions: what the network's theorem asks of this block, and whether it is so.
     """
 
     euclidean: float | None
     lipschitz: float
     step_margin: float | None
-    nonnegative: bool
+    conditions: Mapping[str, bool]
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Bounds of a network and its blocks, in the order they are applied."""
+    """Bounds of a network and its blocks, in the order they are applied.
+
+    Attributes:
+        theorem: what is certain if all blocks meet their conditions; None where nothing is.
+        blocks: one for every application of a block.
+        euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂ for the whole network; None where no theorem gives one.
+        lipschitz: bound on the Lipschitz constant of the whole network.
+    """
 
     theorem: str | None
     blocks: tuple[BlockCertificate, ...]
-
-    @property
-    def euclidean(self) -> float | None:
-        """Factor c with ‖output‖₂ ≤ c ‖input‖₂ for the whole network; None where no theorem gives one."""
-        factors = [block.euclidean for block in self.blocks if block.euclidean is not None]
-        return math.prod(factors) if len(factors) == len(self.blocks) else None
-
-    @property
-    def lipschitz(self) -> float:
-        """Bound on the Lipschitz constant of the whole network."""
-        return math.prod(block.lipschitz for block in self.blocks)
+    euclidean: float | None
+    lipschitz: float
 
     @property
     def failed(self) -> list[str]:
         """The conditions of the theorem that do not hold, by name."""
-        conditions = {
-            "g ≥ 0": [block.nonnegative for block in self.blocks],
-            "τ ≤ 2/(L‖K‖²)": [block.step_margin is None or block.step_margin >= 0 for block in self.blocks],
-        }
         return [
             f"blocks.{index}: {condition}"
-            for condition, met in conditions.items()
-            for index, is_met in enumerate(met)
-            if not is_met
+            for condition in self.blocks[0].conditions
+            for index, block in enumerate(self.blocks)
+            if not block.conditions[condition]
         ]
 
     @property
     def holds(self) -> bool:
-        """Whether the network is certified to be Euclidean stable."""
+        """Whether the network is certified to be stable, in the sense of its theorem."""
         return self.theorem is not None and not self.failed
 
 
@@ -83,38 +86,113 @@ def certify(network: DenoisingNetwork) -> Certificate:
     Raises:
         UnknownNameError: no certificate is implemented for this architecture.
     """
-    name = network.architecture.name
-    if name not in _BLOCKS:
-        raise UnknownNameError("network for a certificate", name, _BLOCKS)
-    theorem, block_certificate = _BLOCKS[name]
+    architecture = network.architecture
+    if architecture.name not in _CERTIFICATES:
+        raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
+    network = copy.deepcopy(network).double()
+    applied = [network.blocks[index % len(network.blocks)] for index in range(architecture.blocks)]
     with torch.no_grad():
-        blocks = [block_certificate(block) for block in copy.deepcopy(network).double().blocks]
-    applied = [blocks[index % len(blocks)] for index in range(network.architecture.blocks)]
-    return Certificate(theorem, tuple(applied))
+        return _CERTIFICATES[architecture.name](network, applied)
 
 
-def _symmetric(block: Any) -> BlockCertificate:
+def _certificate(
+    theorem: str | None, blocks: Sequence[BlockCertificate], combined: Callable[[list[float]], float]
+) -> Certificate:
+    """With the network's factor as a function ``combined`` of those of its blocks."""
+    factors = [block.euclidean for block in blocks if block.euclidean is not None]
+    return Certificate(
+        theorem=theorem,
+        blocks=tuple(blocks),
+        euclidean=combined(factors) if len(factors) == len(blocks) else None,
+        lipschitz=combined([block.lipschitz for block in blocks]),
+    )
+
+
+def _explicit_step(block: Any, tau: Tensor, condition: str = "τ ≤ 2/(L‖K‖²)") -> BlockCertificate:
     flux = block.flux
-    step = float(block.tau * norm_bound(block.K) ** 2)  # τ‖K‖²
+    step = float(tau * norm_bound(block.K) ** 2)  # τ‖K‖²
+    margin = 1 - step * flux.L / 2
     return BlockCertificate(
         euclidean=max(1.0, step * flux.L - 1) if flux.nonnegative else None,
         lipschitz=max(1 + step * flux.m, abs(1 - step * flux.L_prime)),
-        step_margin=1 - step * flux.L / 2,
-        nonnegative=flux.nonnegative,
+        step_margin=margin,
+        conditions={"g ≥ 0": flux.nonnegative, condition: margin >= 0},
     )
 
 
-def _resnet(block: Any) -> BlockCertificate:
-    slope = max(block.flux.L_prime, block.flux.m)
-    return BlockCertificate(
-        euclidean=None,
-        lipschitz=1 + slope * float(norm_bound(block.W1) * norm_bound(block.W2)),
-        step_margin=None,
-        nonnegative=block.flux.nonnegative,
+def _two_steps(betas: Sequence[float]) -> Callable[[list[float]], float]:
+    """The bound e_n as a function of the factors of the explicit steps."""
+
+    def combined(factors: list[float]) -> float:
+        previous = e = 1.0
+        for beta, factor in zip(betas, factors, strict=True):
+            previous, e = e, beta * factor * e + abs(1 - beta) * previous
+        return e
+
+    return combined
+
+
+def _symmetric(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+    theorem = "explicit steps with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
+    return _certificate(theorem, [_explicit_step(block, block.tau) for block in applied], math.prod)
+
+
+def _resnet(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+    def bounds(block: Any) -> BlockCertificate:
+        slope = max(block.flux.L_prime, block.flux.m)
+        lipschitz = 1 + slope * float(norm_bound(block.W1) * norm_bound(block.W2))
+        return BlockCertificate(euclidean=None, lipschitz=lipschitz, step_margin=None, conditions={})
+
+    return _certificate(None, [bounds(block) for block in applied], math.prod)
+
+
+def _fsi(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+    alphas = [(4 * k + 2) / (2 * k + 3) for k in range(len(applied))]
+    blocks = [_explicit_step(block, block.tau) for block in applied]
+    # an untied network of one block has but one operator, too
+    if len(network.blocks) > 1 or network.architecture.flux != "linear":
+        return _certificate(None, blocks, _two_steps(alphas))
+    theorem = "FSI cycles of one linear operator with τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
+    certificate = _certificate(theorem, blocks, _two_steps(alphas))
+    return replace(certificate, euclidean=1.0, lipschitz=1.0) if certificate.holds else certificate
+
+
+def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+    theorem = (
+        "Du Fort-Frankel steps with 0 ≤ g ≤ L, 1/(2α) ≤ 2/(L‖K‖²) and 2τα ≤ 1 do not increase ‖u‖₂ beyond the start"
     )
+    steps = [_explicit_step(block, 1 / (2 * block.alpha), "1/(2α) ≤ 2/(L‖K‖²)") for block in applied]
+    rhos = [float(block.rho) for block in applied]
+    blocks = [
+        replace(step, conditions={**step.conditions, "2τα ≤ 1": rho <= 1})
+        for step, rho in zip(steps, rhos, strict=True)
+    ]
+    return _certificate(theorem, blocks, _two_steps([2 * rho / (1 + rho) for rho in rhos]))
 
 
-_BLOCKS: dict[str, tuple[str | None, Callable[[Any], BlockCertificate]]] = {
-    "symmetric": ("explicit steps with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂", _symmetric),
-    "resnet": (None, _resnet),
+def _implicit(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+    block, n = applied[0], len(applied)
+    q = float(block.tau * norm_bound(block.K) ** 2) * max(block.flux.L_prime, block.flux.m)
+    conditions = {"g ≥ 0": block.flux.nonnegative, "τ max(L', m)‖K‖² < 1": q < 1}
+    bounds = replace(_explicit_step(block, block.tau), step_margin=1 - q, conditions=conditions)
+
+    def combined(factors: list[float]) -> float:
+        e = factors[0]
+        for _ in range(n - 1):
+            e = 1 + q * e
+        return e
+
+    theorem = "for g ≥ 0 and τ max(L', m)‖K‖² < 1 the iteration contracts to u = f - τKᵀΦ(Ku), and ‖u‖₂ ≤ ‖f‖₂"
+    certificate = _certificate(theorem, [bounds] * n, combined)
+    if certificate.euclidean is None or not certificate.holds:
+        return certificate
+    return replace(certificate, euclidean=min(certificate.euclidean, 1 + q ** (n + 1)))
+
+
+_CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any]], Certificate]] = {
+    "du_fort_frankel": _du_fort_frankel,
+    "fsi": _fsi,
+    "implicit": _implicit,
+    "resnet": _resnet,
+    "symmetric": _symmetric,
 }

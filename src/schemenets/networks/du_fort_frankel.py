@@ -1,0 +1,101 @@
+"""The Du Fort-Frankel network: two-step diffusion with a stabilisation α in every block ([A]), u^{-1} := u^0:
+
+    u^{k+1} = 4τα/(1+2τα) (u^k - KᵀΦ(Ku^k)/(2α)) + (1-2τα)/(1+2τα) u^{k-1}.
+
+Trainable are α and the ratio ρ = 2τα, both positive; the step size is τ = ρ/(2α).
+
+Stability (derived): if 0 ≤ g ≤ L, 1/(2α) ≤ 2/(L‖K‖²) and ρ ≤ 1 in every block, then ‖u^k‖₂ ≤ ‖u^0‖₂ for all k, also
+for a nonmonotone flux and for different K, α and τ in every block. For the explicit step of size 1/(2α) does not
+increase the norm, and u^{k+1} is the convex combination of its result and u^{k-1} with the weights 2ρ/(1+ρ) and
+(1-ρ)/(1+ρ) ≥ 0; so ‖u^{k+1}‖ ≤ max(‖u^k‖, ‖u^{k-1}‖), and both start values are u^0. ``certified`` networks satisfy
+the conditions whatever their parameters are: ‖K‖ ≤ 1, α > L/4 and ρ < 1.
+
+Beyond ρ = 1 the step extrapolates. The root condition α ≥ L‖K‖²/4 of one linear operator still bounds the iterates
+for every τ then, but not by ‖u^0‖₂, and not for different K in different blocks.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
+
+from schemenets import fluxes, kernels
+from schemenets.networks._base import (
+    Architecture,
+    Count,
+    DenoisingNetwork,
+    add_contrast,
+    contrast_count,
+    derivative_filters,
+)
+from schemenets.networks._parametrizations import Below, Positive, UnitNorm
+
+RHO_0 = 0.3  # initial ρ; with α = L/2 it makes τ = 0.3/L
+
+
+class Above(nn.Module):
+    """θ ↦ limit + exp θ, in (limit, ∞)."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, theta: Tensor) -> Tensor:
+        return self.limit + theta.exp()
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return (value - self.limit).log()
+
+
+class Block(nn.Module):
+    """(u^k, u^{k-1}) ↦ u^{k+1}."""
+
+    lam: Tensor | None
+
+    def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
+        super().__init__()
+        self.flux = fluxes.get(architecture.flux)
+        F, k = architecture.filters, architecture.kernel_size
+        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(F * k))
+        self.alpha = nn.Parameter(torch.tensor(self.flux.L / 2))
+        self.rho = nn.Parameter(torch.tensor(RHO_0))
+        if architecture.certified:
+            register_parametrization(self, "K", UnitNorm())
+            register_parametrization(self, "alpha", Above(self.flux.L / 4))
+            register_parametrization(self, "rho", Below(1.0))
+        else:
+            register_parametrization(self, "alpha", Positive())
+            register_parametrization(self, "rho", Positive())
+        add_contrast(self, architecture)
+
+    @property
+    def tau(self) -> Tensor:
+        """The step size τ = ρ/(2α)."""
+        return self.rho / (2 * self.alpha)
+
+    def forward(self, u: Tensor, previous: Tensor) -> Tensor:
+        K, alpha, rho = self.K, self.alpha[..., None, None, None], self.rho[..., None, None, None]
+        explicit = u - kernels.block(u, K, None, K, self.lam, self.flux) / (2 * alpha)
+        return (2 * rho * explicit + (1 - rho) * previous) / (1 + rho)
+
+
+class DuFortFrankel(DenoisingNetwork):
+    """Du Fort-Frankel steps; per block Fk + 2 parameters, and F contrasts if the flux has them."""
+
+    certifiable = True
+    block = Block
+
+    @staticmethod
+    def count(architecture: Architecture) -> Count:
+        F, k, n = architecture.filters, architecture.kernel_size, architecture.distinct_blocks
+        return Count(n * (F * k + 2 + contrast_count(architecture)), n * F * k)
+
+    def forward(self, f: Tensor) -> Tensor:
+        previous = u = f.unsqueeze(-2)  # one channel
+        for k in range(self.architecture.blocks):
+            previous, u = u, self.blocks[k % len(self.blocks)](u, previous)
+        return u.squeeze(-2)
+
+
+NETWORK = DuFortFrankel
