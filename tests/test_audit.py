@@ -385,7 +385,7 @@ def test_certified_job_with_an_uncertified_network(results):
     found = problems(results)
     certificate, dense = found[f"{stem}.safetensors"]
     assert certificate == "its certificate does not hold: blocks.1: τ ≤ 2/(L‖K‖²)"
-    assert dense.startswith("blocks.1: by its dense matrix, τ = 0.3 exceeds 2/(L‖K‖²)")
+    assert dense == "its certificate does not hold by dense matrices: blocks.1: τ ≤ 2/(L‖K‖²)"
     assert found[f"{stem}.json"][0].startswith("architecture.certified is False, but configuration and tuning say True")
     assert found[f"{CERTIFIED}/stability.json"][0].startswith("1.certified is True, but the checkpoints say False")
 

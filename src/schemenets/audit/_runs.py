@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from schemenets import checkpoints, files, networks
 from schemenets.audit._findings import Audited, Finding, Json, apart, difference, guarded
 from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.operators import norm_bound
 from schemenets.progress import Progress
-from schemenets.stability import certify, dense_norm
+from schemenets.stability import Norm, certify, dense_norm
 
 
 def check(audited: Audited) -> Iterator[Finding]:
@@ -83,16 +84,12 @@ def _checkpoint(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
 
 def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator[Finding]:
     """What is wrong with the certificate of a network that is to have one, once more by dense matrices."""
-    certificate = certify(network)
-    if not certificate.holds:
-        reason = "; ".join(certificate.failed) or "no theorem covers it"
-        yield Finding(path, f"its certificate does not hold: {reason}")
-    if certificate.theorem:
-        blocks: Any = network.double().blocks
-        for index, block in enumerate(blocks):
-            norm = dense_norm(block.K.detach().numpy(), length)
-            if block.tau.item() * block.flux.L * norm**2 > 2:
-                yield Finding(path, f"blocks.{index}: by its dense matrix, τ = {block.tau:g} exceeds 2/(L‖K‖²)")
+    norms: dict[str, Norm] = {"": norm_bound, " by dense matrices": partial(dense_norm, length=length)}
+    for by, norm in norms.items():
+        certificate = certify(network, norm)
+        if not certificate.holds:
+            reason = "; ".join(certificate.failed) or "no theorem covers it"
+            yield Finding(path, f"its certificate does not hold{by}: {reason}")
 
 
 def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:

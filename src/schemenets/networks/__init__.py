@@ -113,12 +113,13 @@ def blocks_for_budget(architecture: Architecture, budget: int) -> int:
         budget: largest number of trainable parameters.
 
     Raises:
-        InvalidParameterError: not even one block fits, or the network is tied, so that its number of parameters
-            says nothing about its depth.
+        InvalidParameterError: not even one block fits, or all blocks share their weights, so that the number of
+            parameters says nothing about the depth.
     """
-    if architecture.tied:
-        raise InvalidParameterError("budget", budget, "no budget for tied networks: give the number of blocks")
     one, two = (count(replace(architecture, blocks=n)).total for n in (1, 2))
+    if one == two:
+        allowed = f"none for {architecture.name} with shared weights, whose size does not depend on its depth"
+        raise InvalidParameterError("budget", budget, allowed)
     if budget < one:
         raise InvalidParameterError(
             "budget", budget, f"at least {one}, one block of {architecture.name} with {architecture.flux}"

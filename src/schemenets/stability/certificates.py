@@ -80,8 +80,16 @@ class Certificate:
         return self.theorem is not None and not self.failed
 
 
-def certify(network: DenoisingNetwork) -> Certificate:
+Norm = Callable[[Tensor], Tensor | float]
+
+
+def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     """The certificate of a network (not of a stacked one), whatever it was trained as.
+
+    Args:
+        network: any registered architecture.
+        norm: ‖K‖ of filters K; with :func:`schemenets.stability.dense_norm` the same theorems stand on other numbers,
+            which are no bounds for signals of other lengths, but independent.
 
     Raises:
         UnknownNameError: no certificate is implemented for this architecture.
@@ -89,10 +97,10 @@ def certify(network: DenoisingNetwork) -> Certificate:
     architecture = network.architecture
     if architecture.name not in _CERTIFICATES:
         raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
-    network = copy.deepcopy(network).double()
+    network = copy.deepcopy(network).double().requires_grad_(False)
     applied = [network.blocks[index % len(network.blocks)] for index in range(architecture.blocks)]
     with torch.no_grad():
-        return _CERTIFICATES[architecture.name](network, applied)
+        return _CERTIFICATES[architecture.name](network, applied, norm)
 
 
 def _certificate(
@@ -108,9 +116,9 @@ def _certificate(
     )
 
 
-def _explicit_step(block: Any, tau: Tensor, condition: str = "τ ≤ 2/(L‖K‖²)") -> BlockCertificate:
+def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤ 2/(L‖K‖²)") -> BlockCertificate:
     flux = block.flux
-    step = float(tau * norm_bound(block.K) ** 2)  # τ‖K‖²
+    step = float(tau * norm(block.K) ** 2)  # τ‖K‖²
     margin = 1 - step * flux.L / 2
     return BlockCertificate(
         euclidean=max(1.0, step * flux.L - 1) if flux.nonnegative else None,
@@ -132,23 +140,23 @@ def _two_steps(betas: Sequence[float]) -> Callable[[list[float]], float]:
     return combined
 
 
-def _symmetric(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+def _symmetric(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = "explicit steps with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
-    return _certificate(theorem, [_explicit_step(block, block.tau) for block in applied], math.prod)
+    return _certificate(theorem, [_explicit_step(block, block.tau, norm) for block in applied], math.prod)
 
 
-def _resnet(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     def bounds(block: Any) -> BlockCertificate:
         slope = max(block.flux.L_prime, block.flux.m)
-        lipschitz = 1 + slope * float(norm_bound(block.W1) * norm_bound(block.W2))
+        lipschitz = 1 + slope * float(norm(block.W1) * norm(block.W2))
         return BlockCertificate(euclidean=None, lipschitz=lipschitz, step_margin=None, conditions={})
 
     return _certificate(None, [bounds(block) for block in applied], math.prod)
 
 
-def _fsi(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+def _fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     alphas = [(4 * k + 2) / (2 * k + 3) for k in range(len(applied))]
-    blocks = [_explicit_step(block, block.tau) for block in applied]
+    blocks = [_explicit_step(block, block.tau, norm) for block in applied]
     # an untied network of one block has but one operator, too
     if len(network.blocks) > 1 or network.architecture.flux != "linear":
         return _certificate(None, blocks, _two_steps(alphas))
@@ -157,11 +165,11 @@ def _fsi(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
     return replace(certificate, euclidean=1.0, lipschitz=1.0) if certificate.holds else certificate
 
 
-def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = (
         "Du Fort-Frankel steps with 0 ≤ g ≤ L, 1/(2α) ≤ 2/(L‖K‖²) and 2τα ≤ 1 do not increase ‖u‖₂ beyond the start"
     )
-    steps = [_explicit_step(block, 1 / (2 * block.alpha), "1/(2α) ≤ 2/(L‖K‖²)") for block in applied]
+    steps = [_explicit_step(block, 1 / (2 * block.alpha), norm, "1/(2α) ≤ 2/(L‖K‖²)") for block in applied]
     rhos = [float(block.rho) for block in applied]
     blocks = [
         replace(step, conditions={**step.conditions, "2τα ≤ 1": rho <= 1})
@@ -170,11 +178,11 @@ def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any]) -> Certifica
     return _certificate(theorem, blocks, _two_steps([2 * rho / (1 + rho) for rho in rhos]))
 
 
-def _implicit(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
+def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     block, n = applied[0], len(applied)
-    q = float(block.tau * norm_bound(block.K) ** 2) * max(block.flux.L_prime, block.flux.m)
+    q = float(block.tau * norm(block.K) ** 2) * max(block.flux.L_prime, block.flux.m)
     conditions = {"g ≥ 0": block.flux.nonnegative, "τ max(L', m)‖K‖² < 1": q < 1}
-    bounds = replace(_explicit_step(block, block.tau), step_margin=1 - q, conditions=conditions)
+    bounds = replace(_explicit_step(block, block.tau, norm), step_margin=1 - q, conditions=conditions)
 
     def combined(factors: list[float]) -> float:
         e = factors[0]
@@ -189,7 +197,7 @@ def _implicit(network: DenoisingNetwork, applied: list[Any]) -> Certificate:
     return replace(certificate, euclidean=min(certificate.euclidean, 1 + q ** (n + 1)))
 
 
-_CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any]], Certificate]] = {
+_CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any], Norm], Certificate]] = {
     "du_fort_frankel": _du_fort_frankel,
     "fsi": _fsi,
     "implicit": _implicit,

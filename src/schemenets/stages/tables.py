@@ -105,6 +105,6 @@ def _stability_rows(directory: Path, job: str) -> Iterator[dict[str, Any]]:
             "failed_conditions": "; ".join(entry["failed_conditions"]),
             **{key: entry[key] for key in ("euclidean_bound", "lipschitz_bound")},
             "least_step_margin": None if None in margins else min(margins),
-            "least_dense_step_margin": None if dense is None else min(dense),
+            "least_dense_step_margin": None if None in dense else min(dense),
             **{key: entry[key] for key in ("largest_amplification_found", "counterexample")},
         }
