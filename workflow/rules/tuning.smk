@@ -9,6 +9,7 @@ rule tune:
     log:
         LOGS / "tune" / "{method}.log",
     threads: 1
+    priority: 2 # everything waits for it
     params:
         **stage("tune"),
     shell:

@@ -87,9 +87,11 @@ def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator
     norms: dict[str, Norm] = {"": norm_bound, " by dense matrices": partial(dense_norm, length=length)}
     for by, norm in norms.items():
         certificate = certify(network, norm)
-        if not certificate.holds:
-            reason = "; ".join(certificate.failed) or "no theorem covers it"
-            yield Finding(path, f"its certificate does not hold{by}: {reason}")
+        if certificate.theorem is None:
+            yield Finding(path, "its certificate does not hold: no theorem covers it")
+            return
+        if certificate.failed:
+            yield Finding(path, f"its certificate does not hold{by}: {'; '.join(certificate.failed)}")
 
 
 def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
