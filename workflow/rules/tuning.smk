@@ -8,8 +8,8 @@ rule tune:
         RESULTS.tuned("{method}"),
     log:
         LOGS / "tune" / "{method}.log",
+    priority: 2  # everything waits for it
     threads: 1
-    priority: 2 # everything waits for it
     params:
         **stage("tune"),
     shell:
