@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv1d, conv_transpose1d
+from weights import random_weights
 
 from schemenets import fluxes, kernels
 from schemenets.errors import InvalidParameterError
@@ -19,13 +20,13 @@ pytest.importorskip("numba")
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
-def expected(u, W1, b1, W2, lam, flux):
+def expected(u, W1, b1, W2, lam, flux, w=None):
     """The primitive from torch's convolutions, seed by seed."""
     if W1.ndim == 4:
-        columns = [[None] * len(u) if x is None else x for x in (u, W1, b1, W2, lam)]
-        return torch.stack([expected(*row, flux) for row in zip(*columns, strict=True)])
+        columns = [[None] * len(u) if x is None else x for x in (u, W1, b1, W2, lam, w)]
+        return torch.stack([expected(*row, flux, own) for *row, own in zip(*columns, strict=True)])
     s = conv1d(u, W1, b1)
-    return conv_transpose1d(flux(s) if lam is None else flux(s, lam[:, None]), W2)
+    return conv_transpose1d(flux(s, 1.0 if lam is None else lam[:, None], None if w is None else w[:, None]), W2)
 
 
 def inputs(flux, seeds=(), B=3, C_in=1, C_out=1, F=2, k=3, N=17, dtype=torch.float64, bias=True, seed=0):
@@ -34,6 +35,8 @@ def inputs(flux, seeds=(), B=3, C_in=1, C_out=1, F=2, k=3, N=17, dtype=torch.flo
     x = {n: torch.randn(*seeds, *shape, generator=generator, dtype=dtype) for n, shape in shapes.items()}
     x["lam"] = torch.exp(0.3 * x["lam"]) if flux.scaled else None
     x["b1"] = x["b1"] if bias else None
+    if flux.weights:
+        x["w"] = torch.from_numpy(random_weights(flux, *seeds, F)).to(dtype)
     return {n: None if v is None else v.requires_grad_() for n, v in x.items()}
 
 
@@ -82,7 +85,7 @@ def test_values_and_gradients(name, shape, compiled):
     assert compiled
 
 
-SINGLE = ["perona_malik", "relu"]
+SINGLE = ["perona_malik", "relu", "learned"]
 REST = [pytest.param(name, marks=pytest.mark.slow) for name in fluxes.available() if name not in SINGLE]
 
 
@@ -110,26 +113,28 @@ def test_any_shape(data):
 
 
 @pytest.mark.parametrize("function", [kernels.block, reference.block])
-def test_gradcheck(function):
-    flux = fluxes.get("charbonnier")
+@pytest.mark.parametrize("name", ["charbonnier", "learned"])
+def test_gradcheck(function, name):
+    flux = fluxes.get(name)
     x = inputs(flux, (2,), B=2, C_in=2, N=6)
-    assert torch.autograd.gradcheck(lambda *v: function(*v, flux), tuple(x.values()))
+    assert torch.autograd.gradcheck(lambda *v: function(*v[:5], flux, *v[5:]), tuple(x.values()))
 
 
 @pytest.mark.parametrize("function", [kernels.block, reference.block])
-def test_second_derivatives(function):
-    flux = fluxes.get("perona_malik")
+@pytest.mark.parametrize("name", ["perona_malik", "learned"])
+def test_second_derivatives(function, name):
+    flux = fluxes.get(name)
     x = inputs(flux, B=2, N=5)
-    assert torch.autograd.gradgradcheck(lambda *v: function(*v, flux), tuple(x.values()))
-    assert torch.autograd.gradgradcheck(
-        lambda u, W, b, lam: function(u, W, b, W, lam, flux), (*list(x.values())[:3], x["lam"])
-    )
+    assert torch.autograd.gradgradcheck(lambda *v: function(*v[:5], flux, *v[5:]), tuple(x.values()))
+    del x["W2"]
+    assert torch.autograd.gradgradcheck(lambda u, W, b, lam, *w: function(u, W, b, W, lam, flux, *w), tuple(x.values()))
 
 
-def test_functorch():
-    flux = fluxes.get("perona_malik")
+@pytest.mark.parametrize("name", ["perona_malik", "learned"])
+def test_functorch(name):
+    flux = fluxes.get(name)
     x = inputs(flux, (3,))
-    block = torch.func.vmap(lambda *v: kernels.block(*v, flux))
+    block = torch.func.vmap(lambda *v: kernels.block(*v[:5], flux, *v[5:]))
     torch.testing.assert_close(block(*x.values()), expected(**x, flux=flux))
 
 
@@ -143,10 +148,10 @@ def test_signals_of_a_batch_are_independent(dtype):
         assert torch.equal(together[i], alone[0])
 
 
-@pytest.mark.parametrize("name", ["u", "W1", "b1", "W2", "lam"])
+@pytest.mark.parametrize("name", ["u", "W1", "b1", "W2", "lam", "w"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_seed_that_diverges_shows_and_leaves_the_others_alone(name, bad):
-    flux = fluxes.get("perona_malik")
+    flux = fluxes.get("learned" if name == "w" else "perona_malik")
     clean = inputs(flux, (3,), B=20)
     spoilt = {n: v.detach().clone().requires_grad_() for n, v in clean.items()}
     with torch.no_grad():
@@ -221,6 +226,14 @@ def test_shapes_that_do_not_fit(name, shape):
     flux = fluxes.get("perona_malik")
     with pytest.raises(InvalidParameterError, match="allowed"):
         kernels.block(**(inputs(flux) | {name: torch.ones(shape, dtype=torch.float64)}), flux=flux)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("perona_malik", (2, 5)), ("learned", None), ("learned", (5,))])
+def test_weights_that_do_not_fit(name, shape):
+    flux = fluxes.get(name)
+    w = None if shape is None else torch.ones(shape, dtype=torch.float64)
+    with pytest.raises(InvalidParameterError, match="shape of w"):
+        kernels.block(**(inputs(flux) | {"w": w}), flux=flux)
 
 
 PROGRAM = """

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dense import correlation_matrix
-from hypothesis import given
-from hypothesis import strategies as st
+from torch.nn import functional
 
 from schemenets import checkpoints, fluxes, networks
 from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
@@ -17,11 +16,13 @@ from schemenets.networks.implicit import conjugate_gradients
 from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi, implicit
 
 VARIANTS = [
-    {"name": name, "flux": flux, "tied": tied, "certified": certified}
+    {"name": name, "flux": flux, "channels": channels, "tied": tied, "certified": certified}
     for name in networks.available()
     for flux in fluxes.available()
+    for channels in (1, 3)
     for tied in (False, True)
     for certified in (False, True)
+    if channels == 1 or flux in ("relu", "perona_malik")
 ]
 
 
@@ -42,6 +43,7 @@ def each(variants):
 
 each_variant = each(POSSIBLE)
 SMALL = {"blocks": 3, "filters": 4, "kernel_size": 5}
+each_device = pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +66,25 @@ def signals(*shape, seed=1):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@each_device
 @each_variant
-def test_shapes_and_dtypes_of_any_length(variant):
-    net = networks.build(**variant, **SMALL)
-    for length in (5, 6, 64, 100):
+def test_shapes_and_dtypes_of_any_length(variant, device):
+    net = networks.build(**variant, **SMALL).to(device)
+    for length in (5, 6, 64, 99):
         for dtype in (torch.float32, torch.float64):
-            u = signals(2, length).to(dtype)
+            u = signals(2, length).to(device, dtype)
             out = net.to(dtype)(u)
-            assert out.shape == u.shape
-            assert out.dtype == dtype
+            assert (out.shape, out.dtype, out.device) == (u.shape, u.dtype, u.device)
+            assert out.isfinite().all()
+
+
+@each_device
+@each_variant
+def test_all_parameters_have_finite_gradients(variant, device):
+    net = randomised(networks.build(**variant, **SMALL)).float().to(device)
+    net(signals(3, 32).to(device, torch.float32)).square().sum().backward()
+    for parameter in net.parameters():
+        assert parameter.grad.isfinite().all()
 
 
 @each_variant
@@ -89,6 +101,20 @@ def test_seed_determines_initial_weights(variant):
     first, again, other = (networks.build(**variant, **SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("certified", [False, True])
+@pytest.mark.parametrize(
+    ("name", "flux"), [("symmetric", "learned"), ("du_fort_frankel", "learned"), ("implicit", "charbonnier")]
+)
+def test_training_starts_at_the_same_values_with_and_without_constraints(name, flux, certified):
+    net = networks.build(name, flux=flux, channels=3, certified=certified, **SMALL)
+    torch.testing.assert_close(net.lift @ net.projection, torch.tensor(1.0))
+    for block in net.blocks:
+        torch.testing.assert_close(block.tau, torch.tensor(0.3))
+        torch.testing.assert_close(block.lam, torch.full((4,), 0.1))
+        if flux == "learned":
+            torch.testing.assert_close(block.w, torch.tensor(fluxes.get(flux).initial).repeat(4, 1))
 
 
 @each_variant
@@ -111,12 +137,26 @@ def test_signals_of_a_batch_do_not_touch_each_other(variant):
 @each_variant
 def test_shifts_commute_with_the_network_away_from_the_ends(variant):
     net = randomised(networks.build(**variant, **SMALL))
-    u, reach = signals(1, 80), 3 * 2 * (5 - 1)
-    shifted = torch.roll(u, 7, dims=-1)
-    inside = slice(reach + 7, 80 - reach)
+    # 4 times an odd number, which makes three levels where the length determines their number
+    length = next(N for N in range(84, 10_000, 8) if 2 * net.reach(N) + 20 * net.stride(N) < N)
+    u, shift, reach = signals(1, length), 7 * net.stride(length), net.reach(length)
+    shifted, inside = torch.roll(u, shift, dims=-1), slice(reach + shift, length - reach)
     torch.testing.assert_close(
-        net(shifted)[:, inside], torch.roll(net(u), 7, dims=-1)[:, inside], rtol=1e-12, atol=1e-12
+        net(shifted)[:, inside], torch.roll(net(u), shift, dims=-1)[:, inside], rtol=1e-12, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("name", networks.available())
+def test_reach_is_how_far_an_input_value_acts(name):
+    net = randomised(networks.build(name, flux="linear", **{**SMALL, "kernel_size": 3}))
+    length = next(N for N in range(84, 10_000, 8) if 2 * net.reach(N) + 20 * net.stride(N) < N)
+    u = signals(1, length).requires_grad_()
+    distances = []
+    for place in range(length // 2, length // 2 + net.stride(length)):
+        (gradient,) = torch.autograd.grad(net(u)[0, place], u)
+        distances += [(x - place).abs() for x in gradient[0].nonzero()]
+    unused = 3 * (net.stride(length) - 1)  # where the grids of one block do not fit to those of the next
+    assert net.reach(length) - unused <= max(distances) <= net.reach(length)
 
 
 @each_variant
@@ -127,22 +167,28 @@ def test_gradients(variant):
     def output(u, *parameters):
         return torch.func.functional_call(net, dict(zip(names, parameters, strict=True)), u)
 
-    assert torch.autograd.gradcheck(output, (signals(2, 7).requires_grad_(), *values))
+    # comparing every single derivative takes long: chains of blocks with one channel and weights of their own will do
+    fast = variant["tied"] or variant["channels"] > 1 or variant["name"] in ("unet", "multigrid_unet")
+    u = signals(2, 8).requires_grad_()  # long enough for the multigrid network to have a coarse grid
+    assert torch.autograd.gradcheck(output, (u, *values), fast_mode=fast)
+    assert all(g is not None for g in torch.autograd.grad(net(u).sum(), values, allow_unused=True))
 
 
+@each_device
 @each_variant
-def test_a_stack_of_networks_equals_them_one_by_one(variant):
-    nets = [randomised(networks.build(**variant, **SMALL, seed=seed), seed) for seed in range(3)]
+def test_a_stack_of_networks_equals_them_one_by_one(variant, device):
+    nets = [randomised(networks.build(**variant, **SMALL, seed=seed), seed).to(device) for seed in range(3)]
     stacked = networks.stack(nets)
-    u = signals(3, 4, 32)
+    u = signals(3, 2, 24).to(device)
     out = stacked(u)
     out.square().sum().backward()
     for index, net in enumerate(nets):
         own = net(u[index])
-        torch.testing.assert_close(out[index], own, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(out[index], own, rtol=1e-12, atol=1e-12)
         own.square().sum().backward()
         for ours, theirs in zip(net.parameters(), stacked.parameters(), strict=True):
-            torch.testing.assert_close(theirs.grad[index], ours.grad, rtol=1e-11, atol=1e-11)
+            largest = max(1, ours.grad.abs().max().item())
+            torch.testing.assert_close(theirs.grad[index], ours.grad, rtol=0, atol=1e-11 * largest)
         for ours, theirs in zip(
             net.state_dict().values(), networks.unstack(stacked, index).state_dict().values(), strict=True
         ):
@@ -150,19 +196,18 @@ def test_a_stack_of_networks_equals_them_one_by_one(variant):
 
 
 @each([v for v in POSSIBLE if v["name"] != "implicit"])
-@given(budget=st.integers(1, 5000))
-def test_blocks_for_a_budget_are_the_most_that_fit(variant, budget):
+def test_blocks_for_a_budget_are_the_most_that_fit(variant):
     architecture = Architecture(**variant, blocks=1, filters=8, kernel_size=5)
 
     def total(blocks):
-        return networks.count(Architecture(**variant, blocks=blocks, filters=8, kernel_size=5)).total
+        return networks.count(replace(architecture, blocks=blocks)).total
 
-    if variant["tied"] or budget < total(1):
+    for budget in (1, total(1) - 1, *[total(1), 1000] * variant["tied"]):
         with pytest.raises(InvalidParameterError, match=f"budget = {budget} is not possible"):
             networks.blocks_for_budget(architecture, budget)
-    else:
-        blocks = networks.blocks_for_budget(architecture, budget)
-        assert total(blocks) <= budget < total(blocks + 1)
+    for blocks in () if variant["tied"] else (1, 2, 3, 7):
+        for budget in (total(blocks), total(blocks + 1) - 1):
+            assert networks.blocks_for_budget(architecture, budget) == blocks
 
 
 def test_a_budget_says_nothing_about_the_depth_of_recurrent_networks():
@@ -212,8 +257,12 @@ def test_networks_are_their_schemes(variant):
     operators = []
     for block in blocks:
         lam = 1.0 if block.lam is None else block.lam.detach().numpy().repeat(30 - 5 + 1)
-        operators.append(Diffusion(correlation_matrix(block.K.detach().numpy(), 30), block.flux, lam))
-    expected = REFERENCES[variant["name"]](f[0].numpy(), operators, blocks)
+        w = None if block.w is None else block.w.detach().numpy().repeat(30 - 5 + 1, 0)
+        operators.append(Diffusion(correlation_matrix(block.K.detach().numpy(), 30), block.flux, lam, w))
+    several = variant["channels"] > 1
+    lift, projection = (net.lift, net.projection) if several else (torch.ones(1).double(), torch.ones(1).double())
+    state = REFERENCES[variant["name"]](torch.kron(lift, f[0]).detach().numpy(), operators, blocks)
+    expected = projection.detach().numpy() @ state.reshape(-1, 30)
     np.testing.assert_allclose(net(f)[0].detach().numpy(), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
@@ -229,17 +278,58 @@ def test_fsi_network_can_be_a_box_filter(n, tied):
     torch.testing.assert_close(net(f)[:, n:-n], box, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("flux", fluxes.available())
-def test_resnet_is_its_formula_in_dense_matrices(flux):
-    net = randomised(networks.build("resnet", flux=flux, **SMALL))
+@each([v for v in POSSIBLE if v["name"] == "resnet" and not v["tied"]])
+def test_resnet_is_its_formula_in_dense_matrices(variant):
+    net = randomised(networks.build(**variant, **SMALL))
     f = signals(1, 30)
-    u = f[0]
+    u = torch.kron(net.lift, f[0]) if variant["channels"] > 1 else f[0]
     for block in net.blocks:
         W1, W2 = (torch.from_numpy(correlation_matrix(W.detach().numpy(), 30)) for W in (block.W1, block.W2))
         b1 = block.b1.repeat_interleave(26)
         lam = 1.0 if block.lam is None else block.lam.repeat_interleave(26)
-        u = u + W2.T @ fluxes.get(flux)(W1 @ u + b1, lam) + block.b2
-    torch.testing.assert_close(net(f)[0], u, rtol=1e-12, atol=1e-12)
+        w = None if block.w is None else block.w.repeat_interleave(26, 0)
+        u = u + W2.T @ block.flux(W1 @ u + b1, lam, w) + block.b2.reshape(-1).repeat_interleave(30)
+    out = net.projection @ u.reshape(3, 30) if variant["channels"] > 1 else u
+    torch.testing.assert_close(net(f)[0], out, rtol=1e-12, atol=1e-12)
+
+
+def textbook_unet(net, u):
+    """The same U-net by torch's own layers, for lengths that suit all its levels."""
+
+    def double(layer, u):
+        lam, second = (1.0 if x is None else x[:, None] for x in (layer.lam, layer.second.lam))
+        u = layer.flux(functional.conv1d(u, layer.W1, layer.b1), lam)
+        return layer.flux(functional.conv_transpose1d(u, layer.W2, layer.b2), second)
+
+    skips = []
+    for level in net.blocks:
+        if skips:
+            u = functional.max_pool1d(u, 2)
+        u = double(level.before, u)
+        skips.append(u)
+    for level, skip in list(zip(net.blocks, skips, strict=True))[-2::-1]:
+        up = functional.conv_transpose1d(u, level.up.W, level.up.b, stride=2)
+        u = double(level.after, torch.cat([skip, up], dim=1))
+    return functional.conv1d(u, net.W, net.b[None])
+
+
+@pytest.mark.parametrize("flux", ["relu", "perona_malik", "linear"])
+@pytest.mark.parametrize(
+    ("blocks", "length", "padded"),
+    [(1, 61, 61), (2, 61, 62), (3, 61, 64), (4, 61, 64), (4, 64, 64), (1, 5, 5), (3, 5, 20), (4, 5, 40)],
+)
+def test_unet_is_the_one_of_torch_layers_on_the_prolonged_signal(flux, blocks, length, padded):
+    net = randomised(networks.build("unet", flux=flux, blocks=blocks, filters=4, kernel_size=5))
+    f = signals(2, length)
+    prolonged = functional.pad(f[:, None], (0, padded - length), mode="replicate")
+    torch.testing.assert_close(net(f), textbook_unet(net, prolonged)[:, 0, :length], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 5])
+def test_a_fresh_unet_keeps_the_size_of_its_signals(blocks):
+    net = networks.build("unet", blocks=blocks, filters=32, kernel_size=5, flux="relu")
+    f = torch.randn(20, 256, generator=torch.Generator().manual_seed(0))
+    assert 0.3 < net(f).norm() / f.norm() < 3
 
 
 def converging(tied=False, **arguments):
@@ -258,7 +348,8 @@ def test_implicit_network_solves_the_implicit_step_whatever_tied_is(flux, tied):
     net, f = converging(tied, flux=flux), signals(2, 25)
     (block,) = net.blocks
     lam = 1.0 if block.lam is None else block.lam.detach().numpy().repeat(25 - 4 + 1)
-    A = Diffusion(correlation_matrix(block.K.detach().numpy(), 25), block.flux, lam)
+    w = None if block.w is None else block.w.detach().numpy().repeat(25 - 4 + 1, 0)
+    A = Diffusion(correlation_matrix(block.K.detach().numpy(), 25), block.flux, lam, w)
     for signal, out in zip(f.numpy(), net(f).detach().numpy(), strict=True):
         np.testing.assert_allclose(out, implicit.newton(signal, A, block.tau.item()), rtol=0, atol=1e-10)
 
@@ -330,10 +421,17 @@ def test_one_symmetric_block_has_half_the_convolution_weights_of_a_residual_bloc
         ({"flux": "perona"}, "unknown flux 'perona'; allowed are .*perona_malik"),
         ({"blocks": 0}, "blocks = 0 is not possible; allowed: an integer of at least 1"),
         ({"filters": 2.5}, "filters = 2.5 is not possible"),
+        ({"tied": "yes"}, "tied = 'yes' is not possible; allowed: True, False"),
+        ({"certified": 1}, "certified = 1 is not possible; allowed: True, False"),
         ({"kernel_size": True}, "kernel_size = True is not possible"),
         ({"name": "resnet", "certified": True}, "certified = True is not possible.*'resnet'"),
         ({"name": "fsi", "certified": True, "tied": True}, "certified = True is not possible.*'fsi'"),
         ({"flux": "fab", "certified": True}, "certified = True is not possible.*g is negative"),
+        ({"name": "unet", "certified": True}, "certified = True is not possible.*'unet'"),
+        ({"name": "unet", "tied": True}, "tied = True is not possible; allowed: only False for the network 'unet'"),
+        ({"name": "unet", "channels": 2}, "channels = 2 is not possible; allowed: only 1 for the network 'unet'"),
+        ({"name": "multigrid_unet", "certified": True}, "certified = True is not possible.*'multigrid_unet'"),
+        ({"name": "multigrid_unet", "channels": 2}, "channels = 2 is not possible.*'multigrid_unet'"),
     ],
 )
 def test_impossible_networks_are_refused_by_name(change, message):
@@ -346,6 +444,40 @@ def test_impossible_networks_are_refused_by_name(change, message):
 def test_signals_shorter_than_the_filters_are_refused(name):
     with pytest.raises(InvalidParameterError, match=r"length = 4 is.* 5|filter length, = 5 is.* 1 to 4"):
         networks.build(name, flux="linear", **SMALL)(torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        (torch.zeros(64), r"shape of the signals = \(64,\) is not possible; allowed: \(batch, length\)"),
+        (
+            torch.zeros(1, 64).double(),
+            "dtype of the signals = torch.float64 is not.*torch.float32, that of the network",
+        ),
+        (torch.zeros(1, 64, dtype=torch.int32), "dtype of the signals = torch.int32"),
+        (torch.tensor([[0.0, float("nan")] * 9]), "a value of the signals = nan is not possible; allowed: finite"),
+        (torch.tensor([[0.0, -float("inf")] * 9]), "a value of the signals = -inf"),
+    ],
+    ids=["one signal", "double", "integers", "nan", "inf"],
+)
+@pytest.mark.parametrize("name", networks.available())
+def test_impossible_signals_are_refused_by_name(name, signals, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        networks.build(name, flux="relu", **SMALL)(signals)
+
+
+def test_only_networks_of_one_architecture_are_stacked():
+    nets = [networks.build("symmetric", flux=flux, **SMALL) for flux in ("charbonnier", "perona_malik")]
+    with pytest.raises(InvalidParameterError, match=r"architecture = .*perona_malik.* allowed: .*charbonnier"):
+        networks.stack(nets)
+
+
+def test_conjugate_gradients_tell_when_there_is_no_solution_to_be_had():
+    b = torch.ones(2, 1, 4, dtype=torch.float64)
+    factors = torch.tensor([[[1.0, 2.0, 3.0, 4.0]], [[1.0, 2.0, -3.0, 4.0]]], dtype=torch.float64)
+    x = conjugate_gradients(lambda v: factors * v, b)
+    torch.testing.assert_close(x[0], 1 / factors[0])
+    assert x[1].isnan().all()
 
 
 def test_broken_checkpoints_are_refused(tmp_path):

@@ -91,6 +91,14 @@ def test_circular_kernel_may_be_longer_than_the_signal():
     assert K.norm_bound(3).item() == pytest.approx(sigma_max(dense(W, 3, "circular")), rel=1e-12)
 
 
+@pytest.mark.parametrize(("N", "norm"), [(8, 2.0), (9, 2 * math.cos(math.pi / 18))])
+@pytest.mark.parametrize("taps", [[[[-1.0, 1.0]]], [[[1.0, -1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, -1.0]]]])
+def test_circular_norm_of_differences_is_that_of_the_highest_frequency(taps, N, norm):
+    W = np.array(taps)
+    assert sigma_max(dense(W, N, "circular")) == pytest.approx(norm, rel=1e-12)
+    assert norm_bound(torch.from_numpy(W), N).item() == pytest.approx(norm, rel=1e-12)
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @REPEATABLE
 @given(seed=st.integers(0, 10**6), shape=shapes, N=st.integers(7, 24))
@@ -241,6 +249,15 @@ def test_transfers(ends, N):
         lambda: Conv1dOperator(torch.ones(1, 1, 3)).apply(torch.ones(1, 2)),
         lambda: Conv1dOperator(torch.ones(1, 2, 3)).apply(torch.ones(1, 9)),
         lambda: Conv1dOperator(torch.ones(3, 1, 3)).adjoint(torch.ones(1, 9)),
+        lambda: Conv1dOperator(torch.ones(1, 1, 0)),
+        lambda: Conv1dOperator(torch.tensor([[[1.0, float("nan")]]])),
+        lambda: Conv1dOperator(torch.ones(1, 1, 3)).apply(torch.ones(1, 9).double()),
+        lambda: Conv1dOperator(torch.ones(1, 1, 3), "full").adjoint(torch.ones(1, 2)),
+        lambda: operators.norm_bound(torch.ones(1, 1, 3), length=2.5),
+        lambda: operators.norm_bound(torch.ones(1, 1, 3), length=0),
+        lambda: operators.poisson(0),
+        lambda: operators.poisson(3, -1.0),
+        lambda: derivative(4, (float("nan"),)),
         lambda: derivative(1),
         lambda: derivative(4, h=0.0),
         lambda: restriction(8),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
@@ -17,6 +18,7 @@ from schemenets.operators import norm_bound
 from schemenets.stability import certify, dense_norm, largest_amplification
 
 LENGTH = 40
+MULTICHANNEL = ["du_fort_frankel", "fsi", "implicit", "resnet", "symmetric"]
 NONNEGATIVE = [name for name in fluxes.available() if fluxes.get(name).nonnegative]
 
 
@@ -91,7 +93,8 @@ def test_certified_implicit_networks_contract_to_a_solution_not_above_their_inpu
     assert certificate.holds
     q = 1 - certificate.blocks[0].step_margin
     (block,) = net.blocks
-    assert dense_step(block, block.tau) * max(block.flux.L_prime, block.flux.m) <= q < 1
+    steepest = max(slopes.max().item() for slopes in block.flux.slopes(block.w))
+    assert dense_step(block, block.tau) * steepest <= q < 1
     assert certificate.euclidean <= (1 + q**5) * (1 + 1e-14)
     f = pairs(seed, scale)[0][:5]
 
@@ -104,6 +107,23 @@ def test_certified_implicit_networks_contract_to_a_solution_not_above_their_inpu
     for n, (before, after) in enumerate(pairwise([f, *map(iterated, range(1, 7))]), start=1):
         assert (ratios(after - u, f) <= q * ratios(before - u, f) + 1e-12).all()
         assert (ratios(after, f) <= 1 + q ** (n + 1) + 1e-12).all()
+
+
+@pytest.mark.parametrize("flux", ["relu", "perona_malik"])
+@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "implicit"])
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 10.0]))
+def test_certified_networks_of_several_channels_hold_their_certificate(name, flux, seed, scale):
+    net = random_network(seed, scale=scale, name=name, flux=flux, certified=True, channels=3)
+    certificate, dense = certify(net), certify(net, partial(dense_norm, length=LENGTH))
+    assert certificate.holds
+    assert dense.holds
+    for block, bounds, dense_bounds in zip(net.applied, certificate.blocks, dense.blocks, strict=True):
+        assert np.linalg.norm(correlation_matrix(block.K.detach().numpy(), LENGTH), 2) <= 1
+        assert 0 <= bounds.step_margin <= dense_bounds.step_margin
+    u, v = pairs(seed, scale)
+    assert (ratios(net(u), u) <= certificate.euclidean * (1 + 1e-12)).all()
+    assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
 
 
 @given(seed=st.integers(0, 10**6), blocks=st.integers(1, 30))
@@ -173,17 +193,29 @@ def test_tied_weights_do_not_make_fsi_networks_of_a_nonlinear_flux_stable(flux, 
             assert ratios(net(f), f).item() <= 1
 
 
-@pytest.mark.parametrize("flux", fluxes.available())
-@pytest.mark.parametrize("name", networks.available())
+@pytest.mark.parametrize(
+    ("name", "flux", "channels"),
+    [*product(networks.available(), fluxes.available(), [1]), *product(MULTICHANNEL, ["relu", "perona_malik"], [3])],
+)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
-def test_bounds_are_never_exceeded(name, flux, seed):
-    net = random_network(seed, name=name, flux=flux)
+def test_bounds_are_never_exceeded(name, flux, channels, seed):
+    net = random_network(seed, name=name, flux=flux, channels=channels)
     certificate = certify(net)
     with torch.no_grad():
         u, v = pairs(seed)
         assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
         if certificate.euclidean is not None:
             assert (ratios(net(u), u) <= certificate.euclidean * (1 + 1e-12)).all()
+
+
+def test_lipschitz_bounds_stand_on_the_weights_that_the_filters_have():
+    net = random_network(0, name="symmetric", flux="learned", blocks=1, scale=0.1)
+    (block,) = net.blocks
+    step, (m, _) = block.tau.item() * norm_bound(block.K.detach()).item() ** 2, block.flux.slopes(block.w.detach())
+    assert step < 1  # so that the lower bounds of slopes count
+    assert m.min() < m.max() < 0.2 * block.flux.m
+    assert certify(net).lipschitz == pytest.approx(1 + step * m.max().item())
 
 
 def test_bounds_are_tight_for_a_linear_block():
@@ -223,6 +255,54 @@ def test_residual_networks_have_no_certificate():
     assert certificate.lipschitz > 1
 
 
+@pytest.mark.parametrize(("name", "weights"), [("symmetric", {"K": 1.0}), ("resnet", {"W1": 1.0, "W2": -1.0})])
+def test_the_lipschitz_bound_of_a_block_is_attained_where_its_flux_falls(name, weights):
+    net = networks.build(name, blocks=1, filters=1, kernel_size=1, flux="weickert").double()
+    (block,) = net.blocks
+    for weight, value in weights.items():
+        getattr(block, weight).data.fill_(value)
+    u = torch.linspace(0, 0.3, 30_001, dtype=torch.float64)
+    slopes = net(u[:, None])[:, 0].diff() / u.diff()
+    assert slopes.max().item() == pytest.approx(certify(net).lipschitz, rel=1e-4)
+
+
+def test_the_bound_of_a_du_fort_frankel_step_is_attained_where_it_extrapolates():
+    """1 - K²/(2α) = -2 and ρ = 3 make the factor (6 (-2) - 2)/4 of the step."""
+    net = networks.build("du_fort_frankel", blocks=1, filters=1, kernel_size=1, flux="linear").double()
+    (block,) = net.blocks
+    block.K.data.fill_(1.0)
+    block.alpha, block.rho = (torch.tensor(x, dtype=torch.float64) for x in (1 / 6, 3.0))
+    assert net(torch.ones(1, 1, dtype=torch.float64)).item() == pytest.approx(-3.5)
+    certificate = certify(net)
+    assert (certificate.euclidean, certificate.lipschitz) == pytest.approx((3.5, 3.5))
+
+
+def test_the_bound_of_two_fixed_point_iterations_is_attained():
+    """For τK² = 3 they turn 1 into -2 and -2 into 7."""
+    net = networks.build("implicit", blocks=2, filters=1, kernel_size=1, flux="linear").double()
+    (block,) = net.blocks
+    block.K.data.fill_(1.0)
+    block.tau = torch.tensor(3.0, dtype=torch.float64)
+    assert net(torch.ones(1, 1, dtype=torch.float64)).item() == pytest.approx(7)
+    certificate = certify(net)
+    assert (certificate.euclidean, certificate.lipschitz) == pytest.approx((7.0, 7.0))
+    assert not certificate.holds
+
+
+def test_the_bound_of_lift_and_projection_is_attained():
+    """Between l = (1, 1, 1, 1) and p = 3/2 l, blocks with K = 0 make the factor ⟨p, l⟩ = 6 of the network."""
+    net = networks.build("symmetric", blocks=2, filters=1, kernel_size=1, flux="linear", channels=4).double()
+    net.lift.data.fill_(1.0)
+    net.projection.data.fill_(1.5)
+    for block in net.blocks:
+        block.K.data.zero_()
+    f, _ = pairs(0)
+    torch.testing.assert_close(net(f), 6 * f)
+    certificate = certify(net)
+    assert (certificate.euclidean, certificate.lipschitz) == pytest.approx((6.0, 6.0))
+    assert certificate.failed == ["‖lift‖‖projection‖ ≤ 1"]
+
+
 def test_conditions_of_du_fort_frankel_fail_one_by_one():
     net = random_network(0, name="du_fort_frankel", flux="relu", certified=False, scale=0)
     for block in net.blocks:
@@ -254,16 +334,67 @@ def test_the_largest_slope_alone_does_not_make_fixed_point_iterations_contract(t
         assert expansion > 200
 
 
+@given(seed=st.integers(0, 10**6), length=st.integers(5, 45), scale=st.sampled_from([0.1, 1.0]))
+def test_bounds_of_unets_hold_for_signals_of_any_length(seed, length, scale):
+    """Also where their last value is repeated, and only that value changes."""
+    net = random_network(seed, name="unet", flux="relu", filters=2, scale=scale)
+    certificate = certify(net)
+    assert (certificate.theorem, certificate.euclidean, certificate.holds) == (None, None, False)
+    u, v = (x[:, :length] for x in pairs(seed))
+    v[::2, :-1] = u[::2, :-1]
+    assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
+
+
+def test_the_bound_of_a_unet_is_the_one_found_by_hand_and_nearly_attained():
+    """On the way down (δ, 0) becomes δ, on the way up (δ, δ)/√2, and together (δ + δ/√2, δ/√2)/√2."""
+    net = networks.build("unet", blocks=2, filters=1, kernel_size=1, flux="linear").double()
+    fine, coarse = net.blocks
+    half = math.sqrt(0.5)
+    weights = {
+        fine.before.W1: [[[1.0]]],
+        fine.before.W2: [[[1.0]]],
+        coarse.before.W1: [[[half]], [[half]]],
+        coarse.before.W2: [[[1.0], [0.0]], [[0.0], [1.0]]],
+        fine.up.W: [[[1.0, 0.0]], [[0.0, 1.0]]],
+        fine.after.W1: [[[half], [half]]],
+        fine.after.W2: [[[1.0]]],
+        net.W: [[[1.0]]],
+    }
+    for parameter, values in weights.items():
+        parameter.data = torch.tensor(values, dtype=torch.float64)
+    u = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    v = torch.tensor([[1.1, 0.0]], dtype=torch.float64)
+    assert ratios(net(v) - net(u), v - u).item() == pytest.approx(math.sqrt(1 + half))
+    # √2 of the two ways, and √2 as the last value of signals of odd length is repeated
+    assert certify(net).lipschitz == pytest.approx(2.0)
+
+
+def test_the_slopes_of_both_activations_of_a_unet_count():
+    """For this flux they are 1/ε = 100 near 0."""
+    net = networks.build("unet", blocks=1, filters=1, kernel_size=1, flux="tv_regularised").double()
+    for parameter in (net.blocks[0].before.W1, net.blocks[0].before.W2, net.W):
+        parameter.data.fill_(1.0)
+    u = torch.tensor([[1e-9, -1e-9]], dtype=torch.float64)
+    assert ratios(net(u), u).item() == pytest.approx(1e4)
+    assert certify(net).lipschitz == pytest.approx(1e4)
+
+
+def test_nothing_is_certain_of_multigrid_networks():
+    certificate = certify(random_network(0, name="multigrid_unet", flux="charbonnier"))
+    assert (certificate.theorem, certificate.euclidean, certificate.lipschitz) == (None, None, math.inf)
+    assert not certificate.holds
+
+
 def test_certificates_know_their_networks():
     net = networks.build("resnet", blocks=1, filters=1, kernel_size=1, flux="relu")
-    net.architecture = type(net.architecture)(**{**vars(net.architecture), "name": "unet"})
-    with pytest.raises(UnknownNameError, match="unknown network for a certificate 'unet'"):
+    net.architecture = replace(net.architecture, name="perceptron")
+    with pytest.raises(UnknownNameError, match="unknown network for a certificate 'perceptron'"):
         certify(net)
 
 
-@given(seed=st.integers(0, 10**6), k=st.integers(1, 6), filters=st.integers(1, 4))
-def test_dense_norm_is_that_of_the_matrix_written_down_entry_by_entry(seed, k, filters):
-    K = np.random.default_rng(seed).standard_normal((filters, 1, k))
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 6), filters=st.integers(1, 4), channels=st.integers(1, 3))
+def test_dense_norm_is_that_of_the_matrix_written_down_entry_by_entry(seed, k, filters, channels):
+    K = np.random.default_rng(seed).standard_normal((filters, channels, k))
     assert dense_norm(K, 30) == pytest.approx(np.linalg.norm(correlation_matrix(K, 30), 2), rel=1e-12)
 
 
@@ -274,3 +405,35 @@ def test_the_search_finds_the_largest_amplification_of_a_linear_network():
     exact = np.linalg.norm(np.eye(LENGTH) - net.blocks[0].tau.item() * K.T @ K, 2)
     found = largest_amplification(net, torch.rand(5, LENGTH, generator=torch.Generator().manual_seed(0)), steps=200)
     assert 0.98 * exact <= found <= exact * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("flux", NONNEGATIVE)
+@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "implicit"])
+def test_constraints_go_up_to_the_limits_of_the_step_sizes_and_not_beyond(name, flux):
+    margins = []
+    for end in (-100.0, 100.0):
+        net = networks.build(name, blocks=2, filters=3, kernel_size=4, flux=flux, certified=True).double()
+        for block in net.blocks:
+            for parameter in {"tau", "alpha", "rho"} & set(block.parametrizations):
+                block.parametrizations[parameter].original.data.fill_(end)
+        certificate = certify(net)
+        assert certificate.holds
+        margins.append(certificate.blocks[0].step_margin)
+    assert min(margins) > 0
+    # those of a learned flux are for all weights, the margins for the weights that it starts with
+    assert min(margins) < 0.011 or (name, flux) == ("implicit", "learned")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [0.0, 1e-40, 1e-25, 1e25, 1e37])
+@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "implicit"])
+def test_constraints_hold_for_weights_whose_squares_vanish_or_overflow(name, factor, dtype):
+    size = {"blocks": 2, "filters": 3, "kernel_size": 4, "channels": 2}
+    net = networks.build(name, **size, flux="perona_malik", certified=True).to(dtype)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(factor)
+    u = torch.rand(3, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
+    bound = certify(net).euclidean
+    assert bound <= 2
+    assert (net(u).norm(dim=-1) <= bound * u.norm(dim=-1) * (1 + 1e-6)).all()

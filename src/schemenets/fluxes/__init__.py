@@ -4,13 +4,20 @@ A flux is one module of this package that defines ``FLUX``; its name in the regi
 flux has parameters besides λ, its module also defines the function ``flux`` of them, and ``FLUX`` has the defaults.
 """
 
+import importlib
 import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from schemenets import registry
 from schemenets.errors import UnknownNameError
 from schemenets.fluxes._base import Flux
+from schemenets.fluxes._responses import Responses, responses
 
-__all__ = ["Flux", "available", "get"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Flux", "Responses", "available", "get", "plot", "responses"]
 
 
 def available() -> list[str]:
@@ -37,3 +44,26 @@ def get(name: str, **parameters: float) -> Flux:
             raise UnknownNameError(f"parameter of the flux {name!r}:", parameter, allowed or ["none"])
     flux: Flux = module.flux(**parameters) if parameters else module.FLUX
     return flux
+
+
+def plot(shown: Iterable[str | Flux | Responses], s_max: float = 4.0) -> "Figure":
+    """Draw the diffusivity g, the flux Φ and the energy density Ψ side by side; up to 8 can be told apart in grey.
+
+    Curves that are much larger than most of the others leave their panel, so as not to flatten these.
+
+    Args:
+        shown: fluxes or their names, drawn with λ = 1 and with the initial weights of a trainable shape; or what
+            :func:`responses` gives, so that each filter is drawn with its λ and weights, as far as its responses reach.
+        s_max: fluxes and names are drawn for |s| ≤ s_max.
+
+    Raises:
+        UnknownNameError: no flux of this name.
+        ImportError: matplotlib or another package of ``schemenets[study]`` is missing.
+    """
+    try:
+        # by its name, so that the code of trainings does not depend on that of figures
+        module = importlib.import_module("schemenets.fluxes._plot")
+    except ModuleNotFoundError as error:
+        raise ImportError(f"fluxes.plot needs {error.name}: install schemenets[study]") from error
+    figure: Figure = module.draw(shown, s_max)
+    return figure

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from schemenets.errors import InvalidParameterError
 
 
 @dataclass(frozen=True)
@@ -13,20 +16,27 @@ class Flux:
     All fluxes are scaled versions of one function φ of one variable: Φ(s) = λ φ(s/λ) with a contrast
     parameter λ > 0. So Φ'(s) = φ'(s/λ), and L, L' and m below do not depend on λ.
 
+    The shape of some fluxes is given by weights w besides, one row of them per filter. Their φ, φ' and ψ are functions
+    of (t, w), where w has a trailing axis for the weights and broadcasts against t without it.
+
     Attributes:
         name: name in the registry.
         L: sup g, the constant of Euclidean stability.
-        L_prime: sup Φ'.
-        m: -inf Φ' (0 for monotone fluxes), so that Φ' ∈ [-m, L'].
+        L_prime: sup Φ', or a bound of it for all weights in their box.
+        m: -inf Φ' (0 for monotone fluxes), or a bound of it, so that Φ' ∈ [-m, L'].
         odd: whether Φ(-s) = -Φ(s).
-        monotone: whether Φ is nondecreasing.
+        monotone: whether Φ is nondecreasing, whatever the weights are.
         nonnegative: whether g ≥ 0, i.e. s Φ(s) ≥ 0.
         scaled: whether Φ depends on λ at all (positively homogeneous fluxes do not, nor those with a fixed scale;
             then Φ = φ).
         phi: φ, elementwise.
         dphi: φ', elementwise.
         psi: the penaliser as a function of t = s/λ: Ψ(s²) = λ² ψ(t), with ψ'(t) = 2 φ(t) and ψ(0) = 0.
-        scalar: t ↦ (φ(t), φ'(t)) in plain Python arithmetic and ``math``, for compiled loops.
+        scalar: t ↦ (φ(t), φ'(t)) in plain Python arithmetic and ``math``, for compiled loops; with weights, a tuple
+            of numbers, (t, w) ↦ (φ, φ', (∂φ/∂w_0, ...)). None for a flux that is not to be compiled.
+        initial: weights to start training from; none if the shape is fixed.
+        box: W, where the weights are to satisfy |w_j| ≤ W.
+        bounds: weights (..., j) ↦ m and L' of these, both (...); None if the shape is fixed.
     """
 
     name: str
@@ -37,19 +47,58 @@ class Flux:
     monotone: bool
     nonnegative: bool
     scaled: bool
-    phi: Callable[[Tensor], Tensor]
-    dphi: Callable[[Tensor], Tensor]
-    psi: Callable[[Tensor], Tensor]
-    scalar: Callable[[float], tuple[float, float]]
+    phi: Callable[..., Tensor]
+    dphi: Callable[..., Tensor]
+    psi: Callable[..., Tensor]
+    scalar: Callable[..., tuple] | None
+    initial: tuple[float, ...] = ()
+    box: float = 0.0
+    bounds: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
-    def __call__(self, s: Tensor, lam: Tensor | float = 1.0) -> Tensor:
-        """Φ(s) for contrast λ = ``lam``, which broadcasts against ``s``."""
-        return lam * self.phi(s / lam) if self.scaled else self.phi(s)
+    @property
+    def weights(self) -> int:
+        """Number of weights that the shape has."""
+        return len(self.initial)
 
-    def derivative(self, s: Tensor, lam: Tensor | float = 1.0) -> Tensor:
-        """Φ'(s) for contrast λ = ``lam``."""
-        return self.dphi(s / lam) if self.scaled else self.dphi(s)
+    def __call__(self, s: Tensor, lam: Tensor | float = 1.0, w: Tensor | None = None) -> Tensor:
+        """Φ(s) for contrast λ = ``lam``, which broadcasts against ``s``, and weights ``w``, with a trailing axis.
 
-    def energy(self, s: Tensor, lam: Tensor | float = 1.0) -> Tensor:
-        """½ Ψ(s²) elementwise for contrast λ = ``lam``, an antiderivative of Φ."""
-        return 0.5 * lam**2 * self.psi(s / lam) if self.scaled else 0.5 * self.psi(s)
+        Raises:
+            InvalidParameterError: those of :meth:`arguments`.
+        """
+        shape = self.arguments(lam, w)
+        return lam * self.phi(s / lam, *shape) if self.scaled else self.phi(s, *shape)
+
+    def derivative(self, s: Tensor, lam: Tensor | float = 1.0, w: Tensor | None = None) -> Tensor:
+        """Φ'(s); arguments and errors are those of Φ."""
+        shape = self.arguments(lam, w)
+        return self.dphi(s / lam if self.scaled else s, *shape)
+
+    def energy(self, s: Tensor, lam: Tensor | float = 1.0, w: Tensor | None = None) -> Tensor:
+        """½ Ψ(s²) elementwise, an antiderivative of Φ; arguments and errors are those of Φ."""
+        shape = self.arguments(lam, w)
+        return 0.5 * lam**2 * self.psi(s / lam, *shape) if self.scaled else 0.5 * self.psi(s, *shape)
+
+    def slopes(self, w: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(m, L') with Φ' ∈ [-m, L'], in float64: for every row of the weights ``w`` (..., j), two tensors (...).
+
+        Raises:
+            InvalidParameterError: weights that are missing, too many, too few or outside their box.
+        """
+        shape = self.arguments(1.0, w)
+        if self.bounds is None:
+            return torch.tensor(self.m, dtype=torch.float64), torch.tensor(self.L_prime, dtype=torch.float64)
+        return self.bounds(*shape)
+
+    def arguments(self, lam: Tensor | float, w: Tensor | None) -> tuple[Tensor, ...]:
+        """What φ takes after t.
+
+        Raises:
+            InvalidParameterError: a number λ ≤ 0; weights that are missing, too many or too few.
+        """
+        if not isinstance(lam, Tensor) and not lam > 0:
+            raise InvalidParameterError("lam", lam, "positive")
+        if (0 if w is None else w.shape[-1]) != self.weights:
+            allowed = f"a last axis of {self.weights} for {self.name!r}" if self.weights else f"none for {self.name!r}"
+            raise InvalidParameterError("shape of w", None if w is None else tuple(w.shape), allowed)
+        return () if w is None else (w,)

@@ -20,8 +20,10 @@ from schemenets.kernels import reference
 __all__ = ["backend", "block"]
 
 
-def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux) -> Tensor:
-    """Valid correlation with W₁, flux, transposed correlation with W₂: y = W₂ᵀ Φ(W₁u + b₁; λ).
+def block(
+    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None = None
+) -> Tensor:
+    """Valid correlation with W₁, flux, transposed correlation with W₂: y = W₂ᵀ Φ(W₁u + b₁; λ, w).
 
     With W₂ = W₁ = K, no bias and the step size τ outside, u - τ y is the explicit diffusion step of [A].
 
@@ -32,20 +34,22 @@ def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | No
         W2: filters of the transposed correlation, (F, C_out, k); may be ``W1`` itself.
         lam: contrast parameters λ > 0, (F,), or None for λ = 1 and for fluxes that do not depend on it.
         flux: the flux function Φ.
+        w: weights of its shape, (F, ``flux.weights``), or None for fluxes that have none.
 
     Returns:
         y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors.
 
     Raises:
-        InvalidParameterError: shapes that do not fit together, or k > N.
+        InvalidParameterError: shapes that do not fit together, weights of the flux that are missing or superfluous,
+            or k > N.
     """
-    _check_shapes(u, W1, b1, W2, lam)
-    tensors = [x for x in (u, W1, b1, W2, lam) if x is not None]
+    _check_shapes(u, W1, b1, W2, lam, flux, w)
+    tensors = [x for x in (u, W1, b1, W2, lam, w) if x is not None]
     if _is_compiled(flux) and all(map(_is_plain, tensors)) and len({x.dtype for x in tensors}) == 1:
         from schemenets.kernels import autograd
 
-        return autograd.block(u, W1, b1, W2, lam, flux)
-    return reference.block(u, W1, b1, W2, lam, flux)
+        return autograd.block(u, W1, b1, W2, lam, flux, w)
+    return reference.block(u, W1, b1, W2, lam, flux, w)
 
 
 def backend() -> str:
@@ -71,7 +75,9 @@ def _is_plain(x: Tensor) -> bool:
     )
 
 
-def _check_shapes(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None) -> None:
+def _check_shapes(
+    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None
+) -> None:
     if W1.ndim not in (3, 4):
         raise InvalidParameterError("shape of W1", tuple(W1.shape), "(F, C_in, k) or (seeds, F, C_in, k)")
     *seeds, F, C_in, k = W1.shape
@@ -85,3 +91,7 @@ def _check_shapes(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Ten
     for name, x in (("b1", b1), ("lam", lam)):
         if x is not None and [*x.shape] != [*seeds, F]:
             raise InvalidParameterError(f"shape of {name}", tuple(x.shape), f"{(*seeds, F)}")
+    found = None if w is None else tuple(w.shape)
+    fitting = (*seeds, F, flux.weights) if flux.weights else None
+    if found != fitting:
+        raise InvalidParameterError("shape of w", found, f"{fitting} for the flux {flux.name!r}")

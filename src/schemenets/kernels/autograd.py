@@ -9,16 +9,20 @@ from torch import Tensor
 from schemenets.fluxes import Flux
 from schemenets.kernels import fused, reference
 
-DIMENSIONS = (4, 4, 2, 4, 2)  # of u, W1, b1, W2, lam with the seeds
+DIMENSIONS = (4, 4, 2, 4, 2, 3)  # of u, W1, b1, W2, lam, w with the seeds
 
 
-def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux) -> Tensor:
+def block(
+    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None = None
+) -> Tensor:
     """W₂ᵀ Φ(W₁u + b₁); see :func:`schemenets.kernels.block`."""
     if b1 is None:
         b1 = u.new_zeros(W1.shape[:-2])
     if lam is None or not flux.scaled:
         lam = u.new_ones(W1.shape[:-2])
-    y: Tensor = _Block.apply(u, W1, b1, W2, lam, flux)
+    if w is None:
+        w = u.new_empty((*W1.shape[:-2], 0))
+    y: Tensor = _Block.apply(u, W1, b1, W2, lam, w, flux)
     return y
 
 
@@ -59,6 +63,7 @@ def _differentiable_gradients(tensors: Any, grad: Tensor, flux: Flux) -> tuple[T
     # W2 may be W1: as views they are two variables, and each gets its own share
     views = [x.view_as(x) for x in tensors]
     used = [x for x in views if x.requires_grad]
-    y = reference.block(views[0], views[1], views[2], views[3], views[4], flux)
+    u, W1, b1, W2, lam, w = views
+    y = reference.block(u, W1, b1, W2, lam, flux, w if flux.weights else None)
     found = iter(torch.autograd.grad(y, used, grad, create_graph=True, allow_unused=True))
     return tuple(next(found) if x.requires_grad else None for x in views)

@@ -33,7 +33,7 @@ BLOCK = 64  # rows are padded to a multiple, so that no element falls into the s
 CACHE = 40 * 1024  # bytes that the buffers of one group of signals may take
 
 
-Scalar = Callable[[float], tuple[float, float]]
+Scalar = Callable[..., tuple]
 _scalars: dict[str, Scalar] = {}
 
 
@@ -57,25 +57,38 @@ def _in_single_precision(scalar: Scalar) -> Any:
     return FunctionType(code, {n: cast(v) for n, v in scalar.__globals__.items()}, None, None, cells)
 
 
-def _flux(identity: str, s: float, lam: float) -> tuple[float, float, float]:
-    """(Φ, ∂Φ/∂s, ∂Φ/∂λ) at (s, λ) of the flux with this identity, in compiled code only."""
+def _flux(identity: str, s: float, lam: float, w: tuple[float, ...]) -> tuple[float, float, float, tuple[float, ...]]:
+    """(Φ, ∂Φ/∂s, ∂Φ/∂λ, ∂Φ/∂w/λ) at (s, λ, w) of the flux with this identity, in compiled code only."""
     raise NotImplementedError
 
 
 @overload(_flux)
-def _(identity, s, lam):  # type: ignore[no-untyped-def]
+def _(identity, s, lam, w):  # type: ignore[no-untyped-def]
     if not isinstance(identity, types.StringLiteral):
         return None
     scalar = _scalars[identity.literal_value]
     phi = njit(_in_single_precision(scalar) if s == types.float32 else scalar, **ELEMENTWISE)
 
-    @njit(**ELEMENTWISE)
-    def flux(s, lam):  # type: ignore[no-untyped-def]
+    def fixed(s, lam, w):  # type: ignore[no-untyped-def]
         t = s / lam
         value, slope = phi(t)
-        return lam * value, slope, value - t * slope
+        return lam * value, slope, value - t * slope, ()
 
-    return lambda identity, s, lam: flux(s, lam)
+    def weighted(s, lam, w):  # type: ignore[no-untyped-def]
+        t = s / lam
+        value, slope, slopes_w = phi(t, w)
+        return lam * value, slope, value - t * slope, slopes_w
+
+    flux = njit(weighted if w.count else fixed, **ELEMENTWISE)
+    return lambda identity, s, lam, w: flux(s, lam, w)
+
+
+@njit(**OPTIONS)
+def _add_multiple(a, x, b):  # type: ignore[no-untyped-def]
+    """a + x b of two tuples."""
+    for j in range(len(b)):
+        a = tuple_setitem(a, j, a[j] + x * b[j])
+    return a
 
 
 @njit(**OPTIONS)
@@ -140,8 +153,8 @@ def _mark_valid(valid, signals, N, k):  # type: ignore[no-untyped-def]
         valid[x] = x % N <= N - k and x < signals * N
 
 
-def _define(identity: str, k: int) -> tuple[Any, Any]:
-    """Forward and backward pass, not yet compiled; flux and k are constants in them.
+def _define(identity: str, k: int, n: int) -> tuple[Any, Any]:
+    """Forward and backward pass, not yet compiled; flux, k and the number n of its weights are constants in them.
 
     Gradients other than ``du`` are added to. ``group`` is the number of signals to lay end to end, the arrays
     after it are the buffers for that: U, G of the signals with k - 1 places more than windows, Y, D of what is
@@ -149,7 +162,7 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
     """
 
     @njit(cache=True, **OPTIONS)
-    def forward(u, W1, b1, W2, lam, out, group, valid, padded, U, Y):  # type: ignore[no-untyped-def]
+    def forward(u, W1, b1, W2, lam, w, out, group, valid, padded, U, Y):  # type: ignore[no-untyped-def]
         S, B, C_in, N = u.shape
         F, C_out = W2.shape[1:3]
         y = padded[k - 1 :]
@@ -160,7 +173,8 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
                 _load(U, u[i, start:stop])
                 _mark_valid(valid, stop - start, N, k)
                 for f in range(F):
-                    w, u0 = W1[i, f, 0], U[0]
+                    w1, u0 = W1[i, f, 0], U[0]
+                    shape = to_fixed_tuple(w[i, f], n)
                     for x in range(P):
                         y[x] = b1[i, f]
                     for c in range(1, C_in):
@@ -168,8 +182,8 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
                     for x in range(P):
                         s = y[x]
                         for j in range(k):
-                            s += w[j] * u0[x + j]
-                        value = _flux(identity, s, lam[i, f])[0]
+                            s += w1[j] * u0[x + j]
+                        value = _flux(identity, s, lam[i, f], shape)[0]
                         y[x] = value if valid[x] else zero
                     for c in range(C_out):
                         _correlate_adjoint(W2[i, f, c], padded, Y[c], k)
@@ -177,12 +191,13 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
 
     @njit(cache=True, **OPTIONS)
     def backward(  # type: ignore[no-untyped-def]
-        u, W1, b1, W2, lam, grad, du, dW1, db1, dW2, dlam, group, valid, padded, U, D, G, y
+        u, W1, b1, W2, lam, w, grad, du, dW1, db1, dW2, dlam, dw, group, valid, padded, U, D, G, y
     ):
         S, B, C_in, N = u.shape
         F, C_out = W2.shape[1:3]
         ds = padded[k - 1 :]
         P, zero = y.size, u.dtype.type(0)
+        zeros = np.zeros(n, u.dtype)
         for i in range(S):
             for start in range(0, B, group):
                 stop = min(start + group, B)
@@ -199,19 +214,27 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
                     for c in range(1, C_out):
                         _correlate(W2[i, f, c], G[c], ds, k)
                     sum_b = sum_lam = zero
+                    shape, sums_w = to_fixed_tuple(w[i, f], n), to_fixed_tuple(zeros, n)
                     for x in range(P):
                         s, dy = y[x], ds[x]
                         for j in range(k):
                             s += w1[j] * u0[x + j]
                             dy += w2[j] * g0[x + j]
-                        value, slope, slope_lam = _flux(identity, s, lam[i, f])
+                        if n:  # here, since sums of several terms under a condition are not vectorised
+                            s = s if valid[x] else zero
+                            dy = dy if valid[x] else zero
+                        value, slope, slope_lam, slopes_w = _flux(identity, s, lam[i, f], shape)
                         y[x] = value if valid[x] else zero
                         d = dy * slope if valid[x] else zero
                         ds[x] = d
                         sum_b += d
                         sum_lam += dy * slope_lam if valid[x] else zero
+                        if n:
+                            sums_w = _add_multiple(sums_w, dy, slopes_w)
                     db1[i, f] += sum_b
                     dlam[i, f] += sum_lam
+                    for j in range(n):
+                        dw[i, f, j] += lam[i, f] * sums_w[j]
                     for c in range(C_out):
                         _add_products(y, G[c], dW2[i, f, c], k)
                     for c in range(C_in):
@@ -223,19 +246,19 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
 
 
 @lru_cache
-def _passes(scalar: Scalar, k: int) -> tuple[Any, Any]:
+def _passes(scalar: Scalar, k: int, n: int) -> tuple[Any, Any]:
     identity = _identity(scalar)
     _scalars[identity] = scalar
-    return _define(identity, k)
+    return _define(identity, k, n)
 
 
 @lru_cache
-def _compiled(scalar: Scalar, k: int, dtype: np.dtype, derivative: bool) -> Any:
+def _compiled(scalar: Scalar, k: int, n: int, dtype: np.dtype, derivative: bool) -> Any:
     """Forward or backward pass, compiled or taken from the cache on disk."""
-    a1, a2, a4 = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (1, 2, 4))
+    a1, a2, a3, a4 = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (1, 2, 3, 4))
     integers = (types.intp, types.Array(types.boolean, 1, "C"))
-    arguments = (a4, a4, a2, a4, a2, a4) + (a4, a4, a2, a4, a2) * derivative
-    function = _passes(scalar, k)[derivative]
+    arguments = (a4, a4, a2, a4, a2, a3, a4) + (a4, a4, a2, a4, a2, a3) * derivative
+    function = _passes(scalar, k, n)[derivative]
     # All fluxes share one cache index, and numba lets two processes that write it at once mix up the entries.
     with (Path(function.stats.cache_path) / "schemenets.lock").open("w") as lock:
         with suppress(OSError):  # a file system without locks
@@ -254,18 +277,18 @@ def _buffers(u: np.ndarray, W2: np.ndarray) -> tuple[Any, ...]:
 
 
 def forward(scalar: Scalar, inputs: list[np.ndarray], out: np.ndarray) -> None:
-    """Write W₂ᵀ Φ(W₁u + b₁) to ``out`` (seeds, batch, C_out, N); ``inputs`` are u, W1, b1, W2, lam."""
-    u, _, _, W2, _ = inputs
+    """Write W₂ᵀ Φ(W₁u + b₁) to ``out`` (seeds, batch, C_out, N); ``inputs`` are u, W1, b1, W2, lam, w."""
+    u, _, _, W2, _, w = inputs
     group, valid, padded, U = _buffers(u, W2)
     Y = np.zeros((W2.shape[2], valid.size), u.dtype)
-    _compiled(scalar, W2.shape[3], u.dtype, False)(*inputs, out, group, valid, padded, U, Y)
+    _compiled(scalar, W2.shape[3], w.shape[2], u.dtype, False)(*inputs, out, group, valid, padded, U, Y)
 
 
 def backward(scalar: Scalar, inputs: list[np.ndarray], grad: np.ndarray, derivatives: list[np.ndarray]) -> None:
     """Write the derivatives with respect to ``inputs`` to ``derivatives``, which are zero at first."""
-    u, _, _, W2, _ = inputs
+    u, _, _, W2, _, w = inputs
     group, valid, padded, U = _buffers(u, W2)
     D, G = np.zeros((u.shape[2], valid.size), u.dtype), np.zeros((W2.shape[2], U.shape[1]), u.dtype)
     y = np.zeros(valid.size, u.dtype)
-    function = _compiled(scalar, W2.shape[3], u.dtype, True)
+    function = _compiled(scalar, W2.shape[3], w.shape[2], u.dtype, True)
     function(*inputs, grad, *derivatives, group, valid, padded, U, D, G, y)

@@ -19,10 +19,16 @@ def correlate_adjoint(v: Tensor, W: Tensor) -> Tensor:
     return sum((pad(taps[..., i, :], (i, k - 1 - i)) for i in range(1, k)), pad(taps[..., 0, :], (0, k - 1)))
 
 
-def block(u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux) -> Tensor:
+def per_filter(lam: Tensor | None, w: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
+    """λ (..., F) and w (..., F, j) as fluxes take them together with states (..., batch, F, M)."""
+    return 1.0 if lam is None else lam[..., None, :, None], None if w is None else w[..., None, :, None, :]
+
+
+def block(
+    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None = None
+) -> Tensor:
     """W₂ᵀ Φ(W₁u + b₁); see :func:`schemenets.kernels.block`."""
     s = correlate(u, W1)
     if b1 is not None:
         s = s + b1[..., None, :, None]
-    y = flux(s) if lam is None else flux(s, lam[..., None, :, None])
-    return correlate_adjoint(y, W2)
+    return correlate_adjoint(flux(s, *per_filter(lam, w)), W2)

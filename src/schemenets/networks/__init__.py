@@ -5,6 +5,7 @@ name.
 """
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -45,6 +46,7 @@ def build(
     filters: int,
     kernel_size: int,
     flux: str,
+    channels: int = 1,
     tied: bool = False,
     certified: bool = False,
     seed: int = 0,
@@ -53,17 +55,18 @@ def build(
 
     Args:
         name: architecture, one of :func:`available`.
-        blocks: number of blocks, i.e. of steps of the scheme.
-        filters: number of filters per block.
+        blocks: number of blocks, i.e. of steps of the scheme; of resolution levels for the standard U-net.
+        filters: number of filters per block; of the finest level for the standard U-net.
         kernel_size: length of the filters.
         flux: flux (activation) function, one of :func:`schemenets.fluxes.available`.
+        channels: number of channels of the state between the blocks.
         tied: whether all blocks share one set of weights.
         certified: whether the scheme's stability bound holds by construction, whatever the weights are.
         seed: seed of the initial weights.
 
     Raises:
         UnknownNameError: unknown architecture or flux.
-        InvalidParameterError: a number below 1, or ``certified`` where there is no certificate.
+        InvalidParameterError: a number below 1, or what :func:`check` refuses.
 
     >>> net = build("symmetric", blocks=4, filters=8, kernel_size=5, flux="perona_malik")
     >>> net(torch.zeros(2, 256)).shape
@@ -75,6 +78,7 @@ def build(
         filters=filters,
         kernel_size=kernel_size,
         flux=flux,
+        channels=channels,
         tied=tied,
         certified=certified,
     )
@@ -87,16 +91,18 @@ def check(architecture: Architecture) -> None:
 
     Raises:
         UnknownNameError: unknown architecture or flux.
-        InvalidParameterError: ``certified`` where there is no certificate, or the flux breaks its condition g ≥ 0.
+        InvalidParameterError: ``tied`` or several ``channels`` where the network cannot have them, ``certified``
+            where there is no certificate, or the flux breaks its condition g ≥ 0.
     """
     flux, network = fluxes.get(architecture.flux), _network(architecture.name)
-    if not architecture.certified:
-        return
-    if not network.certifiable:
-        raise InvalidParameterError(
-            "certified", True, f"only False for the network {architecture.name!r}, which has no certificate"
-        )
-    if not flux.nonnegative:
+    the_network = f"for the network {architecture.name!r}"
+    if architecture.tied and not network.tieable:
+        raise InvalidParameterError("tied", True, f"only False {the_network}, whose blocks differ in their shapes")
+    if architecture.channels > 1 and not network.multichannel:
+        raise InvalidParameterError("channels", architecture.channels, f"only 1 {the_network}")
+    if architecture.certified and not network.certifiable:
+        raise InvalidParameterError("certified", True, f"only False {the_network}, which has no certificate")
+    if architecture.certified and not flux.nonnegative:
         raise InvalidParameterError("certified", True, f"only False for {flux.name!r}, whose g is negative somewhere")
 
 
@@ -116,15 +122,19 @@ def blocks_for_budget(architecture: Architecture, budget: int) -> int:
         InvalidParameterError: not even one block fits, or all blocks share their weights, so that the number of
             parameters says nothing about the depth.
     """
-    one, two = (count(replace(architecture, blocks=n)).total for n in (1, 2))
-    if one == two:
+
+    def total(blocks: int) -> int:
+        return count(replace(architecture, blocks=blocks)).total
+
+    one = total(1)
+    if one == total(2):
         allowed = f"none for {architecture.name} with shared weights, whose size does not depend on its depth"
         raise InvalidParameterError("budget", budget, allowed)
     if budget < one:
         raise InvalidParameterError(
             "budget", budget, f"at least {one}, one block of {architecture.name} with {architecture.flux}"
         )
-    return 1 + (budget - one) // (two - one)
+    return next(blocks for blocks in itertools.count(1) if total(blocks + 1) > budget)
 
 
 def stack(networks: Sequence[DenoisingNetwork]) -> DenoisingNetwork:
@@ -132,7 +142,14 @@ def stack(networks: Sequence[DenoisingNetwork]) -> DenoisingNetwork:
 
     Its parameters have a leading dimension over the given networks, and it maps (networks, batch, length) to the
     same shape.
+
+    Raises:
+        InvalidParameterError: networks of different architectures.
     """
+    first = networks[0].architecture
+    for network in networks:
+        if network.architecture != first:
+            raise InvalidParameterError("architecture", network.architecture, f"{first}, that of the first network")
     stacked = copy.deepcopy(networks[0])
     for parameter, *each in zip(stacked.parameters(), *(network.parameters() for network in networks), strict=True):
         parameter.data = torch.stack([p.detach() for p in each])

@@ -1,18 +1,21 @@
 """What all denoising networks share: arguments, counts, and the way from signals to states and back."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets import fluxes
+from schemenets import fluxes, kernels
 from schemenets.errors import InvalidParameterError
-from schemenets.networks._parametrizations import Positive
+from schemenets.fluxes import Flux
+from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within
 
 LAMBDA_0 = 0.1  # initial contrast parameter, for signals in [0, 1]
+TAU_0 = 0.3  # initial step size
 
 
 class Count(NamedTuple):
@@ -31,14 +34,22 @@ class Architecture:
     filters: int
     kernel_size: int
     flux: str
+    channels: int = 1
     tied: bool = False
     certified: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("blocks", "filters", "kernel_size"):
+        for key in ("blocks", "filters", "kernel_size", "channels"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidParameterError(key, value, "an integer of at least 1")
+        for key in ("tied", "certified"):
+            if not isinstance(getattr(self, key), bool):
+                raise InvalidParameterError(key, getattr(self, key), "True, False")
+
+    def arguments(self) -> dict[str, Any]:
+        """All fields by name, as records and checkpoints keep them; one channel goes without saying."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("channels", 1)}
 
     @property
     def distinct_blocks(self) -> int:
@@ -47,43 +58,147 @@ class Architecture:
 
 
 class DenoisingNetwork(nn.Module):
-    """A chain of blocks on a scalar state, from noisy to denoised signals of the same shape (batch, length).
+    """A chain of blocks, from noisy to denoised signals of the same shape (batch, length).
+
+    The state between the blocks has one channel, the signal, or several: then the lift u_c = l_c f makes them of the
+    signal and the projection Σ_c p_c u_c makes a signal of them again. Both have norm 1 in certified networks, so
+    bounds of the chain are bounds of the network.
 
     Parameters may carry one leading seed dimension (see :func:`schemenets.networks.stack`); signals are then of
     shape (seeds, batch, length). A tied network applies one block again and again.
+
+    Attributes:
+        certifiable: whether the scheme's stability bound can hold by construction.
+        tieable: whether all blocks can share one set of weights.
+        multichannel: whether the state can have several channels.
     """
 
     certifiable: ClassVar[bool] = False
+    tieable: ClassVar[bool] = True
+    multichannel: ClassVar[bool] = True
+    lift: Tensor
+    projection: Tensor
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__()
         self.architecture = architecture
-        self.blocks = nn.ModuleList(self.block(architecture, generator) for _ in range(architecture.distinct_blocks))
+        self.blocks = nn.ModuleList(self.fresh_blocks(architecture, generator))
+        C = architecture.channels
+        if C > 1:
+            for name in ("lift", "projection"):
+                self.register_parameter(name, nn.Parameter(torch.full((C,), 1 / math.sqrt(C))))
+                if architecture.certified:
+                    register_parametrization(self, name, Unit())
 
     @staticmethod
     def block(architecture: Architecture, generator: torch.Generator) -> nn.Module:
         """A block with fresh weights."""
         raise NotImplementedError
 
-    @staticmethod
-    def count(architecture: Architecture) -> Count:
+    @classmethod
+    def fresh_blocks(cls, architecture: Architecture, generator: torch.Generator) -> Iterable[nn.Module]:
+        """All blocks that have weights of their own."""
+        return (cls.block(architecture, generator) for _ in range(architecture.distinct_blocks))
+
+    @classmethod
+    def count(cls, architecture: Architecture) -> Count:
         """Numbers of trainable parameters by formula."""
+        one, C = cls.count_block(architecture), architecture.channels
+        n = architecture.distinct_blocks
+        return Count(n * one.total + (2 * C if C > 1 else 0), n * one.convolution)
+
+    @staticmethod
+    def count_block(architecture: Architecture) -> Count:
+        """Numbers of trainable parameters of one block by formula."""
         raise NotImplementedError
 
+    @property
+    def applied(self) -> list[Any]:
+        """The blocks in the order they are applied."""
+        return [self.blocks[index % len(self.blocks)] for index in range(self.architecture.blocks)]
+
+    def stride(self, length: int) -> int:
+        """Shifts of signals of this length by its multiples commute with the network, away from the ends."""
+        return 1
+
+    def reach(self, length: int) -> int:
+        """Distance up to which an input value acts on the output, for signals of this length."""
+        return self.architecture.blocks * (self.architecture.kernel_size - 1)
+
     def forward(self, f: Tensor) -> Tensor:
-        if f.shape[-1] < self.architecture.kernel_size:
-            raise InvalidParameterError(
-                "length", f.shape[-1], f"at least the kernel size {self.architecture.kernel_size}"
-            )
-        u = f.unsqueeze(-2)  # one channel
-        for index in range(self.architecture.blocks):
-            u = self.blocks[index % len(self.blocks)](u)
-        return u.squeeze(-2)
+        self.check_signals(f)
+        if self.architecture.channels == 1:
+            return self.run(f.unsqueeze(-2)).squeeze(-2)
+        u = self.run(f.unsqueeze(-2) * self.lift[..., None, :, None])
+        return (u * self.projection[..., None, :, None]).sum(-2)
+
+    def check_signals(self, f: Tensor) -> None:
+        """Make sure that the network can take these signals.
+
+        Raises:
+            InvalidParameterError: their shape or dtype does not fit, they are shorter than the filters, or they hold
+                NaN or infinite values (which cannot be seen where torch traces or transforms the computation).
+        """
+        k, dtype = self.architecture.kernel_size, next(self.parameters()).dtype
+        if f.ndim < 2:
+            raise InvalidParameterError("shape of the signals", tuple(f.shape), "(batch, length)")
+        if f.dtype != dtype:
+            raise InvalidParameterError("dtype of the signals", f.dtype, f"{dtype}, that of the network")
+        if f.shape[-1] < k:
+            raise InvalidParameterError("length", f.shape[-1], f"at least the kernel size {k}")
+        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(f):
+            return
+        finite = f.isfinite()
+        if not finite.all():
+            raise InvalidParameterError("a value of the signals", f[~finite][0].item(), "finite values")
+
+    def run(self, u: Tensor) -> Tensor:
+        """The last state from the first, both of shape (..., batch, channels, length)."""
+        for block in self.applied:
+            u = block(u)
+        return u
+
+
+class DiffusionBlock(nn.Module):
+    """The weights of u ↦ KᵀΦ(Ku): filters K, with ‖K‖ ≤ 1 in certified networks, and those of the flux."""
+
+    flux: Flux
+    lam: Tensor | None
+    w: Tensor | None
+
+    def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
+        super().__init__()
+        fan = architecture.filters * architecture.channels * architecture.kernel_size
+        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(fan))
+        if architecture.certified:
+            register_parametrization(self, "K", UnitNorm())
+        add_flux(self, architecture)
+
+    def diffusion(self, u: Tensor) -> Tensor:
+        """KᵀΦ(Ku)."""
+        K = self.K
+        return kernels.block(u, K, None, K, self.lam, self.flux, self.w)
+
+
+def add_step_size(block: nn.Module, architecture: Architecture, limit: float) -> None:
+    """Give ``block`` a positive step size ``tau``, below ``limit`` in certified networks."""
+    if architecture.certified:
+        block.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
+        register_parametrization(block, "tau", Below(limit))
+    else:
+        block.tau = nn.Parameter(torch.tensor(TAU_0))
+        register_parametrization(block, "tau", Positive())
+
+
+def count_diffusion(architecture: Architecture, scalars: int) -> Count:
+    """Numbers of trainable parameters of a :class:`DiffusionBlock` with so many scalar parameters besides."""
+    weights = architecture.filters * architecture.channels * architecture.kernel_size
+    return Count(weights + flux_count(architecture) + scalars, weights)
 
 
 def random_filters(architecture: Architecture, generator: torch.Generator, scale: float) -> nn.Parameter:
-    """Normally distributed filters of shape (filters, 1, kernel_size) with standard deviation ``scale``."""
-    shape = (architecture.filters, 1, architecture.kernel_size)
+    """Normally distributed filters of shape (filters, channels, kernel_size) with standard deviation ``scale``."""
+    shape = (architecture.filters, architecture.channels, architecture.kernel_size)
     return nn.Parameter(scale * torch.randn(shape, generator=generator))
 
 
@@ -99,18 +214,25 @@ def derivative_filters(architecture: Architecture, generator: torch.Generator, s
     return W
 
 
-def add_contrast(block: nn.Module, architecture: Architecture) -> None:
-    """Give ``block`` one positive contrast parameter per filter, ``lam``; None if the flux has none."""
-    if fluxes.get(architecture.flux).scaled:
-        block.lam = nn.Parameter(torch.full((architecture.filters,), LAMBDA_0))
+def add_flux(block: Any, architecture: Architecture) -> None:
+    """Give ``block`` its ``flux``, a positive contrast ``lam`` for every filter, and weights ``w`` of its shape.
+
+    ``lam`` is of shape (filters,), and ``w`` in its box of shape (filters, weights); None if the flux has none.
+    """
+    block.flux = flux = fluxes.get(architecture.flux)
+    F = architecture.filters
+    block.register_parameter("lam", nn.Parameter(torch.full((F,), LAMBDA_0)) if flux.scaled else None)
+    block.register_parameter("w", nn.Parameter(torch.tensor(flux.initial).repeat(F, 1)) if flux.weights else None)
+    if flux.scaled:
         register_parametrization(block, "lam", Positive())
-    else:
-        block.register_parameter("lam", None)
+    if flux.weights:
+        register_parametrization(block, "w", Within(flux.box))
 
 
-def contrast_count(architecture: Architecture) -> int:
-    """Number of contrast parameters of one block."""
-    return architecture.filters if fluxes.get(architecture.flux).scaled else 0
+def flux_count(architecture: Architecture) -> int:
+    """Number of parameters of the flux of one block."""
+    flux = fluxes.get(architecture.flux)
+    return architecture.filters * (flux.scaled + flux.weights)
 
 
 def fan_in_scale(inputs: int) -> float:

@@ -14,60 +14,45 @@ Beyond ρ = 1 the step extrapolates. The root condition α ≥ L‖K‖²/4 of o
 for every τ then, but not by ‖u^0‖₂, and not for different K in different blocks.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets import fluxes, kernels
 from schemenets.networks._base import (
     Architecture,
     Count,
     DenoisingNetwork,
-    add_contrast,
-    contrast_count,
-    derivative_filters,
+    DiffusionBlock,
+    count_diffusion,
 )
-from schemenets.networks._parametrizations import Below, Positive, UnitNorm
+from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Positive
 
 RHO_0 = 0.3  # initial ρ; with α = L/2 it makes τ = 0.3/L
 
 
 class Above(nn.Module):
-    """θ ↦ limit + exp θ, in (limit, ∞)."""
+    """θ ↦ limit + exp θ, in (limit, ∞) for whatever θ, as the limit is raised by a safety margin."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
-        self.limit = limit
+        self.limit = limit * (1 + SAFETY)
 
     def forward(self, theta: Tensor) -> Tensor:
-        return self.limit + theta.exp()
+        return self.limit + theta.clamp(-LARGEST, LARGEST).exp()
 
     def right_inverse(self, value: Tensor) -> Tensor:
         return (value - self.limit).log()
 
 
-class Block(nn.Module):
+class Block(DiffusionBlock):
     """(u^k, u^{k-1}) ↦ u^{k+1}."""
 
-    lam: Tensor | None
-
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
-        super().__init__()
-        self.flux = fluxes.get(architecture.flux)
-        F, k = architecture.filters, architecture.kernel_size
-        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(F * k))
+        super().__init__(architecture, generator)
         self.alpha = nn.Parameter(torch.tensor(self.flux.L / 2))
         self.rho = nn.Parameter(torch.tensor(RHO_0))
-        if architecture.certified:
-            register_parametrization(self, "K", UnitNorm())
-            register_parametrization(self, "alpha", Above(self.flux.L / 4))
-            register_parametrization(self, "rho", Below(1.0))
-        else:
-            register_parametrization(self, "alpha", Positive())
-            register_parametrization(self, "rho", Positive())
-        add_contrast(self, architecture)
+        register_parametrization(self, "alpha", Above(self.flux.L / 4) if architecture.certified else Positive())
+        register_parametrization(self, "rho", Below(1.0) if architecture.certified else Positive())
 
     @property
     def tau(self) -> Tensor:
@@ -75,27 +60,26 @@ class Block(nn.Module):
         return self.rho / (2 * self.alpha)
 
     def forward(self, u: Tensor, previous: Tensor) -> Tensor:
-        K, alpha, rho = self.K, self.alpha[..., None, None, None], self.rho[..., None, None, None]
-        explicit = u - kernels.block(u, K, None, K, self.lam, self.flux) / (2 * alpha)
+        alpha, rho = self.alpha[..., None, None, None], self.rho[..., None, None, None]
+        explicit = u - self.diffusion(u) / (2 * alpha)
         return (2 * rho * explicit + (1 - rho) * previous) / (1 + rho)
 
 
 class DuFortFrankel(DenoisingNetwork):
-    """Du Fort-Frankel steps; per block Fk + 2 parameters, and F contrasts if the flux has them."""
+    """Du Fort-Frankel steps; per block FCk + 2 parameters, and those of F fluxes."""
 
     certifiable = True
     block = Block
 
     @staticmethod
-    def count(architecture: Architecture) -> Count:
-        F, k, n = architecture.filters, architecture.kernel_size, architecture.distinct_blocks
-        return Count(n * (F * k + 2 + contrast_count(architecture)), n * F * k)
+    def count_block(architecture: Architecture) -> Count:
+        return count_diffusion(architecture, scalars=2)
 
-    def forward(self, f: Tensor) -> Tensor:
-        previous = u = f.unsqueeze(-2)  # one channel
-        for k in range(self.architecture.blocks):
-            previous, u = u, self.blocks[k % len(self.blocks)](u, previous)
-        return u.squeeze(-2)
+    def run(self, u: Tensor) -> Tensor:
+        previous = u
+        for block in self.applied:
+            previous, u = u, block(u, previous)
+        return u
 
 
 NETWORK = DuFortFrankel

@@ -30,12 +30,12 @@ class FSI(Symmetric):
 
     certifiable = False
 
-    def forward(self, f: Tensor) -> Tensor:
-        previous = u = f.unsqueeze(-2)  # one channel
-        for k in range(self.architecture.blocks):
+    def run(self, u: Tensor) -> Tensor:
+        previous = u
+        for k, block in enumerate(self.applied):
             alpha = (4 * k + 2) / (2 * k + 3)
-            previous, u = u, alpha * self.blocks[k % len(self.blocks)](u) + (1 - alpha) * previous
-        return u.squeeze(-2)
+            previous, u = u, alpha * block(u) + (1 - alpha) * previous
+        return u
 
 
 NETWORK = FSI

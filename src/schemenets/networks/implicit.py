@@ -17,60 +17,43 @@ J = Kᵀ diag(Φ'(Ku)) K, one solve with I + τJ replaces the way back through a
 with their number. The matrix is positive definite for q < 1, so conjugate gradients solve it.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets import fluxes, kernels
+from schemenets import kernels
 from schemenets.fluxes import Flux
-from schemenets.kernels.reference import correlate, correlate_adjoint
+from schemenets.kernels.reference import correlate, correlate_adjoint, per_filter
 from schemenets.networks._base import (
     Architecture,
     Count,
     DenoisingNetwork,
-    add_contrast,
-    contrast_count,
-    derivative_filters,
+    DiffusionBlock,
+    add_step_size,
+    count_diffusion,
 )
-from schemenets.networks._parametrizations import Below, Positive, UnitNorm
 
-TAU_0 = 0.3  # initial step size
 RATE = 0.99  # largest rate q of a certified network
 
 
-class Block(nn.Module):
+class Block(DiffusionBlock):
     """The weights of u ↦ τKᵀΦ(Ku)."""
 
-    lam: Tensor | None
-
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
-        super().__init__()
-        self.flux = fluxes.get(architecture.flux)
-        F, k = architecture.filters, architecture.kernel_size
-        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(F * k))
-        if architecture.certified:
-            limit = RATE / max(self.flux.L_prime, self.flux.m)
-            self.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
-            register_parametrization(self, "K", UnitNorm())
-            register_parametrization(self, "tau", Below(limit))
-        else:
-            self.tau = nn.Parameter(torch.tensor(TAU_0))
-            register_parametrization(self, "tau", Positive())
-        add_contrast(self, architecture)
+        super().__init__(architecture, generator)
+        add_step_size(self, architecture, RATE / max(self.flux.L_prime, self.flux.m))
 
 
 class Implicit(DenoisingNetwork):
-    """One implicit step by fixed-point iterations; Fk + 1 parameters, and F contrasts if the flux has them.
+    """One implicit step by fixed-point iterations; FCk + 1 parameters, and those of F fluxes.
 
     Attributes:
         implicit_gradients: whether gradients are those of the solution. They are exact for the converged
-            iteration; before that they differ from those of what is computed by terms of order q^n.
+            iteration; before that they differ from those of what is computed by terms of order n q^n.
     """
 
     certifiable = True
@@ -82,69 +65,83 @@ class Implicit(DenoisingNetwork):
         self.architecture = architecture
 
     @staticmethod
-    def count(architecture: Architecture) -> Count:
-        F, k = architecture.filters, architecture.kernel_size
-        return Count(F * k + 1 + contrast_count(architecture), F * k)
+    def count_block(architecture: Architecture) -> Count:
+        return count_diffusion(architecture, scalars=1)
 
-    def forward(self, f: Tensor) -> Tensor:
-        u = f = f.unsqueeze(-2)  # one channel
+    @classmethod
+    def count(cls, architecture: Architecture) -> Count:
+        return super().count(replace(architecture, tied=True))
+
+    def run(self, u: Tensor) -> Tensor:
+        f = u
         block: Any = self.blocks[0]
         # here, as each access computes the constraints again
-        K, lam, flux, tau = block.K, block.lam, block.flux, block.tau[..., None, None, None]
+        K, lam, w, flux, tau = block.K, block.lam, block.w, block.flux, block.tau[..., None, None, None]
 
         def iterate(u: Tensor) -> Tensor:
-            return f - tau * kernels.block(u, K, None, K, lam, flux)
+            return f - tau * kernels.block(u, K, None, K, lam, flux, w)
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.implicit_gradients):
             for _ in range(self.architecture.blocks - 1):
                 u = iterate(u)
         if not self.implicit_gradients:
-            return iterate(u).squeeze(-2)
+            return iterate(u)
         # the last iteration has the right derivatives but for the factor (I + τJ)⁻¹
         u = u.detach()
-        return SolutionGradient.apply(iterate(u), u, K, tau, lam, flux).squeeze(-2)
+        return SolutionGradient.apply(iterate(u), u, K, tau, lam, w, flux)
 
 
 class SolutionGradient(torch.autograd.Function):
     """The identity of v = f - τKᵀΦ(Ku) whose gradients are multiplied by (I + τKᵀ diag(Φ'(Ku)) K)⁻¹."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, u: Tensor, K: Tensor, tau: Tensor, lam: Tensor | None, flux: Flux) -> Tensor:
-        ctx.save_for_backward(u, K, tau, lam)
+    def forward(
+        ctx: Any, v: Tensor, u: Tensor, K: Tensor, tau: Tensor, lam: Tensor | None, w: Tensor | None, flux: Flux
+    ) -> Tensor:
+        ctx.save_for_backward(u, K, tau, lam, w)
         ctx.flux = flux
         return v.view_as(v)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, K, tau, lam = ctx.saved_tensors
-        s = correlate(u, K)
-        slopes = ctx.flux.derivative(s) if lam is None else ctx.flux.derivative(s, lam[..., None, :, None])
+        u, K, tau, lam, w = ctx.saved_tensors
+        slopes = ctx.flux.derivative(correlate(u, K), *per_filter(lam, w))
         solution = conjugate_gradients(
             lambda x: x + tau * correlate_adjoint(slopes * correlate(x, K), K), gradient.contiguous()
         )
-        return solution, None, None, None, None, None
+        return solution, None, None, None, None, None, None
 
 
 def conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
-    """A⁻¹b for symmetric positive definite A, to rounding errors; one system for each signal of b (..., 1, N)."""
+    """A⁻¹b for symmetric positive definite A, to rounding errors; one system for each state of b (..., C, N).
+
+    NaN for a state for which A turns out not to be positive definite, or the iteration does not converge: a training
+    then counts as diverged, instead of following gradients that are wrong.
+    """
 
     def dot(x: Tensor, y: Tensor) -> Tensor:
-        return (x * y).sum(-1, keepdim=True)
+        return (x * y).sum((-2, -1), keepdim=True)
 
     precision = torch.finfo(b.dtype)
+    scale = b.abs().amax((-2, -1), keepdim=True).clamp_min(precision.tiny)  # else squares of small b vanish
+    b = b / scale
     x, r = torch.zeros_like(b), b
     p, rr = r, dot(r, r)
+    indefinite = torch.zeros_like(rr, dtype=torch.bool)
     enough = precision.eps**2 * rr
-    for _ in range(2 * b.shape[-1]):  # without rounding errors N iterations would do
+    for _ in range(2 * b.shape[-2] * b.shape[-1]):  # without rounding errors CN iterations would do
         if (rr <= enough).all():
             break
         Ap = A(p)
-        step = rr / dot(p, Ap).clamp_min(precision.tiny)  # 0 for a signal that is solved already
+        pAp = dot(p, Ap)
+        indefinite = indefinite | (pAp < 0)
+        step = rr / pAp.clamp_min(precision.tiny)  # 0 for a signal that is solved already
         x, r = x + step * p, r - step * Ap
         previous, rr = rr, dot(r, r)
         p = r + rr / previous.clamp_min(precision.tiny) * p
-    return x
+    failed = indefinite | ~(rr <= precision.eps * dot(b, b))
+    return torch.where(failed, torch.nan, scale * x)
 
 
 NETWORK = Implicit

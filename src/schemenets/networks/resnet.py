@@ -7,15 +7,16 @@ stability guarantee. Both convolutions are without padding, W₂ᵀ transposed, 
 import torch
 from torch import Tensor, nn
 
-from schemenets import fluxes, kernels
+from schemenets import kernels
+from schemenets.fluxes import Flux
 from schemenets.networks._base import (
     Architecture,
     Count,
     DenoisingNetwork,
-    add_contrast,
-    contrast_count,
+    add_flux,
     derivative_filters,
     fan_in_scale,
+    flux_count,
     random_filters,
 )
 
@@ -23,33 +24,34 @@ from schemenets.networks._base import (
 class Block(nn.Module):
     """u ↦ u + W₂ᵀ Φ(W₁u + b₁) + b₂."""
 
+    flux: Flux
     lam: Tensor | None
+    w: Tensor | None
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__()
-        self.flux = fluxes.get(architecture.flux)
-        k, F = architecture.kernel_size, architecture.filters
-        self.W1 = derivative_filters(architecture, generator, fan_in_scale(k))
+        F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
+        self.W1 = derivative_filters(architecture, generator, fan_in_scale(C * k))
         self.b1 = nn.Parameter(torch.zeros(F))
         # divided by the depth, so that a deep network starts near the identity
         self.W2 = random_filters(architecture, generator, fan_in_scale(F * k) / architecture.blocks)
-        self.b2 = nn.Parameter(torch.zeros(()))
-        add_contrast(self, architecture)
+        self.b2 = nn.Parameter(torch.zeros(C).squeeze())  # a number for one channel
+        add_flux(self, architecture)
 
     def forward(self, u: Tensor) -> Tensor:
-        branch = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux)
-        return u + branch + self.b2[..., None, None, None]
+        branch = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux, self.w)
+        return u + branch + self.b2.reshape(*self.b1.shape[:-1], 1, -1, 1)
 
 
 class ResNet(DenoisingNetwork):
-    """The standard residual network; per block 2Fk + F + 1 parameters, and F contrasts if the flux has them."""
+    """The standard residual network; per block 2FCk + F + C parameters, and those of F fluxes."""
 
     block = Block
 
     @staticmethod
-    def count(architecture: Architecture) -> Count:
-        F, k, n = architecture.filters, architecture.kernel_size, architecture.distinct_blocks
-        return Count(n * (2 * F * k + F + 1 + contrast_count(architecture)), n * 2 * F * k)
+    def count_block(architecture: Architecture) -> Count:
+        F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
+        return Count(2 * F * C * k + F + C + flux_count(architecture), 2 * F * C * k)
 
 
 NETWORK = ResNet

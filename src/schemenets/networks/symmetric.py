@@ -4,61 +4,41 @@ Block by block, 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) give ‖u^{k+1}‖₂ �
 flux and for different K in every block. ``certified`` networks satisfy this whatever their parameters are.
 """
 
-import math
-
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch import Tensor
 
-from schemenets import fluxes, kernels
 from schemenets.networks._base import (
     Architecture,
     Count,
     DenoisingNetwork,
-    add_contrast,
-    contrast_count,
-    derivative_filters,
+    DiffusionBlock,
+    add_step_size,
+    count_diffusion,
 )
-from schemenets.networks._parametrizations import Below, Positive, UnitNorm
-
-TAU_0 = 0.3  # initial step size
 
 
-class Block(nn.Module):
+class Block(DiffusionBlock):
     """u ↦ u - τ Kᵀ Φ(K u)."""
 
-    lam: Tensor | None
+    tau: Tensor
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
-        super().__init__()
-        self.flux = fluxes.get(architecture.flux)
-        F, k = architecture.filters, architecture.kernel_size
-        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(F * k))
-        if architecture.certified:
-            limit = 2 / self.flux.L
-            self.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
-            register_parametrization(self, "K", UnitNorm())
-            register_parametrization(self, "tau", Below(limit))
-        else:
-            self.tau = nn.Parameter(torch.tensor(TAU_0))
-            register_parametrization(self, "tau", Positive())
-        add_contrast(self, architecture)
+        super().__init__(architecture, generator)
+        add_step_size(self, architecture, 2 / self.flux.L)
 
     def forward(self, u: Tensor) -> Tensor:
-        K = self.K
-        return u - self.tau[..., None, None, None] * kernels.block(u, K, None, K, self.lam, self.flux)
+        return u - self.tau[..., None, None, None] * self.diffusion(u)
 
 
 class Symmetric(DenoisingNetwork):
-    """Explicit diffusion steps; per block Fk + 1 parameters, and F contrasts if the flux has them."""
+    """Explicit diffusion steps; per block FCk + 1 parameters, and those of F fluxes."""
 
     certifiable = True
     block = Block
 
     @staticmethod
-    def count(architecture: Architecture) -> Count:
-        F, k, n = architecture.filters, architecture.kernel_size, architecture.distinct_blocks
-        return Count(n * (F * k + 1 + contrast_count(architecture)), n * F * k)
+    def count_block(architecture: Architecture) -> Count:
+        return count_diffusion(architecture, scalars=1)
 
 
 NETWORK = Symmetric

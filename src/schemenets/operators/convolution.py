@@ -37,6 +37,8 @@ def norm_bound(weight: Tensor, length: int | None = None) -> Tensor:
     >>> round(norm_bound(forward_difference).item(), 4), norm_bound(forward_difference, length=8).item()
     (2.0012, 2.0)
     """
+    if length is not None and (not isinstance(length, int) or length < 1):
+        raise InvalidParameterError("length", length, "an integer of at least 1")
     k = weight.shape[-1]
     d = k - 1
     M = length or max(1, 64 * d)
@@ -69,8 +71,10 @@ class Conv1dOperator:
     """
 
     def __init__(self, weight: Tensor, boundary: str = "valid") -> None:
-        if weight.dim() != 3:
-            raise InvalidParameterError("weight.shape", tuple(weight.shape), "(filters, channels, taps)")
+        if weight.dim() != 3 or 0 in weight.shape:
+            raise InvalidParameterError("weight.shape", tuple(weight.shape), "(filters, channels, taps), none 0")
+        if not weight.isfinite().all():
+            raise InvalidParameterError("a weight", weight[~weight.isfinite()][0].item(), "finite values")
         if boundary not in BOUNDARIES:
             raise InvalidParameterError("boundary", boundary, ", ".join(BOUNDARIES))
         self.weight = weight
@@ -101,6 +105,8 @@ class Conv1dOperator:
             InvalidParameterError: v has another number of filters.
         """
         self._check("v", v, self.weight.shape[0])
+        if self.boundary == "full" and v.shape[-1] < self.weight.shape[-1]:
+            raise InvalidParameterError("length", v.shape[-1], f"at least {self.weight.shape[-1]} taps")
         extended = correlate_adjoint(v.unsqueeze(-3), self.weight).squeeze(-3)
         if self.boundary == "circular":
             u = extended.new_zeros((*extended.shape[:-1], v.shape[-1]))
@@ -125,3 +131,5 @@ class Conv1dOperator:
     def _check(self, name: str, u: Tensor, channels: int) -> None:
         if u.dim() < 2 or u.shape[-2] != channels:
             raise InvalidParameterError(f"{name}.shape", tuple(u.shape), f"(..., {channels}, length)")
+        if u.dtype != self.weight.dtype:
+            raise InvalidParameterError(f"{name}.dtype", u.dtype, f"{self.weight.dtype}, that of the weight")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import scipy.sparse as sp
 
 from schemenets.errors import InvalidParameterError
@@ -27,8 +28,9 @@ def derivative(length: int, alpha: Sequence[float] = (1.0,), h: float = 1.0) -> 
     """
     if length < 2:
         raise InvalidParameterError("length", length, "at least 2 points")
-    if not h > 0:
-        raise InvalidParameterError("h", h, "positive")
+    check_mesh_width(h)
+    if not np.isfinite(alpha).all():
+        raise InvalidParameterError("alpha", alpha, "finite numbers")
     forward = sp.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(length, length)).tolil()
     forward[-1, -1] = 0.0
     forward = sp.csr_array(forward) / h
@@ -39,6 +41,18 @@ def derivative(length: int, alpha: Sequence[float] = (1.0,), h: float = 1.0) -> 
     return sp.csr_array(K)
 
 
+def check_mesh_width(h: float) -> None:
+    if not 0 < h < np.inf:
+        raise InvalidParameterError("h", h, "positive and finite")
+
+
 def poisson(length: int, h: float = 1.0) -> sp.csr_array:
-    """-∂xx with zero (Dirichlet) values just outside of the N points, shape (N, N): [-1 2 -1] / h²."""
+    """-∂xx with zero (Dirichlet) values just outside of the N points, shape (N, N): [-1 2 -1] / h².
+
+    Raises:
+        InvalidParameterError: no point, or a mesh width that is not positive.
+    """
+    if length < 1:
+        raise InvalidParameterError("length", length, "at least 1 point")
+    check_mesh_width(h)
     return sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(length, length), format="csr") / h**2

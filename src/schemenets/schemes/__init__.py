@@ -5,6 +5,7 @@ is one module that defines ``SCHEME``; ``multigrid`` and ``fas`` solve the syste
 """
 
 from schemenets import registry
+from schemenets.errors import UnknownNameError
 from schemenets.schemes._base import Diffusion, Scheme
 
 __all__ = ["Diffusion", "Scheme", "available", "get"]
@@ -26,5 +27,7 @@ def get(name: str) -> Scheme:
     Raises:
         UnknownNameError: no such scheme; the message lists the allowed names.
     """
+    if name not in available():
+        raise UnknownNameError("scheme", name, available())
     scheme: Scheme = registry.module(__name__, name, "scheme").SCHEME
     return scheme

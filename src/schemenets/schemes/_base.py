@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 
 import numpy as np
 import scipy.linalg
@@ -23,17 +23,22 @@ class Diffusion:
         K: matrix (rows, N), SciPy sparse or dense; several filters are stacked along the rows.
         flux: Φ.
         lam: contrast λ, one number or one per row of K.
+        w: weights of the shape of Φ, (weights,) or (rows, weights); None for fluxes that have none.
 
     Raises:
-        InvalidParameterError: ``lam`` is not positive.
+        InvalidParameterError: ``lam`` is not positive, or the weights do not fit the flux.
     """
 
-    def __init__(self, K: sp.sparray | ArrayLike, flux: Flux, lam: ArrayLike = 1.0) -> None:
+    def __init__(self, K: sp.sparray | ArrayLike, flux: Flux, lam: ArrayLike = 1.0, w: ArrayLike | None = None) -> None:
         self.K = sp.csr_array(K, dtype=np.float64)
         self.flux = flux
         self.lam = torch.as_tensor(lam, dtype=torch.float64)
-        if not bool((self.lam > 0).all()):
-            raise InvalidParameterError("lam", lam, "positive")
+        if not bool(((self.lam > 0) & self.lam.isfinite()).all()):
+            raise InvalidParameterError("lam", lam, "positive and finite")
+        if self.lam.shape not in ((), self.K.shape[:1]):
+            raise InvalidParameterError("shape of lam", tuple(self.lam.shape), f"() or {self.K.shape[:1]}")
+        self.w = None if w is None else torch.as_tensor(w, dtype=torch.float64)
+        flux.slopes(self.w)  # refuses weights that do not fit
 
     def __call__(self, u: Array) -> Array:
         """KᵀΦ(Ku) of u, shape (N,)."""
@@ -62,10 +67,37 @@ class Diffusion:
         return float(np.linalg.norm(self.K.toarray(), 2) ** 2)
 
     def _elementwise(self, function: Callable[..., torch.Tensor], s: Array) -> Array:
-        return function(torch.from_numpy(s), self.lam).numpy()
+        return function(torch.from_numpy(s), self.lam, self.w).numpy()
 
     def _weighted(self, weights: Array) -> sp.csr_array:
         return sp.csr_array(self.K.T @ sp.diags_array(weights) @ self.K)
+
+
+def check_problem(f: Array, A: Diffusion, tau: float) -> None:
+    """Make sure that a step from f with the operator A and the step size τ makes sense.
+
+    Raises:
+        InvalidParameterError: f is not of the length that A takes or not finite, or τ is not positive and finite.
+    """
+    if np.shape(f) != A.K.shape[1:]:
+        raise InvalidParameterError("shape of the signal", np.shape(f), f"{A.K.shape[1:]}, as the operator has columns")
+    if not np.isfinite(f).all():
+        raise InvalidParameterError("a value of the signal", f[~np.isfinite(f)][0], "finite values")
+    if not 0 < tau < np.inf:
+        raise InvalidParameterError("tau", tau, "positive and finite")
+
+
+def checked(run: Callable[..., Array]) -> Callable[..., Array]:
+    """``run`` of a scheme, (f, A, τ, n, ...) ↦ u, that refuses what makes no sense."""
+
+    @wraps(run)
+    def refusing(f: Array, A: Diffusion, tau: float, n: int, *more: float | None, **named: float | None) -> Array:
+        check_problem(f, A, tau)
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise InvalidParameterError("number of steps", n, "an integer of at least 0")
+        return run(f, A, tau, n, *more, **named)
+
+    return refusing
 
 
 def solve_spd(A: sp.sparray, b: Array) -> Array:

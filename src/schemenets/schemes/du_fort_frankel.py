@@ -8,7 +8,8 @@ holds for every τ > 0 if and only if α ≥ L‖K‖²/4; the norm may grow in 
 
 import numpy as np
 
-from schemenets.schemes._base import Array, Diffusion, Scheme
+from schemenets.errors import InvalidParameterError
+from schemenets.schemes._base import Array, Diffusion, Scheme, checked
 
 
 def step(u: Array, previous: Array, A: Diffusion, tau: float, alpha: float) -> Array:
@@ -21,9 +22,12 @@ def least_alpha(A: Diffusion) -> float:
     return A.flux.L * A.norm_squared / 4
 
 
+@checked
 def run(f: Array, A: Diffusion, tau: float, n: int, alpha: float | None = None) -> Array:
     """n steps from u = f; α is the least stable one unless given."""
     alpha = least_alpha(A) if alpha is None else alpha
+    if not 0 < alpha < np.inf:
+        raise InvalidParameterError("alpha", alpha, "positive and finite")
     previous = u = f
     for _ in range(n):
         previous, u = u, step(u, previous, A, tau, alpha)

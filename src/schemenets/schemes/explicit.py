@@ -1,6 +1,6 @@
 """Explicit scheme, the symmetric residual block: u^{k+1} = u^k - τKᵀΦ(Ku^k) ([A], [B])."""
 
-from schemenets.schemes._base import Array, Diffusion, Scheme
+from schemenets.schemes._base import Array, Diffusion, Scheme, checked
 
 
 def step(u: Array, A: Diffusion, tau: float) -> Array:
@@ -8,6 +8,7 @@ def step(u: Array, A: Diffusion, tau: float) -> Array:
     return u - tau * A(u)
 
 
+@checked
 def run(f: Array, A: Diffusion, tau: float, n: int) -> Array:
     """n steps from u = f."""
     u = f

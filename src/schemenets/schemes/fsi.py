@@ -10,7 +10,7 @@ cycle: with another K in every step the norm can grow even if each explicit step
 
 from collections.abc import Sequence
 
-from schemenets.schemes._base import Array, Diffusion, Scheme
+from schemenets.schemes._base import Array, Diffusion, Scheme, checked
 from schemenets.schemes.explicit import step_limit
 
 CYCLE = 5  # steps of the cycles that SCHEME declares its properties of
@@ -34,6 +34,7 @@ def cycle(f: Array, A: Sequence[Diffusion], tau: float) -> Array:
     return u
 
 
+@checked
 def run(f: Array, A: Diffusion, tau: float, cycles: int) -> Array:
     """This many cycles of ``CYCLE`` steps from u = f."""
     u = f

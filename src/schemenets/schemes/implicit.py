@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from schemenets.errors import InvalidParameterError
-from schemenets.schemes._base import Array, Diffusion, Scheme, solve_spd
+from schemenets.schemes._base import Array, Diffusion, Scheme, check_problem, checked, solve_spd
 
 
 def residual(u: Array, f: Array, A: Diffusion, tau: float) -> Array:
@@ -33,6 +33,7 @@ def rate(A: Diffusion, tau: float, omega: float = 1.0) -> float:
 
 def fixed_point(f: Array, A: Diffusion, tau: float, omega: float = 1.0, *, iterations: int) -> Array:
     """This many iterations of :func:`relax` from u = f."""
+    check_problem(f, A, tau)
     u = f
     for _ in range(iterations):
         u = relax(u, f, A, tau, omega)
@@ -43,14 +44,14 @@ def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12) -> Arra
     """The solution u, by Newton's method on banded matrices; any τ > 0, g ≥ 0.
 
     Wherever the Newton step is of no use (its matrix is indefinite, which needs a nonmonotone flux, or the residual
-    does not halve), a step with lagged diffusivities replaces it. That one always decreases the energy
-    ½‖u - f‖² + τE(u) if g is nonincreasing in s², so the result is one of its minimisers; the only one for
-    τm‖K‖² < 1.
+    does not halve), a step with lagged diffusivities replaces it. For a nonmonotone flux the result is a stationary
+    point of the energy ½‖u - f‖² + τE(u), which may be no minimiser; for τm‖K‖² < 1 it is the only one.
 
     Raises:
-        InvalidParameterError: a residual of at most ``tolerance`` ‖f‖, or of rounding errors only, was not reached
-            in 1,000 steps.
+        InvalidParameterError: f or τ is not what it has to be, τ is too large for a g that is negative somewhere, or a
+            residual of at most ``tolerance`` ‖f‖, or of rounding errors only, was not reached in 1,000 steps.
     """
+    check_problem(f, A, tau)
     rounding = 1e-15 * (1 + tau * A.flux.L_prime * sp.linalg.norm(A.K, 1) * sp.linalg.norm(A.K, np.inf))
     tolerance = max(tolerance, rounding)
     eye = sp.eye_array(f.size, format="csr")
@@ -63,11 +64,15 @@ def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12) -> Arra
             useful = np.linalg.norm(residual(proposed, f, A, tau)) <= 0.5 * np.linalg.norm(r)
         except np.linalg.LinAlgError:
             useful = False
-        u = proposed if useful else solve_spd(eye + tau * A.lagged(u), f)
+        try:
+            u = proposed if useful else solve_spd(eye + tau * A.lagged(u), f)
+        except np.linalg.LinAlgError as error:
+            raise InvalidParameterError("tau", tau, f"smaller for {A.flux.name!r}, whose g is negative") from error
         r = residual(u, f, A, tau)
     raise InvalidParameterError("tolerance", tolerance, f"more than the {np.linalg.norm(r):.1e} that was reached")
 
 
+@checked
 def run(f: Array, A: Diffusion, tau: float, n: int) -> Array:
     """n implicit steps from u = f."""
     u = f

@@ -4,7 +4,7 @@ Read as a network it is a U-net: smoothing steps are residual blocks, R and P = 
 convolutions, and the coarse-grid correction x + Pe is an additive skip connection.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,8 @@ def hierarchy(A: sp.sparray, levels: int, ends: str = "dirichlet") -> list[Level
     7 points, 19 entries
     3 points, 7 entries
     """
+    if levels < 1:
+        raise InvalidParameterError("levels", levels, "at least 1")
     grids = []
     A = sp.csr_array(A)
     for _ in range(levels):
@@ -62,6 +64,11 @@ def smooth(A: sp.sparray, b: Array, x: Array, omega: float) -> Array:
     return x + omega * (b - A @ x) / A.diagonal()
 
 
+def solve(A: sp.sparray, b: Array, x: Array) -> Array:
+    """The solution of Ax = b, no matter what x is."""
+    return solve_spd(A, b)
+
+
 def cycle(
     levels: Sequence[Level],
     b: Array,
@@ -69,8 +76,10 @@ def cycle(
     kind: str = "V",
     sweeps: tuple[int, int] = (1, 1),
     omega: float = 2 / 3,
+    smoother: Callable[[sp.sparray, Array, Array, float], Array] = smooth,
+    coarsest: Callable[[sp.sparray, Array, Array], Array] = solve,
 ) -> Array:
-    """One V-, W- or F-cycle for Ax = b from x, shape (N,); the coarsest grid is solved exactly.
+    """One V-, W- or F-cycle for Ax = b from x, shape (N,).
 
     Args:
         levels: as :func:`hierarchy` gives them.
@@ -79,6 +88,8 @@ def cycle(
         kind: a key of ``CYCLES``.
         sweeps: numbers of smoothing sweeps before and after the correction.
         omega: damping of the smoother.
+        smoother: (A, b, x, ω) ↦ x after one sweep.
+        coarsest: (A, b, x) ↦ what replaces x on the coarsest grid.
 
     Raises:
         InvalidParameterError: unknown kind.
@@ -87,16 +98,16 @@ def cycle(
         raise InvalidParameterError("kind", kind, ", ".join(CYCLES))
     level, *coarser = levels
     if not coarser:
-        return solve_spd(level.A, b)
+        return coarsest(level.A, b, x)
     for _ in range(sweeps[0]):
-        x = smooth(level.A, b, x, omega)
+        x = smoother(level.A, b, x, omega)
     r = level.R @ (b - level.A @ x)
     e = np.zeros_like(r)
     for coarse_kind in CYCLES[kind]:
-        e = cycle(coarser, r, e, coarse_kind, sweeps, omega)
+        e = cycle(coarser, r, e, coarse_kind, sweeps, omega, smoother, coarsest)
     x = x + level.P @ e
     for _ in range(sweeps[1]):
-        x = smooth(level.A, b, x, omega)
+        x = smoother(level.A, b, x, omega)
     return x
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from schemenets.schemes._base import Array, Diffusion, Scheme, solve_spd
+from schemenets.schemes._base import Array, Diffusion, Scheme, checked, solve_spd
 
 
 def step(u: Array, A: Diffusion, tau: float) -> Array:
@@ -15,6 +15,7 @@ def step(u: Array, A: Diffusion, tau: float) -> Array:
     return solve_spd(sp.eye_array(u.size, format="csr") + tau * A.lagged(u), u)
 
 
+@checked
 def run(f: Array, A: Diffusion, tau: float, n: int) -> Array:
     """n steps from u = f."""
     u = f

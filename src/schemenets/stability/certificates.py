@@ -3,7 +3,8 @@
 Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of its theory; the Lipschitz bound is derived):
 
 * ‖u^{k+1}‖₂ ≤ max(1, τL‖K‖² - 1) ‖u^k‖₂, so τ ≤ 2/(L‖K‖²) gives Euclidean stability;
-* ‖u^{k+1} - v^{k+1}‖₂ ≤ max(1 + τm‖K‖², |1 - τL'‖K‖²|) ‖u^k - v^k‖₂ with Φ' ∈ [-m, L'].
+* ‖u^{k+1} - v^{k+1}‖₂ ≤ max(1 + τm‖K‖², |1 - τL'‖K‖²|) ‖u^k - v^k‖₂ with Φ' ∈ [-m, L'];
+  where the shape of Φ is trained, for the weights that the filters have.
 
 Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have only the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖.
 
@@ -12,6 +13,11 @@ The triangle inequality turns a factor c of explicit steps into one of networks 
 * e_{k+1} = βc e_k + |1-β| e_{k-1}, e_{-1} = e_0 = 1, for u^{k+1} = β (explicit step of u^k) + (1-β) u^{k-1};
 * e_{j+1} = 1 + q e_j, e_1 = c, for u^{j+1} = f - τKᵀΦ(Ku^j), with q = τ max(L', m)‖K‖².
 
+The U-net has a Lipschitz bound by composition of its layers: double convolutions max(L', m)²‖W₁‖‖W₂‖, maxima of pairs
+1 (each is nonexpansive on its pair), the transposed convolution of stride 2 and length 2 the norm of its matrix that
+maps a value of all channels to a pair of values of all channels, concatenation √(a² + b²). For the multigrid U-net no
+bound is derived.
+
 What holds beyond that is proved in the modules of the networks. Norms are bounded by
 :func:`schemenets.operators.norm_bound`, which is a theorem.
 """
@@ -19,7 +25,7 @@ What holds beyond that is proved in the modules of the networks. Norms are bound
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,18 +62,26 @@ class Certificate:
         theorem: what is certain if all blocks meet their conditions; None where nothing is.
         blocks: one for every application of a block.
         euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂ for the whole network; None where no theorem gives one.
-        lipschitz: bound on the Lipschitz constant of the whole network.
+        lipschitz: bound on the Lipschitz constant of the whole network; infinite where none is known.
+        conditions: what the theorem asks of the network besides, and whether it is so.
     """
 
     theorem: str | None
     blocks: tuple[BlockCertificate, ...]
     euclidean: float | None
     lipschitz: float
+    conditions: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def bounds(self) -> dict[str, float | None]:
+        """The bounds as records keep them: None where there is none."""
+        lipschitz = self.lipschitz if math.isfinite(self.lipschitz) else None
+        return {"euclidean_bound": self.euclidean, "lipschitz_bound": lipschitz}
 
     @property
     def failed(self) -> list[str]:
         """The conditions of the theorem that do not hold, by name."""
-        return [
+        return [condition for condition, holds in self.conditions.items() if not holds] + [
             f"blocks.{index}: {condition}"
             for condition in self.blocks[0].conditions
             for index, block in enumerate(self.blocks)
@@ -98,9 +112,9 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     if architecture.name not in _CERTIFICATES:
         raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
     network = copy.deepcopy(network).double().requires_grad_(False)
-    applied = [network.blocks[index % len(network.blocks)] for index in range(architecture.blocks)]
     with torch.no_grad():
-        return _CERTIFICATES[architecture.name](network, applied, norm)
+        certificate = _CERTIFICATES[architecture.name](network, network.applied, norm)
+        return certificate if architecture.channels == 1 else _with_ends(certificate, network)
 
 
 def _certificate(
@@ -116,13 +130,32 @@ def _certificate(
     )
 
 
+def _with_ends(certificate: Certificate, network: Any) -> Certificate:
+    """The certificate of a chain between lift and projection, whose norms are those of their weights."""
+    gain = float(network.lift.norm() * network.projection.norm())
+    return replace(
+        certificate,
+        euclidean=None if certificate.euclidean is None else gain * certificate.euclidean,
+        lipschitz=gain * certificate.lipschitz,
+        conditions={"‖lift‖‖projection‖ ≤ 1": gain <= 1},
+    )
+
+
+def _slopes(block: Any) -> tuple[float, float]:
+    """m and L' of the weights that the filters of a block have."""
+    m, L_prime = block.flux.slopes(block.w)
+    return float(m.max()), float(L_prime.max())
+
+
 def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤ 2/(L‖K‖²)") -> BlockCertificate:
-    flux = block.flux
+    flux, (m, L_prime) = block.flux, _slopes(block)
     step = float(tau * norm(block.K) ** 2)  # τ‖K‖²
     margin = 1 - step * flux.L / 2
+    if math.isnan(step):  # of weights that are not finite
+        return BlockCertificate(None, math.inf, None, {"g ≥ 0": flux.nonnegative, condition: False})
     return BlockCertificate(
         euclidean=max(1.0, step * flux.L - 1) if flux.nonnegative else None,
-        lipschitz=max(1 + step * flux.m, abs(1 - step * flux.L_prime)),
+        lipschitz=max(1 + step * m, abs(1 - step * L_prime)),
         step_margin=margin,
         conditions={"g ≥ 0": flux.nonnegative, condition: margin >= 0},
     )
@@ -147,11 +180,36 @@ def _symmetric(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cer
 
 def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     def bounds(block: Any) -> BlockCertificate:
-        slope = max(block.flux.L_prime, block.flux.m)
-        lipschitz = 1 + slope * float(norm(block.W1) * norm(block.W2))
+        lipschitz = 1 + max(_slopes(block)) * float(norm(block.W1) * norm(block.W2))
         return BlockCertificate(euclidean=None, lipschitz=lipschitz, step_margin=None, conditions={})
 
     return _certificate(None, [bounds(block) for block in applied], math.prod)
+
+
+def _unet(network: Any, applied: list[Any], norm: Norm) -> Certificate:
+    """With the bounds of whole levels, the coarser ones included, as those of its blocks."""
+
+    def double(layer: Any) -> float:
+        return max(_slopes(layer)) * max(_slopes(layer.second)) * float(norm(layer.W1) * norm(layer.W2))
+
+    lipschitz: list[float] = []
+    for level in reversed(applied):
+        bound = double(level.before)
+        if lipschitz:
+            up = float(torch.linalg.matrix_norm(level.up.W.flatten(-2), 2))
+            bound *= double(level.after) * math.hypot(1, up * lipschitz[-1])
+        lipschitz.append(bound)
+    stride, k = 2 ** (len(applied) - 1), network.architecture.kernel_size
+    repeated = k * (stride - 1)  # how often the last value of a signal is repeated, at most: for the shortest ones
+    ends = math.sqrt(1 + repeated) * float(network.W.norm())
+    blocks = [BlockCertificate(euclidean=None, lipschitz=x, step_margin=None, conditions={}) for x in lipschitz[::-1]]
+    return _certificate(None, blocks, lambda factors: ends * factors[0])
+
+
+def _multigrid_unet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
+    """No bound: one by composition would grow with the number of grids, hence with the length of the signals."""
+    unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
+    return _certificate(None, [unknown] * len(applied), math.prod)
 
 
 def _fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
@@ -180,7 +238,7 @@ def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
 
 def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     block, n = applied[0], len(applied)
-    q = float(block.tau * norm(block.K) ** 2) * max(block.flux.L_prime, block.flux.m)
+    q = float(block.tau * norm(block.K) ** 2) * max(_slopes(block))
     conditions = {"g ≥ 0": block.flux.nonnegative, "τ max(L', m)‖K‖² < 1": q < 1}
     bounds = replace(_explicit_step(block, block.tau, norm), step_margin=1 - q, conditions=conditions)
 
@@ -201,6 +259,8 @@ _CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any], Norm], Certifica
     "du_fort_frankel": _du_fort_frankel,
     "fsi": _fsi,
     "implicit": _implicit,
+    "multigrid_unet": _multigrid_unet,
     "resnet": _resnet,
     "symmetric": _symmetric,
+    "unet": _unet,
 }

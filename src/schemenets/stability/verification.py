@@ -9,12 +9,11 @@ def dense_norm(K: ArrayLike, length: int) -> float:
     """‖K‖₂ as the largest singular value of the dense matrix of a valid correlation.
 
     Args:
-        K: filters (filters, 1, kernel_size), an array or a tensor without gradients.
+        K: filters (filters, channels, kernel_size), an array or a tensor without gradients.
         length: length of the signals that K is applied to.
     """
     K = np.asarray(K, dtype=np.float64)
     rows = length - K.shape[-1] + 1
-    matrix = np.vstack(
-        [toeplitz(np.r_[taps[0], np.zeros(rows - 1)], np.r_[taps, np.zeros(rows - 1)]) for taps in K[:, 0]]
-    )
+    zeros = np.zeros(rows - 1)
+    matrix = np.block([[toeplitz(np.r_[taps[0], zeros], np.r_[taps, zeros]) for taps in channels] for channels in K])
     return float(svdvals(matrix)[0])

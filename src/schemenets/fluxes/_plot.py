@@ -1,0 +1,62 @@
+"""Diffusivities, fluxes and energies, drawn; the only module of this package that needs matplotlib."""
+
+from collections.abc import Iterable, Iterator
+from itertools import cycle
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from schemenets.figures import _style
+from schemenets.fluxes import Flux, Responses, get
+from schemenets.wording import label
+
+# to be told apart in grey as well; their number has no factor in common with that of the colours
+DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (1, 3)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (3, 3)))
+PANELS = ("diffusivity $g(s^2)$", "flux $\\Phi(s)$", "energy density $\\Psi(s^2)$")
+EXTENT = 1.5  # of a panel, in largest magnitudes of the curve that three quarters of the others do not exceed
+
+
+class Curve(NamedTuple):
+    label: str
+    flux: Flux
+    lam: Tensor | float
+    w: Tensor | None
+    s_max: float
+
+
+def curves(shown: Iterable[str | Flux | Responses], s_max: float) -> Iterator[Curve]:
+    for entry in shown:
+        if isinstance(entry, Responses):
+            for index, reach in enumerate(entry.s_max.tolist()):
+                lam, w = (None if x is None else x[index].double() for x in (entry.lam, entry.w))
+                yield Curve(f"{entry.layer}, filter {index + 1}", entry.flux, 1.0 if lam is None else lam, w, reach)
+        else:
+            flux = get(entry) if isinstance(entry, str) else entry
+            w = torch.tensor(flux.initial, dtype=torch.float64) if flux.weights else None
+            yield Curve(label(flux.name), flux, 1.0, w, s_max)
+
+
+def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> Figure:
+    """See :func:`schemenets.fluxes.plot`."""
+    with rc_context(_style.STYLE):
+        figure = Figure(figsize=(_style.WIDTH, 3), layout="constrained")
+        axes = figure.subplots(1, 3)
+        styles = zip(cycle(_style.PALETTE), cycle(DASHES), strict=False)
+        for (text, flux, lam, w, reach), (color, dashes) in zip(curves(shown, s_max), styles, strict=False):
+            s = torch.linspace(-reach, reach, 800, dtype=torch.float64)  # an even number: without 0, where g is 0/0
+            phi = flux(s, lam, w)
+            for ax, values in zip(axes, (phi / s, phi, 2 * flux.energy(s, lam, w)), strict=True):
+                ax.plot(s, values, color=color, linestyle=dashes, label=text)
+        for ax, title in zip(axes, PANELS, strict=True):
+            drawn = np.array([line.get_ydata() for line in ax.lines])
+            extent = EXTENT * np.quantile(abs(drawn).max(1), 0.75)
+            low, high = drawn.min().clip(min=-extent), drawn.max().clip(max=extent)
+            margin = 0.05 * (high - low)
+            ax.set(title=title, xlabel="$s$", ylim=(low - margin, high + margin))
+            ax.locator_params(axis="x", steps=[1, 2, 5, 10])
+        _style.legend(figure, list(axes), columns=4)
+    return figure
