@@ -1,0 +1,111 @@
+"""Tables and the plot of fluxes that are made, while building, from what the code and the study declare."""
+
+import io
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from schemenets import fluxes, networks
+from schemenets.networks import Architecture
+
+FIRST, SECOND = "#2a78d6", "#d6602a"  # legible on light and on dark pages
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def flux_table() -> str:
+    """What every flux declares."""
+    rows = []
+    for flux in map(fluxes.get, fluxes.available()):
+        flags = ["yes" if flag else "no" for flag in (flux.odd, flux.monotone, flux.nonnegative)]
+        trainable = ["$\\lambda$"] * flux.scaled + [f"{flux.weights} weights"] * (flux.weights > 0)
+        constants = map(number, (flux.L, flux.L_prime, flux.m))
+        rows.append([f"`{flux.name}`", *constants, *flags, ", ".join(trainable) or "–"])
+    return table(["name", "$L$", "$L'$", "$m$", "odd", "monotone", "$g \\ge 0$", "trainable"], rows)
+
+
+def flux_plot() -> str:
+    """Φ and Φ' of every flux for λ = 1 and its initial weights, as SVG with the colours of the page."""
+    names = fluxes.available()
+    columns = 4
+    rows = -(-len(names) // columns)
+    s = torch.linspace(-4, 4, 801, dtype=torch.float64)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fluxes", "font.size": 9}):
+        figure = Figure(figsize=(9, 2.2 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+        for axis, name in zip(axes, names, strict=False):
+            flux = fluxes.get(name)
+            w = torch.tensor(flux.initial, dtype=torch.float64) if flux.weights else None
+            axis.axhline(0, color="black", linewidth=0.4)
+            axis.axvline(0, color="black", linewidth=0.4)
+            axis.plot(s, flux.derivative(s, w=w), color=SECOND, linewidth=1, linestyle="--", label="Φ′")
+            axis.plot(s, flux(s, w=w), color=FIRST, linewidth=1.8, label="Φ")
+            axis.set(title=name, xlim=(-4, 4), ylim=(-2.5, 2.5))
+            axis.spines[["top", "right"]].set_visible(False)
+        for axis in axes[len(names) :]:
+            axis.set_visible(False)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace("#000000", "currentColor").replace("<svg ", '<svg class="plot" ', 1)
+    svg = re.sub(r"font: ([\d.]+)px [^;]*;", r"font: \1px var(--font-stack);", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return f"```{{raw}} html\n{svg}\n```"
+
+
+def size_table() -> str:
+    """Numbers of parameters of every network at equal depth."""
+    rows = []
+    for name in networks.available():
+        counts = networks.count(Architecture(name=name, blocks=4, filters=8, kernel_size=5, flux="perona_malik"))
+        rows.append([f"`{name}`", str(counts.total), str(counts.convolution)])
+    return table(["network", "parameters", "of these, convolution weights"], rows)
+
+
+def claim_table(root: Path) -> str:
+    """The registered claims."""
+    rows = []
+    for claim in yaml.safe_load((root / "config/claims.yaml").read_text(encoding="utf-8"))["claims"]:
+        threshold = f"{claim['threshold']['value']:g} {claim['threshold']['unit']}"
+        rows.append([claim["id"], claim["title"], " ".join(claim["measured"].split()), threshold])
+    return table(["id", "claim", "what is measured", "threshold"], rows)
+
+
+def tier_table(root: Path) -> str:
+    """What the tiers of the study differ in."""
+    config = yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))
+    rows = [
+        [
+            f"`{name}`" + (" (default)" if name == config["tier"] else ""),
+            str(tier["seeds"]),
+            str(tier["epochs"]),
+            ", ".join(f"{noise:g}" for noise in tier["test_noises"]),
+            ", ".join(tier["experiments"]),
+        ]
+        for name, tier in config["tiers"].items()
+    ]
+    return table(["tier", "seeds", "epochs", "noise levels of the tests", "experiments"], rows)
+
+
+def substitutions(root: Path) -> dict[str, str]:
+    """What pages insert by ``{{ name }}``."""
+    return {
+        "flux_table": flux_table(),
+        "flux_plot": flux_plot(),
+        "size_table": size_table(),
+        "claim_table": claim_table(root),
+        "tier_table": tier_table(root),
+    }
