@@ -3,7 +3,7 @@ PYTHON ?= python3
 TIER ?= study
 CORES ?= all
 
-.PHONY: study test lint
+.PHONY: study test lint docs
 
 study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CORES=2]
 	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER)
@@ -15,6 +15,10 @@ lint: .venv/test.stamp ## check style, types and workflow
 	. .venv/bin/activate && ruff check . && ruff format --check . && mypy \
 	  && snakefmt --check Snakefile workflow && snakemake --lint --config tier=smoke
 
+docs: .venv/docs.stamp ## build the documentation, offline
+	. .venv/bin/activate && OMP_NUM_THREADS=1 sphinx-build -W --keep-going -b html docs docs/_build/html
+	@echo "The documentation is docs/_build/html/index.html"
+
 .venv/study.stamp: requirements/study.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -24,4 +28,8 @@ lint: .venv/test.stamp ## check style, types and workflow
 
 .venv/test.stamp: .venv/study.stamp requirements/test.txt
 	.venv/bin/python -m pip install --requirement requirements/test.txt
+	touch $@
+
+.venv/docs.stamp: .venv/study.stamp requirements/docs.txt
+	.venv/bin/python -m pip install --requirement requirements/docs.txt
 	touch $@

@@ -40,14 +40,6 @@ onstart:
 
 
 include: "workflow/rules/common.smk"
-
-
-rule all:
-    default_target: True
-    input:
-        RESULTS.manifest,
-
-
 include: "workflow/rules/signals.smk"
 include: "workflow/rules/tuning.smk"
 include: "workflow/rules/training.smk"
@@ -56,3 +48,10 @@ include: "workflow/rules/stability.smk"
 include: "workflow/rules/multigrid.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.manifest.input,
+        rules.manifest.output,

@@ -53,10 +53,9 @@ def original(tmp_path_factory):
         patch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling takes longer than all of this
         study = Study.load(tier="smoke")
         results = Layout(study.results)
-        for name in ("signals", "tune", "train", "evaluate", "stability"):
+        for name in ("signals", "tune", "train", "evaluate", "stability", "multigrid"):
             for spec in study.specs(name).values():
                 stages.run(name, spec, results)
-        stages.run("multigrid", {"exponents": [4]}, results)
         for name in ("tables", "claims"):
             stages.run(name, study.specs(name)["all"], results)
         files.atomic_write(results.figure("capacity", "svg"), "<svg/>")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemenets import checkpoints, cli, networks, stages
+from schemenets import checkpoints, cli, files, networks, stages
 from schemenets.config import Study
 from schemenets.layout import Layout
 
@@ -73,7 +73,7 @@ def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys, monk
 def test_a_missing_package_of_the_study_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "schemenets.config", None)
     assert cli.main(["signals", "ecg-10"]) == 2
-    assert "pip install 'schemenets[study]'" in capsys.readouterr().err
+    assert "pip install '.[study]' in the project" in capsys.readouterr().err
 
 
 def test_info_tells_what_is_there_and_what_a_checkpoint_holds(tmp_path, capsys):
@@ -86,10 +86,28 @@ def test_info_tells_what_is_there_and_what_a_checkpoint_holds(tmp_path, capsys):
     assert re.search(r"^parameters +196$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_stages_by_name_and_by_specification_write_the_same(tmp_path):
-    name, first, second = "ecg-10", tmp_path / "first", tmp_path / "second"
-    assert cli.main(["signals", name, "--tier", "smoke", "--results", str(first)]) == 0
-    spec = tmp_path / "spec.json"
-    spec.write_text(json.dumps(Study.load(tier="smoke").specs("signals")[name]))
-    assert cli.main(["signals", str(spec), "--results", str(second)]) == 0
-    assert Layout(first).dataset(name).read_bytes() == Layout(second).dataset(name).read_bytes()
+def test_stages_by_names_and_by_specification_write_the_same(tmp_path, capsys):
+    names, first, second = ["ecg-10", "donoho_johnstone-10"], tmp_path / "first", tmp_path / "second"
+    assert cli.main(["signals", *names, "--tier", "smoke", "--results", str(first)]) == 0
+    assert "signals: 2/2" in capsys.readouterr().err
+    for name in names:
+        spec = tmp_path / "spec.json"
+        spec.write_text(json.dumps(Study.load(tier="smoke").specs("signals")[name]))
+        assert cli.main(["signals", str(spec), "--results", str(second)]) == 0
+        assert Layout(first).dataset(name).read_bytes() == Layout(second).dataset(name).read_bytes()
+
+
+def test_files_of_earlier_stages_are_asked_for(tmp_path, capsys):
+    for arguments in (["claims"], ["figures"], ["tune", "symmetric-perona_malik"], ["evaluate", cli.JOB]):
+        assert cli.main([*arguments, "--tier", "smoke", "--results", str(tmp_path)]) == 2
+        assert "file is missing; an earlier stage makes it (snakemake runs all in order)" in capsys.readouterr().err
+
+
+def test_a_checkpoint_changed_since_training_is_refused(tmp_path, capsys):
+    job = Layout(tmp_path).job(cli.JOB)
+    checkpoints.save(
+        networks.build("symmetric", blocks=1, filters=1, kernel_size=1, flux="relu"), job / "seed-0.safetensors"
+    )
+    files.write_json(job / "seed-0.json", {"checkpoint_sha256": "0" * 64})
+    assert cli.main(["evaluate", cli.JOB, "--tier", "smoke", "--results", str(tmp_path)]) == 2
+    assert "seed-0.safetensors: changed since training" in capsys.readouterr().err

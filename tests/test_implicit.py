@@ -10,6 +10,7 @@ from schemenets import fluxes
 from schemenets.errors import InvalidParameterError
 from schemenets.operators import derivative
 from schemenets.schemes import Diffusion, implicit, semi_implicit
+from schemenets.schemes._base import solve_spd
 
 NONNEGATIVE = [name for name in fluxes.available() if fluxes.get(name).nonnegative]
 MONOTONE = [name for name in fluxes.available() if fluxes.get(name).monotone]
@@ -29,12 +30,30 @@ def test_newton_agrees_with_a_general_purpose_solver(name):
 @pytest.mark.parametrize("tau", [0.1, 10.0, 1e3])
 @pytest.mark.parametrize("name", NONNEGATIVE)
 def test_newton_solves_and_never_increases_the_norm_whatever_the_step(name, tau):
-    A, f = Diffusion(derivative(200), fluxes.get(name), lam=0.1), walk(200)
+    flux = fluxes.get(name)
+    A, f = Diffusion(derivative(200), flux, 0.1, flux.initial or None), walk(200)
     u = implicit.newton(f, A, tau)
     rounding = 1e-15 * tau * A.flux.L_prime * 4
     assert np.linalg.norm(u - f + tau * A(u)) <= (1e-12 + rounding) * np.linalg.norm(f)
     assert np.linalg.norm(u) <= np.linalg.norm(f) * (1 + 1e-12)
     assert 0.5 * np.sum((u - f) ** 2) + tau * A.energy(u) <= tau * A.energy(f)
+
+
+@pytest.mark.parametrize("tau", [1.0, 10.0])
+def test_newton_needs_few_steps_for_a_convex_energy(tau, monkeypatch):
+    """With lagged diffusivities alone it would be 30 and 184."""
+    solves = []
+    monkeypatch.setattr(implicit, "solve_spd", lambda A, b: solves.append(1) or solve_spd(A, b))
+    implicit.newton(walk(200), Diffusion(derivative(200), fluxes.get("charbonnier"), lam=0.1), tau)
+    assert len(solves) <= 10
+
+
+@pytest.mark.parametrize("name", ["charbonnier", "perona_malik"])
+def test_lagged_steps_alone_find_the_solution(name, monkeypatch):
+    A, f, tau = Diffusion(derivative(30), fluxes.get(name), lam=0.5), walk(30), 2.0
+    monkeypatch.setattr(Diffusion, "jacobian", lambda A, u: -A.K.T @ A.K)  # so that Newton steps are impossible
+    u = implicit.newton(f, A, tau)
+    assert np.linalg.norm(u - f + tau * A(u)) <= 1e-11 * np.linalg.norm(f)
 
 
 @pytest.mark.parametrize("name", MONOTONE)
@@ -92,3 +111,10 @@ def test_failure_to_converge_is_an_error():
     flux = dataclasses.replace(fluxes.get("linear"), L_prime=0.0)
     with pytest.raises(InvalidParameterError, match="tolerance"):
         implicit.newton(walk(5), Diffusion(derivative(5), flux), 1e6, tolerance=0.0)
+
+
+def test_a_step_too_large_for_negative_diffusivities_is_refused_by_name():
+    A = Diffusion(derivative(12), fluxes.get("fab"), 0.1)
+    f = 0.15 * np.arange(12)
+    with pytest.raises(InvalidParameterError, match=r"tau = 50.0 is not possible; allowed: smaller for 'fab'"):
+        implicit.newton(f, A, 50.0)

@@ -11,6 +11,7 @@ from schemenets import manifest, rocrate, stages
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
+from schemenets.provenance import digest
 
 ROOT = Path(__file__).parents[1]
 TABLES = ("runs", "psnr", "curves", "tuning", "stability", "multigrid", "claims", "sensitivity")
@@ -33,22 +34,24 @@ def results(study, tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
-    def record(source, datasets, finished="2026-01-01T00:00:00+00:00"):
-        data = {f"{name}.safetensors": hashlib.sha256(name.encode()).hexdigest() for name in datasets}
-        return {"provenance": {"source_sha256": source, "data_sha256": data, "finished": finished}}
+    def record(stage, name, datasets, finished="2026-01-01T00:00:00+00:00"):
+        data = {f"{dataset}.safetensors": hashlib.sha256(dataset.encode()).hexdigest() for dataset in datasets}
+        config = digest(study.specs(stage)[name])
+        provenance = {"source_sha256": f"of {stage}", "config_sha256": config, "data_sha256": data}
+        return {"provenance": provenance | {"finished": finished}}
 
     for path in (CONFIG, CLAIMS):
         write(path, str(path))
     for method, spec in study.tunings.items():
-        write(layout.tuned(method), record("of tuning", [spec["dataset"]]))
+        write(layout.tuned(method), record("tune", method, [spec["dataset"]]))
     for job, spec in study.jobs.items():
         for seed in spec["seeds"]:
-            write(layout.job(job) / f"seed-{seed}.json", record("of training", [spec["dataset"]]))
+            write(layout.job(job) / f"seed-{seed}.json", record("train", job, [spec["dataset"]]))
             write(layout.job(job) / f"seed-{seed}.safetensors", f"{job} {seed}")
-        write(layout.job(job) / "evaluation.json", record("of evaluation", study.test_sets))
+        write(layout.job(job) / "evaluation.json", record("evaluate", job, study.test_sets))
         write(layout.job(job) / "evaluation.safetensors", job)
-        write(layout.job(job) / "stability.json", record("of stability", [spec["dataset"]]))
-    write(layout.multigrid, record("of multigrid", [], finished="2026-02-03T04:05:06+00:00"))
+        write(layout.job(job) / "stability.json", record("stability", job, [spec["dataset"]]))
+    write(layout.multigrid, record("multigrid", "all", [], finished="2026-02-03T04:05:06+00:00"))
     for name in TABLES:
         write(layout.table(name), f"{name}\n")
     write(
@@ -98,7 +101,7 @@ def test_direct_inputs(study, results):
     tuning, data = "tuning/symmetric-perona_malik.json", "data/piecewise_affine-10.safetensors"
     assert entries[tuning]["inputs"] == ["config/config.yaml", data]
     assert entries[f"{directory}/seed-0.safetensors"]["inputs"] == ["config/config.yaml", data, tuning]
-    assert entries[f"{directory}/seed-0.safetensors"]["source_sha256"] == "of training"
+    assert entries[f"{directory}/seed-0.safetensors"]["source_sha256"] == "of train"
     checkpoints = [f"{directory}/seed-{seed}.safetensors" for seed in (0, 1)]
     assert entries[f"{directory}/stability.json"]["inputs"] == [data, *checkpoints]
     assert {f"data/{name}.safetensors" for name in study.test_sets} < {
@@ -221,3 +224,10 @@ def test_nothing_tells_where_or_when_it_was_written(study, results, tmp_path):
     text = json.dumps(run(study, results))
     assert str(tmp_path) not in text
     assert "../" not in text
+
+
+def test_records_of_another_configuration_are_refused(study, results):
+    tier = study.config["tiers"]["smoke"]
+    other = Study({**study.config, "tiers": {**study.config["tiers"], "smoke": {**tier, "epochs": tier["epochs"] + 1}}})
+    with pytest.raises(CheckpointError, match=r"tuning/.*json: made for another configuration.*schemenets tune"):
+        run(other, results)

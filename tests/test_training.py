@@ -107,13 +107,38 @@ def test_a_diverged_seed_is_frozen_and_the_others_go_on(data, state, tmp_path, m
     assert_equal_runs([runs[0], runs[2]], [expected[0], expected[2]])
 
 
+def test_every_seed_and_every_epoch_has_a_shuffling_of_its_own(data, monkeypatch):
+    trainer = training._Trainer(JOB, data)
+    seen = []
+    monkeypatch.setattr(trainer, "noisy", _Recorded(trainer.noisy, seen))
+    for trainer.epoch in range(2):
+        trainer._train_epoch()
+    orders = torch.cat(seen, dim=1).unflatten(1, (2, -1)).flatten(0, 1).tolist()
+    assert len({tuple(order) for order in orders}) == 2 * len(JOB.seeds)
+    assert all(len(set(order)) == len(order) for order in orders)
+
+
+class _Recorded:
+    """A tensor that notes what it is indexed with."""
+
+    def __init__(self, tensor, seen):
+        self.tensor, self.seen = tensor, seen
+
+    def __len__(self):
+        return len(self.tensor)
+
+    def __getitem__(self, index):
+        self.seen.append(index)
+        return self.tensor[index]
+
+
 def test_divergence_later_keeps_the_last_sound_epoch(data):
     trainer = training._Trainer(JOB, data)
     trainer._train_epoch()
     trainer._validate()
     sound = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     trainer.epoch = 1
-    trainer.noisy = torch.full_like(trainer.noisy, float("nan"))
+    trainer.clean = torch.full_like(trainer.clean, float("nan"))
     trainer._train_epoch()
     trainer._validate()
     assert trainer.diverged_at == [trainer.steps] * 3
@@ -135,7 +160,7 @@ def test_divergence_in_the_last_step_of_an_epoch_keeps_the_last_sound_epoch(data
 
 def test_denoised_psnr_is_nan_where_the_output_is_not_finite(data):
     nets = [networks.build(**vars(ARCHITECTURE), seed=seed) for seed in (0, 1)]
-    nets[1].blocks[1].parametrizations.tau.original.data.fill_(200.0)
+    nets[1].blocks[1].K.data.fill_(float("nan"))
     values = denoised_psnr(networks.stack(nets), data["test/noisy"], data["test/clean"])
     assert values.shape == (2, 10)
     assert np.isfinite(values[0]).all()

@@ -143,11 +143,26 @@ def test_a_second_run_has_nothing_to_do(project, caches):
     assert "Nothing to be done" in successful(project, caches)
 
 
+@pytest.mark.parametrize(
+    "pattern", ["report.html", "tables/psnr.csv", "tuning/*.json", "runs/*/*/*/seed-1.safetensors"]
+)
+def test_what_is_removed_is_made_again(project, caches, tmp_path, pattern):
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy, symlinks=True)
+    removed = next((copy / "results/smoke").glob(pattern))
+    removed.unlink()
+    output = successful(copy, caches, "--dry-run", "--quiet", "host")
+    assert re.search(rf"output:.* {removed.relative_to(copy)}[,\n]", output), output
+
+
 def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, caches, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(project, copy, symlinks=True)
     path = copy / "src/schemenets/networks/symmetric.py"
-    path.write_text(path.read_text().replace("TAU_0 = 0.3", "TAU_0 = 0.31"))
+    text = path.read_text()
+    edited = text.replace("2 / self.flux.L", "1 / self.flux.L")
+    assert edited != text
+    path.write_text(edited)
     output = successful(copy, caches, "--dry-run", "--quiet", "host")  # and so not quiet about rules
     trained = set(re.findall(r"output: results/smoke/(runs/\S+?/seed|tuning/\S+?\.json)", output))
     assert trained == {"tuning/symmetric-perona_malik.json", "runs/capacity/symmetric-perona_malik/budget-240/seed"}

@@ -1,7 +1,6 @@
 """Trained networks in ``.safetensors`` files that know what they are; nothing is unpickled."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from schemenets.networks import Architecture, DenoisingNetwork
 
 def save(network: DenoisingNetwork, path: Path) -> None:
     """Write the network's parameters, and its architecture in the header, atomically."""
-    header = json.dumps({"architecture": asdict(network.architecture)})
+    header = json.dumps({"architecture": network.architecture.arguments()})
     files.write_safetensors(path, network.state_dict(), header)
 
 
@@ -26,7 +25,7 @@ def load(path: Path) -> DenoisingNetwork:
     arrays, header = files.read_safetensors(path)
     try:
         architecture = Architecture(**json.loads(header or "")["architecture"])
-        network = networks.build(**asdict(architecture))
+        network = networks.build(**architecture.arguments())
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     except (SchemenetsError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of this library ({error})") from error

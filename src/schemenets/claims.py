@@ -1,23 +1,8 @@
 """Verdicts on the claims that ``config/claims.yaml`` registers before the runs.
 
-A comparison takes the paired differences d = PSNR(candidate) - PSNR(reference) in dB. With t = threshold
-(superiority) or t = -threshold (noninferiority) it is
-
-* ``shown`` if the exact one-sided sign-flip test of d - t > 0 has a Holm-adjusted p ≤ alpha,
-* ``refuted`` if the mirrored test of d - t < 0 has one,
-* ``open`` otherwise, and whenever it has fewer seeds than the claim asks for.
-
-The verdict of a claim follows from its deciding comparisons, by the first line that applies:
-
-================  =====================================================================================
-not testable      evaluator ``none``: the experiment named in ``waits_for`` is not there
-not reproduced    the ratio of convolution weights is not exactly ``weight_ratio``
-inconclusive      a deciding comparison has no runs, or fewer than ``minimum_seeds`` seeds
-reproduced        every one is shown; ``partly`` while ``waits_for`` names a part that is not measured
-partly            some are shown, not all
-not reproduced    none is shown, at least one is refuted
-inconclusive      none is shown, none refuted
-================  =====================================================================================
+A comparison takes the paired differences d = PSNR(candidate) - PSNR(reference) in dB and is ``shown``, ``refuted`` or
+``open``; the verdict of a claim follows from its deciding comparisons. The rules of both are registered with the
+claims, at the head of that file.
 """
 
 from collections import Counter
@@ -122,9 +107,10 @@ def _judged(claim: Json, settings: Json, runs: pd.DataFrame, psnr: pd.DataFrame)
     weakest = max(deciding, key=lambda c: (c["p_holm"], -c["effect"]), default={})
     return {
         **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
+        **{key: claim.get(key) for key in ("waits_for", "changed")},
         "verdict": verdict,
         "reason": reason,
-        **{key: weakest.get(key) for key in ("effect", "interval", "p", "p_holm", "n")},
+        **{key: weakest.get(key) for key in ("effect", "interval", "p", "p_holm", "p_opposite_holm", "n")},
         "runs": sorted({run for c in deciding for run in c["runs"]}),
         "comparisons": comparisons,
     }
@@ -187,14 +173,16 @@ def _verdict(claim: Json, deciding: list[Json], absent: list[str], alpha: float)
     outcomes = Counter(c["outcome"] for c in deciding)
     reason = f"Of {m} deciding comparisons {outcomes['shown']} shown, {outcomes['refuted']} refuted"
     reason += f", {outcomes['open']} open (n = {n})."
+    if ratio:
+        reason += f" Convolution weights: {own} of {other}."
     if m / 2**n > alpha:
         reason += f" {n} seeds cannot show {m} comparisons at level {alpha}."
     if diverged := sum(c["candidate_diverged"] + c["reference_diverged"] for c in deciding):
         reason += f" Diverged runs counted as losses: {diverged}."
+    if "waits_for" in claim:
+        reason += f" Not measured yet: {claim['waits_for']}."
     if outcomes["shown"] == m:
-        if "waits_for" in claim:
-            return "partly", f"{reason} Not measured yet: {claim['waits_for']}."
-        return "reproduced", reason
+        return ("partly" if "waits_for" in claim else "reproduced"), reason
     if outcomes["shown"]:
         return "partly", reason
     return ("not reproduced" if outcomes["refuted"] else "inconclusive"), reason

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 
 import schemenets
 from schemenets import checkpoints, fluxes, kernels, networks, signals, specs, stages
-from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
+from schemenets.errors import CheckpointError, ConfigError, MissingFileError, SchemenetsError, UnknownNameError
 from schemenets.layout import Layout
+from schemenets.progress import Progress
 
 OK, FINDING, MISUSE = 0, 1, 2
 JOB = "capacity/symmetric-perona_malik/budget-240"
@@ -32,14 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to(options.log)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # more are slower: the networks are tiny
-    torch.set_flush_denormal(True)  # filters that die out would make training thirty times slower
     try:
         status: int | None = options.command(options)
     except SchemenetsError as error:
         log.error("schemenets: %s", error)
         return MISUSE
     except ModuleNotFoundError as error:
-        log.error("schemenets: %s; the study needs more packages: pip install 'schemenets[study]'", error)
+        log.error("schemenets: %s; the study needs more packages: pip install '.[study]' in the project", error)
         return MISUSE
     except Exception:
         log.exception("schemenets: unexpected error")
@@ -120,33 +119,50 @@ def _add_stages(commands: Any) -> None:
         parser.set_defaults(stage=name)
         parser.add_argument(
             "spec",
-            nargs=None if what else "?",
-            default="all",
-            help="what to do: a name from the tier's configuration, or a specification as JSON or in a .json file",
+            nargs="+" if what else "*",
+            default=["all"],
+            help="what to do: names from the tier's configuration, or specifications as JSON or in .json files",
         )
         parser.add_argument("--tier", help="tier of config/config.yaml (default: the one named there)")
         parser.add_argument("--results", type=Path, help="results directory (default: the tier's)")
 
 
 def _stage(options: argparse.Namespace) -> None:
-    if specs.is_spec(options.spec):
+    study = None if all(map(specs.is_spec, options.spec)) else _study(options.tier)
+    asked = [_specified(options, study, text) for text in options.spec]
+    progress = Progress(options.stage, len(asked), "jobs")
+    for done, (text, spec, results) in enumerate(asked, start=1):
+        try:
+            stages.run(options.stage, spec, Layout(results))
+        except KeyError as error:
+            if error.args[0] in spec:
+                raise
+            raise ConfigError(f"specification {text!r:.80} lacks the key {error}.") from error
+        except (MissingFileError, FileNotFoundError) as error:
+            path = getattr(error, "filename", None)
+            what = f"{path}: file is missing" if path else str(error)
+            raise CheckpointError(f"{what}; an earlier stage makes it (snakemake runs all in order)") from error
+        if len(asked) > 1:
+            progress.update(done)
+
+
+def _study(tier: str | None) -> Any:
+    from schemenets.config import Study  # needs the packages of the study
+
+    return Study.load(tier=tier)
+
+
+def _specified(options: argparse.Namespace, study: Any, text: str) -> tuple[str, dict[str, Any], Path]:
+    """``text``, what it asks a stage to do, and the directory of the results."""
+    if specs.is_spec(text):
+        spec = specs.loads(text)
         if options.results is None:
             raise ConfigError("a specification says not where results lie: give --results DIR.")
-        spec, results = specs.loads(options.spec), options.results
-    else:
-        from schemenets.config import Study
-
-        study = Study.load(tier=options.tier)
-        known = study.specs(options.stage)
-        if options.spec not in known:
-            raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", options.spec, known)
-        spec, results = known[options.spec], options.results or study.results
-    try:
-        stages.run(options.stage, spec, Layout(results))
-    except KeyError as error:
-        if error.args[0] in spec:
-            raise
-        raise ConfigError(f"specification {options.spec!r:.80} lacks the key {error}.") from error
+        return text, spec, options.results
+    known = study.specs(options.stage)
+    if text not in known:
+        raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", text, known)
+    return text, known[text], options.results or study.results
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -159,7 +175,7 @@ def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
         network = checkpoints.load(options.checkpoint)
         count = networks.count(network.architecture)
-        lines = asdict(network.architecture) | {"parameters": count.total, "convolution weights": count.convolution}
+        lines = network.architecture.arguments() | {"parameters": count.total, "convolution weights": count.convolution}
     else:
         lines = {
             "schemenets": schemenets.__version__,

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -99,7 +99,7 @@ class Study:
             "tables": lambda: {"all": summary},
             "claims": lambda: {"all": {"registered": str(CLAIMS)}},
             "figures": lambda: {"all": summary},
-            "report": lambda: {"all": summary},
+            "report": lambda: {"all": {**summary, "experiments": self.config["experiments"]}},
             "manifest": lambda: {"all": {**summary, "config": self.config}},
         }
         if stage not in known:
@@ -115,7 +115,7 @@ class Study:
                 "experiment": experiment,
                 "method": method,
                 "size": size,
-                "architecture": asdict(architecture),
+                "architecture": architecture.arguments(),
                 "dataset": signals.dataset_name(self.config["experiments"][experiment]),
                 "seeds": list(range(self._tier["seeds"])),
                 **self._training,
@@ -130,7 +130,7 @@ class Study:
         return {
             method: {
                 "method": method,
-                "architecture": asdict(_sized(_architecture(self.config, method), "budget", tuning["budget"])),
+                "architecture": _sized(_architecture(self.config, method), "budget", tuning["budget"]).arguments(),
                 "dataset": signals.dataset_name(tuning),
                 "seeds": [tuning["first_seed"] + index for index in range(own["seeds"])],
                 "learning_rates": own["learning_rates"],

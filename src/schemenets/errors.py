@@ -31,3 +31,10 @@ class ConfigError(SchemenetsError):
 
 class CheckpointError(SchemenetsError):
     """A checkpoint or data file that is missing, damaged or of another network."""
+
+
+class MissingFileError(CheckpointError):
+    """A file that is not there."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path}: file is missing")

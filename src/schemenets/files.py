@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from schemenets.errors import CheckpointError
+from schemenets.errors import CheckpointError, MissingFileError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,8 +35,12 @@ def atomic_write(path: Path | str, content: bytes | str) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of the file's bytes."""
-    with Path(path).open("rb") as file:
+    """Hexadecimal SHA-256 of the file's bytes.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    with _existing(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -96,5 +100,5 @@ def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], str | Non
 
 def _existing(path: Path | str) -> Path:
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: file is missing")
+        raise MissingFileError(path)
     return Path(path)

@@ -16,6 +16,7 @@ from schemenets import files, summaries
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
+from schemenets.provenance import digest
 
 Json = dict[str, Any]
 NOT_RESULTS = ("data", "logs", ".resume", "manifest.json", "ro-crate-metadata.json")
@@ -25,12 +26,17 @@ def build(results: Layout, study: Study) -> Json:
     """The manifest of the results of a study, ready for JSON.
 
     Raises:
-        CheckpointError: a result file is missing or no JSON, or two were made from different versions of a data set.
+        CheckpointError: a result file is missing or no JSON, was made for another configuration, or two were made from
+            different versions of a data set.
     """
     made = list(_made(results, study))
     if missing := [str(path) for path, _, _ in made if not path.is_file()]:
         others = f" (and {len(missing) - 1} more)" if missing[1:] else ""
         raise CheckpointError(f"{missing[0]}: file is missing{others}")
+    for path, (stage, spec) in records(results, study).items():
+        if files.read_json(path)["provenance"]["config_sha256"] != digest(spec):
+            repair = f"remove it and run the workflow again, or run: schemenets {stage} --tier {study.tier} ..."
+            raise CheckpointError(f"{path}: made for another configuration than the present one; {repair}")
     entries, data, finished = {}, dict[str, str](), []
     for path, inputs, record in made:
         provenance = files.read_json(record)["provenance"] if record else {}
@@ -54,6 +60,18 @@ def build(results: Layout, study: Study) -> Json:
         },
         "files": dict(sorted(entries.items())),
     }
+
+
+def records(results: Layout, study: Study) -> dict[Path, tuple[str, Json]]:
+    """Every file that tells its provenance, with the stage and the specification that it is to come from."""
+    by_file = {results.tuned(name): ("tune", spec) for name, spec in study.specs("tune").items()}
+    by_file[results.multigrid] = ("multigrid", study.specs("multigrid")["all"])
+    for job, spec in study.specs("train").items():
+        directory = results.job(job)
+        by_file |= {directory / f"seed-{seed}.json": ("train", spec) for seed in spec["seeds"]}
+        by_file[directory / "evaluation.json"] = ("evaluate", study.specs("evaluate")[job])
+        by_file[directory / "stability.json"] = ("stability", study.specs("stability")[job])
+    return by_file
 
 
 def found(results: Layout, study: Study) -> set[str]:

@@ -13,21 +13,30 @@ class Progress:
     Args:
         label: what is computed.
         total: number of parts.
+        unit: what a part is.
         done: parts that an earlier, interrupted run has done.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0) -> None:
-        self._label, self._total, self._first = label, total, done
+    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self._label, self._total, self._unit, self._first = label, total, unit, done
         self._start = self._last = time.monotonic()
 
-    def update(self, done: int, message: str) -> None:
+    def update(self, done: int, message: str = "") -> None:
         """Say that ``done`` parts are done, if it is time for a line or nothing is left."""
         now = time.monotonic()
         if now - self._last < INTERVAL and done < self._total:
             return
         self._last = now
         left = (now - self._start) * (self._total - done) / max(done - self._first, 1)
-        log.info("%s: %d/%d, %s, %s left", self._label, done, self._total, message, duration(left))
+        log.info(
+            "%s: %d/%d %s, %s%s left",
+            self._label,
+            done,
+            self._total,
+            self._unit,
+            message and f"{message}, ",
+            duration(left),
+        )
 
 
 def duration(seconds: float) -> str:

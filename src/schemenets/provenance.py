@@ -46,7 +46,7 @@ def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data:
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **stopwatch.read(),
-        "config_sha256": hashlib.sha256(dumps(spec).encode()).hexdigest(),
+        "config_sha256": digest(spec),
         "source_sha256": source,
         "data_sha256": dict(data),
         "git": git_state(),
@@ -60,6 +60,11 @@ def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data:
             **{name: found for name in _PACKAGES if (found := _version(name))},
         },
     }
+
+
+def digest(spec: Mapping[str, Any]) -> str:
+    """SHA-256 of a specification."""
+    return hashlib.sha256(dumps(spec).encode()).hexdigest()
 
 
 def git_state() -> dict[str, Any]:

@@ -29,14 +29,27 @@ _ALLOWED = {
 }
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's own loader silently keeps the last of several values of one key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path, schema_path: Path) -> Any:
     """Content of the YAML file ``path``, valid under the JSON schema in ``schema_path``.
 
     Raises:
         ConfigError: the file is missing, is not YAML or breaks the schema.
     """
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: file is missing; allowed: to run this in the project's directory.")
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     validate(data, schema_path, path)

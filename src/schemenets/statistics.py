@@ -1,6 +1,6 @@
 """Exact paired tests, their correction for many comparisons, and what a diverged run counts for."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,8 @@ class MissingRunsError(SchemenetsError):
         super().__init__(f"{where}: {len(runs)} runs are missing: {', '.join(runs)}.")
 
 
-def sign_flip(differences: ArrayLike, alternative: Literal["greater", "two-sided"] = "greater") -> float:
-    """p-value of the exact paired sign-flip test of the mean.
+def sign_flip(differences: ArrayLike) -> float:
+    """p-value of the exact paired sign-flip test of the mean against a mean above zero.
 
     Under the null hypothesis the differences are symmetric about zero, so that all 2ⁿ choices of their signs
     are equally likely. All of them are counted, by sorting the signed sums of one half of the differences and
@@ -33,16 +33,11 @@ def sign_flip(differences: ArrayLike, alternative: Literal["greater", "two-sided
 
     Args:
         differences: shape (n,) with 1 ≤ n ≤ 40, finite.
-        alternative: ``"greater"`` (mean above zero) or ``"two-sided"`` (twice the smaller side, at most 1).
 
     Raises:
-        InvalidParameterError: differences of another shape or not finite, or an unknown alternative.
+        InvalidParameterError: differences of another shape or not finite.
     """
     d = _sample(differences, least=1, most=40)
-    if alternative == "two-sided":
-        return min(1.0, 2 * min(sign_flip(d), sign_flip(-d)))
-    if alternative != "greater":
-        raise InvalidParameterError("alternative", alternative, "'greater' or 'two-sided'")
 
     def sums(x: NDArray[np.float64]) -> NDArray[np.float64]:
         total = np.zeros(1)

@@ -1,7 +1,7 @@
 """Training: all seeds of one job at once, as one stacked network whose seeds do not touch each other."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,7 @@ def fit(job: Training, data: dict[str, np.ndarray], state: Path, label: str) -> 
             removes it when the result is stored.
         label: name of the job in the progress lines.
     """
+    torch.set_flush_denormal(True)  # filters that die out would make training thirty times slower
     state.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(state.with_suffix(".lock")):
         return _Trainer(job, data).run(state, label)
@@ -92,7 +93,7 @@ class _Trainer:
         self.noisy, self.clean = (torch.from_numpy(data[f"train/{part}"]) / PEAK for part in ("noisy", "clean"))
         self.validation = data["validation/noisy"], data["validation/clean"]
         self.steps = len(self.noisy) // job.batch  # per epoch
-        self.net = networks.stack([networks.build(**asdict(job.architecture), seed=seed) for seed in job.seeds])
+        self.net = networks.stack([networks.build(**job.architecture.arguments(), seed=seed) for seed in job.seeds])
         self.adam = Adam(self.net)
         self.sound = self.adam.values.clone()  # as they were when all was well last
         self.epoch = 0
@@ -102,7 +103,9 @@ class _Trainer:
     def run(self, state: Path, label: str) -> list[Run]:
         if state.is_file():
             self._load(state)
-        progress = Progress(label, self.job.epochs * len(self.job.seeds), self.epoch * len(self.job.seeds))
+        progress = Progress(
+            label, self.job.epochs * len(self.job.seeds), "epochs of single seeds", self.epoch * len(self.job.seeds)
+        )
         while self.epoch < self.job.epochs:
             self._train_epoch()
             self._validate()

@@ -46,7 +46,10 @@ def fixed(value: float | None, digits: int = 2) -> str:
 
 def signed(value: float | None, digits: int = 2) -> str:
     """A difference with its sign; a dash for none."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    if value is None or math.isnan(value):
+        return NOTHING
+    rounded = round(value, digits) + 0.0  # which has no negative zero
+    return f"{rounded:+.{digits}f}".replace("-", "−")
 
 
 def short(value: float | None, digits: int = 3) -> str:

@@ -1,13 +1,14 @@
 # What all chapters share: the study, its files, and how a rule runs a stage of the package.
 
-from schemenets import claims
-from schemenets.config import CLAIMS, Study
+from schemenets import claims, schema
+from schemenets.config import CLAIMS, CONFIG, SCHEMA, Study
 from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.specs import dumps
 
 try:
+    schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key
     STUDY = Study.check(config)
     STUDY.check_claims(claims.load(CLAIMS))
 except SchemenetsError as error:
@@ -17,6 +18,9 @@ RESULTS = Layout(STUDY.results)
 LOGS = RESULTS.root / "logs"
 JOBS = STUDY.specs("train")
 JOB = "{experiment}/{method}/{size}"
+# Training jobs whose networks one process evaluates or checks: starting a process takes longer than the work for one.
+AT_ONCE = 7
+BATCHES = [list(JOBS)[first : first + AT_ONCE] for first in range(0, len(JOBS), AT_ONCE)]
 
 
 def named(wildcards):
@@ -31,6 +35,20 @@ def stage(name):
         "spec": lambda wildcards: dumps(specs[named(wildcards)]),
         "source": lambda wildcards: of_stage(name, specs[named(wildcards)]),
     }
+
+
+def of_batch(name, batch):
+    """The same as ``stage`` for a rule that does all of a batch in one process."""
+    specs = STUDY.specs(name)
+    return {
+        "spec": [dumps(specs[job]) for job in batch],
+        "source": [of_stage(name, specs[job]) for job in batch],
+    }
+
+
+def seeds_of(batch, suffix):
+    """Files of all seeds of a batch of training jobs."""
+    return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in JOBS[job]["seeds"]]
 
 
 def run(name):

@@ -1,25 +1,29 @@
 # Evaluation: every trained network on every test set, and the tables of all results.
 
 
-rule evaluate:
-    input:
-        rules.train.output,
-        [RESULTS.dataset(name) for name in STUDY.test_sets],
-    output:
-        RESULTS.job(JOB) / "evaluation.json",
-        RESULTS.job(JOB) / "evaluation.safetensors",
-    log:
-        LOGS / "evaluate" / f"{JOB}.log",
-    threads: 1
-    params:
-        **stage("evaluate"),
-    shell:
-        run("evaluate")
+for number, batch in enumerate(BATCHES):
+
+    rule:
+        name:
+            f"evaluate_{number}"
+        input:
+            seeds_of(batch, "json"),
+            seeds_of(batch, "safetensors"),
+            [RESULTS.dataset(name) for name in STUDY.test_sets],
+        output:
+            [RESULTS.job(name) / f"evaluation.{suffix}" for name in batch for suffix in ("json", "safetensors")],
+        log:
+            LOGS / f"evaluate-{number}.log",
+        threads: 1
+        params:
+            **of_batch("evaluate", batch),
+        shell:
+            run("evaluate")
 
 
 rule tables:
     input:
-        [RESULTS.job(name) / f"seed-{seed}.json" for name, spec in JOBS.items() for seed in spec["seeds"]],
+        seeds_of(JOBS, "json"),
         [RESULTS.job(name) / f"{stage}.json" for name in JOBS for stage in ("evaluation", "stability")],
         [RESULTS.tuned(method) for method in STUDY.specs("tune")],
         RESULTS.multigrid,

@@ -63,6 +63,7 @@ rule manifest:
         rules.report.output,
         rules.report.input,
         rules.tables.input,
+        seeds_of(JOBS, "safetensors"),
         [RESULTS.job(name) / "evaluation.safetensors" for name in JOBS],
     output:
         RESULTS.manifest,

@@ -1,16 +1,21 @@
 # Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples.
 
 
-rule stability:
-    input:
-        rules.train.output,
-        lambda wildcards: RESULTS.dataset(JOBS[named(wildcards)]["dataset"]),
-    output:
-        RESULTS.job(JOB) / "stability.json",
-    log:
-        LOGS / "stability" / f"{JOB}.log",
-    threads: 1
-    params:
-        **stage("stability"),
-    shell:
-        run("stability")
+for number, batch in enumerate(BATCHES):
+
+    rule:
+        name:
+            f"stability_{number}"
+        input:
+            seeds_of(batch, "json"),
+            seeds_of(batch, "safetensors"),
+            sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in batch}),
+        output:
+            [RESULTS.job(name) / "stability.json" for name in batch],
+        log:
+            LOGS / f"stability-{number}.log",
+        threads: 1
+        params:
+            **of_batch("stability", batch),
+        shell:
+            run("stability")

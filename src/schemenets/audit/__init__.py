@@ -14,6 +14,7 @@ from schemenets.audit._findings import Audited, Finding
 from schemenets.config import CONFIG
 from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
+from schemenets.manifest import records
 
 __all__ = ["Finding", "audit", "run"]
 log = logging.getLogger("schemenets")
@@ -54,15 +55,8 @@ def audit(results: Path, full: bool = False) -> Iterator[Finding]:
 
 
 def _note_other_code(audited: Audited) -> None:
-    study, results = audited.study, audited.results
-    present = {results.tuned(name): of_stage("tune", spec) for name, spec in study.tunings.items()}
-    present[results.multigrid] = of_stage("multigrid", {})
-    for job, spec in study.jobs.items():
-        directory = results.job(job)
-        records = [directory / f"seed-{seed}.json" for seed in spec["seeds"]]
-        present |= dict.fromkeys(records, of_stage("train", spec))
-        present[directory / "evaluation.json"] = of_stage("evaluate", spec)
-        present[directory / "stability.json"] = of_stage("stability", spec)
+    made = records(audited.results, audited.study)
+    present = {path: of_stage(stage, spec) for path, (stage, spec) in made.items()}
     other = sum(audited.sources.get(path) != source for path, source in present.items())
     if other:
         log.info("notice: %d of %d records were made by other code than the present one", other, len(present))

@@ -19,7 +19,7 @@ def check(audited: Audited, full: bool) -> Iterator[Finding]:
     """Findings about data sets, and about the PSNR of all networks or a sample of them."""
     datasets, jobs = audited.study.datasets, audited.study.jobs
     chosen = list(jobs) if full else list(jobs)[:: math.ceil(len(jobs) / SAMPLE)]
-    progress = Progress("audit with fresh signals", len(datasets) + len(chosen))
+    progress = Progress("audit with fresh signals", len(datasets) + len(chosen), "sets and jobs")
     with TemporaryDirectory() as directory:
         fresh = Layout(Path(directory))
         for done, (name, spec) in enumerate(datasets.items(), start=1):

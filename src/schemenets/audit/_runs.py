@@ -1,7 +1,6 @@
 """Tuning, records, checkpoints, evaluations and stability: against each other, the configuration and theory."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def check(audited: Audited) -> Iterator[Finding]:
     for method, spec in audited.study.tunings.items():
         path = audited.results.tuned(method)
         yield from guarded(path, _tuning(audited, spec, path))
-    progress = Progress("audit of runs", len(audited.study.jobs))
+    progress = Progress("audit of runs", len(audited.study.jobs), "jobs")
     for done, (job, spec) in enumerate(audited.study.jobs.items(), start=1):
         directory = audited.results.job(job)
         for seed in spec["seeds"]:
@@ -74,7 +73,7 @@ def _checkpoint(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
         yield Finding(path, f"SHA-256 is {actual}, but its record says {record['checkpoint_sha256']}")
     network = checkpoints.load(path)
     held = {
-        "architecture": asdict(network.architecture),
+        "architecture": network.architecture.arguments(),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
     yield from difference(path, held, {key: record[key] for key in held}, "its record says")
@@ -116,9 +115,8 @@ def _stability(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
     expected = []
     for seed in spec["seeds"]:
         certificate = certify(checkpoints.load(path.with_name(f"seed-{seed}.safetensors")))
-        bounds = {"euclidean_bound": certificate.euclidean, "lipschitz_bound": certificate.lipschitz}
         margins = [block.step_margin for block in certificate.blocks]
-        expected.append({"seed": seed, "certified": certificate.holds, **bounds, "step_margins": margins})
+        expected.append({"seed": seed, "certified": certificate.holds, **certificate.bounds, "step_margins": margins})
     stored = [{key: entry[key] for key in expected[0]} for entry in stability["networks"]]
     yield from difference(path, stored, expected, "the checkpoints say")
     for entry in stability["networks"]:

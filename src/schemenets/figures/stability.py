@@ -15,7 +15,8 @@ from schemenets.wording import label, short
 TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
     "Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found for every trained network of all "
-    "experiments (dots), and the bound that follows from its parameters (bars; ResNets have none). The search gives "
+    "experiments (dots), and the bound that follows from its parameters (bars, a grey line to each network's dot; "
+    "ResNets have none). The search gives "
     "lower bounds of the true maximum. Right: the least of the margins 1 − τL‖K‖²/2 over the blocks; a network is "
     "certified if all are at least zero. A cross: the run diverged, and its last sound state is shown."
 )
@@ -37,13 +38,16 @@ def draw(tables: Tables) -> Figure:
     failed = table[table["status"] != "ok"]
     dots: Any = {"hue": "method", "palette": {name: style["color"] for name, style in styles.items()}, "legend": False}
     for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
-        sns.scatterplot(table, x=column, y="row", ax=ax, s=10, linewidth=0, label="found", **dots)
+        sns.scatterplot(table, x=column, y="row", ax=ax, s=14, linewidth=0, label="found", **dots)
         ax.plot(failed[column], failed["row"], **_style.DIVERGED)
-    left.plot(table["euclidean_bound"], table["row"], "|", color="black", markersize=8, label="bound", zorder=0.9)
+    gaps = {"color": "0.6", "linewidth": 0.8, "zorder": 0.8}
+    left.hlines(table["row"], table["largest_amplification_found"], table["euclidean_bound"], **gaps)
+    left.plot(table["euclidean_bound"], table["row"], "|", color="black", markersize=6, label="bound", zorder=3)
     for index, (_, own) in enumerate(methods):
         if own["euclidean_bound"].isna().all():
             where = {"ha": "right", "va": "center", "transform": right.get_yaxis_transform()}
-            right.text(0.98, index, "no theorem", color=_style.GREY, **where)
+            text = right.text(0.98, index, "no theorem", color=_style.GREY, zorder=4, **where)
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
     rows = [f"{label(method)}\n{own['certified'].sum()} of {len(own)} certified" for method, own in methods]
     left.set_yticks(range(len(rows)), rows)
     left.set(xlabel="amplification (log scale)", ylabel="", xscale="log", ylim=(len(rows) - 0.5, -0.5))

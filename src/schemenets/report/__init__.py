@@ -1,6 +1,7 @@
 """The report: one page that holds everything and needs nothing, made from tables, verdicts, figures and records."""
 
 import base64
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -13,8 +14,8 @@ from schemenets.report import content, origin
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 
 
-def render(results: Layout, tier: str) -> str:
-    """The report as HTML.
+def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
+    """The report of a tier as HTML, with the registered ``experiments``.
 
     Raises:
         CheckpointError: a record is missing or damaged.
@@ -35,6 +36,7 @@ def render(results: Layout, tier: str) -> str:
         claim["table"] = content.comparisons(claim)
     return environment.get_template("report.html.j2").render(
         tier=tier,
+        experiments={name: experiments[name]["title"] for name in tables["runs"]["experiment"].unique()},
         runs=tables["runs"],
         judged=judged,
         sensitivity=content.sensitivity(results),

@@ -188,10 +188,10 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
     runs, psnr = tables["runs"], tables["psnr"]
     seeds, epochs = runs["seed"].nunique(), runs["epochs"].unique()
     edges = [row.method for row in rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge]
-    waiting = [claim["id"] for claim in judged["claims"] if claim["verdict"] == "not testable"]
+    waiting = [f"{claim['id']}: {claim['waits_for']}" for claim in judged["claims"] if claim["waits_for"]]
     diverged = runs.loc[runs["status"] != "ok", "run"].tolist()
     return [
-        f"Claims not testable with these results: {listed(waiting) or 'none'}.",
+        f"Claims, or parts of them, that are not measured yet: {'; '.join(waiting) or 'none'}.",
         f"All networks have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} per block and "
         f"one scalar state; trained on {_values(runs['dataset'])}, they were tested at noise {_values(psnr['noise'])}. "
         "Nothing is known about images, several channels, other widths and other kinds of noise.",

@@ -8,7 +8,7 @@ import pandas as pd
 from schemenets import files, summaries
 from schemenets.layout import Layout
 from schemenets.report.content import Table
-from schemenets.wording import fixed
+from schemenets.wording import fixed, listed
 
 Json = dict[str, Any]
 
@@ -24,13 +24,16 @@ def gather(results: Layout, runs: pd.DataFrame) -> Json:
     hashes = sorted({entry for record in found["data"] for entry in record.items()})
     names = [name for name, _ in hashes]
     facts = {
-        "commit": sorted({f"{git['commit']}{', with changes' if git['dirty'] else ''}" for git in found["git"]}),
+        "commit": [
+            f"{commit} ({listed(sorted(own['stage'].unique()))})" for commit, own in summaries.groups(found, "commit")
+        ],
         "versions": sorted({f"{name} {version}" for record in found["versions"] for name, version in record.items()}),
         **{key: sorted(map(str, found[key].unique())) for key in ("device", "platform", "threads")},
         "finished": sorted({found["finished"].min(), found["finished"].max()}),
     }
     work = Table(
-        "Time of all computations that left a record; several ran at the same time.",
+        "Time of all computations that left a record; several ran at the same time. Of a computation that was "
+        "interrupted and resumed it is the time of the last process.",
         ["runs/", "tuning/", "multigrid.json"],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
@@ -51,11 +54,12 @@ def _records(results: Layout, runs: pd.DataFrame) -> Iterator[Json]:
         paths += [("evaluate", job / "evaluation.json"), ("stability", job / "stability.json")]
     for stage, path in [*paths, ("multigrid", results.multigrid)]:
         record = files.read_json(path)["provenance"]
-        kept = {key: record[key] for key in ("finished", "git", "versions", "device", "platform", "threads")}
+        kept = {key: record[key] for key in ("finished", "versions", "device", "platform", "threads")}
         yield {
             "stage": stage,
             "wall": record["wall_seconds"],
             "cpu": record["cpu_seconds"],
             "data": record["data_sha256"],
+            "commit": f"{record['git']['commit']}{', with changes' if record['git']['dirty'] else ''}",
             **kept,
         }

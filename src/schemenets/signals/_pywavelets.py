@@ -12,6 +12,6 @@ def data() -> ModuleType:
     try:
         import pywt.data
     except ModuleNotFoundError as error:
-        message = "these signals come with PyWavelets: pip install 'schemenets[study]'"
+        message = "these signals come with PyWavelets: pip install '.[study]' in the project"
         raise ModuleNotFoundError(message, name="pywt") from error
     return pywt.data

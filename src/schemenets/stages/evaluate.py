@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from schemenets import checkpoints, files, networks, signals
+from schemenets import files, networks, signals
 from schemenets.evaluation import denoised_psnr
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.metrics import psnr
 from schemenets.provenance import Stopwatch, collect
+from schemenets.stages import _trained
 
 
 def run(spec: Mapping[str, Any], results: Layout) -> None:
@@ -21,13 +22,9 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     stopwatch = Stopwatch()
     trained = results.job(spec["job"])
     datasets = [results.dataset(name) for name in spec["test_sets"]]
-    records = [files.read_json(trained / f"seed-{seed}.json") for seed in spec["seeds"]]
+    records, nets = zip(*(_trained.read(trained, seed) for seed in spec["seeds"]), strict=True)
     sound = [index for index, record in enumerate(records) if record["status"] == "ok"]
-    stacked = (
-        networks.stack([checkpoints.load(trained / f"seed-{spec['seeds'][index]}.safetensors") for index in sound])
-        if sound
-        else None
-    )
+    stacked = networks.stack([nets[index] for index in sound]) if sound else None
     means, every = {}, {}
     for dataset in datasets:
         arrays = signals.read(dataset)

@@ -9,4 +9,4 @@ from schemenets.layout import Layout
 
 def run(spec: Mapping[str, Any], results: Layout) -> None:
     """Write ``report.html`` from tables, verdicts, figures and records of the tier in ``spec``."""
-    files.atomic_write(results.report, report.render(results, spec["tier"]))
+    files.atomic_write(results.report, report.render(results, spec["tier"], spec["experiments"]))

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from schemenets import checkpoints, files, signals
+from schemenets import files, signals
 from schemenets.evaluation import PEAK
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.networks import DenoisingNetwork
 from schemenets.provenance import Stopwatch, collect
 from schemenets.stability import certify, dense_norm, largest_amplification
+from schemenets.stages import _trained
 
 STARTS = 10  # test signals from which the search starts, besides its random ones
 
@@ -24,7 +25,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     starts = torch.from_numpy(signals.read(dataset)["test/noisy"][:STARTS]) / PEAK
     checked = []
     for seed in spec["seeds"]:
-        network = checkpoints.load(trained / f"seed-{seed}.safetensors")
+        _, network = _trained.read(trained, seed)
         checked.append({"seed": seed, **_checked(network, starts)})
     provenance = collect(
         stopwatch, spec=spec, source=of_stage("stability", spec), data={dataset.name: files.sha256(dataset)}
@@ -40,8 +41,7 @@ def _checked(network: DenoisingNetwork, starts: torch.Tensor) -> dict[str, Any]:
         "theorem": certificate.theorem,
         "certified": certificate.holds,
         "failed_conditions": certificate.failed,
-        "euclidean_bound": certificate.euclidean,
-        "lipschitz_bound": certificate.lipschitz,
+        **certificate.bounds,
         "step_margins": [block.step_margin for block in certificate.blocks],
         "dense_step_margins": [block.step_margin for block in dense.blocks],
         "largest_amplification_found": found,

@@ -1,7 +1,6 @@
 """Train all seeds of one job; write one record and one checkpoint per seed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from schemenets import checkpoints, files, networks, signals
@@ -32,7 +31,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             **{key: spec[key] for key in ("experiment", "method", "size")},
             "seed": run.seed,
             "seeds": {"weights": run.seed, "shuffling": run.seed, "data": data_seed},
-            "architecture": asdict(architecture),
+            "architecture": architecture.arguments(),
             "parameters": count.total,
             "convolution_weights": count.convolution,
             "dataset": spec["dataset"],

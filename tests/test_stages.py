@@ -1,0 +1,96 @@
+"""What single stages decide and write, on data and trainings of next to no size."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from schemenets import checkpoints, files, networks, provenance, signals, stages
+from schemenets.fingerprint import of_stage
+from schemenets.layout import Layout
+from schemenets.metrics import psnr
+from schemenets.specs import dumps
+from schemenets.stages import _fits
+from schemenets.training import Run
+
+ARCHITECTURE = {"name": "symmetric", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"}
+DATASET = "piecewise_affine-10"
+JOB = "e/m/blocks-1"
+
+
+@pytest.fixture
+def results(tmp_path):
+    layout = Layout(tmp_path)
+    sizes = {"train": 8, "validation": 4, "test": 3}
+    signals.write(
+        {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1, **sizes}, layout.dataset(DATASET)
+    )
+    return layout
+
+
+def net(seed):
+    return networks.build(**ARCHITECTURE, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "chosen"),
+    [
+        ({0.01: [30.0, 31.0], 0.02: [30.0, 32.0], 0.04: [29.0, 30.0]}, 0.02),
+        ({0.01: [29.0, 29.0], 0.02: [40.0, None]}, 0.02),  # the noisy signals have about 28 dB
+        ({0.01: [31.0, 31.0], 0.02: [33.0, None]}, 0.01),
+        ({0.02: [30.0, 30.0], 0.01: [30.0, 30.0]}, 0.01),
+    ],
+)
+def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(results, monkeypatch, outcomes, chosen):
+    def fit(spec, learning_rate, arrays, state, label):
+        curves = [[value] for value in outcomes[learning_rate]]
+        return [Run(seed, net(seed), curve, None if curve[0] else 3) for seed, curve in enumerate(curves)]
+
+    monkeypatch.setattr(_fits, "fit", fit)
+    spec = {"method": "m", "dataset": DATASET, "architecture": ARCHITECTURE, "learning_rates": list(outcomes)}
+    stages.run("tune", spec, results)
+    tuning = files.read_json(results.tuned("m"))
+    assert tuning["learning_rate"] == chosen
+    noisy, clean = (signals.read(results.dataset(DATASET))[f"validation/{part}"] for part in ("noisy", "clean"))
+    for trial in tuning["trials"]:
+        values = [psnr(noisy, clean).mean() if value is None else value for value in outcomes[trial["learning_rate"]]]
+        assert trial["mean_validation_psnr"] == pytest.approx(np.mean(values), rel=1e-12)
+
+
+def test_evaluation_keeps_every_signal_and_tests_no_diverged_seed(results):
+    for seed, status in ((0, "ok"), (1, "diverged")):
+        path = results.job(JOB) / f"seed-{seed}.safetensors"
+        checkpoints.save(net(seed), path)
+        files.write_json(path.with_suffix(".json"), {"status": status, "checkpoint_sha256": files.sha256(path)})
+    spec = {"job": JOB, "seeds": [0, 1], "architecture": ARCHITECTURE, "test_sets": [DATASET]}
+    stages.run("evaluate", spec, results)
+    every, _ = files.read_safetensors(results.job(JOB) / "evaluation.safetensors")
+    arrays = signals.read(results.dataset(DATASET))
+    with torch.no_grad():
+        output = net(0)(torch.from_numpy(arrays["test/noisy"]) / 255) * 255
+    expected = psnr(output.numpy(), arrays["test/clean"])
+    assert len(set(expected)) == 3
+    np.testing.assert_allclose(every[DATASET][0], expected, rtol=1e-5)
+    assert np.isnan(every[DATASET][1]).all()
+    means = files.read_json(results.job(JOB) / "evaluation.json")["test_sets"][DATASET]["psnr"]
+    assert means == [pytest.approx(expected.mean(), rel=1e-5), None]
+
+
+def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
+    spec = {"architecture": ARCHITECTURE}
+    base = {"spec": spec, "learning_rate": 0.1, "source": "code", "data": {"a": "hash"}}
+    others = [{"spec": {}}, {"learning_rate": 0.2}, {"source": "other"}, {"data": {"a": "other"}}]
+    names = {_fits.state_file(tmp_path, **(base | change)) for change in ({}, *others)}
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("status", ["", " M src/schemenets/cli.py"])
+def test_provenance_tells_specification_code_and_changes(monkeypatch, status):
+    monkeypatch.setattr(provenance, "_git", lambda *arguments: {"rev-parse": "c0ffee", "status": status}[arguments[0]])
+    spec = {"family": "ecg"}
+    found = provenance.collect(provenance.Stopwatch(), spec=spec, source=of_stage("signals", spec), data={"x": "y"})
+    assert found["git"] == {"commit": "c0ffee", "dirty": bool(status)}
+    assert found["config_sha256"] == hashlib.sha256(dumps(spec).encode()).hexdigest()
+    assert found["data_sha256"] == {"x": "y"}
+    assert found["source_sha256"] == of_stage("signals", spec)
