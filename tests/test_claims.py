@@ -17,9 +17,10 @@ from schemenets.statistics import MissingRunsError
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/claims.schema.json"
 REGISTERED = claims.load(ROOT / "config/claims.yaml", SCHEMA)
-# the rules are tested on a C2 that waits for no more structures
+# the rules are tested on a C2 of one structure
 COMPLETE = copy.deepcopy(REGISTERED)
-del next(claim for claim in COMPLETE["claims"] if claim["id"] == "C2")["waits_for"]
+(C2,) = (claim for claim in COMPLETE["claims"] if claim["id"] == "C2")
+C2["comparisons"] = [c for c in C2["comparisons"] if c["candidate"] == "symmetric-perona_malik"]
 
 NOISY = 28.0
 WOBBLE = 0.05 * np.cos(np.arange(10))
@@ -86,7 +87,7 @@ def test_every_claim_is_registered_and_judged_in_order():
     verdicts = {claim["id"]: claim["verdict"] for claim in result["claims"]}
     assert verdicts == {
         "C1": "reproduced",
-        "C2": "partly",
+        "C2": "inconclusive",
         "C3": "not testable",
         "C4a": "not testable",
         "C4b": "not testable",

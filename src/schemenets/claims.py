@@ -47,7 +47,7 @@ def evaluate(registered: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> Json:
         MissingRunsError: a comparison with runs that have no partner or no measurement.
     """
     settings = {key: value for key, value in registered.items() if key != "claims"}
-    measured = psnr[(psnr["test_set"] == settings["test_set"]) & (psnr["noise"] == settings["noise"])]
+    measured = psnr[psnr["test_set"] == settings["test_set"]]
     return settings | {"claims": [_judged(claim, settings, runs, measured) for claim in registered["claims"]]}
 
 
@@ -126,7 +126,8 @@ def _sizes(entry: Json, runs: pd.DataFrame) -> list[str]:
 
 def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> Json:
     methods = {side: entry[side] for side in ("experiment", "candidate", "reference")}
-    pairs = paired_differences(runs, psnr, size=size, **methods)
+    noise = entry.get("noise", settings["noise"])
+    pairs = paired_differences(runs, psnr[psnr["noise"] == noise], size=size, **methods)
     t = claim["threshold"]["value"] * (-1 if claim["evaluator"] == "noninferiority" else 1)
     d = pairs["difference"].to_numpy()
     d = np.where(pairs["reference_diverged"], np.maximum(d, t), d)
@@ -142,6 +143,7 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
         "role": entry["role"],
         "size": size,
         **methods,
+        "noise": noise,
         "effect": float(d.mean()),
         "interval": list(t_interval(d, settings["interval_level"])) if d.size > 1 else None,
         "p": sign_flip(d - t),

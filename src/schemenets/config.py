@@ -69,6 +69,9 @@ class Study:
                     if entry[key] not in self.config[kind]:
                         allowed = ", ".join(self.config[kind])
                         findings.append(f"claims.{claim['id']}.{key} = {entry[key]!r}: allowed: {allowed}.")
+                noises = self._tier["test_noises"]
+                if entry["experiment"] in self._tier["experiments"] and entry.get("noise", noises[0]) not in noises:
+                    findings.append(f"claims.{claim['id']}.noise = {entry['noise']}: allowed in this tier: {noises}.")
         if findings:
             raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in findings))
 
@@ -118,7 +121,7 @@ class Study:
                 "architecture": architecture.arguments(),
                 "dataset": signals.dataset_name(self.config["experiments"][experiment]),
                 "seeds": list(range(self._tier["seeds"])),
-                **self._training,
+                **self._training(self.config["experiments"][experiment].get("training_length", 1)),
             }
             for name, experiment, method, size, architecture in _jobs(self.config, self.tier)
         }
@@ -130,11 +133,11 @@ class Study:
         return {
             method: {
                 "method": method,
-                "architecture": _sized(_architecture(self.config, method), "budget", tuning["budget"]).arguments(),
+                "architecture": _tuned(self.config, method).arguments(),
                 "dataset": signals.dataset_name(tuning),
                 "seeds": [tuning["first_seed"] + index for index in range(own["seeds"])],
                 "learning_rates": own["learning_rates"],
-                **self._training,
+                **self._training(),
             }
             for method in dict.fromkeys(job["method"] for job in self.jobs.values())
         }
@@ -173,15 +176,23 @@ class Study:
         tier: Mapping[str, Any] = self.config["tiers"][self.tier]
         return tier
 
-    @property
-    def _training(self) -> dict[str, Any]:
-        return {"epochs": self._tier["epochs"], "batch": self.config["training"]["batch"]}
+    def _training(self, length: float = 1) -> dict[str, Any]:
+        return {"epochs": max(1, round(length * self._tier["epochs"])), "batch": self.config["training"]["batch"]}
 
 
 def _architecture(config: Mapping[str, Any], method: str) -> Architecture:
     """Architecture of a method, with one block."""
-    entry = dict(config["methods"][method])
+    entry = {key: value for key, value in config["methods"][method].items() if key != "tuning_blocks"}
     return Architecture(name=entry.pop("network"), blocks=1, **config["network"], **entry)
+
+
+def _tuned(config: Mapping[str, Any], method: str) -> Architecture:
+    """What a method is tuned with: blocks of its own number, or as many as the budget of the tuning has room for."""
+    blocks = config["methods"][method].get("tuning_blocks")
+    architecture = _architecture(config, method)
+    return (
+        _sized(architecture, "blocks", blocks) if blocks else _sized(architecture, "budget", config["tuning"]["budget"])
+    )
 
 
 def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
@@ -223,9 +234,9 @@ def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
         yield f"{key} = {entry!r}: {error}"
         return
     try:
-        _sized(architecture, "budget", config["tuning"]["budget"])
+        _tuned(config, method)
     except SchemenetsError as error:
-        yield f"tuning.budget = {config['tuning']['budget']}, {key}: {error}"
+        yield f"tuning.budget = {config['tuning']['budget']}, {key}: {error} (or give the method tuning_blocks)"
 
 
 def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:

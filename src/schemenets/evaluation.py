@@ -20,9 +20,9 @@ def denoised_psnr(network: DenoisingNetwork, noisy: np.ndarray, clean: np.ndarra
     Returns:
         (seeds, signals), float64; NaN where the output is not finite.
     """
-    seeds = next(network.parameters()).shape[0]
+    weights = next(network.parameters())
     with torch.inference_mode():
         batches = (torch.from_numpy(noisy) / PEAK).split(100)  # small enough to stay in the cache
-        output = torch.cat([network(u.expand(seeds, *u.shape)) for u in batches], dim=1)
-    values = psnr(output.numpy() * PEAK, clean)
-    return np.where(np.isfinite(output.numpy()).all(-1), values, np.nan)
+        output = torch.cat([network(u.to(weights.device).expand(len(weights), *u.shape)) for u in batches], dim=1)
+    denoised = output.numpy(force=True)
+    return np.where(np.isfinite(denoised).all(-1), psnr(denoised * PEAK, clean), np.nan)

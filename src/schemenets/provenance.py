@@ -15,6 +15,7 @@ import torch
 
 import schemenets
 from schemenets import kernels
+from schemenets.devices import device
 from schemenets.specs import dumps
 
 _PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
@@ -99,6 +100,8 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

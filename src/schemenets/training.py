@@ -10,11 +10,13 @@ from filelock import FileLock
 from torch import Tensor
 
 from schemenets import files, networks
+from schemenets.devices import device
 from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.optimisation import Adam, one_cycle
 from schemenets.progress import Progress
 
+PAIR = "noisy", "clean"
 DIVERGED = 1e4  # mean squared error on [0, 1] from which a run counts as diverged: -40 dB
 
 
@@ -85,15 +87,24 @@ def fit(job: Training, data: dict[str, np.ndarray], state: Path, label: str) -> 
         return _Trainer(job, data).run(state, label)
 
 
+def _rows(signals: Tensor, indices: Tensor) -> Tensor:
+    """``signals[indices]``, faster: torch copies the rows that one dimension of indices selects as a whole."""
+    return signals.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+
+
 class _Trainer:
     """A stacked network on its way through the epochs."""
 
     def __init__(self, job: Training, data: dict[str, np.ndarray]) -> None:
         self.job = job
-        self.noisy, self.clean = (torch.from_numpy(data[f"train/{part}"]) / PEAK for part in ("noisy", "clean"))
-        self.validation = data["validation/noisy"], data["validation/clean"]
+        self.device = device()
+        self.noisy, self.clean = (torch.from_numpy(data[f"train/{part}"]).to(self.device) / PEAK for part in PAIR)
+        self.validation = [data[f"validation/{part}"] for part in PAIR]
         self.steps = len(self.noisy) // job.batch  # per epoch
-        self.net = networks.stack([networks.build(**job.architecture.arguments(), seed=seed) for seed in job.seeds])
+        nets = [networks.build(**job.architecture.arguments(), seed=seed) for seed in job.seeds]
+        self.net = networks.stack(nets).to(self.device)
+        # on a GPU the many small operations are to become few; on the CPU one kernel does most of them
+        self.denoise = torch.compile(self.net) if self.device.type == "cuda" else self.net
         self.adam = Adam(self.net)
         self.sound = self.adam.values.clone()  # as they were when all was well last
         self.epoch = 0
@@ -113,16 +124,16 @@ class _Trainer:
             self._save(state)
             progress.update(self.epoch * len(self.job.seeds), self._summary())
         return [
-            Run(seed, networks.unstack(self.net, index), self.curves[index], self.diverged_at[index])
+            Run(seed, networks.unstack(self.net, index).cpu(), self.curves[index], self.diverged_at[index])
             for index, seed in enumerate(self.job.seeds)
         ]
 
     def _train_epoch(self) -> None:
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
         shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.noisy)) for seed in self.job.seeds]
-        batches = torch.from_numpy(np.stack(shuffled)).split(self.job.batch, dim=1)
+        batches = torch.from_numpy(np.stack(shuffled)).to(self.device).split(self.job.batch, dim=1)
         for step, batch in enumerate(batches[: self.steps], start=self.epoch * self.steps):
-            losses = (self.net(self.noisy[batch]) - self.clean[batch]).square().mean((1, 2))
+            losses = (self.denoise(_rows(self.noisy, batch)) - _rows(self.clean, batch)).square().mean((1, 2))
             self._note_divergence(losses.detach() < DIVERGED, step)  # false for NaN
             losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
             rate = one_cycle(step, self.job.epochs * self.steps, self.job.learning_rate)
@@ -136,8 +147,8 @@ class _Trainer:
                 self.diverged_at[seed] = step
 
     def _restore_diverged(self) -> None:
-        diverged = torch.tensor([step is not None for step in self.diverged_at])
-        if diverged.any():
+        diverged = [step is not None for step in self.diverged_at]
+        if any(diverged):
             self.adam.values[diverged] = self.sound[diverged]
 
     def _validate(self) -> None:

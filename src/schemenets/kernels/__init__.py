@@ -1,4 +1,4 @@
-"""The one primitive of all denoising structures, W₂ᵀ Φ(W₁u + b₁).
+"""The one primitive of all denoising structures, v + W₂ᵀ Φ(W₁u + b₁).
 
 On the CPU, in single and double precision, it runs as one compiled loop nest if numba is installed. Everything
 else (other devices and dtypes, ``torch.func``, fluxes without a ``scalar`` form, derivatives of higher order)
@@ -21,11 +21,18 @@ __all__ = ["backend", "block"]
 
 
 def block(
-    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None = None
+    u: Tensor,
+    W1: Tensor,
+    b1: Tensor | None,
+    W2: Tensor,
+    lam: Tensor | None,
+    flux: Flux,
+    w: Tensor | None = None,
+    onto: Tensor | None = None,
 ) -> Tensor:
-    """Valid correlation with W₁, flux, transposed correlation with W₂: y = W₂ᵀ Φ(W₁u + b₁; λ, w).
+    """Valid correlation with W₁, flux, transposed correlation with W₂: y = v + W₂ᵀ Φ(W₁u + b₁; λ, w).
 
-    With W₂ = W₁ = K, no bias and the step size τ outside, u - τ y is the explicit diffusion step of [A].
+    With W₁ = K, W₂ = -τK, no bias and v = u it is the explicit diffusion step of [A].
 
     Args:
         u: signals, (batch, C_in, N) or (seeds, batch, C_in, N).
@@ -35,6 +42,7 @@ def block(
         lam: contrast parameters λ > 0, (F,), or None for λ = 1 and for fluxes that do not depend on it.
         flux: the flux function Φ.
         w: weights of its shape, (F, ``flux.weights``), or None for fluxes that have none.
+        onto: v, of the shape of y, or None for zero; may be ``u`` itself.
 
     Returns:
         y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors.
@@ -43,13 +51,13 @@ def block(
         InvalidParameterError: shapes that do not fit together, weights of the flux that are missing or superfluous,
             or k > N.
     """
-    _check_shapes(u, W1, b1, W2, lam, flux, w)
-    tensors = [x for x in (u, W1, b1, W2, lam, w) if x is not None]
+    _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
+    tensors = [x for x in (u, W1, b1, W2, lam, w, onto) if x is not None]
     if _is_compiled(flux) and all(map(_is_plain, tensors)) and len({x.dtype for x in tensors}) == 1:
         from schemenets.kernels import autograd
 
-        return autograd.block(u, W1, b1, W2, lam, flux, w)
-    return reference.block(u, W1, b1, W2, lam, flux, w)
+        return autograd.block(u, W1, b1, W2, lam, flux, w, onto)
+    return reference.block(u, W1, b1, W2, lam, flux, w, onto)
 
 
 def backend() -> str:
@@ -71,12 +79,19 @@ def _is_plain(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and (torch.compiler.is_compiling() or not torch._C._functorch.is_functorch_wrapped_tensor(x))
     )
 
 
 def _check_shapes(
-    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None
+    u: Tensor,
+    W1: Tensor,
+    b1: Tensor | None,
+    W2: Tensor,
+    lam: Tensor | None,
+    flux: Flux,
+    w: Tensor | None,
+    onto: Tensor | None,
 ) -> None:
     if W1.ndim not in (3, 4):
         raise InvalidParameterError("shape of W1", tuple(W1.shape), "(F, C_in, k) or (seeds, F, C_in, k)")
@@ -95,3 +110,6 @@ def _check_shapes(
     fitting = (*seeds, F, flux.weights) if flux.weights else None
     if found != fitting:
         raise InvalidParameterError("shape of w", found, f"{fitting} for the flux {flux.name!r}")
+    shape = (*u.shape[:-2], W2.shape[-2], u.shape[-1])
+    if onto is not None and onto.shape != shape:
+        raise InvalidParameterError("shape of onto", tuple(onto.shape), f"{shape}")

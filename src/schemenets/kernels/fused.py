@@ -1,7 +1,8 @@
 """The block primitive as one compiled loop nest per (flux, kernel size, dtype), on one CPU thread.
 
-A few signals at a time are laid end to end in a buffer that stays in the cache, each filter runs over that
-buffer once, and the windows that straddle two signals are set to zero after the flux. The backward pass
+A few signals at a time are laid end to end in a buffer that stays in the cache, two filters together run over that
+buffer, as much time goes into loading the signals as into multiplying, and the windows that straddle two
+signals are set to zero after the flux. The backward pass
 computes the pre-activation again, so that nothing but the inputs is kept.
 """
 
@@ -30,14 +31,16 @@ ELEMENTWISE: dict[str, Any] = {
 # Sums may be reordered; in a flux that would cancel λ(s/λ), and an infinite λ would not show.
 OPTIONS = ELEMENTWISE | {"fastmath": ELEMENTWISE["fastmath"] | {"reassoc"}}
 BLOCK = 64  # rows are padded to a multiple, so that no element falls into the scalar rest of a vector loop
-CACHE = 40 * 1024  # bytes that the buffers of one group of signals may take
+CACHE = 48 * 1024  # bytes that the buffers of one group of signals may take
+REGISTERS = 24  # for weights, of the 32 of AVX-512
+LINE = 64  # bytes of a cache line
 
 
 Scalar = Callable[..., tuple]
 _scalars: dict[str, Scalar] = {}
 
 
-def _identity(scalar: Scalar) -> str:
+def identity_of(scalar: Scalar) -> str:
     """Name under which compiled code that contains ``scalar`` may be kept: it changes when the formula does."""
     code, variables = scalar.__code__, inspect.getclosurevars(scalar)
     numbers = {n: v for n, v in {**variables.globals, **variables.nonlocals}.items() if isinstance(v, float)}
@@ -92,33 +95,44 @@ def _add_multiple(a, x, b):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _correlate(w, u, s, k):  # type: ignore[no-untyped-def]
-    """s += w u, valid correlation."""
-    for x in range(s.size):
-        a = s[x]
-        for j in range(k):
-            a += w[j] * u[x + j]
-        s[x] = a
+def _fill(rows, values, P, margin):  # type: ignore[no-untyped-def]
+    """One value for the windows of every row."""
+    for r in range(len(rows)):
+        for x in range(P):
+            rows[r, margin + x] = values[r]
 
 
 @njit(**OPTIONS)
-def _correlate_adjoint(w, y, o, k):  # type: ignore[no-untyped-def]
-    """o += wᵀ y, where ``y`` starts with k - 1 zeros."""
-    for x in range(o.size):
+def _correlate(w, u, s, P, k, R, margin):  # type: ignore[no-untyped-def]
+    """s[r] += w[r] u, valid correlation; ``w`` is a tuple of R k weights."""
+    for x in range(P):
+        for r in range(R):
+            a = s[r, margin + x]
+            for j in range(k):
+                a += w[r * k + j] * u[x + j]
+            s[r, margin + x] = a
+
+
+@njit(**OPTIONS)
+def _correlate_adjoint(w, y, o, P, k, R, margin):  # type: ignore[no-untyped-def]
+    """o += Σ_r w[r]ᵀ y[r], where a margin of zeros comes before the windows of ``y``."""
+    for x in range(P):
         a = o[x]
-        for j in range(k):
-            a += w[j] * y[x + k - 1 - j]
+        for r in range(R):
+            for j in range(k):
+                a += w[r * k + j] * y[r, margin + x - j]
         o[x] = a
 
 
 @njit(**OPTIONS)
-def _add_products(y, u, w, k):  # type: ignore[no-untyped-def]
-    """w[j] += Σ_x y[x] u[x + j], the derivative of a correlation with respect to its weights."""
-    a = to_fixed_tuple(w, k)
-    for x in range(y.size):
-        for j in range(k):
-            a = tuple_setitem(a, j, a[j] + y[x] * u[x + j])
-    for j in range(k):
+def _add_products(y, u, w, P, k, R, taps, margin):  # type: ignore[no-untyped-def]
+    """w[r k + j] += Σ_x y[r, x] u[x + j], the derivatives of correlations with respect to their weights."""
+    a = to_fixed_tuple(w, taps)
+    for x in range(P):
+        for r in range(R):
+            for j in range(k):
+                a = tuple_setitem(a, r * k + j, a[r * k + j] + y[r, margin + x] * u[x + j])
+    for j in range(taps):
         w[j] = a[j]
 
 
@@ -136,159 +150,212 @@ def _load(buffer, u):  # type: ignore[no-untyped-def]
 
 @njit(**OPTIONS)
 def _unload(u, buffer):  # type: ignore[no-untyped-def]
-    """Undo :func:`_load` and clear the buffer."""
+    """Undo :func:`_load`."""
     signals, channels, N = u.shape
     for c in range(channels):
         for i in range(signals):
             for x in range(N):
                 u[i, c, x] = buffer[c, i * N + x]
-        for x in range(buffer.shape[1]):
-            buffer[c, x] = 0
 
 
-@njit(**OPTIONS)
-def _mark_valid(valid, signals, N, k):  # type: ignore[no-untyped-def]
-    """Windows that lie in one signal; the others are none of the valid correlation."""
-    for x in range(valid.size):
-        valid[x] = x % N <= N - k and x < signals * N
+def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -> tuple[Any, Any]:
+    """Forward and backward pass, not yet compiled.
 
+    Constants in them: the flux and the number n of its weights, k, the number R of filters that share what is loaded
+    of the signals, and whether there are ``several`` channels of u and of the result.
 
-def _define(identity: str, k: int, n: int) -> tuple[Any, Any]:
-    """Forward and backward pass, not yet compiled; flux, k and the number n of its weights are constants in them.
-
-    Gradients other than ``du`` are added to. ``group`` is the number of signals to lay end to end, the arrays
-    after it are the buffers for that: U, G of the signals with k - 1 places more than windows, Y, D of what is
-    to be written and ``padded`` with k - 1 zeros before the windows, all of them zero at first.
+    Filters come in groups of R: W1, W2 of shape (seeds, F/R, channels, R k), b1, lam of shape (seeds, F/R, R), and so
+    do their derivatives, which are added to what is there. ``add``: the result is added to ``onto``, and the derivative
+    with respect to u to ``grad``. ``group`` is the number of signals to lay end to end, ``valid`` marks the windows
+    that lie in one of them, and the arrays after it are buffers: U, G of the signals with k - 1 places more than
+    windows, Y, D of what is to be written, and R rows with a margin of zeros before the windows.
     """
+    several_in, several_out = several
+    margin, taps = _margin(k), R * k
 
     @njit(cache=True, **OPTIONS)
-    def forward(u, W1, b1, W2, lam, w, out, group, valid, padded, U, Y):  # type: ignore[no-untyped-def]
-        S, B, C_in, N = u.shape
+    def forward(u, W1, b1, W2, lam, w, onto, add, out, group, valid, U, Y, y):  # type: ignore[no-untyped-def]
+        S, B, C_in = u.shape[:3]
         F, C_out = W2.shape[1:3]
-        y = padded[k - 1 :]
-        P, zero = y.size, u.dtype.type(0)
+        P, zero = valid.size, u.dtype.type(0)
         for i in range(S):
             for start in range(0, B, group):
                 stop = min(start + group, B)
                 _load(U, u[i, start:stop])
-                _mark_valid(valid, stop - start, N, k)
+                if add:
+                    _load(Y, onto[i, start:stop])
+                else:
+                    Y[:] = zero
+                u0 = U[0]
                 for f in range(F):
-                    w1, u0 = W1[i, f, 0], U[0]
-                    shape = to_fixed_tuple(w[i, f], n)
-                    for x in range(P):
-                        y[x] = b1[i, f]
-                    for c in range(1, C_in):
-                        _correlate(W1[i, f, c], U[c], y, k)
-                    for x in range(P):
-                        s = y[x]
-                        for j in range(k):
-                            s += w1[j] * u0[x + j]
-                        value = _flux(identity, s, lam[i, f], shape)[0]
-                        y[x] = value if valid[x] else zero
+                    if several_in:
+                        _fill(y, b1[i, f], P, margin)
+                        for c in range(1, C_in):
+                            _correlate(to_fixed_tuple(W1[i, f, c], taps), U[c], y, P, k, R, margin)
+                    for r in range(R):
+                        y_r, bias, contrast = y[r, margin:], b1[i, f, r], lam[i, f, r]
+                        w1 = to_fixed_tuple(W1[i, f, 0, r * k : (r + 1) * k], k)
+                        shape = to_fixed_tuple(w[i, f * R + r], n)
+                        for x in range(P):
+                            s = y_r[x] if several_in else bias
+                            for j in range(k):
+                                s += w1[j] * u0[x + j]
+                            value = _flux(identity, s, contrast, shape)[0]
+                            y_r[x] = value if valid[x] else zero
                     for c in range(C_out):
-                        _correlate_adjoint(W2[i, f, c], padded, Y[c], k)
+                        _correlate_adjoint(to_fixed_tuple(W2[i, f, c], taps), y, Y[c], P, k, R, margin)
                 _unload(out[i, start:stop], Y)
 
     @njit(cache=True, **OPTIONS)
     def backward(  # type: ignore[no-untyped-def]
-        u, W1, b1, W2, lam, w, grad, du, dW1, db1, dW2, dlam, dw, group, valid, padded, U, D, G, y
+        u, W1, b1, W2, lam, w, grad, add, du, dW1, db1, dW2, dlam, dw, group, valid, U, D, y, G, ds
     ):
-        S, B, C_in, N = u.shape
+        S, B, C_in = u.shape[:3]
         F, C_out = W2.shape[1:3]
-        ds = padded[k - 1 :]
-        P, zero = y.size, u.dtype.type(0)
-        zeros = np.zeros(n, u.dtype)
+        P, zero = valid.size, u.dtype.type(0)
+        zeros = np.zeros(max(n, R), u.dtype)
         for i in range(S):
             for start in range(0, B, group):
                 stop = min(start + group, B)
                 _load(U, u[i, start:stop])
                 _load(G, grad[i, start:stop])
-                _mark_valid(valid, stop - start, N, k)
+                if add:
+                    _load(D, grad[i, start:stop])
+                else:
+                    D[:] = zero
+                u0, g0 = U[0], G[0]
                 for f in range(F):
-                    w1, u0, w2, g0 = W1[i, f, 0], U[0], W2[i, f, 0], G[0]
-                    for x in range(P):
-                        y[x] = b1[i, f]
-                        ds[x] = zero
-                    for c in range(1, C_in):
-                        _correlate(W1[i, f, c], U[c], y, k)
-                    for c in range(1, C_out):
-                        _correlate(W2[i, f, c], G[c], ds, k)
-                    sum_b = sum_lam = zero
-                    shape, sums_w = to_fixed_tuple(w[i, f], n), to_fixed_tuple(zeros, n)
-                    for x in range(P):
-                        s, dy = y[x], ds[x]
-                        for j in range(k):
-                            s += w1[j] * u0[x + j]
-                            dy += w2[j] * g0[x + j]
-                        if n:  # here, since sums of several terms under a condition are not vectorised
-                            s = s if valid[x] else zero
-                            dy = dy if valid[x] else zero
-                        value, slope, slope_lam, slopes_w = _flux(identity, s, lam[i, f], shape)
-                        y[x] = value if valid[x] else zero
-                        d = dy * slope if valid[x] else zero
-                        ds[x] = d
-                        sum_b += d
-                        sum_lam += dy * slope_lam if valid[x] else zero
-                        if n:
-                            sums_w = _add_multiple(sums_w, dy, slopes_w)
-                    db1[i, f] += sum_b
-                    dlam[i, f] += sum_lam
-                    for j in range(n):
-                        dw[i, f, j] += lam[i, f] * sums_w[j]
+                    if several_in:
+                        _fill(y, b1[i, f], P, margin)
+                        for c in range(1, C_in):
+                            _correlate(to_fixed_tuple(W1[i, f, c], taps), U[c], y, P, k, R, margin)
+                    if several_out:
+                        _fill(ds, zeros, P, margin)
+                        for c in range(1, C_out):
+                            _correlate(to_fixed_tuple(W2[i, f, c], taps), G[c], ds, P, k, R, margin)
+                    for r in range(R):
+                        y_r, ds_r, bias, contrast = y[r, margin:], ds[r, margin:], b1[i, f, r], lam[i, f, r]
+                        w1 = to_fixed_tuple(W1[i, f, 0, r * k : (r + 1) * k], k)
+                        w2 = to_fixed_tuple(W2[i, f, 0, r * k : (r + 1) * k], k)
+                        shape, sums_w = to_fixed_tuple(w[i, f * R + r], n), to_fixed_tuple(zeros, n)
+                        sum_b = sum_lam = zero
+                        for x in range(P):
+                            s = y_r[x] if several_in else bias
+                            dy = ds_r[x] if several_out else zero
+                            for j in range(k):
+                                s += w1[j] * u0[x + j]
+                                dy += w2[j] * g0[x + j]
+                            if n:  # here, since sums of several terms under a condition are not vectorised
+                                s = s if valid[x] else zero
+                                dy = dy if valid[x] else zero
+                            value, slope, slope_lam, slopes_w = _flux(identity, s, contrast, shape)
+                            y_r[x] = value if valid[x] else zero
+                            d = dy * slope if valid[x] else zero
+                            ds_r[x] = d
+                            sum_b += d
+                            sum_lam += dy * slope_lam if valid[x] else zero
+                            if n:
+                                sums_w = _add_multiple(sums_w, dy, slopes_w)
+                        db1[i, f, r] += sum_b
+                        dlam[i, f, r] += sum_lam
+                        for j in range(n):
+                            dw[i, f * R + r, j] += contrast * sums_w[j]
                     for c in range(C_out):
-                        _add_products(y, G[c], dW2[i, f, c], k)
+                        _add_products(y, G[c], dW2[i, f, c], P, k, R, taps, margin)
                     for c in range(C_in):
-                        _add_products(ds, U[c], dW1[i, f, c], k)
-                        _correlate_adjoint(W1[i, f, c], padded, D[c], k)
+                        _add_products(ds, U[c], dW1[i, f, c], P, k, R, taps, margin)
+                        _correlate_adjoint(to_fixed_tuple(W1[i, f, c], taps), ds, D[c], P, k, R, margin)
                 _unload(du[i, start:stop], D)
 
     return forward, backward
 
 
 @lru_cache
-def _passes(scalar: Scalar, k: int, n: int) -> tuple[Any, Any]:
-    identity = _identity(scalar)
-    _scalars[identity] = scalar
-    return _define(identity, k, n)
+def _passes(scalar: Scalar, k: int, n: int, R: int, several: tuple[bool, bool]) -> tuple[Any, Any]:
+    name = identity_of(scalar)
+    _scalars[name] = scalar
+    return _define(name, k, n, R, several)
 
 
 @lru_cache
-def _compiled(scalar: Scalar, k: int, n: int, dtype: np.dtype, derivative: bool) -> Any:
+def _compiled(
+    scalar: Scalar, k: int, n: int, R: int, several: tuple[bool, bool], dtype: np.dtype, derivative: bool
+) -> Any:
     """Forward or backward pass, compiled or taken from the cache on disk."""
-    a1, a2, a3, a4 = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (1, 2, 3, 4))
-    integers = (types.intp, types.Array(types.boolean, 1, "C"))
-    arguments = (a4, a4, a2, a4, a2, a3, a4) + (a4, a4, a2, a4, a2, a3) * derivative
-    function = _passes(scalar, k, n)[derivative]
+    a2, a3, a4 = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (2, 3, 4))
+    filters, marks = (a4, a3, a4, a3, a3), types.Array(types.boolean, 1, "C")
+    outer = (a4, types.boolean, a4, *filters) if derivative else (a4, types.boolean, a4)
+    function = _passes(scalar, k, n, R, several)[derivative]
     # All fluxes share one cache index, and numba lets two processes that write it at once mix up the entries.
     with (Path(function.stats.cache_path) / "schemenets.lock").open("w") as lock:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
-        function.compile(arguments + integers + (a1, a2, a2) + (a2, a1) * derivative)
+        function.compile((a4, *filters, *outer, types.intp, marks) + (a2,) * (5 if derivative else 3))
     return function
 
 
-def _buffers(u: np.ndarray, W2: np.ndarray) -> tuple[Any, ...]:
-    """What both passes take after their inputs and outputs: as many signals as fit into the cache together."""
-    (_, B, C_in, N), (C_out, k) = u.shape, W2.shape[2:]
-    group = max(1, min(B, CACHE // ((2 * C_in + C_out + 2) * N * u.itemsize)))
+@lru_cache
+def _marks(N: int, k: int, P: int) -> np.ndarray:
+    """Which of P windows on signals of length N lie in one signal; the others are none of the valid correlation."""
+    return np.arange(P) % N <= N - k
+
+
+def _margin(k: int) -> int:
+    """Zeros before the windows of a row: at least k - 1, and the windows start with a cache line."""
+    return -(-(k - 1) // BLOCK) * BLOCK
+
+
+def _aligned(rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros that start with a cache line: vectors that straddle two lines take twice as long."""
+    size = rows * length
+    buffer = np.zeros(size + LINE // dtype.itemsize, dtype)
+    start = -buffer.ctypes.data % LINE // dtype.itemsize
+    return buffer[start : start + size].reshape(rows, length)
+
+
+def _grouped(W: np.ndarray, R: int) -> np.ndarray:
+    """(seeds, F, C, k) as (seeds, F/R, C, R k)."""
+    S, F, C, k = W.shape
+    return np.ascontiguousarray(W.reshape(S, F // R, R, C, k).swapaxes(2, 3)).reshape(S, F // R, C, R * k)
+
+
+def _ungrouped(W: np.ndarray, R: int) -> np.ndarray:
+    """Undo :func:`_grouped`."""
+    S, groups, C, Rk = W.shape
+    return W.reshape(S, groups, C, R, Rk // R).swapaxes(2, 3).reshape(S, groups * R, C, Rk // R)
+
+
+def _filters_at_once(F: int, k: int) -> int:
+    """How many filters share what is loaded of the signals; their weights are to stay in the registers."""
+    return 2 if F % 2 == 0 and 2 * k <= REGISTERS else 1
+
+
+def _run(scalar: Scalar, inputs: list[np.ndarray], outer: list[Any], derivative: bool) -> None:
+    """Prepare and call a pass."""
+    u, W1, b1, W2, lam, w = inputs
+    (_, B, C_in, N), (S, F, C_out, k), n = u.shape, W2.shape, w.shape[2]
+    R = _filters_at_once(F, k)
+    group = max(1, min(B, CACHE // ((2 * C_in + C_out + 2 * R) * N * u.itemsize)))
     P = -(-group * N // BLOCK) * BLOCK
-    padded, U = np.zeros(k - 1 + P, u.dtype), np.zeros((C_in, P + k - 1), u.dtype)
-    return group, np.zeros(P, np.bool_), padded, U
+    longer, rows = (C_in, P + k - 1), (R, _margin(k) + P)
+    shapes = [longer, (C_in, P), rows, (C_out, P + k - 1), rows] if derivative else [longer, (C_out, P), rows]
+    b1, lam = (x.reshape(S, F // R, R) for x in (b1, lam))
+    function = _compiled(scalar, k, n, R, (C_in > 1, C_out > 1), u.dtype, derivative)
+    buffers = [_aligned(*shape, u.dtype) for shape in shapes]
+    function(u, _grouped(W1, R), b1, _grouped(W2, R), lam, w, *outer, group, _marks(N, k, P), *buffers)
 
 
-def forward(scalar: Scalar, inputs: list[np.ndarray], out: np.ndarray) -> None:
-    """Write W₂ᵀ Φ(W₁u + b₁) to ``out`` (seeds, batch, C_out, N); ``inputs`` are u, W1, b1, W2, lam, w."""
-    u, _, _, W2, _, w = inputs
-    group, valid, padded, U = _buffers(u, W2)
-    Y = np.zeros((W2.shape[2], valid.size), u.dtype)
-    _compiled(scalar, W2.shape[3], w.shape[2], u.dtype, False)(*inputs, out, group, valid, padded, U, Y)
+def forward(scalar: Scalar, inputs: list[np.ndarray], onto: np.ndarray | None, out: np.ndarray) -> None:
+    """Write ``onto`` + W₂ᵀ Φ(W₁u + b₁) to ``out`` (seeds, batch, C_out, N); ``inputs`` are u, W1, b1, W2, lam, w."""
+    _run(scalar, inputs, [out if onto is None else onto, onto is not None, out], derivative=False)
 
 
-def backward(scalar: Scalar, inputs: list[np.ndarray], grad: np.ndarray, derivatives: list[np.ndarray]) -> None:
-    """Write the derivatives with respect to ``inputs`` to ``derivatives``, which are zero at first."""
-    u, _, _, W2, _, w = inputs
-    group, valid, padded, U = _buffers(u, W2)
-    D, G = np.zeros((u.shape[2], valid.size), u.dtype), np.zeros((W2.shape[2], U.shape[1]), u.dtype)
-    y = np.zeros(valid.size, u.dtype)
-    function = _compiled(scalar, W2.shape[3], w.shape[2], u.dtype, True)
-    function(*inputs, grad, *derivatives, group, valid, padded, U, D, G, y)
+def backward(scalar: Scalar, inputs: list[np.ndarray], grad: np.ndarray, residual: bool) -> list[np.ndarray]:
+    """Derivatives with respect to ``inputs``; ``residual``: those of u + W₂ᵀ Φ(W₁u + b₁)."""
+    u, W1, b1, W2, lam, w = inputs
+    _, F, _, k = W1.shape
+    R = _filters_at_once(F, k)
+    du, dW1, db1, dW2, dlam, dw = np.empty_like(u), *map(np.zeros_like, (_grouped(W1, R), b1, _grouped(W2, R), lam, w))
+    grouped = [x.reshape(*b1.shape[:-1], F // R, R) for x in (db1, dlam)]
+    _run(scalar, inputs, [grad, residual, du, dW1, grouped[0], dW2, grouped[1], dw], derivative=True)
+    return [du, _ungrouped(dW1, R), db1, _ungrouped(dW2, R), dlam, dw]

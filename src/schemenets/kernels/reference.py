@@ -25,10 +25,18 @@ def per_filter(lam: Tensor | None, w: Tensor | None) -> tuple[Tensor | float, Te
 
 
 def block(
-    u: Tensor, W1: Tensor, b1: Tensor | None, W2: Tensor, lam: Tensor | None, flux: Flux, w: Tensor | None = None
+    u: Tensor,
+    W1: Tensor,
+    b1: Tensor | None,
+    W2: Tensor,
+    lam: Tensor | None,
+    flux: Flux,
+    w: Tensor | None = None,
+    onto: Tensor | None = None,
 ) -> Tensor:
-    """W₂ᵀ Φ(W₁u + b₁); see :func:`schemenets.kernels.block`."""
+    """``onto`` + W₂ᵀ Φ(W₁u + b₁); see :func:`schemenets.kernels.block`."""
     s = correlate(u, W1)
     if b1 is not None:
         s = s + b1[..., None, :, None]
-    return correlate_adjoint(flux(s, *per_filter(lam, w)), W2)
+    y = correlate_adjoint(flux(s, *per_filter(lam, w)), W2)
+    return y if onto is None else onto + y

@@ -148,9 +148,10 @@ class DenoisingNetwork(nn.Module):
             raise InvalidParameterError("length", f.shape[-1], f"at least the kernel size {k}")
         if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(f):
             return
-        finite = f.isfinite()
-        if not finite.all():
-            raise InvalidParameterError("a value of the signals", f[~finite][0].item(), "finite values")
+        if not f.sum().isfinite():  # the sum of large finite values may overflow
+            finite = f.isfinite()
+            if not finite.all():
+                raise InvalidParameterError("a value of the signals", f[~finite][0].item(), "finite values")
 
     def run(self, u: Tensor) -> Tensor:
         """The last state from the first, both of shape (..., batch, channels, length)."""
@@ -174,10 +175,10 @@ class DiffusionBlock(nn.Module):
             register_parametrization(self, "K", UnitNorm())
         add_flux(self, architecture)
 
-    def diffusion(self, u: Tensor) -> Tensor:
-        """KᵀΦ(Ku)."""
+    def step(self, u: Tensor, tau: Tensor, onto: Tensor) -> Tensor:
+        """``onto`` - τKᵀΦ(Ku) with τ of shape (), in stacked networks (seeds,)."""
         K = self.K
-        return kernels.block(u, K, None, K, self.lam, self.flux, self.w)
+        return kernels.block(u, K, None, -tau[..., None, None, None] * K, self.lam, self.flux, self.w, onto)
 
 
 def add_step_size(block: nn.Module, architecture: Architecture, limit: float) -> None:

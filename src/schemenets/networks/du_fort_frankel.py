@@ -60,9 +60,9 @@ class Block(DiffusionBlock):
         return self.rho / (2 * self.alpha)
 
     def forward(self, u: Tensor, previous: Tensor) -> Tensor:
-        alpha, rho = self.alpha[..., None, None, None], self.rho[..., None, None, None]
-        explicit = u - self.diffusion(u) / (2 * alpha)
-        return (2 * rho * explicit + (1 - rho) * previous) / (1 + rho)
+        share = 2 * self.rho / (1 + self.rho)  # of the explicit step of size 1/(2α), the rest is the previous state
+        onto = torch.lerp(previous, u, share[..., None, None, None])
+        return self.step(u, share / (2 * self.alpha), onto)
 
 
 class DuFortFrankel(DenoisingNetwork):

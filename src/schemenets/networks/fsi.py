@@ -34,7 +34,7 @@ class FSI(Symmetric):
         previous = u
         for k, block in enumerate(self.applied):
             alpha = (4 * k + 2) / (2 * k + 3)
-            previous, u = u, alpha * block(u) + (1 - alpha) * previous
+            previous, u = u, block.step(u, alpha * block.tau, onto=alpha * u + (1 - alpha) * previous)
         return u
 
 

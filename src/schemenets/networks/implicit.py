@@ -77,9 +77,10 @@ class Implicit(DenoisingNetwork):
         block: Any = self.blocks[0]
         # here, as each access computes the constraints again
         K, lam, w, flux, tau = block.K, block.lam, block.w, block.flux, block.tau[..., None, None, None]
+        minus_tau_K = -tau * K
 
         def iterate(u: Tensor) -> Tensor:
-            return f - tau * kernels.block(u, K, None, K, lam, flux, w)
+            return kernels.block(u, K, None, minus_tau_K, lam, flux, w, f)
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.implicit_gradients):
             for _ in range(self.architecture.blocks - 1):

@@ -88,7 +88,7 @@ class Block(DiffusionBlock):
         before, after = omegas[:SWEEPS], omegas[SWEEPS:]
 
         def A(x: Tensor, K: Tensor) -> Tensor:
-            return x + tau * kernels.block(x, K, None, K, lam, flux, w)
+            return kernels.block(x, K, None, tau * K, lam, flux, w, x)
 
         def smooth(x: Tensor, b: Tensor, K: Tensor, omegas: tuple[Tensor, ...]) -> Tensor:
             D = 1 + tau * flux.L * K.square().sum((-3, -2, -1))[..., None, None, None]

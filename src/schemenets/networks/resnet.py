@@ -39,8 +39,8 @@ class Block(nn.Module):
         add_flux(self, architecture)
 
     def forward(self, u: Tensor) -> Tensor:
-        branch = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux, self.w)
-        return u + branch + self.b2.reshape(*self.b1.shape[:-1], 1, -1, 1)
+        y = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux, self.w, onto=u)
+        return y + self.b2.reshape(*self.b1.shape[:-1], 1, -1, 1)
 
 
 class ResNet(DenoisingNetwork):

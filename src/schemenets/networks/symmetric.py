@@ -27,7 +27,7 @@ class Block(DiffusionBlock):
         add_step_size(self, architecture, 2 / self.flux.L)
 
     def forward(self, u: Tensor) -> Tensor:
-        return u - self.tau[..., None, None, None] * self.diffusion(u)
+        return self.step(u, self.tau, onto=u)
 
 
 class Symmetric(DenoisingNetwork):
