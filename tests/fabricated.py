@@ -98,6 +98,7 @@ def _job(layout, study, job, spec, diverged):
             "dense_step_margins": [0.12, 0.21] if certified else [-1.9, 0.31] if symmetric else [None, None],
             "largest_amplification_found": 0.99 if certified else 1.5 + seed if symmetric else 40.0 * (1 + seed),
             "counterexample": False,
+            "learned_fluxes": {"nonmonotone": 3, "monotone": 1} if architecture.flux == "learned" else {},
         }
         for seed in spec["seeds"]
     ]

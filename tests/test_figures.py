@@ -180,8 +180,28 @@ def test_learning_curves_end_with_a_cross_where_a_run_diverged(tables):
     assert cross.get_xdata().tolist() == [1]
 
 
+def test_training_length_says_what_doubling_changes(tables):
+    sentences = figures.modules()["training_length"].findings(tables)
+    for method in ("resnet-relu", "symmetric-perona_malik"):
+        rows = tables["psnr"].query("method == @method and size == 'budget-240' and test_set == 'piecewise_affine'")
+        wide = rows.assign(psnr=rows["psnr"].fillna(rows["noisy_psnr"])).pivot_table(
+            "psnr", index="seed", columns="experiment"
+        )
+        d = wide["long"] - wide["capacity"]
+        low, high = interval_by_hand(d)
+        text = f"{label(method)}: {signed(d.mean(), 3)} dB {interval(low, high, 3)} from 2 to 4 epochs, "
+        text += f"{'at most' if abs(d.mean()) <= 0.05 else 'more than'} 0.05 dB."
+        assert text in sentences
+
+
+def test_factorial_counts_learned_fluxes(tables):
+    (sentence,) = [text for text in figures.modules()["factorial"].findings(tables) if "learned fluxes" in text]
+    assert sentence.startswith("Of 8 learned fluxes")  # 4 of either seed, see fabricated
+    assert "6 are nonmonotone" in sentence
+
+
 def test_no_two_methods_look_alike(tables):
-    styles = _style.method_styles(tables["runs"])
+    styles = {name: style | {"label": ""} for name, style in _style.method_styles(tables["runs"]).items()}
     assert len({str(style) for style in styles.values()}) == len(styles) == tables["runs"]["method"].nunique()
     without_colour = {str({**style, "color": ""}) for style in styles.values() if style["markerfacecolor"] != "white"}
     assert len(without_colour) > 1

@@ -14,6 +14,7 @@ FIGURES = (
     "capacity_gain",
     "factorial",
     "learning_curves",
+    "training_length",
     "tuning",
     "transfer",
     "stability",
@@ -32,9 +33,13 @@ def modules() -> dict[str, ModuleType]:
         multigrid,
         signals,
         stability,
+        training_length,
         transfer,
         tuning,
     )
 
-    drawn = (signals, capacity, capacity_gain, factorial, learning_curves, tuning, transfer, stability, multigrid)
+    drawn = (
+        *(signals, capacity, capacity_gain, factorial, learning_curves, training_length, tuning, transfer, stability),
+        multigrid,
+    )
     return dict(zip(FIGURES, drawn, strict=True))

@@ -38,7 +38,10 @@ STYLE: Any = {
 
 
 def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Line of every method: the colour says its flux, marker and dashes its network, hollow that it is certified."""
+    """Line of every method: the colour says its flux, marker and dashes its network.
+
+    A hollow marker says that it is certified, a half-filled one that its state has several channels.
+    """
     colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
     shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
     found = {}
@@ -51,6 +54,7 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "marker": marker,
             "linestyle": (0, (1, 1)) if row.certified else line,
             "markerfacecolor": face,
+            "fillstyle": "left" if row.channels > 1 else "full",
             "markeredgecolor": colours[row.flux],
             "markeredgewidth": 1,
         }

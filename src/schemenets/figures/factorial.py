@@ -13,7 +13,7 @@ CAPTION = (
     "Test PSNR of every combination of network and flux with the same number of blocks, on the signals they were "
     "trained for; in brackets the number of trainable parameters. " + _style.MARKS
 )
-SOURCES = ("tables/runs.csv", "tables/psnr.csv")
+SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/stability.csv")
 
 
 def draw(tables: Tables) -> Figure:
@@ -45,11 +45,14 @@ def findings(tables: Tables) -> list[str]:
     split = [method.split("-") for method in sorted(methods) if method.count("-") == 1]
     others = [flux for flux in dict.fromkeys(flux for _, flux in split) if flux != "relu"]
     found = []
-    for structure in dict.fromkeys(structure for structure, _ in split):
+    structures = list(dict.fromkeys(structure for structure, _ in split))
+    for structure in structures:
         for flux in others:
             found += _compared(tables, f"{structure}-{flux}", f"{structure}-relu")
     for flux in [*others, "relu"]:
-        found += _compared(tables, f"symmetric-{flux}", f"resnet-{flux}")
+        for structure in structures:
+            if structure != "resnet":
+                found += _compared(tables, f"{structure}-{flux}", f"resnet-{flux}")
     for flux in others:
         within = [
             summaries.gains(tables, "factorial", f"{name}-{flux}", f"{name}-relu") for name in ("symmetric", "resnet")
@@ -64,7 +67,18 @@ def findings(tables: Tables) -> list[str]:
         found += _sentences(both, what)
     for method in sorted(name for name in methods if name.endswith("-certified")):
         found += [f"Certification: {text}" for text in _compared(tables, method, method.removesuffix("-certified"))]
-    return found
+    return found + _learned(tables["stability"])
+
+
+def _learned(stability: pd.DataFrame) -> list[str]:
+    """How many learned fluxes end nonmonotone."""
+    counts = {kind: int(stability[f"{kind}_fluxes"].sum()) for kind in ("nonmonotone", "monotone", "undecided")}
+    if not (fluxes := sum(counts.values())):
+        return []
+    return [
+        f"Of {fluxes} learned fluxes, one per filter, {counts['nonmonotone']} are nonmonotone on the responses that "
+        f"their filters take, {counts['monotone']} monotone, {counts['undecided']} undecided. All start nonmonotone."
+    ]
 
 
 def _compared(tables: Tables, candidate: str, reference: str) -> list[str]:

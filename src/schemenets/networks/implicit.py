@@ -27,7 +27,6 @@ from torch.autograd.function import once_differentiable
 
 from schemenets import kernels
 from schemenets.fluxes import Flux
-from schemenets.kernels.reference import correlate, correlate_adjoint, per_filter
 from schemenets.networks._base import (
     Architecture,
     Count,
@@ -106,12 +105,16 @@ class SolutionGradient(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, K, tau, lam, w = ctx.saved_tensors
-        slopes = ctx.flux.derivative(correlate(u, K), *per_filter(lam, w))
-        solution = conjugate_gradients(
-            lambda x: x + tau * correlate_adjoint(slopes * correlate(x, K), K), gradient.contiguous()
-        )
-        return solution, None, None, None, None, None, None
+        saved: Any = (x if x is None else x.detach() for x in ctx.saved_tensors)
+        u, K, tau, lam, w = saved
+        with torch.enable_grad():
+            y = kernels.block(u.requires_grad_(), K, None, tau * K, lam, ctx.flux, w)
+
+        def A(x: Tensor) -> Tensor:
+            (tau_Jx,) = torch.autograd.grad(y, u, x, retain_graph=True)  # as J is symmetric
+            return x + tau_Jx
+
+        return conjugate_gradients(A, gradient.contiguous()), None, None, None, None, None, None
 
 
 def conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:

@@ -193,13 +193,13 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
     return [
         f"Claims, or parts of them, that are not measured yet: {'; '.join(waiting) or 'none'}.",
         f"All networks have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} per block and "
-        f"one scalar state; trained on {_values(runs['dataset'])}, they were tested at noise {_values(psnr['noise'])}. "
-        "Nothing is known about images, several channels, other widths and other kinds of noise.",
+        f"states of {_values(runs['channels'])} channels. They were trained on {_values(runs['dataset'])}, and tested "
+        f"at noise {_values(psnr['noise'])}. Nothing is known about images, other widths and other kinds of noise.",
         f"Intervals and tests are over {seeds} seeds of initial weights and shuffling, with the data fixed; they say "
         f"nothing about other draws of the training data. The smallest p that {seeds} seeds can give is "
         f"{short(0.5**seeds)}.",
-        f"Training took {_values(epochs)} epochs. Whether longer training changes an order of methods is not tested "
-        "here; the learning curves only show how little the end of this schedule still changed.",
+        f"Training took {_values(epochs)} epochs. What the length of training changes is known for the methods and the "
+        "budget of the figure on it only, and with learning rates that were tuned for one length.",
         "Only the learning rate was tuned, at one parameter budget. Methods with the best rate at the edge of the "
         f"grid: {', '.join(edges) or 'none'}.",
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "

@@ -1,12 +1,13 @@
 """Certify all seeds of one job, check the norms independently, and search for counterexamples."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
-from schemenets import files, signals
+from schemenets import files, fluxes, signals
 from schemenets.evaluation import PEAK
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
@@ -46,4 +47,16 @@ def _checked(network: DenoisingNetwork, starts: torch.Tensor) -> dict[str, Any]:
         "dense_step_margins": [block.step_margin for block in dense.blocks],
         "largest_amplification_found": found,
         "counterexample": certificate.euclidean is not None and found > certificate.euclidean * (1 + 1e-12),
+        "learned_fluxes": _learned_fluxes(network, starts),
     }
+
+
+def _learned_fluxes(network: DenoisingNetwork, signals: torch.Tensor) -> dict[str, int]:
+    """How many filters have a trained flux of which kind, on the responses that they take on these signals."""
+    words: list[str] = []
+    if fluxes.get(network.architecture.flux).weights:
+        from schemenets.fluxes.learned import monotonicity
+
+        for layer in fluxes.responses(network, signals):
+            words += monotonicity(*(x.numpy() for x in (layer.w, layer.lam, layer.s_max) if x is not None)).tolist()
+    return dict(Counter(words))

@@ -9,6 +9,7 @@ import pandas as pd
 from schemenets import files
 from schemenets.layout import Layout
 
+KINDS = ("monotone", "nonmonotone", "undecided")
 COLUMNS_OF_A_RUN = ["run", "experiment", "method", "size", "seed"]
 
 
@@ -50,6 +51,7 @@ def _run_row(record: dict[str, Any]) -> dict[str, Any]:
         **_of_run(record),
         "network": architecture["name"],
         **{key: architecture[key] for key in ("flux", "blocks", "filters", "kernel_size", "tied", "certified")},
+        "channels": architecture.get("channels", 1),
         **{key: record[key] for key in ("parameters", "convolution_weights", "dataset")},
         **record["training"],
         "status": record["status"],
@@ -107,4 +109,5 @@ def _stability_rows(directory: Path, job: str) -> Iterator[dict[str, Any]]:
             "least_step_margin": None if None in margins else min(margins),
             "least_dense_step_margin": None if None in dense else min(dense),
             **{key: entry[key] for key in ("largest_amplification_found", "counterexample")},
+            **{f"{kind}_fluxes": entry["learned_fluxes"].get(kind, 0) for kind in KINDS},
         }
