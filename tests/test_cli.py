@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from schemenets import checkpoints, cli, files, networks, stages
 from schemenets.config import Study
@@ -33,7 +34,10 @@ def test_help_names_all_commands(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     text = capsys.readouterr().out
-    assert all(re.search(rf"^    {name}( |$)", text, re.MULTILINE) for name in [*stages.available(), "audit", "info"])
+    assert all(
+        re.search(rf"^    {name}( |$)", text, re.MULTILINE)
+        for name in [*stages.available(), "audit", "certify", "info"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,7 @@ def test_help_names_all_commands(capsys):
         (["signals", '{"family": "ecg"}', "--results", "r"], "lacks the key 'noise'"),
         (["train", '{"job": ', "--results", "r"], "neither JSON nor a readable file"),
         (["train", "none.json", "--results", "r"], "none.json"),
+        (["certify", "none.safetensors"], "none.safetensors: file is missing"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
     ],
 )
@@ -84,6 +89,28 @@ def test_info_tells_what_is_there_and_what_a_checkpoint_holds(tmp_path, capsys):
     checkpoints.save(net, tmp_path / "net.safetensors")
     assert cli.main(["info", str(tmp_path / "net.safetensors")]) == 0
     assert re.search(r"^parameters +196$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, capsys):
+    path = tmp_path / "net.safetensors"
+    net = networks.build("symmetric", blocks=2, filters=4, kernel_size=5, flux="perona_malik", certified=True)
+    checkpoints.save(net, path)
+    for options in ([], ["--dense", "32"]):
+        assert cli.main(["certify", str(path), *options]) == 0
+        text = capsys.readouterr().out
+        assert re.search(r"^certified +yes$", text, re.MULTILINE)
+        assert "do not increase ‖u‖₂" in text
+        assert text.count("τ ≤ 2/(L‖K‖²) holds") == 2
+    net = networks.build("symmetric", blocks=2, filters=4, kernel_size=5, flux="perona_malik")
+    net.blocks[1].tau = torch.tensor(50.0)
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path)]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"^block 1 .*τ ≤ 2/\(L‖K‖²\) FAILS", text, re.MULTILINE)
+    assert re.search(r"^block 0 .*τ ≤ 2/\(L‖K‖²\) holds", text, re.MULTILINE)
+    checkpoints.save(networks.build("resnet", blocks=1, filters=4, kernel_size=5, flux="relu"), path)
+    assert cli.main(["certify", str(path)]) == 1
+    assert "none for this network" in capsys.readouterr().out
 
 
 def test_stages_by_names_and_by_specification_write_the_same(tmp_path, capsys):

@@ -4,15 +4,23 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import schemenets
-from schemenets import checkpoints, fluxes, kernels, networks, signals, specs, stages
-from schemenets.errors import CheckpointError, ConfigError, MissingFileError, SchemenetsError, UnknownNameError
+from schemenets import checkpoints, fluxes, kernels, networks, operators, signals, specs, stability, stages
+from schemenets.errors import (
+    CheckpointError,
+    ConfigError,
+    InvalidParameterError,
+    MissingFileError,
+    SchemenetsError,
+    UnknownNameError,
+)
 from schemenets.layout import Layout
 from schemenets.progress import Progress
 
@@ -64,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"schemenets {schemenets.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_info(commands)
+    _add_certify(commands)
     _add_stages(commands)
     _add_audit(commands)
     return parser
@@ -95,6 +104,24 @@ def _add_info(commands: Any) -> None:
         f"schemenets info results/runs/{JOB}/seed-0.safetensors",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, help="a trained network (.safetensors)")
+
+
+def _add_certify(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "certify",
+        _certify,
+        "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails",
+        f"schemenets certify results/runs/{JOB}/seed-0.safetensors",
+        f"schemenets certify results/runs/{JOB}/seed-0.safetensors --dense 256",
+    )
+    parser.add_argument("checkpoint", type=Path, help="a trained network (.safetensors)")
+    parser.add_argument(
+        "--dense",
+        type=int,
+        metavar="LENGTH",
+        help="take the norms of dense matrices for signals of this length, by another code path, instead of bounds",
+    )
 
 
 def _add_audit(commands: Any) -> None:
@@ -171,6 +198,29 @@ def _audit(options: argparse.Namespace) -> int:
     return audit.run(options.results, options.full)
 
 
+def _certify(options: argparse.Namespace) -> int:
+    network = checkpoints.load(options.checkpoint)
+    k = network.architecture.kernel_size
+    if options.dense is not None and options.dense < k:
+        raise InvalidParameterError("--dense", options.dense, f"at least the kernel size {k}")
+    norm = operators.norm_bound if options.dense is None else partial(stability.dense_norm, length=options.dense)
+    certificate = stability.certify(network, norm)
+    lines = {
+        "network": f"{network.architecture.name} with {network.architecture.flux}",
+        "theorem": certificate.theorem or "none for this network",
+        "‖N(u)‖ ≤ c ‖u‖": f"c = {certificate.euclidean:.6g}" if certificate.euclidean is not None else "no bound",
+        "Lipschitz bound": f"{certificate.lipschitz:.6g}",
+        **{condition: "holds" if holds else "FAILS" for condition, holds in certificate.conditions.items()},
+    }
+    for index, block in enumerate(certificate.blocks):
+        conditions = [f"{name} {'holds' if holds else 'FAILS'}" for name, holds in block.conditions.items()]
+        margin = [] if block.step_margin is None else [f"step margin {block.step_margin:.6g}"]
+        lines[f"block {index}"] = "; ".join(conditions + margin) or "nothing to check"
+    lines["certified"] = "yes" if certificate.holds else "no"
+    _print(lines)
+    return OK if certificate.holds else FINDING
+
+
 def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
         network = checkpoints.load(options.checkpoint)
@@ -186,5 +236,10 @@ def _info(options: argparse.Namespace) -> None:
             "signals": ", ".join(signals.available()),
             "stages": ", ".join(stages.available()),
         }
+    _print(lines)
+
+
+def _print(lines: Mapping[str, object]) -> None:
+    width = max(map(len, lines))
     for key, value in lines.items():
-        print(f"{key:20} {value}")
+        print(f"{key:{width}}  {value}")
