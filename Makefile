@@ -3,13 +3,16 @@ PYTHON ?= python3
 TIER ?= study
 CORES ?= all
 
-.PHONY: study test lint docs
+.PHONY: study test benchmark lint docs
 
 study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CORES=2]
 	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER)
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope $(ARGS)
+
+benchmark: .venv/study.stamp ## compare the speed of trainings with plain torch, on one core that should be idle
+	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m benchmarks --out results/tables/benchmark.csv
 
 lint: .venv/test.stamp ## check style, types and workflow
 	. .venv/bin/activate && ruff check . && ruff format --check . && mypy \

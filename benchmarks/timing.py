@@ -1,14 +1,25 @@
-"""Times that can be compared: every contender in turn, again and again, and the least time of each."""
+"""What is measured: times that can be compared, memory, and what one core can do at best."""
 
+import ctypes
 import gc
+import platform
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
+import numpy as np
 import torch
 
-ROUNDS = 7
+from schemenets import kernels
+
+ROUNDS = 5
 SLICE = 0.15  # seconds per contender and round, at least
+ELEMENTS = 1024  # of the arrays that the peak is measured on: they stay in the first cache
+CHAIN = 8  # multiply-adds per element
+PRODUCTS = (256, 512, 1024)  # sizes of the matrix products
+COPIED = 2**26  # numbers in the copy that the bandwidth is measured by: 256 MiB, beyond all caches
 
 
 def least_seconds(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
@@ -33,20 +44,77 @@ def least_seconds(contenders: Mapping[str, Callable[[], object]], rounds: int = 
     return best
 
 
-def peak_gflops() -> float:
-    """Single-precision multiply-adds that one core does at best, in GFLOP/s: those of the BLAS library's products."""
+def peak_fma_gflops() -> float | None:
+    """Single-precision multiply-adds that one core does at best, in GFLOP/s; None without numba.
+
+    A compiled loop over arrays in the first cache, in which every element goes through a chain of multiply-adds and
+    the elements do not depend on each other.
+    """
+    try:
+        from numba import njit
+    except ImportError:
+        return None
+
+    @njit(fastmath={"contract"}, error_model="numpy")
+    def multiply_adds(values: np.ndarray, x: np.float32, y: np.float32, times: int) -> None:
+        for _ in range(times):
+            for i in range(values.size):
+                t = values[i]
+                t = t * x + y
+                t = t * x + y
+                t = t * x + y
+                t = t * x + y
+                t = t * x + y
+                t = t * x + y
+                t = t * x + y
+                t = t * x + y
+                values[i] = t
+
+    # t stays at 1, away from overflow and denormal numbers
+    times, half = 1000, np.float32(0.5)
+    run = partial(multiply_adds, np.ones(ELEMENTS, np.float32), half, half, times)
+    return 2 * CHAIN * ELEMENTS * times / least_seconds({"": run}, rounds=2 * ROUNDS)[""] / 1e9
+
+
+def peak_blas_gflops() -> float:
+    """Single-precision multiply-adds in the matrix products of torch's BLAS library at best, in GFLOP/s."""
     best = 0.0
-    for n in (256, 512, 1024):
+    for n in PRODUCTS:
         a, b, c = torch.ones(n, n), torch.ones(n, n), torch.empty(n, n)
-        best = max(best, 2 * n**3 / least_seconds({"": partial(torch.mm, a, b, out=c)})[""] / 1e9)
+        best = max(best, 2 * n**3 / least_seconds({"": partial(torch.mm, a, b, out=c)}, rounds=3)[""] / 1e9)
     return best
 
 
 def bandwidth_gbytes() -> float:
     """Bytes read and written by a copy far beyond the caches, in GB/s."""
-    x = torch.ones(64 * 2**20)
+    x = torch.ones(COPIED)
     y = torch.empty_like(x)
     return 2 * x.nbytes / least_seconds({"": partial(y.copy_, x)}, rounds=3)[""] / 1e9
+
+
+def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
+    """Share of the CPU time of a call that is spent in the library's compiled loops; None if it does not use them."""
+    if kernels.backend() != "fused":
+        return None
+    from schemenets.kernels import fused
+
+    spent, compiled = 0.0, fused._compiled
+
+    def timed(*key: object) -> Callable[..., None]:
+        loops = compiled(*key)
+
+        def call(*arguments: object) -> None:
+            nonlocal spent
+            start = time.process_time()
+            loops(*arguments)
+            spent += time.process_time() - start
+
+        return call
+
+    with patch.object(fused, "_compiled", timed):
+        start = time.process_time()
+        run()
+        return spent / (time.process_time() - start)
 
 
 def saved_mib(run: Callable[[], object]) -> float:
@@ -62,3 +130,42 @@ def saved_mib(run: Callable[[], object]) -> float:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         run()
     return sum(sizes.values()) / 2**20
+
+
+def peak_mib(run: Callable[[], object]) -> float | None:
+    """Resident memory that a call takes at its peak beyond what there was before, in MiB; None where not on Linux.
+
+    The least of three, as it depends on the holes that earlier calls have left whether memory is used twice.
+    """
+    run()
+    gc.disable()  # what it frees in between would hide what the call takes
+    try:
+        return min(_growth(run) for _ in range(3)) / 1024
+    except (OSError, AttributeError):
+        return None
+    finally:
+        gc.enable()
+
+
+def _growth(run: Callable[[], object]) -> int:
+    """Growth of the resident memory up to its peak, in KiB."""
+    ctypes.CDLL(None).malloc_trim(0)  # else memory that earlier calls have freed would be used again, unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    """A number of the process's status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def description() -> str:
+    """Processor and software."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
+    return f"{processor}, one thread, torch {torch.__version__}, kernel {kernels.backend()}"

@@ -1,0 +1,238 @@
+"""What the benchmark measures, each entry giving rows of its table: our networks beside their rivals."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import rivals, timing
+from benchmarks.targets import BLOCKS, OTHER, PASSES, SEEDS, SIZE, STEP, STUDY, Row
+from schemenets import networks, training
+from schemenets.config import Study
+from schemenets.networks import Architecture
+
+SIGNALS = 1024  # that are trained on: with the states they do not fit in the second cache
+PAIRS = [("resnet", "relu"), ("symmetric", "perona_malik")]
+CROSSED = [("resnet", "perona_malik"), ("symmetric", "relu")]  # which tell the cost of the flux
+BEYOND = [("multigrid_unet", "perona_malik"), ("unet", "relu")]  # too small a part of them is blocks to count flops
+SIZES = {"filters": (32, 4, 16), "length": (1024, 64, 4096), "channels": (8, 16)}  # of one block besides the usual
+MORE_SEEDS, MORE_BLOCKS = (1, 2, 5, 20), (1, 2, 8, 16)
+RATE = 1e-3
+
+
+class Contender(NamedTuple):
+    """Something to be timed; a call of it does as much ``work`` as so many passes or steps of one seed."""
+
+    run: Callable[[], object]
+    work: int
+
+
+def flops(row: Row) -> float:
+    """Multiplications and additions of all convolutions of one seed's forward and backward pass, none counted twice.
+
+    Two convolutions forward; backward the derivatives of each with respect to its input and to its filters. What our
+    backward pass computes again is not counted, and no flux is.
+    """
+    windows = row["batch"] * (row["length"] - row["kernel_size"] + 1)
+    return 6 * 2.0 * row["blocks"] * row["filters"] * row["channels"] * row["kernel_size"] * windows
+
+
+def bytes_moved(row: Row) -> float:
+    """Bytes of the states that one seed's passes cannot but move: u and the result; u, its derivative, the result's."""
+    return 5 * 4.0 * row["blocks"] * row["batch"] * row["channels"] * row["length"]
+
+
+def passes(
+    name: str, flux: str, seeds: int = SEEDS, against: tuple[str, ...] = (), size: Mapping[str, int] = SIZE
+) -> Iterator[Row]:
+    """Forward and backward pass of one block, with the derivatives of everything."""
+    architecture = _architecture(name, flux, 1, size)
+    u = torch.rand(seeds, size["batch"], size["channels"], size["length"]).requires_grad_()
+    gradient = torch.rand(u.shape)
+    net, plain = rivals.ours(architecture, seeds), rivals.idiomatic(architecture)
+    alone = u[0].detach().requires_grad_()
+
+    def both(apply: rivals.Apply, u: Tensor, parameters: list[Tensor], gradient: Tensor) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(apply(u), [u, *parameters], gradient)
+
+    contenders = {
+        "ours": Contender(both(net.run, u, list(net.blocks.parameters()), gradient), seeds),
+        "idiomatic": Contender(both(plain, alone, list(plain.parameters()), gradient[0]), 1),
+    }
+    if "compiled" in against:
+        apply = rivals.compiled(plain)
+        contenders["compiled"] = Contender(both(apply, alone, list(plain.parameters()), gradient[0]), 1)
+    if "vmap" in against:
+        parameters, apply = rivals.vmapped([rivals.idiomatic(architecture) for _ in range(seeds)])
+        contenders["vmap"] = Contender(both(apply, u, parameters, gradient), seeds)
+    for row in _rows(_row(PASSES, architecture, size, seeds), contenders):
+        contender = contenders[row["contender"]]
+        peak = timing.peak_mib(contender.run)
+        row["peak_mib_per_seed"] = None if peak is None else peak / contender.work
+        if row["contender"] != "compiled":  # the hooks that tell what is saved would make it compile again
+            row["saved_mib_per_seed"] = timing.saved_mib(contender.run) / contender.work
+        yield row
+
+
+def steps(
+    name: str, flux: str, blocks: int = BLOCKS, seeds: int = SEEDS, against: tuple[str, ...] = ()
+) -> Iterator[Row]:
+    """A full step of training: rows of the training set, loss, gradients, Adam."""
+    architecture = _architecture(name, flux, blocks, SIZE)
+    data = _signals(SIZE["length"])
+    contenders = {"ours": _ours(architecture, seeds, data)}
+    for rival in ("idiomatic", "compiled"):
+        if rival in ("idiomatic", *against):
+            plain = rivals.idiomatic(architecture)
+            apply = rivals.compiled(plain) if rival == "compiled" else plain
+            contenders[rival] = _rival(apply, list(plain.parameters()), data)
+    if "vmap" in against:
+        parameters, apply = rivals.vmapped([rivals.idiomatic(architecture) for _ in range(seeds)])
+        contenders["vmap"] = _rival(apply, parameters, data, (seeds,))
+    yield from _rows(_row(STEP, architecture, SIZE, seeds), contenders)
+
+
+def any_network(what: str, architecture: Architecture, seeds: int) -> Iterator[Row]:
+    """A full step of training of any network of the library, against itself on torch's convolutions."""
+    data = _signals(SIZE["length"])
+    ours = _ours(architecture, seeds, data)
+    alone = networks.build(**architecture.arguments())
+
+    def apply(u: Tensor) -> Tensor:
+        return alone(u.squeeze(-2)).unsqueeze(-2)
+
+    rival = _rival(apply, list(alone.parameters()), data)
+
+    def on_torch_convolutions() -> None:
+        with rivals.on_torch_convolutions():
+            rival.run()
+
+    contenders = {"ours": ours, "idiomatic": Contender(on_torch_convolutions, rival.work)}
+    for row in _rows(_row(what, architecture, SIZE, seeds), contenders, rounds=3):
+        if row["contender"] == "ours":
+            row["share_in_compiled_loops"] = timing.share_in_compiled_loops(ours.run)
+        yield row
+
+
+def _ours(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -> Contender:
+    """The study's own trainer: an epoch of all seeds."""
+    # many epochs, so that the learning rates of the one that is repeated are small
+    job = training.Training(
+        architecture=architecture, seeds=tuple(range(seeds)), learning_rate=RATE, epochs=1000, batch=SIZE["batch"]
+    )
+    trainer = training._Trainer(job, data)
+    return Contender(trainer._train_epoch, seeds * trainer.steps)
+
+
+def _rival(
+    apply: rivals.Apply, parameters: list[Tensor], data: dict[str, np.ndarray], seeds: tuple[int, ...] = ()
+) -> Contender:
+    """One step as tutorials write it, for signals (*seeds, batch, 1, length)."""
+    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None] / 255 for part in training.PAIR)
+    shuffled = torch.stack([torch.randperm(len(noisy)) for _ in range(seeds[0] if seeds else 1)])
+    batch = SIZE["batch"]
+    batches = cycle(shuffled.view(*seeds, -1).split(batch, -1)[: len(noisy) // batch])
+    optimiser = torch.optim.Adam(parameters, RATE)
+
+    def run() -> None:
+        rows = next(batches)
+        u, target = (x.index_select(0, rows.flatten()).unflatten(0, rows.shape) for x in (noisy, clean))
+        optimiser.zero_grad()
+        (apply(u) - target).square().mean((-3, -2, -1)).sum().backward()
+        optimiser.step()
+
+    return Contender(run, seeds[0] if seeds else 1)
+
+
+def _signals(length: int) -> dict[str, np.ndarray]:
+    """Training signals as data sets hold them; what they show does not matter for times."""
+    generator = np.random.default_rng(0)
+    clean = generator.uniform(0, 255, (SIGNALS, length)).astype(np.float32)
+    pair = (clean + generator.normal(0, 10, clean.shape)).astype(np.float32), clean
+    return {
+        f"{split}/{part}": array
+        for split in ("train", "validation")
+        for part, array in zip(training.PAIR, pair, strict=True)
+    }
+
+
+def _architecture(name: str, flux: str, blocks: int, size: Mapping[str, int]) -> Architecture:
+    F, k, C = (size[key] for key in ("filters", "kernel_size", "channels"))
+    return Architecture(name=name, flux=flux, blocks=blocks, filters=F, kernel_size=k, channels=C)
+
+
+def _row(what: str, architecture: Architecture, size: Mapping[str, int], seeds: int) -> Row:
+    """What a measurement is about."""
+    a, shape = architecture, {key: size[key] for key in ("length", "batch")}
+    own = {key: getattr(a, key) for key in ("flux", "certified", "blocks", "filters", "kernel_size", "channels")}
+    return {"what": what, "network": a.name, **own, **shape, "seeds": seeds}
+
+
+def _rows(about: Row, contenders: dict[str, Contender], rounds: int = timing.ROUNDS) -> Iterator[Row]:
+    calls = timing.least_seconds({name: contender.run for name, contender in contenders.items()}, rounds)
+    seconds = {name: calls[name] / contender.work for name, contender in contenders.items()}
+    counted = about["what"] != OTHER
+    for name in contenders:
+        yield about | {
+            "contender": name,
+            "milliseconds_per_seed": 1e3 * seconds[name],
+            "times_slower_than_ours": seconds[name] / seconds["ours"],
+            "gflops": flops(about) / seconds[name] / 1e9 if counted else None,
+            "gbytes_per_second": bytes_moved(about) / seconds[name] / 1e9 if counted else None,
+        }
+
+
+def study_networks() -> list[tuple[Architecture, int]]:
+    """Every architecture that the study trains or tunes, with the number of its seeds."""
+    study = Study.load()
+    specs = [*study.jobs.values(), *study.tunings.values()]
+    return list(dict.fromkeys((Architecture(**spec["architecture"]), len(spec["seeds"])) for spec in specs))
+
+
+def measurements(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]]]:
+    """Everything that is measured, in order; without torch.compile unless ``compiled``."""
+    fast = ("compiled", "vmap") if compiled else ("vmap",)
+    found: list[Callable[[], Iterator[Row]]] = []
+    for name, flux in PAIRS:
+        found += [partial(passes, name, flux, 1), partial(passes, name, flux, against=fast)]
+        found += [partial(steps, name, flux, against=fast)]
+    for name, flux in CROSSED:
+        found += [partial(passes, name, flux, seeds) for seeds in (1, SEEDS)]
+    if quick:
+        return found
+    for name, flux in PAIRS:
+        for key, (first, *others) in SIZES.items():
+            # rivals that take their time to prepare, at one other size of each kind
+            found += [partial(passes, name, flux, against=fast, size=SIZE | {key: first})]
+            found += [partial(passes, name, flux, size=SIZE | {key: value}) for value in others]
+        found += [partial(steps, name, flux, seeds=seeds) for seeds in MORE_SEEDS]
+        found += [partial(steps, name, flux, blocks) for blocks in MORE_BLOCKS]
+    found += [partial(any_network, STUDY, architecture, seeds) for architecture, seeds in study_networks()]
+    found += [partial(any_network, OTHER, _architecture(name, flux, 2, SIZE), SEEDS) for name, flux in BEYOND]
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What one core can do, measured, and what there was measured on."""
+    fma, blas = timing.peak_fma_gflops(), timing.peak_blas_gflops()
+    return {
+        "fma_gflops": fma,
+        "blas_gflops": blas,
+        "bandwidth_gbytes": timing.bandwidth_gbytes(),
+        "machine": timing.description(),
+    }
+
+
+def with_shares(row: Row, here: dict[str, Any]) -> Row:
+    """A row together with the machine, and its speed as a share of what that can do."""
+    peak = here["fma_gflops"] or here["blas_gflops"]
+    counted = row["gflops"] is not None
+    return row | {
+        "share_of_peak": row["gflops"] / peak if counted else None,
+        "share_of_bandwidth": row["gbytes_per_second"] / here["bandwidth_gbytes"] if counted else None,
+        **here,
+    }
