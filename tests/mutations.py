@@ -24,7 +24,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutations.txt"
-FUSED = ("kernels/autograd.py", "kernels/fused.py")  # all other files are tested with the reference kernel
+FUSED = (
+    "kernels/autograd.py",
+    "kernels/fused.py",
+    "kernels/vector_math.py",
+)  # all other files are tested with the reference kernel
 TIMEOUT = 300  # seconds for the tests of one alteration
 
 # Processes fork from one that has imported what takes long, but nothing of the package.

@@ -1,6 +1,7 @@
 """The configuration is checked as a whole, with messages that name file, key, value and what is allowed."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_committed_configuration_is_valid(tier):
         assert spec["dataset"] in study.specs("signals")
         assert spec["method"] in study.specs("tune")
         assert not set(spec["seeds"]) & set(study.specs("tune")[spec["method"]]["seeds"])
+
+
+def test_jobs_do_not_depend_on_the_order_of_keys():
+    """The manifest sorts the keys of the configuration that it keeps, and the audit makes the tables anew from it."""
+    study = Study.load(ROOT, "study")
+    kept = Study.check(json.loads(json.dumps(study.config, sort_keys=True)))
+    assert list(kept.jobs.items()) == list(study.jobs.items())
+    assert list(kept.tunings.items()) == list(study.tunings.items())
 
 
 def test_results_of_the_default_tier_and_of_the_others_lie_apart():

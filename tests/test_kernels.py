@@ -1,5 +1,6 @@
 """The compiled block primitive against torch's own convolutions."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,40 +13,58 @@ from hypothesis import strategies as st
 from torch.nn.functional import conv1d, conv_transpose1d
 from weights import random_weights
 
-from schemenets import fluxes, kernels
+from schemenets import fluxes, kernels, networks
 from schemenets.errors import InvalidParameterError
-from schemenets.kernels import autograd, reference
+from schemenets.kernels import reference
 
 pytest.importorskip("numba")
+from schemenets.kernels import autograd, fused
+
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+each_onto = pytest.mark.parametrize("onto", [None, "another", "u"])
 
 
-def expected(u, W1, b1, W2, lam, flux, w=None):
+def expected(u, W1, b1, W2, lam, flux, w=None, onto=None):
     """The primitive from torch's convolutions, seed by seed."""
     if W1.ndim == 4:
-        columns = [[None] * len(u) if x is None else x for x in (u, W1, b1, W2, lam, w)]
-        return torch.stack([expected(*row, flux, own) for *row, own in zip(*columns, strict=True)])
+        columns = [[None] * len(u) if x is None else x for x in (u, W1, b1, W2, lam, w, onto)]
+        return torch.stack([expected(*row[:5], flux, *row[5:]) for row in zip(*columns, strict=True)])
     s = conv1d(u, W1, b1)
-    return conv_transpose1d(flux(s, 1.0 if lam is None else lam[:, None], None if w is None else w[:, None]), W2)
+    y = conv_transpose1d(flux(s, 1.0 if lam is None else lam[:, None], None if w is None else w[:, None]), W2)
+    return y if onto is None else onto + y
 
 
-def inputs(flux, seeds=(), B=3, C_in=1, C_out=1, F=2, k=3, N=17, dtype=torch.float64, bias=True, seed=0):
+def inputs(flux, seeds=(), B=3, C_in=1, C_out=1, F=2, k=3, N=17, dtype=torch.float64, bias=True, onto=None, seed=0):
+    """Arguments of the primitive that require gradients; ``onto`` is None, "another" tensor, or "u" itself."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {"u": (B, C_in, N), "W1": (F, C_in, k), "b1": (F,), "W2": (F, C_out, k), "lam": (F,)}
+    shapes |= {"onto": (B, C_out, N)} if onto == "another" else {}
     x = {n: torch.randn(*seeds, *shape, generator=generator, dtype=dtype) for n, shape in shapes.items()}
     x["lam"] = torch.exp(0.3 * x["lam"]) if flux.scaled else None
     x["b1"] = x["b1"] if bias else None
     if flux.weights:
         x["w"] = torch.from_numpy(random_weights(flux, *seeds, F)).to(dtype)
-    return {n: None if v is None else v.requires_grad_() for n, v in x.items()}
+    x = {n: None if v is None else v.requires_grad_() for n, v in x.items()}
+    return x | {"onto": x["u"]} if onto == "u" else x
+
+
+def of_tensors(function, x, flux):
+    """``function`` as one of the distinct tensors among its arguments ``x``, and these tensors."""
+    tensors = {id(v): v for v in x.values() if v is not None}
+
+    def of_these(*given):
+        by_id = dict(zip(tensors, given, strict=True))
+        return function(**{n: None if v is None else by_id[id(v)] for n, v in x.items()}, flux=flux)
+
+    return of_these, tuple(tensors.values())
 
 
 def value_and_gradients(function, x, flux):
     """Output, then the gradients of Σ cos(index) y, a functional without symmetry."""
-    y = function(**x, flux=flux)
+    of_these, tensors = of_tensors(function, x, flux)
+    y = of_these(*tensors)
     weights = torch.cos(torch.arange(y.numel(), dtype=y.dtype)).view_as(y)
-    variables = list({id(v): v for v in x.values() if v is not None}.values())
-    return [y, *torch.autograd.grad(y, variables, weights)]
+    return [y, *torch.autograd.grad(y, tensors, weights)]
 
 
 def assert_equal_to_torch(x, flux):
@@ -102,40 +121,168 @@ def test_tied_filters(seeds):
     assert_equal_to_torch(x | {"W2": x["W1"]}, flux)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@each_onto
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("seeds", [(), (3,)])
+@pytest.mark.parametrize(("C", "F"), [(1, 4), (2, 4), (2, 3)])
+def test_residuals(onto, dtype, seeds, C, F, compiled):
+    flux = fluxes.get("perona_malik")
+    assert_equal_to_torch(inputs(flux, seeds, B=5, C_in=C, C_out=C, F=F, dtype=dtype, onto=onto), flux)
+    assert compiled
+
+
+@pytest.mark.parametrize(("F", "k"), [(3, 1), (4, 1), (3, 12), (4, 12), (4, 13)])
+def test_filters_one_by_one_or_two_at_once(F, k):
+    flux = fluxes.get("perona_malik")
+    for N in (k, k + 1, 2 * k + 70):
+        assert_equal_to_torch(inputs(flux, F=F, k=k, N=N, onto="u"), flux)
+
+
+@pytest.mark.slow
+def test_filters_longer_than_a_block():
+    flux = fluxes.get("relu")
+    for N in (66, 140):
+        assert_equal_to_torch(inputs(flux, k=66, N=N, onto="u"), flux)
+
+
+@each_onto
+@pytest.mark.parametrize("cache", [1, 3000], ids=["signal_by_signal", "the_last_group_is_smaller"])
+def test_groups_of_signals(onto, cache, monkeypatch):
+    flux = fluxes.get("perona_malik")
+    monkeypatch.setattr(fused, "CACHE", cache)
+    assert_equal_to_torch(inputs(flux, (2,), B=7, onto=onto), flux)
+
+
+def assert_equal_for_any_shape(data, names, sizes):
+    flux, k = fluxes.get(data.draw(st.sampled_from(names))), data.draw(st.sampled_from(sizes))
+    onto = data.draw(st.sampled_from([None, "another", "u"]))
+    shape = {n: data.draw(st.integers(1, top)) for n, top in {"B": 9, "C_in": 4, "C_out": 4, "F": 6}.items()}
+    if onto == "u":
+        shape["C_out"] = shape["C_in"]
+    N, seeds = data.draw(st.integers(k, 70)), data.draw(st.sampled_from([(), (1,), (2,), (3,)]))
+    x = inputs(flux, seeds, k=k, N=N, bias=data.draw(st.booleans()), onto=onto, **shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "CACHE", data.draw(st.sampled_from([fused.CACHE, 5000])))  # one group or several
+        assert_equal_to_torch(x, flux)
+
+
+@settings(max_examples=60)
 @given(st.data())
 def test_any_shape(data):
-    flux = fluxes.get("perona_malik")
-    k = data.draw(st.sampled_from([1, 3]))
-    sizes = {n: data.draw(st.integers(1, top)) for n, top in {"B": 6, "C_in": 5, "C_out": 5, "F": 5}.items()}
-    N, seeds = data.draw(st.integers(k, 300)), data.draw(st.sampled_from([(), (1,), (3,)]))
-    assert_equal_to_torch(inputs(flux, seeds, k=k, N=N, bias=data.draw(st.booleans()), **sizes), flux)
+    assert_equal_for_any_shape(data, ["perona_malik"], [3])
 
 
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(st.data())
+def test_any_shape_flux_and_length_of_filters(data):
+    assert_equal_for_any_shape(data, SINGLE, [1, 2, 5, 13])
+
+
+@each_onto
 @pytest.mark.parametrize("function", [kernels.block, reference.block])
 @pytest.mark.parametrize("name", ["charbonnier", "learned"])
-def test_gradcheck(function, name):
+def test_gradcheck(function, name, onto):
     flux = fluxes.get(name)
-    x = inputs(flux, (2,), B=2, C_in=2, N=6)
-    assert torch.autograd.gradcheck(lambda *v: function(*v[:5], flux, *v[5:]), tuple(x.values()))
+    x = inputs(flux, (2,), B=2, C_in=2, C_out=2 if onto == "u" else 1, N=6, onto=onto)
+    assert torch.autograd.gradcheck(*of_tensors(function, x, flux))
 
 
+@each_onto
 @pytest.mark.parametrize("function", [kernels.block, reference.block])
 @pytest.mark.parametrize("name", ["perona_malik", "learned"])
-def test_second_derivatives(function, name):
+def test_second_derivatives(function, name, onto):
     flux = fluxes.get(name)
-    x = inputs(flux, B=2, N=5)
-    assert torch.autograd.gradgradcheck(lambda *v: function(*v[:5], flux, *v[5:]), tuple(x.values()))
-    del x["W2"]
-    assert torch.autograd.gradgradcheck(lambda u, W, b, lam, *w: function(u, W, b, W, lam, flux, *w), tuple(x.values()))
+    x = inputs(flux, B=2, N=5, onto=onto)
+    assert torch.autograd.gradgradcheck(*of_tensors(function, x, flux))
+    assert torch.autograd.gradgradcheck(*of_tensors(function, x | {"W2": x["W1"]}, flux))
 
 
+@each_onto
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("name", ["perona_malik", "learned"])
-def test_functorch(name):
+def test_differentiable_gradients_are_those_of_torch(name, tied, onto, compiled):
     flux = fluxes.get(name)
-    x = inputs(flux, (3,))
-    block = torch.func.vmap(lambda *v: kernels.block(*v[:5], flux, *v[5:]))
-    torch.testing.assert_close(block(*x.values()), expected(**x, flux=flux))
+    x = inputs(flux, (2,), onto=onto)
+    x |= {"W2": x["W1"]} if tied else {}
+
+    def first_and_second(function):
+        of_these, tensors = of_tensors(function, x, flux)
+        first = torch.autograd.grad(of_these(*tensors).sin().sum(), tensors, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(gradient.sin().sum() for gradient in first), tensors)]
+
+    for a, b in zip(first_and_second(kernels.block), first_and_second(expected), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    assert compiled
+
+
+@pytest.mark.parametrize(
+    ("name", "create_graph"),
+    [
+        *itertools.product(["u", "W1", "b1", "W2", "lam", "onto"], [False]),
+        *itertools.product(["u", "W1", "b1", "W2", "lam"], [True]),
+        ("onto", True),
+    ],
+)
+def test_gradients_by_one_tensor_alone(name, create_graph):
+    flux = fluxes.get("perona_malik")
+    x = inputs(flux, onto="another")
+    x = {n: v if n == name else v.detach() for n, v in x.items()}
+    found, wanted = (
+        torch.autograd.grad(f(**x, flux=flux).square().sum(), x[name], create_graph=create_graph)[0]
+        for f in (kernels.block, expected)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+@each_onto
+@pytest.mark.parametrize("name", ["perona_malik", "learned"])
+def test_functorch(name, onto):
+    flux = fluxes.get(name)
+    x = inputs(flux, (3,), onto=onto)
+    block, tensors = of_tensors(kernels.block, x, flux)
+    torch.testing.assert_close(torch.func.vmap(block)(*tensors), expected(**x, flux=flux))
+
+
+def operands(x, flux):
+    """Arguments of the operators from those of the primitive: the tensors that both have, the flux, and ``onto``."""
+    u, W1, b1, W2, lam, w, onto = (x.get(n) for n in ("u", "W1", "b1", "W2", "lam", "w", "onto"))
+    w = u.new_empty((*W1.shape[:-2], 0)) if w is None else w
+    return [u, W1, b1, W2, lam, w], autograd._key(flux), None if onto is u else onto, onto is u
+
+
+@each_onto
+@pytest.mark.parametrize("name", ["perona_malik", "learned"])
+def test_the_operator_keeps_the_rules_of_torch(name, onto):
+    flux = fluxes.get(name)
+    tensors, *rest = operands(inputs(flux, (2,), B=2, C_in=2, C_out=2, N=9, onto=onto), flux)
+    torch.library.opcheck(torch.ops.schemenets.block.default, (*tensors, *rest))
+
+
+@pytest.mark.parametrize("onto", [None, "u"])
+@pytest.mark.parametrize("name", ["perona_malik", "learned"])
+@pytest.mark.parametrize("F", [2, 3, 4])
+def test_the_derivative_keeps_the_rules_of_torch(name, onto, F):
+    flux = fluxes.get(name)
+    tensors, key, _, residual = operands(inputs(flux, (2,), B=2, C_in=2, C_out=2, F=F, N=9, onto=onto), flux)
+    plain = [v.detach() for v in tensors]
+    torch.library.opcheck(torch.ops.schemenets.block_backward.default, (plain[0].cos(), *plain, key, residual))
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "resnet"])
+def test_compiled_networks(name, compiled):
+    architecture = {"blocks": 2, "filters": 4, "kernel_size": 3, "flux": "perona_malik"}
+    net = networks.stack([networks.build(name, **architecture, seed=seed).double() for seed in (0, 1)])
+    u = torch.rand(2, 3, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    torch.compiler.reset()
+    found, wanted = (
+        [y, *torch.autograd.grad(y.square().sum(), [u, *net.parameters()])]
+        for y in (torch.compile(net, backend="aot_eager", fullgraph=True)(u), net(u))
+    )
+    assert compiled
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -188,9 +335,24 @@ def test_a_seed_alone_gives_the_same_numbers():
     assert all(torch.equal(x[n].grad[1], alone[n].grad) for n in x)
 
 
+def test_fluxes_of_one_name_are_told_apart(compiled):
+    relu, linear = fluxes.get("relu"), replace(fluxes.get("linear"), name="relu")
+    for flux in (relu, linear, relu):
+        assert_equal_to_torch(inputs(flux), flux)
+    assert compiled
+
+
+@pytest.mark.parametrize("name", ["perona_malik", "relu"])
+def test_no_contrasts_are_contrasts_of_one(name, compiled):
+    flux = fluxes.get(name)
+    x = inputs(flux) | {"lam": None}
+    assert_equal_to_torch(x, flux)
+    assert compiled
+
+
 def test_strided_inputs():
     flux = fluxes.get("perona_malik")
-    x = inputs(flux, C_in=3, C_out=3)
+    x = inputs(flux, C_in=3, C_out=3, onto="another")
     strided = {
         n: v.detach().mT.contiguous().mT if v.ndim > 1 else v.detach().repeat_interleave(2)[::2] for n, v in x.items()
     }
@@ -198,15 +360,15 @@ def test_strided_inputs():
     assert_equal_to_torch({n: v.requires_grad_() for n, v in strided.items()}, flux)
 
 
-def test_falls_back(compiled, monkeypatch):
+@each_onto
+def test_falls_back(onto, compiled, monkeypatch):
     flux = fluxes.get("perona_malik")
-    x = inputs(flux)
+    x = inputs(flux, onto=onto)
     kernels.block(**inputs(flux, dtype=torch.bfloat16), flux=flux)
     kernels.block(**x, flux=replace(flux, scalar=None))
     monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
-    y = kernels.block(**x, flux=flux)
+    assert_equal_to_torch(x, flux)
     assert not compiled
-    torch.testing.assert_close(y, expected(**x, flux=flux))
 
 
 @pytest.mark.parametrize(
@@ -220,11 +382,16 @@ def test_falls_back(compiled, monkeypatch):
         ("W2", (2, 1, 2)),
         ("b1", (3,)),
         ("lam", (1,)),
+        ("onto", (3, 1, 16)),
+        ("onto", (3, 2, 17)),
+        ("onto", (1, 1, 17)),
+        ("onto", (17,)),
+        ("onto", (2, 3, 1, 17)),
     ],
 )
 def test_shapes_that_do_not_fit(name, shape):
     flux = fluxes.get("perona_malik")
-    with pytest.raises(InvalidParameterError, match="allowed"):
+    with pytest.raises(InvalidParameterError, match=r"(shape of|filter length).* allowed"):
         kernels.block(**(inputs(flux) | {name: torch.ones(shape, dtype=torch.float64)}), flux=flux)
 
 

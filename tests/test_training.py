@@ -1,5 +1,7 @@
 """Training: seeds do not touch each other, interruptions leave no trace, divergence is an outcome."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,23 +47,51 @@ def test_training_denoises(data, state):
         assert run.validation_psnr > start + 1
 
 
-@pytest.mark.parametrize(("name", "flux"), [("symmetric", "perona_malik"), ("resnet", "relu")])
-def test_seeds_together_equal_seeds_alone(data, state, tmp_path, name, flux, monkeypatch):
+def test_training_is_the_loop_one_writes_with_torch(data, state, monkeypatch):
     monkeypatch.setattr(training.networks, "build", lambda **arguments: BUILD(**arguments).double())
     double = {key: value.astype(np.float64) for key, value in data.items()}
-    job = Training(
-        architecture=Architecture(name=name, blocks=2, filters=3, kernel_size=5, flux=flux),
-        seeds=(0, 1, 2),
-        learning_rate=0.02,
-        epochs=2,
-        batch=16,
+    noisy, clean = (torch.from_numpy(double[f"train/{part}"]) / 255 for part in ("noisy", "clean"))
+    seed, steps = 3, len(noisy) // JOB.batch
+    net = BUILD(**vars(ARCHITECTURE), seed=seed).double()
+    optimiser = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, JOB.learning_rate, total_steps=JOB.epochs * steps, cycle_momentum=False
     )
+    for epoch in range(JOB.epochs):
+        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(noisy)))
+        for batch in order[: steps * JOB.batch].split(JOB.batch):
+            optimiser.zero_grad()
+            torch.nn.functional.mse_loss(net(noisy[batch]), clean[batch]).backward()
+            optimiser.step()
+            if schedule.last_epoch + 1 < schedule.total_steps:
+                schedule.step()
+    (run,) = fit(replace(JOB, seeds=(seed,)), double, state, "job")
+    for own, expected in zip(run.network.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *({"name": name, "flux": "perona_malik"} for name in networks.available()),
+        {"name": "resnet", "flux": "relu"},
+        {"name": "fsi", "flux": "learned", "channels": 2, "filters": 4},
+        {"name": "symmetric", "flux": "charbonnier", "channels": 2, "tied": True, "certified": True},
+    ],
+    ids=lambda variant: "-".join(map(str, variant.values())),
+)
+def test_seeds_together_equal_seeds_alone(data, state, tmp_path, variant, monkeypatch):
+    monkeypatch.setattr(training.networks, "build", lambda **arguments: BUILD(**arguments).double())
+    double = {key: value[:40].astype(np.float64) for key, value in data.items()}
+    job = replace(JOB, architecture=replace(ARCHITECTURE, **variant), epochs=2)
     together = fit(job, double, state, "job")
-    for index, seed in enumerate(job.seeds):
-        own = Training(**{**vars(job), "seeds": (seed,)})
-        (alone,) = fit(own, double, tmp_path / f"{seed}.safetensors", "job")
-        for key, value in alone.network.state_dict().items():
-            torch.testing.assert_close(together[index].network.state_dict()[key], value, rtol=1e-9, atol=1e-9)
+    for run, seed in zip(together, job.seeds, strict=True):
+        (alone,) = fit(replace(job, seeds=(seed,)), double, tmp_path / f"{seed}.safetensors", "job")
+        assert run.curve == pytest.approx(alone.curve, abs=1e-9)
+        start = BUILD(**vars(job.architecture), seed=seed).double()
+        for a, b, c in zip(*(net.parameters() for net in (run.network, alone.network, start)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+            assert not torch.equal(a, c)
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
@@ -107,6 +137,26 @@ def test_a_diverged_seed_is_frozen_and_the_others_go_on(data, state, tmp_path, m
     assert_equal_runs([runs[0], runs[2]], [expected[0], expected[2]])
 
 
+@pytest.mark.parametrize("name", networks.available())
+def test_a_diverged_seed_leaves_the_others_alone_in_every_network(data, state, tmp_path, name, monkeypatch):
+    job = replace(JOB, architecture=replace(ARCHITECTURE, name=name), epochs=2)
+    few = {key: value[:40] for key, value in data.items()}
+    expected = fit(job, few, tmp_path / "sound.safetensors", "job")
+
+    def build(**arguments):
+        net = BUILD(**arguments)
+        if arguments["seed"] == 1:
+            for parameter in net.parameters():
+                parameter.data.fill_(1e30)
+        return net
+
+    monkeypatch.setattr(training.networks, "build", build)
+    runs = fit(job, few, state, "job")
+    assert [run.diverged_at for run in runs] == [None, 0, None]
+    assert all((parameter == 1e30).all() for parameter in runs[1].network.parameters())
+    assert_equal_runs([runs[0], runs[2]], [expected[0], expected[2]])
+
+
 def test_every_seed_and_every_epoch_has_a_shuffling_of_its_own(data, monkeypatch):
     trainer = training._Trainer(JOB, data)
     seen = []
@@ -130,6 +180,14 @@ class _Recorded:
     def index_select(self, dim, index):
         self.seen.append(index.unflatten(0, (len(JOB.seeds), -1)))
         return self.tensor.index_select(dim, index)
+
+
+@pytest.mark.parametrize(("distance", "diverged_at"), [(90.0, None), (110.0, 0)])
+def test_an_error_beyond_minus_forty_decibels_is_divergence(data, distance, diverged_at):
+    trainer = training._Trainer(JOB, data)
+    trainer.clean = trainer.noisy + distance
+    trainer._train_epoch()
+    assert trainer.diverged_at == [diverged_at] * len(JOB.seeds)
 
 
 def test_divergence_later_keeps_the_last_sound_epoch(data):

@@ -201,8 +201,8 @@ def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
 
 
 def _jobs(config: Mapping[str, Any], tier: str) -> Iterator[tuple[str, str, str, str, Architecture]]:
-    """Name, experiment, method, size and architecture of every job of a tier."""
-    for experiment, groups in config["tiers"][tier]["experiments"].items():
+    """Name, experiment, method, size and architecture of every job of a tier; the order of keys does not matter."""
+    for experiment, groups in sorted(config["tiers"][tier]["experiments"].items()):
         for group in groups:
             for method in group["methods"]:
                 for kind, numbers in (("budget", group.get("budgets", ())), ("blocks", group.get("blocks", ()))):

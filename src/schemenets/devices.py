@@ -16,5 +16,5 @@ def device() -> torch.device:
     name = os.environ.get("SCHEMENETS_DEVICE", "cpu")
     allowed = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if name not in allowed:
-        raise InvalidParameterError("SCHEMENETS_DEVICE", repr(name), f"on this machine: {', '.join(allowed)}")
+        raise InvalidParameterError("SCHEMENETS_DEVICE", name, f"on this machine: {', '.join(allowed)}")
     return torch.device(name)

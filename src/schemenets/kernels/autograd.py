@@ -130,5 +130,5 @@ def _differentiable_gradients(tensors: Any, grad: Tensor, flux: Flux, residual: 
     used = [x for x in views if x.requires_grad]
     u, W1, b1, W2, lam, w = views
     y = reference.block(u, W1, b1, W2, lam, flux, w if flux.weights else None, u if residual else None)
-    found = iter(torch.autograd.grad(y, used, grad, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(y, used, grad, create_graph=True, allow_unused=True) if used else ())
     return tuple(next(found) if x.requires_grad else None for x in views)

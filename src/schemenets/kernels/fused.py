@@ -8,6 +8,7 @@ computes the pre-activation again, so that nothing but the inputs is kept.
 
 import fcntl
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -21,6 +22,8 @@ from numba import from_dtype, njit, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from schemenets.kernels import vector_math
 
 # No "nnan" and no "ninf": a diverging network has to show.
 ELEMENTWISE: dict[str, Any] = {
@@ -47,13 +50,13 @@ def identity_of(scalar: Scalar) -> str:
     return sha256(repr((code.co_code, code.co_consts, code.co_names, numbers)).encode()).hexdigest()
 
 
-def _in_single_precision(scalar: Scalar) -> Any:
-    """``scalar`` with float32 constants, since one float64 constant makes all of the arithmetic float64."""
+def _specialised(scalar: Scalar, dtype: Any) -> Any:
+    """``scalar`` with constants of one type, since one float64 makes all of the arithmetic float64, and vector math."""
 
     def cast(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(map(cast, value))
-        return np.float32(value) if isinstance(value, float) else value
+        return dtype(value) if isinstance(value, float) else vector_math.module(dtype) if value is math else value
 
     code = scalar.__code__.replace(co_consts=cast(scalar.__code__.co_consts))
     cells = tuple(CellType(cast(cell.cell_contents)) for cell in scalar.__closure__ or ())
@@ -70,7 +73,7 @@ def _(identity, s, lam, w):  # type: ignore[no-untyped-def]
     if not isinstance(identity, types.StringLiteral):
         return None
     scalar = _scalars[identity.literal_value]
-    phi = njit(_in_single_precision(scalar) if s == types.float32 else scalar, **ELEMENTWISE)
+    phi = njit(_specialised(scalar, np.float32 if s == types.float32 else np.float64), **ELEMENTWISE)
 
     def fixed(s, lam, w):  # type: ignore[no-untyped-def]
         t = s / lam
@@ -322,7 +325,8 @@ def _grouped(W: np.ndarray, R: int) -> np.ndarray:
 def _ungrouped(W: np.ndarray, R: int) -> np.ndarray:
     """Undo :func:`_grouped`."""
     S, groups, C, Rk = W.shape
-    return W.reshape(S, groups, C, R, Rk // R).swapaxes(2, 3).reshape(S, groups * R, C, Rk // R)
+    rows = np.ascontiguousarray(W.reshape(S, groups, C, R, Rk // R).swapaxes(2, 3))
+    return rows.reshape(S, groups * R, C, Rk // R)
 
 
 def _filters_at_once(F: int, k: int) -> int:
