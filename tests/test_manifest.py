@@ -115,6 +115,15 @@ def test_direct_inputs(study, results):
     assert {"claims.json", "figures/capacity.png", "tables/claims.csv"} < {*entries["report.html"]["inputs"]}
 
 
+def test_benchmarks_belong_to_the_results(study, results):
+    for name in ("benchmark", "benchmark_targets"):
+        results.table(name).write_text("machine\n")
+    content, _ = run(study, results)
+    tables = {"tables/benchmark.csv", "tables/benchmark_targets.csv"}
+    assert {name for name, entry in content["files"].items() if entry["inputs"] == []} >= tables
+    assert tables < {*content["files"]["report.html"]["inputs"]}
+
+
 def test_data_sets_are_marked_as_regenerated(study, results):
     content, _ = run(study, results)
     assert set(content["data"]) == {f"data/{name}.safetensors" for name in study.datasets}

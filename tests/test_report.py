@@ -4,12 +4,15 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 from fabricated import PROVENANCE, results
 from scipy import stats
 
+from benchmarks import __main__, targets
 from schemenets import figures, files, stages, summaries
 from schemenets.errors import CheckpointError
+from schemenets.layout import Layout
 from schemenets.report import content, origin
 
 DIVERGED = "factorial/resnet-relu/blocks-4/seed-1"
@@ -125,6 +128,39 @@ def test_limits_name_diverged_runs_edges_and_what_waits(made):
     assert "edge of the grid: resnet-relu" in text
     assert "C5" in text
     assert "The smallest p that 2 seeds can give is 0.25." in text
+
+
+def test_speed_is_shown_where_it_was_measured(tmp_path):
+    layout = Layout(tmp_path)
+    assert content.speed(layout) == []
+    row = dict.fromkeys(__main__.COLUMNS, 1) | {
+        "what": "training step",
+        "network": "resnet",
+        "flux": "relu",
+        "certified": False,
+        "machine": "Some Processor",
+    }
+    contenders = {"ours": (0.5, 1.0), "idiomatic": (6.0, 12.0), "vmap": (4.0, 8.0)}
+    measured = [
+        row | {"contender": name, "milliseconds_per_seed": time, "times_slower_than_ours": ratio}
+        for name, (time, ratio) in contenders.items()
+    ]
+    layout.table("benchmark").parent.mkdir()
+    pd.DataFrame(measured).to_csv(layout.table("benchmark"), index=False)
+    pd.DataFrame(targets.summary(measured)).to_csv(layout.table("benchmark_targets"), index=False)
+    judged, times = content.speed(layout)
+    assert [line[0] for line in judged.rows] == [target.name for target in targets.TARGETS]
+    assert "not measured" in {line[3] for line in judged.rows}
+    (line,) = times.rows
+    assert dict(zip(times.columns, line, strict=True)) == {
+        "What": "training step",
+        "Case": "ResNet, ReLU: blocks 1, filters 1, kernel size 1, channels 1, length 1, seeds 1",
+        "Ours (ms)": "0.5",
+        "GFLOP/s": "1",
+        "idiomatic (times ours)": "12",
+        "compiled (times ours)": "–",
+        "vmap (times ours)": "8",
+    }
 
 
 def test_time_of_a_job_is_counted_once(made):

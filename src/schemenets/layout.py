@@ -31,6 +31,11 @@ class Layout:
         return self.root / "figures" / f"{name}.{suffix}"
 
     @property
+    def benchmarks(self) -> list[Path]:
+        """The tables of ``make benchmark``, where it has been run: all targets, and all that was measured."""
+        return [path for path in map(self.table, ("benchmark_targets", "benchmark")) if path.is_file()]
+
+    @property
     def resume(self) -> Path:
         """Interrupted work."""
         return self.root / ".resume"

@@ -117,12 +117,14 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     for name, inputs in tables.items():
         yield results.table(name), inputs, None
     yield results.claims, judged, None
+    for benchmark in results.benchmarks:
+        yield benchmark, [], None
     shown = [results.table(name) for name in tables]
     figures = sorted((results.root / "figures").glob("*"))
     drawn = [*shown, *map(results.dataset, study.test_sets), *_example(results)]
     for figure in figures:
         yield figure, drawn, None
-    yield results.report, [*shown, *figures, results.claims], None
+    yield results.report, [*shown, *results.benchmarks, *figures, results.claims], None
 
 
 def _example(results: Layout) -> list[Path]:

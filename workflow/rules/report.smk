@@ -44,6 +44,7 @@ rule report:
         rules.figures.output,
         [RESULTS.table(name) for name in TABLES],
         RESULTS.claims,
+        RESULTS.benchmarks,
         sorted(Path("src/schemenets/report/templates").iterdir()),
     output:
         report(RESULTS.report, caption="../report/report.rst", category="Report"),

@@ -44,6 +44,7 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         methods=content.methods(tables),
         means=content.means(tables),
         stability=content.stability(tables),
+        speed=content.speed(results),
         limits=content.limits(tables, judged),
         origin=origin.gather(results, tables["runs"]),
     )

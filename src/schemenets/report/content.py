@@ -13,6 +13,8 @@ from schemenets.layout import Layout
 from schemenets.summaries import Tables, rows
 from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed
 
+RIVALS = ("idiomatic", "compiled", "vmap")
+SIZES = ("blocks", "filters", "kernel_size", "channels", "length", "seeds")  # that benchmarks vary
 _NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
 
 
@@ -181,6 +183,53 @@ def stability(tables: Tables) -> Table:
             for method, own in summaries.groups(tables["stability"], "method")
         ],
     )
+
+
+def speed(results: Layout) -> list[Table]:
+    """What the benchmark was to show and what it measured; nothing where it has not been run."""
+    if len(results.benchmarks) < 2:
+        return []
+    targets, measured = (pd.read_csv(path) for path in results.benchmarks)
+    cases: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows(measured):
+        size = ", ".join(f"{key.replace('_', ' ')} {getattr(row, key)}" for key in SIZES)
+        case = f"{label(row.network)}, {label(row.flux)}{', certified' if row.certified else ''}: {size}"
+        cases.setdefault((row.what, case), {})[row.contender] = row
+    return [
+        Table(
+            "Targets of speed and memory, and the worst case measured for each.",
+            ["tables/benchmark_targets.csv", "tables/benchmark.csv"],
+            ["Target", "Asked", "Measured", "Reached", "Cases", "Worst case"],
+            [
+                [
+                    row.target,
+                    f"{row.asked} {row.bound:g}",
+                    short(row.measured),
+                    row.reached,
+                    f"{row.cases_reached} of {row.cases}",
+                    row.worst_case,
+                ]
+                for row in rows(targets)
+            ],
+        ),
+        Table(
+            f"Times per network, and how many times slower the rivals are, measured in one run on one thread of "
+            f"{row.machine}, which reaches {row.fma_gflops:.0f} GFLOP/s in multiply-adds and "
+            f"{row.bandwidth_gbytes:.0f} GB/s in copies.",
+            ["tables/benchmark.csv"],
+            ["What", "Case", "Ours (ms)", "GFLOP/s", *(f"{name} (times ours)" for name in RIVALS)],
+            [
+                [
+                    what,
+                    case,
+                    short(own["ours"].milliseconds_per_seed),
+                    short(own["ours"].gflops),
+                    *(short(own[name].times_slower_than_ours) if name in own else NOTHING for name in RIVALS),
+                ]
+                for (what, case), own in cases.items()
+            ],
+        ),
+    ]
 
 
 def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
