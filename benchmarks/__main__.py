@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import measurements, targets
 from benchmarks.targets import Row
-from schemenets import files
+from schemenets import files, memory
 from schemenets.progress import Progress
 
 COLUMNS = (
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["SCHEMENETS_DEVICE"] = "cpu"
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as in trainings
+    memory.keep()
     here = measurements.machine()
     fma = "not measured" if here["fma_gflops"] is None else f"{here['fma_gflops']:.0f} GFLOP/s"
     print(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import schemenets
-from schemenets import checkpoints, fluxes, kernels, networks, operators, signals, specs, stability, stages
+from schemenets import checkpoints, fluxes, kernels, memory, networks, operators, signals, specs, stability, stages
 from schemenets.errors import (
     CheckpointError,
     ConfigError,
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to(options.log)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # more are slower: the networks are tiny
+    memory.keep()
     try:
         status: int | None = options.command(options)
     except SchemenetsError as error:

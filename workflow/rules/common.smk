@@ -51,14 +51,9 @@ def seeds_of(batch, suffix):
     return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in JOBS[job]["seeds"]]
 
 
-# Memory that is freed is kept for the next arrays of the same size (glibc); else training spends a tenth of its time
-# on getting it back from the kernel, page by page.
-KEEP_MEMORY = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=33554432"
-
-
 def run(name):
     """Shell command of a stage's rule."""
     return (
-        f"{KEEP_MEMORY} OMP_NUM_THREADS={{threads}} python -m schemenets {name} {{params.spec:q}}"
+        f"OMP_NUM_THREADS={{threads}} python -m schemenets {name} {{params.spec:q}}"
         f" --results {RESULTS.root} --log {{log:q}}"
     )
