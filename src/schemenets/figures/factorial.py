@@ -22,7 +22,9 @@ def draw(tables: Tables) -> Figure:
     if measured.empty:
         return _style.empty("runs of experiment factorial")
     sizes = summaries.by_number(set(measured["size"]))
-    figure, axes = _style.grid(len(sizes), 1, 0.7 + 0.3 * measured["method"].nunique(), sharex=True)
+    rows = measured.groupby("size")["method"].nunique()[sizes].to_numpy()
+    heights = 0.7 + 0.3 * rows
+    figure, axes = _style.grid(len(sizes), 1, heights.mean(), sharex=True, height_ratios=heights)
     styles = _style.method_styles(tables["runs"])
     for ax, size in zip(axes, sizes, strict=True):
         names = []

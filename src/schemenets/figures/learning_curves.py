@@ -13,9 +13,10 @@ TITLE = "Learning curves"
 CAPTION = (
     "Validation PSNR after every epoch for the networks of experiment capacity: mean over seeds, and the range of the "
     "seeds as a band. A cross marks the last epoch of a run that diverged; the mean goes on with the others. The "
-    "learning rate ends at zero, so that a flat end does not prove that longer training would change nothing."
+    "learning rate ends at zero, so that a flat end does not prove that longer training would change nothing. "
+    "What falls more than 1 dB below the noisy signals leaves the panels."
 )
-SOURCES = ("tables/curves.csv",)
+SOURCES = ("tables/curves.csv", "tables/tuning.csv")
 BAND = {"alpha": 0.15, "linewidth": 0}
 
 
@@ -37,6 +38,7 @@ def draw(tables: Tables) -> Figure:
                 ax.plot(last["epoch"], last["validation_psnr"], label="diverged afterwards", **_style.DIVERGED)
         ax.set(title=size_label(size), ylabel="validation PSNR (dB)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], tables["tuning"]["noisy_psnr"].min() - 1))
     _style.legend(figure, axes)
     return figure
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 
 from schemenets import summaries
 from schemenets.figures import _style
@@ -16,9 +17,9 @@ TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
     "Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found for every trained network of all "
     "experiments (dots), and the bound that follows from its parameters (bars, a grey line to each network's dot; "
-    "ResNets have none). The search gives "
-    "lower bounds of the true maximum. Right: the least of the margins 1 − τL‖K‖²/2 over the blocks; a network is "
-    "certified if all are at least zero. A cross: the run diverged, and its last sound state is shown."
+    "ResNets have none). The search gives lower bounds of the true maximum. Right: the least of the margins "
+    "1 − τL‖K‖²/2 over the blocks (axis linear from −1 to 1, else logarithmic); a network is certified if all are at "
+    "least zero. A cross: the run diverged, and its last sound state is shown."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 
@@ -52,6 +53,10 @@ def draw(tables: Tables) -> Figure:
     left.set_yticks(range(len(rows)), rows)
     left.set(xlabel="amplification (log scale)", ylabel="", xscale="log", ylim=(len(rows) - 0.5, -0.5))
     right.set_xlabel("least step margin")
+    right.set_xscale("symlog", linthresh=1)
+    right.set_xlim(2 * min(-1, table["least_step_margin"].min()), 1.2)  # a margin is 1 at most
+    right.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
+    right.tick_params(axis="x", labelrotation=45)
     _style.legend(figure, [left])
     left.axvline(1, color="0.7", linewidth=0.8, zorder=1)
     right.axvline(0, color="0.7", linewidth=0.8, zorder=1)

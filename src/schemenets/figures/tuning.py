@@ -1,5 +1,7 @@
 """Choice of the learning rates."""
 
+from textwrap import fill
+
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -15,6 +17,7 @@ CAPTION = (
     "means, in which a diverged trial (cross) counts as the noisy input."
 )
 SOURCES = ("tables/tuning.csv",)
+LINE = 30  # letters of a title that fit above one panel
 
 
 def draw(tables: Tables) -> Figure:
@@ -34,7 +37,7 @@ def draw(tables: Tables) -> Figure:
         ring = own[own["chosen"]].groupby("learning_rate")["score"].mean()
         ax.plot(ring, "o", markersize=11, markerfacecolor="none", markeredgecolor="black", clip_on=False)
         ax.margins(0.12)
-        ax.set(title=label(method), ylabel="validation PSNR (dB)")
+        ax.set(title=fill(label(method), LINE), ylabel="validation PSNR (dB)")
         _style.log_ticks(ax, sorted(own["learning_rate"].unique()))
     for ax in axes[-3:]:
         ax.tick_params(labelbottom=True)
