@@ -18,7 +18,7 @@ WIDTH = 17 / 2.54  # inches: the width of a printed page
 PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
 SHAPES = (("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--"))  # marker and line
 GREY = "0.45"
-LONGEST_OF_THREE = 26  # letters of a label that fits three times into the width, beside its line
+LONG = 26  # letters of a label: longer ones do not fit three times into the width
 MARKS = (
     "Small dots: single seeds; large markers: means with 95 % t intervals over seeds, which may leave the panel where "
     "seeds are few."
@@ -109,13 +109,13 @@ def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, A
     ax.dataLim.set(limits)
 
 
-def legend(figure: Figure, axes: list[Axes]) -> None:
-    """One legend for all panels, below them: each entry once, crosses last, in as many columns as the width allows."""
+def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
+    """One legend for all panels, below them: each entry once, crosses last, with a column less if one is long."""
     found = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
     found.sort(key=lambda entry: entry[0].get_zorder())
     entries = {text: handle for handle, text in found}
-    columns = 3 if max(map(len, entries), default=0) <= LONGEST_OF_THREE else 2
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
+    long = max(map(len, entries), default=0) > LONG
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns - long)
 
 
 def log_ticks(ax: Axes, values: list[float]) -> None:
