@@ -1,5 +1,6 @@
 """Tables and the plot of fluxes that are made, while building, from what the code and the study declare."""
 
+import csv
 import io
 import re
 from pathlib import Path
@@ -100,6 +101,24 @@ def tier_table(root: Path) -> str:
     return table(["tier", "seeds", "epochs", "noise levels of the tests", "experiments"], rows)
 
 
+def speed_table(root: Path) -> str:
+    """What the committed benchmark was to reach and did."""
+    path = root / "results/tables/benchmark_targets.csv"
+    if not path.is_file():
+        return "*Not measured in these results; `make benchmark` measures it.*"
+    rows = [
+        [
+            row["target"],
+            f"{row['asked']} {row['bound']}",
+            number(float(row["measured"])) if row["measured"] else "–",
+            row["reached"],
+            f"{row['cases_reached']} of {row['cases']}",
+        ]
+        for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    ]
+    return table(["target", "asked", "worst case measured", "reached", "cases that reach it"], rows)
+
+
 def substitutions(root: Path) -> dict[str, str]:
     """What pages insert by ``{{ name }}``."""
     return {
@@ -108,4 +127,5 @@ def substitutions(root: Path) -> dict[str, str]:
         "size_table": size_table(),
         "claim_table": claim_table(root),
         "tier_table": tier_table(root),
+        "speed_table": speed_table(root),
     }
