@@ -13,6 +13,7 @@ from benchmarks import rivals, timing
 from benchmarks.targets import BLOCKS, OTHER, PASSES, SEEDS, SIZE, STEP, STUDY, Row
 from schemenets import networks, training
 from schemenets.config import Study
+from schemenets.evaluation import PEAK
 from schemenets.networks import Architecture
 
 SIGNALS = 1024  # that are trained on: with the states they do not fit in the second cache
@@ -132,7 +133,7 @@ def _rival(
     apply: rivals.Apply, parameters: list[Tensor], data: dict[str, np.ndarray], seeds: tuple[int, ...] = ()
 ) -> Contender:
     """One step as tutorials write it, for signals (*seeds, batch, 1, length)."""
-    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None] / 255 for part in training.PAIR)
+    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None] / PEAK for part in training.PAIR)
     shuffled = torch.stack([torch.randperm(len(noisy)) for _ in range(seeds[0] if seeds else 1)])
     batch = SIZE["batch"]
     batches = cycle(shuffled.view(*seeds, -1).split(batch, -1)[: len(noisy) // batch])
@@ -140,7 +141,7 @@ def _rival(
 
     def run() -> None:
         rows = next(batches)
-        u, target = (x.index_select(0, rows.flatten()).unflatten(0, rows.shape) for x in (noisy, clean))
+        u, target = (training._rows(x, rows) for x in (noisy, clean))
         optimiser.zero_grad()
         (apply(u) - target).square().mean((-3, -2, -1)).sum().backward()
         optimiser.step()

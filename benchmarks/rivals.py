@@ -13,7 +13,6 @@ from schemenets import kernels, networks
 from schemenets.fluxes import Flux
 from schemenets.networks import Architecture, DenoisingNetwork
 
-NAMES = ("idiomatic", "compiled", "vmap")
 Apply = Callable[[Tensor], Tensor]
 
 

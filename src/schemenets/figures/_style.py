@@ -109,6 +109,16 @@ def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, A
     ax.dataLim.set(limits)
 
 
+def draw_methods(measured: pd.DataFrame, runs: pd.DataFrame, x: str, height: float) -> tuple[Figure, Axes]:
+    """A figure of one panel with one line per method: the scores against a column of their runs."""
+    figure, (ax,) = grid(1, 1, height)
+    styles = method_styles(runs)
+    for method, own in summaries.groups(measured, "method"):
+        draw_means(ax, own, x, "score", styles[method])
+    ax.set_ylabel("test PSNR (dB)")
+    return figure, ax
+
+
 def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
     """One legend for all panels, below them: each entry once, crosses last, with a column less if one is long."""
     found = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]

@@ -23,15 +23,12 @@ def draw(tables: Tables) -> Figure:
     measured = summaries.at_home(summaries.scored(tables, "capacity"))
     if measured.empty:
         return _style.empty("runs of experiment capacity")
-    figure, (ax,) = _style.grid(1, 1, 4)
-    styles = _style.method_styles(tables["runs"])
-    for method, own in summaries.groups(measured, "method"):
-        _style.draw_means(ax, own, "parameters", "score", styles[method])
+    figure, ax = _style.draw_methods(measured, tables["runs"], "parameters", 4)
     _style.log_ticks(ax, [summaries.number(size) for size in summaries.by_number(set(measured["size"]))])
     noisy, (low, high) = measured["noisy_psnr"].iloc[0], ax.get_ylim()
     if noisy > low - 0.3 * (high - low):
         ax.axhline(noisy, color=_style.GREY, linestyle=":", label="noisy input")
-    ax.set(xlabel="trainable parameters (ticks: budgets)", ylabel="test PSNR (dB)")
+    ax.set_xlabel("trainable parameters (ticks: budgets)")
     _style.legend(figure, [ax])
     return figure
 

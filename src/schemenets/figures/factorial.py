@@ -22,8 +22,7 @@ def draw(tables: Tables) -> Figure:
     if measured.empty:
         return _style.empty("runs of experiment factorial")
     sizes = summaries.by_number(set(measured["size"]))
-    rows = measured.groupby("size")["method"].nunique()[sizes].to_numpy()
-    heights = 0.7 + 0.3 * rows
+    heights = 0.7 + 0.3 * measured.groupby("size")["method"].nunique()[sizes].to_numpy()
     figure, axes = _style.grid(len(sizes), 1, heights.mean(), sharex=True, height_ratios=heights)
     styles = _style.method_styles(tables["runs"])
     for ax, size in zip(axes, sizes, strict=True):

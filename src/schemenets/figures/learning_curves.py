@@ -38,7 +38,7 @@ def draw(tables: Tables) -> Figure:
                 ax.plot(last["epoch"], last["validation_psnr"], label="diverged afterwards", **_style.DIVERGED)
         ax.set(title=size_label(size), ylabel="validation PSNR (dB)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_ylim(bottom=max(ax.get_ylim()[0], tables["tuning"]["noisy_psnr"].min() - 1))
+    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], tables["tuning"]["noisy_psnr"].min() - 1))
     _style.legend(figure, axes)
     return figure
 

@@ -25,12 +25,9 @@ def draw(tables: Tables) -> Figure:
     measured = _measured(tables)
     if measured.empty:
         return _style.empty("runs of experiments short and long")
-    figure, (ax,) = _style.grid(1, 1, 3.2)
-    styles = _style.method_styles(tables["runs"])
-    for method, own in summaries.groups(measured, "method"):
-        _style.draw_means(ax, own, "epochs", "score", styles[method])
+    figure, ax = _style.draw_methods(measured, tables["runs"], "epochs", 3.2)
     _style.log_ticks(ax, sorted(measured["epochs"].unique()))
-    ax.set(xlabel="epochs", ylabel="test PSNR (dB)", title=size_label(measured["size"].iloc[0]))
+    ax.set(xlabel="epochs", title=size_label(measured["size"].iloc[0]))
     _style.legend(figure, [ax])
     return figure
 

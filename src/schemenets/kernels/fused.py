@@ -1,9 +1,8 @@
 """The block primitive as one compiled loop nest per (flux, kernel size, dtype), on one CPU thread.
 
-A few signals at a time are laid end to end in a buffer that stays in the cache, two filters together run over that
-buffer, as much time goes into loading the signals as into multiplying, and the windows that straddle two
-signals are set to zero after the flux. The backward pass
-computes the pre-activation again, so that nothing but the inputs is kept.
+A few signals at a time are laid end to end in a buffer that stays in the cache. Two filters together run over that
+buffer, since loading the signals takes as much time as multiplying. The windows that straddle two signals are set to
+zero after the flux. The backward pass computes the pre-activation again, so that nothing but the inputs is kept.
 """
 
 import fcntl

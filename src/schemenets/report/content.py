@@ -190,6 +190,7 @@ def speed(results: Layout) -> list[Table]:
     if len(results.benchmarks) < 2:
         return []
     targets, measured = (pd.read_csv(path) for path in results.benchmarks)
+    machine = next(rows(measured))  # the same in every row
     cases: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows(measured):
         size = ", ".join(f"{key.replace('_', ' ')} {getattr(row, key)}" for key in SIZES)
@@ -214,8 +215,8 @@ def speed(results: Layout) -> list[Table]:
         ),
         Table(
             f"Times per network, and how many times slower the rivals are, measured in one run on one thread of "
-            f"{row.machine}, which reaches {row.fma_gflops:.0f} GFLOP/s in multiply-adds and "
-            f"{row.bandwidth_gbytes:.0f} GB/s in copies.",
+            f"{machine.machine}, which reaches {machine.fma_gflops:.0f} GFLOP/s in multiply-adds and "
+            f"{machine.bandwidth_gbytes:.0f} GB/s in copies.",
             ["tables/benchmark.csv"],
             ["What", "Case", "Ours (ms)", "GFLOP/s", *(f"{name} (times ours)" for name in RIVALS)],
             [
