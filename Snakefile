@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 
 wildcard_constraints:
     dataset=r"[a-z_]+-[0-9.]+",
+    evolution=r"evolution_[0-9]+-[0-9.]+",
     experiment=r"[^/]+",
     method=r"[^/]+",
     size=r"(budget|blocks)-[0-9]+",
@@ -41,10 +42,12 @@ onstart:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/signals.smk"
+include: "workflow/rules/evolution.smk"
 include: "workflow/rules/tuning.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/stability.smk"
+include: "workflow/rules/robustness.smk"
 include: "workflow/rules/multigrid.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"

@@ -21,6 +21,7 @@ import torch
 from benchmarks import measurements, targets
 from benchmarks.targets import Row
 from schemenets import files, memory
+from schemenets.devices import flushed_subnormals
 from schemenets.progress import Progress
 
 COLUMNS = (
@@ -42,6 +43,7 @@ COLUMNS = (
 )
 
 
+@flushed_subnormals()  # as in trainings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
@@ -54,7 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["SCHEMENETS_DEVICE"] = "cpu"
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as in trainings
     memory.keep()
     here = measurements.machine()
     fma = "not measured" if here["fma_gflops"] is None else f"{here['fma_gflops']:.0f} GFLOP/s"

@@ -1,6 +1,7 @@
 """A results directory with made-up numbers: what figures and report are tested on."""
 
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
         signals.write(spec, layout.dataset(name))
     for job, spec in study.jobs.items():
         _job(layout, study, job, spec, diverged)
+    for job, spec in study.specs("robustness").items():
+        _attacks(layout, job, spec, diverged)
     for method, spec in study.specs("tune").items():
         _tuning(layout, method, spec)
     rows = [
@@ -44,9 +47,24 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
         for solver, factor in {"V(1,1)": 0.1, "damped Jacobi": 1 - 10 / 4**m}.items()
     ]
     files.write_json(layout.multigrid, {"problem": "poisson", "rows": rows, "provenance": PROVENANCE})
+    files.write_json(layout.growth, _growth(study.specs("growth")["all"]))
+    files.write_json(layout.fixed_points, _fixed_points(study))
+    datasets = study.specs("schemes")["all"]["datasets"]
+    rows = [row for name, spec in datasets.items() for row in _schemes(name, **spec)]
+    files.write_json(layout.schemes, {"rows": rows, "provenance": PROVENANCE})
     stages.run("tables", study.specs("tables")["all"], layout)
     stages.run("claims", {"registered": str(ROOT / "config/claims.yaml")}, layout)
     return layout, study
+
+
+def _schemes(name, time, contrast, steps):
+    place = {"test_set": name.partition("-")[0], "noise": 10.0, "time": time, "signals": 7}
+    yield place | {"scheme": "none", "steps": 0, "step_size": None, "reached": 0.0, "psnr": 28.1, "relative_error": 0.1}
+    for scheme, faster in {"explicit": 1, "fsi": 2, "du_fort_frankel": 4}.items():
+        for n in steps:
+            reached, error = min(time, faster * n / 2), 0.1 / (1 + faster * n)
+            measured = {"psnr": -20 * math.log10(error), "relative_error": error}
+            yield place | {"scheme": scheme, "steps": n, "step_size": reached / n, "reached": reached} | measured
 
 
 def _job(layout, study, job, spec, diverged):
@@ -78,11 +96,13 @@ def _job(layout, study, job, spec, diverged):
         }
         files.write_json(layout.job(job) / f"seed-{seed}.json", record)
     test_sets = {}
-    for name in study.test_sets:
+    for name in study.tested_on(job):
         noisy = NOISY.get(name.rpartition("-")[2], 20.0)
         at_home = name == spec["dataset"]
         transferred = [None if score is None else noisy + rng.normal(2, 2) for score in scores]
-        test_sets[name] = {"signals": 7, "noisy_psnr": noisy, "psnr": scores if at_home else transferred}
+        shown = scores if at_home else transferred
+        errors = [None if score is None else 2 * 10 ** (-score / 20) for score in shown]
+        test_sets[name] = {"signals": 7, "noisy_psnr": noisy, "psnr": shown, "relative_error": errors}
     evaluation = {"job": job, "seeds": spec["seeds"], "test_sets": test_sets, "provenance": PROVENANCE}
     files.write_json(layout.job(job) / "evaluation.json", evaluation)
     certified, symmetric = architecture.certified, architecture.name == "symmetric"
@@ -97,12 +117,98 @@ def _job(layout, study, job, spec, diverged):
             "step_margins": [0.1, 0.2] if certified else [-2.0, 0.3] if symmetric else [None],
             "dense_step_margins": [0.12, 0.21] if certified else [-1.9, 0.31] if symmetric else [None, None],
             "largest_amplification_found": 0.99 if certified else 1.5 + seed if symmetric else 40.0 * (1 + seed),
+            "largest_expansion_found": 4.0,
             "counterexample": False,
             "learned_fluxes": {"nonmonotone": 3, "monotone": 1} if architecture.flux == "learned" else {},
         }
         for seed in spec["seeds"]
     ]
     files.write_json(layout.job(job) / "stability.json", {"job": job, "networks": entries, "provenance": PROVENANCE})
+
+
+def _growth(spec):
+    """Certified networks shrink, repeated ResNets grow by seed + 2 and overflow, random networks grow by their name."""
+    numbers, depths = [1, 2, 5, 100], spec["depths"]
+    repetition = []
+    for job, entry in spec["jobs"].items():
+        for seed, start in product(entry["seeds"], ("test", "random")):
+            factor = {"resnet": 2.0 + seed, "symmetric": 1.01}.get(job.split("/")[1].partition("-")[0], 0.999)
+            factor = 0.99 if "certified" in job else factor
+            values = [factor**n if factor**n < 1e40 else None for n in numbers]
+            run = {"run": f"{job}/seed-{seed}", "seed": seed, "start": start}
+            repetition.append({**run, "amplification": values, "overflow": 90 if None in values else None})
+    depth = []
+    for name, tied, (certified, step), seed in product(
+        spec["networks"], (False, True), ((True, 1.0), (False, 1.0), (False, 1.5)), (0, 1)
+    ):
+        factor = 0.9 if certified else {"fsi": 1.6, "resnet": 1.2}.get(name, 0.95) * step
+        network = {"name": name, "flux": "relu", "tied": tied, "certified": certified, "step": step, "seed": seed}
+        bounds = [1.0] * len(depths) if certified else None
+        grown = {"amplification": [factor**n for n in depths], "perturbation": [(2 * factor) ** n for n in depths]}
+        if not (certified and name in ("resnet", "fsi")):
+            depth.append({**network, "bounds": bounds, **grown, "expansion": [3.0**n for n in depths]})
+    worst = {"amplification": [2.4**n for n in depths], "perturbation": [2.4**n for n in depths], "expansion": []}
+    of_worst = {"name": "fsi", "flux": "linear", "tied": False, "certified": False, "step": 1.0, "seed": None}
+    depth.append({**of_worst, "bounds": None, **worst})
+    content = {"repetitions": numbers, "repetition": repetition, "depths": depths, "depth": depth}
+    return {**content, "provenance": PROVENANCE}
+
+
+def _fixed_points(study):
+    """Certified networks with the rate 1/2 converge with 0.4; of the others only those of even seeds do."""
+    iterated, costs = [], []
+    for spec in study.specs("fixed_points")["all"]["networks"]:
+        certified = spec["architecture"]["certified"]
+        for seed in spec["seeds"]:
+            run, converges = f"{spec['job']}/seed-{seed}", certified or seed % 2 == 0
+            q, observed = (0.5, 0.4) if certified else (1.2, 0.6 if converges else 1.0)
+            steps = [
+                {
+                    "tolerance": 10.0**-digits,
+                    "iterations": math.ceil(-digits / math.log10(observed)) if converges else None,
+                    "allowed_iterations": math.ceil(-digits / math.log10(q)) if certified else None,
+                }
+                for digits in range(2, 11)
+            ]
+            entry = {"run": run, "certified": certified, "rate": q, "observed_rate": observed, "limit": 2292}
+            entry |= {"signals": 10, "signals_converged": 10 if converges else 3, "steps": steps}
+            iterated.append(entry | {"gradient_difference": 1e-15 * (1 + seed) if converges else None})
+        costs += [
+            {
+                "run": f"{spec['job']}/seed-0",
+                **{"iterations": n, "gradients": gradients, "parameters": 49},
+                "saved_bytes": 1000 if gradients == "implicit" else 1000 * n,
+                "seconds": 0.001 * (n + 10 if gradients == "implicit" else 2 * n),
+            }
+            for n in (4, 8, 16, 32, 64, 128)
+            for gradients in ("unrolled", "implicit")
+        ]
+    return {"networks": iterated, "costs": costs, "provenance": PROVENANCE}
+
+
+def _attacks(layout, job, spec, diverged):
+    """One dB per grey value under attack, more for the standard residual network; half of it at random."""
+    rng = np.random.default_rng([*job.encode()])
+    rate = 1.5 if "/resnet-relu/" in job else 1.0
+    sound = [f"{job}/seed-{seed}" not in diverged for seed in spec["seeds"]]
+    levels = 34 + 0.1 * rng.standard_normal(len(sound))
+    sizes = [
+        {
+            "size": size,
+            "noisy_psnr": 28.1 - size / 2,
+            "psnr_attacked": _where(sound, levels - rate * size),
+            "psnr_random": _where(sound, levels - rate * size / 2),
+            "psnr_guaranteed": _where(sound, levels - 3 * size),
+            "lipschitz_found": _where(sound if size else [False] * len(sound), 0.9 + 0.01 * levels),
+        }
+        for size in (0, *spec["sizes"])
+    ]
+    result = {"job": job, "seeds": spec["seeds"], "signals": spec["signals"], "lipschitz_bound": [5.0] * len(sound)}
+    files.write_json(layout.job(job) / "robustness.json", result | {"sizes": sizes, "provenance": PROVENANCE})
+
+
+def _where(sound, values):
+    return [float(value) if state else None for state, value in zip(sound, values, strict=True)]
 
 
 def _tuning(layout, method, spec):

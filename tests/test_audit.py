@@ -1,6 +1,7 @@
 """A study in miniature, made by the real stages, and what the audit says when one thing in it is wrong."""
 
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import yaml
 from schemenets import audit, checkpoints, files, networks, rocrate, stages
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.layout import Layout
+from schemenets.networks.implicit import Implicit
 
 ROOT = Path(__file__).parents[1]
-COUNTS = {"piecewise_affine": 64, "scanlines": 64}
+COUNTS = {"piecewise_affine": 64, "scanlines": 64, "evolution": 64}
 SMOKE = {
     "seeds": 2,
     "epochs": 1,
@@ -23,13 +25,19 @@ SMOKE = {
     "test": COUNTS | {"donoho_johnstone": 4, "ecg": 2},
     "test_noises": [10],
     "tuning": {"seeds": 1, "learning_rates": [0.01]},
+    "stability": {"repetitions": 5, "depths": [1, 3, 12]},
+    "robustness": {"experiment": "factorial", "signals": 8, "starts": 2, "steps": 2, "sizes": [5]},
     "experiments": {
         "factorial": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "blocks": [4]}],
-        "stability": [{"methods": ["symmetric-perona_malik-certified"], "blocks": [2]}],
+        "stability": [
+            {"methods": ["symmetric-perona_malik-certified", "implicit-perona_malik-certified"], "blocks": [2]}
+        ],
+        "steps": [{"methods": ["symmetric-perona_malik"], "blocks": [2]}],
     },
 }
 RESNET = "runs/factorial/resnet-relu/blocks-4"
 CERTIFIED = "runs/stability/symmetric-perona_malik-certified/blocks-2"
+IMPLICIT = "stability/implicit-perona_malik-certified/blocks-2"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,7 @@ def original(tmp_path_factory):
     config["network"] = {"filters": 2, "kernel_size": 3}
     config["tiers"] = dict.fromkeys(config["tiers"], SMOKE)
     config["experiments"]["stability"] = {"title": "Certified", "family": "piecewise_affine", "noise": 10}
+    config["experiments"]["steps"] = {"title": "Evolution", "family": "piecewise_affine", "noise": 10, "time": 4}
     (project / CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
     registered = yaml.safe_load((ROOT / CLAIMS).read_text(encoding="utf-8"))
     del registered["claims"][3:], registered["claims"][0]["comparisons"][1:]  # what these jobs can decide
@@ -53,7 +62,8 @@ def original(tmp_path_factory):
         patch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling takes longer than all of this
         study = Study.load(tier="smoke")
         results = Layout(study.results)
-        for name in ("signals", "tune", "train", "evaluate", "stability", "multigrid"):
+        stages_of_runs = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness")
+        for name in (*stages_of_runs, "growth", "fixed_points", "schemes", "multigrid"):
             for spec in study.specs(name).values():
                 stages.run(name, spec, results)
         for name in ("tables", "claims"):
@@ -163,7 +173,8 @@ def test_weight_changed_and_everything_hashed_again(results):
     edit(evaluation, lambda content: content["checkpoints_sha256"].__setitem__(1, sha256))
     hash_again(results)
     found = problems(results, full=True)
-    assert set(found) == {f"{RESNET}/seed-1.json", f"{RESNET}/evaluation.json", f"{RESNET}/stability.json"}
+    records = ("seed-1", "evaluation", "stability", "robustness")
+    assert set(found) == {f"{RESNET}/{name}.json" for name in records}
     assert found[f"{RESNET}/seed-1.json"][0].startswith("validation, seed 1: ")
     assert [line.partition(",")[0] for line in found[f"{RESNET}/evaluation.json"]] == [
         "piecewise_affine-10",
@@ -271,6 +282,34 @@ def test_data_set_that_the_configuration_does_not_give(results):
     assert problems(results) == {"data/ecg-10.safetensors": [expected]}
 
 
+def test_evolution_that_the_diffusion_does_not_give(results):
+    """All records agree on another u(T)."""
+    true = files.sha256(results / "data/evolution_4-10.safetensors")
+    for path in [*results.rglob("*.json")]:
+        path.write_text(path.read_text(encoding="utf-8").replace(true, "0" * 64), encoding="utf-8")
+    hash_again(results)
+    expected = f"generated again, its SHA-256 is {true}, but the records say {'0' * 64}"
+    assert problems(results) == {"data/evolution_4-10.safetensors": [expected]}
+
+
+def test_error_of_a_scheme_edited(results):
+    edit(results / "schemes.json", lambda content: content["rows"][2].update(relative_error=1e-3))
+    hash_again(results)
+    found = problems(results)
+    assert set(found) == {"schemes.json", "tables/schemes.csv"}
+    assert found["schemes.json"][0].startswith("2.relative_error is 0.001, but the schemes give 0.0")
+
+
+def test_relative_error_edited_in_an_evaluation(results):
+    name = "runs/steps/symmetric-perona_malik/blocks-2/evaluation.json"
+    edit(results / name, lambda content: content["test_sets"]["evolution_4-10"].update(relative_error=[1e-3, 1e-3]))
+    hash_again(results)
+    found = problems(results, full=True)
+    assert set(found) == {name, "tables/psnr.csv"}
+    assert found[name][0].startswith("evolution_4-10, seed 0: relative error 0.001, but its checkpoint gives 0.")
+    assert len(found[name]) == 2
+
+
 def test_table_cell_edited(results):
     path = results / "tables/tuning.csv"
     table = pd.read_csv(path)
@@ -318,7 +357,9 @@ def test_criterion_changed_after_the_runs(results):
     CLAIMS.write_text(text.replace("minimum_seeds: 6", "minimum_seeds: 7"), encoding="utf-8")
     found = problems(results)
     expected = "C1.reason is '2 seeds; a verdict needs 6.', but the tables say '2 seeds; a verdict needs 7.'"
-    assert found["claims.json"] == [expected]
+    first, third = found["claims.json"]
+    assert first == expected
+    assert third.startswith("C3.reason is ")
 
 
 def test_configuration_changed_after_the_runs(results):
@@ -389,6 +430,28 @@ def test_certified_job_with_an_uncertified_network(results):
     assert found[f"{CERTIFIED}/stability.json"][0].startswith("1.certified is True, but the checkpoints say False")
 
 
+@pytest.mark.parametrize("parameter", ["K", "tau"])
+def test_one_weight_scaled_past_its_normalisation(results, parameter):
+    """In a copy of the trained network that is not constrained, as the trained one cannot be broken."""
+    stem = f"{CERTIFIED}/seed-1"
+    trained = checkpoints.load(results / f"{stem}.safetensors")
+    network = networks.build(**trained.architecture.arguments() | {"certified": False})
+    with torch.no_grad():
+        for ours, theirs in zip(network.blocks, trained.blocks, strict=True):
+            ours.K.copy_(theirs.K)
+            ours.lam, ours.tau = theirs.lam, torch.tensor(1.9)  # below the limit 2
+        if parameter == "K":
+            network.blocks[1].K *= 1.5
+        else:
+            network.blocks[1].tau = torch.tensor(3.0)
+    replace_checkpoint(results, stem, network)
+    hash_again(results)
+    held, certificate, dense = problems(results)[f"{stem}.safetensors"]
+    assert held.startswith("architecture.certified is False, but its record says True")
+    assert certificate == "its certificate does not hold: blocks.1: τ ≤ 2/(L‖K‖²)"
+    assert dense == "its certificate does not hold by dense matrices: blocks.1: τ ≤ 2/(L‖K‖²)"
+
+
 def test_certified_job_with_a_network_without_theorem(results):
     stem = f"{CERTIFIED}/seed-0"
     network = networks.build("resnet", blocks=2, filters=2, kernel_size=3, flux="relu")
@@ -408,12 +471,130 @@ def test_weight_that_is_not_finite(results):
     assert any("not finite" in problem for problem in problems(results)[f"{stem}.safetensors"])
 
 
-@pytest.mark.parametrize("change", [{"counterexample": True}, {"largest_amplification_found": 1.001}])
+@pytest.mark.parametrize(
+    "change",
+    [{"counterexample": True}, {"largest_amplification_found": 1.001}, {"largest_expansion_found": 1000.0}],
+)
 def test_counterexample(results, change):
     edit(results / CERTIFIED / "stability.json", lambda content: content["networks"][0].update(change))
     hash_again(results)
     (problem,) = problems(results)[f"{CERTIFIED}/stability.json"]
     assert problem.startswith("seed 0: a signal is amplified by ")
+
+
+def test_growth_of_a_trained_network_above_its_bound(results):
+    run = "factorial/symmetric-perona_malik/blocks-4/seed-1"
+
+    def change(content):
+        (entry,) = [x for x in content["repetition"] if (x["run"], x["start"]) == (run, "random")]
+        entry["amplification"][2] = None
+
+    edit(results / "growth.json", change)
+    hash_again(results)
+    problem, *others = problems(results)["growth.json"]
+    assert problem.startswith(f"{run}, repeated from random signals: a factor of None at n = 5, but the bound is ")
+    assert others == []
+
+
+def test_growth_of_a_certified_random_network_above_its_bound(results):
+    def change(content):
+        entry = next(x for x in content["depth"] if x["certified"])
+        entry["amplification"][-1] = 1.01
+
+    edit(results / "growth.json", change)
+    hash_again(results)
+    (problem,) = problems(results)["growth.json"]
+    assert "certified, step 1, seed 0: a factor of 1.01 at n = 12, but the bound is 1" in problem
+
+
+@pytest.mark.parametrize("key", ["amplification", "perturbation", "expansion"])
+def test_growth_that_no_random_network_has(results, key):
+    edit(results / "growth.json", lambda content: content["depth"][1][key].__setitem__(1, 0.5))
+    hash_again(results)
+    (problem,) = problems(results)["growth.json"]
+    assert problem.startswith(f"resnet with perona_malik, untied, not certified, step 1, seed 1, {key}: [")
+
+
+def test_growth_of_other_networks_than_those_configured(results):
+    edit(results / "growth.json", lambda content: content["repetition"].pop(0))
+    hash_again(results)
+    problem, *_ = problems(results)["growth.json"]
+    assert problem.startswith("runs.0 is 'factorial/resnet-relu/blocks-4/seed-1', but the configuration says ")
+
+
+def test_map_that_is_not_that_of_the_checkpoint(results, monkeypatch):
+    """Torch networks that compute something else, with certificates as good as before."""
+    run = Implicit.run
+    monkeypatch.setattr(Implicit, "run", lambda net, u: run(net, u) * 1.001)
+    found = problems(results)
+    for seed in (0, 1):
+        single, double = found[f"runs/{IMPLICIT}/seed-{seed}.safetensors"]
+        assert single.startswith("in 32 bits its output differs by 1.0e-03 from that of its scheme")
+        assert double.startswith("in 64 bits its output differs by 1.0e-03 from that of its scheme")
+
+
+@pytest.mark.parametrize("change", [{"rate": 0.5}, {"certified": False}])
+def test_rate_edited(results, change):
+    edit(results / "fixed_points.json", lambda content: content["networks"][1].update(change))
+    hash_again(results)
+    ((key, value),) = change.items()
+    assert problems(results)["fixed_points.json"][0].startswith(f"1.{key} is {value}, but the checkpoints say ")
+
+
+def test_more_iterations_than_the_rate_allows(results):
+    def change(content):
+        step = content["networks"][0]["steps"][2]
+        step["iterations"] = step["allowed_iterations"] + 1
+        content["networks"][1]["steps"][0]["iterations"] = None
+
+    edit(results / "fixed_points.json", change)
+    hash_again(results)
+    first, second = problems(results)["fixed_points.json"]
+    assert re.fullmatch(rf"{IMPLICIT}/seed-0: \d+ iterations until 0.0001, but its rate allows \d+", first)
+    assert re.fullmatch(rf"{IMPLICIT}/seed-1: None iterations until 0.01, but its rate allows \d+", second)
+
+
+def test_allowed_iterations_edited(results):
+    edit(
+        results / "fixed_points.json",
+        lambda content: content["networks"][0]["steps"][0].update(allowed_iterations=10**6),
+    )
+    hash_again(results)
+    (problem,) = problems(results)["fixed_points.json"]
+    assert problem.startswith(f"{IMPLICIT}/seed-0: 1000000 iterations allowed until 0.01, but the rate ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        (
+            "lipschitz_found",
+            1e9,
+            "seed 1: perturbations of 5 are amplified by 1000000000.0, but the Lipschitz bound is ",
+        ),
+        ("psnr_attacked", -90.0, "seed 1: perturbations of 5 leave -90.0 dB, but "),
+        ("psnr_guaranteed", 40.0, "guaranteed for perturbations of 5, seed 1: 40.0 dB, but its bound gives "),
+    ],
+)
+def test_attack_beyond_its_bound(results, key, value, problem):
+    edit(results / RESNET / "robustness.json", lambda content: content["sizes"][1][key].__setitem__(1, value))
+    hash_again(results)
+    found = problems(results)
+    assert set(found) == {f"{RESNET}/robustness.json", "tables/robustness.csv"}
+    assert [line for line in found[f"{RESNET}/robustness.json"] if line.startswith(problem)]
+
+
+def test_attack_on_a_network_that_was_not_evaluated(results):
+    edit(results / RESNET / "robustness.json", lambda content: content["sizes"][0]["psnr_attacked"].__setitem__(0, 1.0))
+    hash_again(results)
+    (problem,) = problems(results)[f"{RESNET}/robustness.json"][:1]
+    assert problem.startswith("psnr_attacked without one, seed 0: 1.0 dB, but its evaluation gives ")
+
+
+def test_attacks_that_were_not_asked_for(results):
+    edit(results / RESNET / "robustness.json", lambda content: content["sizes"][1].update(size=6))
+    hash_again(results)
+    assert "1 is 6, but the configuration says 5" in problems(results)[f"{RESNET}/robustness.json"]
 
 
 def test_bound_edited(results):
@@ -433,7 +614,8 @@ def test_diverged_run_is_sound_if_its_record_says_so(original, results, monkeypa
         record["metrics"] = {"validation_psnr": None, "validation_psnr_by_epoch": [None]}
 
     edit(results / RESNET / "seed-0.json", change)
-    stages.run("evaluate", study.specs("evaluate")[job], Layout(results))
+    for name in ("evaluate", "robustness"):
+        stages.run(name, study.specs(name)[job], Layout(results))
     for name in ("tables", "claims", "manifest"):
         stages.run(name, study.specs(name)["all"], Layout(results))
     assert problems(results, full=True) == {}
@@ -443,4 +625,4 @@ def test_other_code_is_a_notice(results, monkeypatch, caplog):
     monkeypatch.setattr(audit, "of_stage", lambda stage, spec: "another" if stage == "train" else "")
     with caplog.at_level(logging.INFO, logger="schemenets"):
         assert audit.run(results, full=False) == 0
-    assert "notice: 16 of 16 records were made by other code than the present one" in caplog.messages
+    assert "notice: 30 of 30 records were made by other code than the present one" in caplog.messages

@@ -56,13 +56,18 @@ def test_rivals_compute_the_same(name, flux, channels, reference_kernel):
     u = torch.rand(2, 4, channels, 24, dtype=torch.float64).requires_grad_()
     gradient = torch.randn_like(u)
 
-    def values(y):
-        return y, *torch.autograd.grad(y, u, gradient)
+    def values(y, weights):
+        """Output, derivative with respect to the signals, and squares of those with respect to all weights."""
+        own, *others = torch.autograd.grad(y, [u, *weights], gradient)
+        return y, own, sum(x.square().sum() for x in others)
 
-    expected = values(networks.stack(nets).run(u))
-    for y in (torch.stack([net(x) for net, x in zip(idiomatic, u, strict=True)]), vmap(u)):
-        torch.testing.assert_close(values(y), expected, rtol=1e-9, atol=1e-9)
-    assert sum(x.numel() for x in parameters) == sum(x.numel() for net in nets for x in net.blocks.parameters())
+    ours = networks.stack(nets)
+    expected = values(ours.run(u), list(ours.blocks.parameters()))
+    alone = torch.stack([net(x) for net, x in zip(idiomatic, u, strict=True)])
+    rivalling = (alone, [x for net in idiomatic for x in net.parameters()]), (vmap(u), parameters)
+    for y, weights in rivalling:
+        torch.testing.assert_close(values(y, weights), expected, rtol=1e-9, atol=1e-9)
+        assert sum(x.numel() for x in weights) == sum(x.numel() for net in nets for x in net.blocks.parameters())
 
 
 @pytest.mark.slow  # needs a C++ compiler

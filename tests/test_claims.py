@@ -29,7 +29,7 @@ BUDGETS = ["budget-120", "budget-480", "budget-960"]
 
 
 def tables(groups, seeds=10):
-    """Runs and PSNR from {(method, size): mean PSNR, or one value per seed with None for diverged}."""
+    """All tables, with runs and PSNR from {(method, size): mean PSNR, or one per seed with None for diverged}."""
     rows = []
     for (method, size), level in groups.items():
         values = level if isinstance(level, list) else [level + WOBBLE[s] * len(method) / 20 for s in range(seeds)]
@@ -55,7 +55,34 @@ def tables(groups, seeds=10):
     table = pd.DataFrame(rows)
     other = table.assign(noise=25.0, psnr=0.0)  # must be ignored
     psnr = pd.concat([table, other]).drop(columns=["parameters", "convolution_weights"])
-    return table.drop(columns=["test_set", "noise", "noisy_psnr", "psnr"]), psnr
+    runs = table.drop(columns=["test_set", "noise", "noisy_psnr", "psnr"]).assign(certified=False)
+    return {"runs": runs, "psnr": psnr, "stability": stability([]), "fixed_points": fixed_points({})}
+
+
+def stability(runs):
+    """A flawless row for each of these runs."""
+    columns = ["run", "method", "seed", "certified", "euclidean_bound", "least_step_margin", "least_dense_step_margin"]
+    columns += ["largest_amplification_found", "counterexample"]
+    rows = [[run, run.split("/")[1], int(run[-1]), True, 1.0, 0.1, 0.2, 0.9, False] for run in runs]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def fixed_points(methods, seeds=8):
+    """Networks that meet their rate 1/2 exactly, from {method: gradient difference, None without convergence}."""
+    rows = [
+        {
+            "run": f"factorial/{method}/blocks-4/seed-{seed}",
+            **{"method": method, "seed": seed, "limit": 2292, "tolerance": tolerance},
+            "iterations": np.nan if difference is None else steps,
+            "allowed_iterations": np.nan if difference is None else steps,
+            "gradient_difference": np.nan if difference is None else difference / (1 + seed),
+        }
+        for method, difference in methods.items()
+        for seed in range(seeds)
+        for tolerance, steps in ((1e-2, 7), (1e-10, 34))
+    ]
+    columns = ["run", "method", "seed", "limit", "tolerance", "iterations", "allowed_iterations", "gradient_difference"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def factorial(**levels):
@@ -74,7 +101,7 @@ def capacity(gains, same_flux=0.1):
 
 
 def judge(groups, name, seeds=10, registered=COMPLETE):
-    result = claims.evaluate(registered, *tables(groups, seeds))
+    result = claims.evaluate(registered, tables(groups, seeds))
     json.dumps(result, allow_nan=False)
     return next(claim for claim in result["claims"] if claim["id"] == name)
 
@@ -83,15 +110,15 @@ ALL = factorial() | capacity([0.5, 0.6, 0.7])
 
 
 def test_every_claim_is_registered_and_judged_in_order():
-    result = claims.evaluate(REGISTERED, *tables(ALL))
+    result = claims.evaluate(REGISTERED, tables(ALL))
     verdicts = {claim["id"]: claim["verdict"] for claim in result["claims"]}
     assert verdicts == {
         "C1": "reproduced",
         "C2": "inconclusive",
-        "C3": "not testable",
-        "C4a": "not testable",
-        "C4b": "not testable",
-        "C4c": "not testable",
+        "C3": "inconclusive",
+        "C4a": "inconclusive",
+        "C4b": "inconclusive",
+        "C4c": "inconclusive",
         "C5": "not testable",
         "C6": "reproduced",
     }
@@ -127,9 +154,10 @@ def test_evidence_of_a_verdict():
 
 
 def test_quality_without_half_of_the_weights_does_not_reproduce_c1():
-    runs, psnr = tables(factorial())
+    measured = tables(factorial())
+    runs = measured["runs"]
     runs.loc[runs["method"] == "symmetric-perona_malik", "convolution_weights"] = 41
-    claim = claims.evaluate(REGISTERED, runs, psnr)["claims"][0]
+    claim = claims.evaluate(REGISTERED, measured)["claims"][0]
     assert claim["verdict"] == "not reproduced"
     assert "41 of 80" in claim["reason"]
 
@@ -245,25 +273,27 @@ def test_both_diverged_show_nothing():
 
 def test_a_diverged_candidate_is_never_within_the_margin():
     """However little the reference improves on the noisy input, whose PSNR stands for the diverged candidate."""
-    runs, psnr = tables(ALL | {("symmetric-perona_malik", "blocks-4"): [None] * 10})
+    measured = tables(ALL | {("symmetric-perona_malik", "blocks-4"): [None] * 10})
+    psnr = measured["psnr"]
     reference = psnr["run"].str.startswith("factorial/resnet-relu/")
     psnr.loc[reference, "psnr"] = psnr.loc[reference, "noisy_psnr"] + 0.1
-    (claim,) = (c for c in claims.evaluate(REGISTERED, runs, psnr)["claims"] if c["id"] == "C1")
+    (claim,) = (c for c in claims.evaluate(REGISTERED, measured)["claims"] if c["id"] == "C1")
     assert claim["verdict"] == "inconclusive"
     assert claim["effect"] == -0.5
 
 
 def test_missing_seeds_stop_the_evaluation():
-    runs, psnr = tables(ALL)
-    lost = runs["run"] == "capacity/resnet-relu/budget-480/seed-7"
+    measured = tables(ALL)
+    lost = measured["runs"]["run"] == "capacity/resnet-relu/budget-480/seed-7"
     with pytest.raises(MissingRunsError, match="capacity/resnet-relu/budget-480/seed-7"):
-        claims.evaluate(REGISTERED, runs[~lost], psnr)
+        claims.evaluate(REGISTERED, measured | {"runs": measured["runs"][~lost]})
 
 
 def test_a_listed_size_that_only_one_method_ran_at_stops_the_evaluation():
-    runs, psnr = tables(ALL)
+    measured = tables(ALL)
+    runs = measured["runs"]
     with pytest.raises(MissingRunsError, match="factorial/resnet-relu/blocks-4/seed-0"):
-        claims.evaluate(REGISTERED, runs[(runs["method"] != "resnet-relu")], psnr)
+        claims.evaluate(REGISTERED, measured | {"runs": runs[runs["method"] != "resnet-relu"]})
 
 
 # --- C6, capped ---------------------------------------------------------------------------------------
@@ -280,11 +310,192 @@ def test_a_claim_with_an_unmeasured_part_is_at_most_partly_reproduced(charbonnie
     assert claim["verdict"] == verdict
 
 
+# --- C3, violations -----------------------------------------------------------------------------------
+
+CERTIFIED = "symmetric-perona_malik-certified"
+
+
+def certified(seeds, method=CERTIFIED):
+    """The tables with that many certified runs, none of which violates anything, and growth without any."""
+    measured = tables(factorial() | {(method, "blocks-4"): 34.0})
+    runs = measured["runs"]
+    runs = runs[(runs["method"] != method) | (runs["seed"] < seeds)].assign(certified=lambda t: t["method"] == method)
+    of = runs.loc[runs["certified"], "run"].tolist()
+    growth = pd.DataFrame({"run": [*of, *of], "n": [1] * len(of) + [10_000] * len(of), "amplification": 1 + 5e-6})
+    other = pd.DataFrame({"run": ["factorial/resnet-relu/blocks-4/seed-0", None], "n": 5, "amplification": 100.0})
+    return measured | {"runs": runs, "stability": stability(of), "growth": pd.concat([growth, other])}
+
+
+def of_claim(name, measured):
+    registered = REGISTERED | {"claims": [claim for claim in REGISTERED["claims"] if claim["id"] == name]}
+    (claim,) = claims.evaluate(registered, measured)["claims"]
+    json.dumps(claim, allow_nan=False)
+    return claim
+
+
+def test_certificates_without_exception_reproduce_c3():
+    claim = of_claim("C3", certified(6))
+    assert (claim["verdict"], claim["effect"], claim["n"]) == ("reproduced", 0, 6)
+    assert claim["evidence"] == {
+        "certified checkpoints": 6,
+        "largest amplification found by the search": 0.9,
+        "largest amplification by repetition": 1 + 5e-6,
+        "least step margin": 0.1,
+        "least step margin by dense matrices": 0.2,
+    }
+    assert claim["runs"] == [f"factorial/{CERTIFIED}/blocks-4/seed-{seed}" for seed in range(6)]
+    assert (claim["interval"], claim["p_holm"], claim["comparisons"]) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "words"),
+    [
+        ("stability", "certified", False, "do not hold: 1"),
+        ("stability", "least_dense_step_margin", -1e-9, "dense matrices: 1"),
+        ("stability", "counterexample", True, "found: 1"),
+        ("growth", "amplification", 1 + 2e-5, "beyond their bound: 1"),
+        ("growth", "amplification", np.nan, "beyond their bound: 1"),
+        ("growth", "amplification", np.inf, "beyond their bound: 1"),
+    ],
+)
+@pytest.mark.parametrize("seeds", [2, 6])
+def test_one_violation_refutes_c3_whatever_the_number_of_seeds(table, column, value, words, seeds):
+    measured = certified(seeds)
+    measured[table] = measured[table].reset_index(drop=True).astype({column: object})
+    measured[table].loc[1, column] = value
+    measured[table][column] = measured[table][column].infer_objects()
+    claim = of_claim("C3", measured)
+    assert (claim["verdict"], claim["effect"]) == ("not reproduced", 1)
+    assert words in claim["reason"]
+
+
+def test_too_few_seeds_or_no_certified_network_leave_c3_open():
+    claim = of_claim("C3", certified(5))
+    assert (claim["verdict"], claim["n"]) == ("inconclusive", 5)
+    assert "5 seeds; a verdict needs 6" in claim["reason"]
+    claim = of_claim("C3", certified(0))
+    assert (claim["verdict"], claim["n"], claim["runs"]) == ("inconclusive", 0, [])
+
+
+def test_seeds_of_different_methods_do_not_add_up():
+    measured = certified(5)
+    measured["runs"] = measured["runs"].assign(certified=lambda t: t["certified"] | (t["method"] == "symmetric-relu"))
+    measured["runs"] = measured["runs"][~measured["runs"]["certified"] | (measured["runs"]["seed"] < 5)]
+    measured["stability"] = stability(measured["runs"].loc[measured["runs"]["certified"], "run"])
+    claim = of_claim("C3", measured)
+    assert (claim["verdict"], claim["n"], len(claim["runs"])) == ("inconclusive", 5, 10)
+
+
+def test_growth_is_measured_by_the_bound_to_the_power_of_the_repetitions():
+    measured = certified(6)
+    measured["stability"]["euclidean_bound"] = 1.1
+    measured["growth"] = measured["growth"].assign(n=20, amplification=1.1**20)
+    assert of_claim("C3", measured)["effect"] == 0
+    measured["growth"]["amplification"] *= 1 + 2e-5
+    assert of_claim("C3", measured)["effect"] == 6
+
+
+def test_growth_that_was_not_measured_is_said():
+    measured = certified(6)
+    del measured["growth"]
+    claim = of_claim("C3", measured)
+    assert claim["verdict"] == "reproduced"
+    assert "Growth under repetition was not measured" in claim["reason"]
+    assert claim["evidence"]["largest amplification by repetition"] is None
+
+
+def test_a_certified_run_whose_stability_was_not_measured_stops_the_evaluation():
+    measured = certified(6)
+    measured["stability"] = measured["stability"].iloc[1:]
+    with pytest.raises(MissingRunsError, match=f"factorial/{CERTIFIED}/blocks-4/seed-0"):
+        of_claim("C3", measured)
+
+
+# --- C4c, maximum -------------------------------------------------------------------------------------
+
+
+def of_fixed_points(table):
+    return of_claim("C4c", tables(ALL) | {"fixed_points": table})
+
+
+@pytest.mark.parametrize(
+    ("methods", "seeds", "verdict"),
+    [
+        ({"a": 1e-9, "b": 1e-8}, 6, "reproduced"),
+        ({"a": 1e-9, "b": 1.1e-8}, 6, "not reproduced"),
+        ({"a": 1e-9, "b": 1.1e-8}, 2, "not reproduced"),
+        ({"a": 1e-9}, 5, "inconclusive"),
+        ({"a": 1e-9, "b": None}, 6, "partly"),
+        ({"a": None}, 6, "inconclusive"),
+        ({}, 6, "inconclusive"),
+    ],
+)
+def test_gradients_of_fixed_points(methods, seeds, verdict):
+    claim = of_fixed_points(fixed_points(methods, seeds))
+    assert claim["verdict"] == verdict
+    largest = max((x for x in methods.values() if x is not None), default=None)
+    assert claim["effect"] == claim["evidence"]["largest relative difference of gradients"] == largest
+    assert claim["evidence"]["networks that converge"] == seeds * sum(x is not None for x in methods.values())
+    assert claim["runs"] == sorted(f"factorial/{m}/blocks-4/seed-{seed}" for m in methods for seed in range(seeds))
+
+
+@pytest.mark.parametrize(
+    ("iterations", "allowed", "verdict"),
+    [
+        (34, 34, "reproduced"),
+        (35, 34, "not reproduced"),
+        (35, np.nan, "reproduced"),  # a rate of 1 or more promises nothing
+        (np.nan, 34, "not reproduced"),
+        (np.nan, 2292, "not reproduced"),
+        (np.nan, 2293, "partly"),  # it was not given as many
+    ],
+)
+def test_rates_of_fixed_points(iterations, allowed, verdict):
+    table = fixed_points({"a": 1e-9}, 7)
+    table.loc[table.index[-1], ["iterations", "allowed_iterations"]] = iterations, allowed
+    claim = of_fixed_points(table)
+    assert claim["verdict"] == verdict
+    assert f"and {int(verdict == 'not reproduced')} networks take more" in claim["reason"]
+
+
+def test_gradients_that_are_not_finite_refute():
+    table = fixed_points({"a": 1e-9}, 7)
+    table.loc[table.index[-1], "gradient_difference"] = np.nan
+    claim = of_fixed_points(table)
+    assert (claim["verdict"], claim["effect"]) == ("not reproduced", None)
+
+
+def test_the_threshold_of_a_maximum_can_be_moved():
+    table = claims.sensitivity(REGISTERED, certified(6) | {"fixed_points": fixed_points({"a": 1e-9}, 7)})
+    table = table.set_index(["claim", "threshold"])
+    verdicts = {1e-12: "not reproduced", 1e-10: "not reproduced", 1e-8: "reproduced", 1e-6: "reproduced"}
+    assert table.loc["C4c", "verdict"].to_dict() == verdicts
+    assert table.loc["C3", "verdict"].to_dict() == {0.0: "reproduced"}
+    assert table.loc["C3", "n"].to_dict() == {0.0: 6}
+
+
+# --- another test set ---------------------------------------------------------------------------------
+
+
+def test_a_comparison_may_have_a_test_set_of_its_own():
+    measured = tables(factorial())
+    psnr = measured["psnr"]
+    own = psnr[psnr["noise"] == 10].assign(test_set="evolution_4")
+    own["psnr"] += np.where(own["method"] == "symmetric-perona_malik", -3.0, 0.0)
+    registered = copy.deepcopy(COMPLETE)
+    comparisons = registered["claims"][0]["comparisons"]
+    comparisons[1] = comparisons[0] | {"role": "beside", "test_set": "evolution_4"}
+    claim = claims.evaluate(registered, measured | {"psnr": pd.concat([psnr, own])})["claims"][0]
+    assert [c["test_set"] for c in claim["comparisons"][:2]] == ["piecewise_affine", "evolution_4"]
+    effects = [c["effect"] for c in claim["comparisons"][:2]]
+    assert effects[0] - effects[1] == pytest.approx(3)
+
+
 # --- tables -------------------------------------------------------------------------------------------
 
 
 def test_comparison_table_has_one_row_per_comparison():
-    result = claims.evaluate(REGISTERED, *tables(ALL))
+    result = claims.evaluate(REGISTERED, tables(ALL))
     table = claims.comparison_table(result)
     assert len(table) == 3 + 6 + 2
     row = table[(table["claim"] == "C2") & (table["size"] == "budget-480")].iloc[0]
@@ -297,7 +508,7 @@ def test_comparison_table_has_one_row_per_comparison():
 
 def test_sensitivity_moves_the_verdict_with_the_threshold():
     groups = factorial(symmetric_perona_malik=33.7) | capacity([0.2, 0.4, 0.5])
-    table = claims.sensitivity(COMPLETE, *tables(groups)).set_index(["claim", "threshold"])
+    table = claims.sensitivity(COMPLETE, tables(groups)).set_index(["claim", "threshold"])
     assert table.loc["C1", "verdict"].to_dict() == {
         0.1: "not reproduced",
         0.25: "not reproduced",
@@ -305,7 +516,9 @@ def test_sensitivity_moves_the_verdict_with_the_threshold():
         1.0: "reproduced",
     }
     assert table.loc["C2", "verdict"].to_dict() == {0.0: "reproduced", 0.1: "reproduced", 0.25: "partly"}
-    assert table.index[table["registered"]].tolist() == [("C1", 0.5), ("C2", 0.0), ("C6", 0.0)]
+    absent = [("C4a", 0.0), ("C4b", 0.0)]
+    expected = [("C1", 0.5), ("C2", 0.0), ("C3", 0.0), *absent, ("C4c", 1e-8), ("C6", 0.0)]
+    assert table.index[table["registered"]].tolist() == expected
 
 
 # --- the registry -------------------------------------------------------------------------------------
@@ -331,7 +544,8 @@ def written(tmp_path, change):
             ["claims.1.evaluator = 'superority'", "Did you mean 'superiority'?"],
         ),
         (lambda r: r["claims"][1].update(minimum_seeds=2), ["claims.1.minimum_seeds = 2: allowed: at least 6."]),
-        (lambda r: r["claims"][2].pop("waits_for"), ["'waits_for' is a required property"]),
+        (lambda r: r["claims"][6].pop("waits_for"), ["'waits_for' is a required property"]),
+        (lambda r: r["claims"][2].update(comparisons=r["claims"][0]["comparisons"]), ["claims.2.comparisons = "]),
         (lambda r: r["claims"][0].pop("comparisons"), ["'comparisons' is a required property"]),
         (lambda r: r["claims"][0]["comparisons"].pop(0), ["claims.0.comparisons = "]),
         (
@@ -389,9 +603,19 @@ def test_a_claim_on_a_test_set_that_is_not_there_is_refused(change, message):
         Study.load(ROOT, "smoke").check_claims(REGISTERED | change)
 
 
+@pytest.mark.parametrize("change", [{"test_set": "evolution_16"}, {"noise": 20.0}])
+def test_a_comparison_on_a_test_set_that_its_experiment_does_not_have_is_refused(change):
+    registered = copy.deepcopy(REGISTERED)
+    (claim,) = (claim for claim in registered["claims"] if claim["id"] == "C4b")
+    claim["comparisons"][0].update(change)
+    message = r"claims\.C4b\.evolution_4: test_set and noise = .*: allowed in this tier: \['evolution_4-10'\]"
+    with pytest.raises(ConfigError, match=message):
+        Study.load(ROOT, "smoke").check_claims(registered)
+
+
 @pytest.mark.parametrize("key", ["experiment", "candidate", "reference"])
 def test_a_claim_on_what_the_study_does_not_have_is_refused(key):
     registered = copy.deepcopy(REGISTERED)
-    registered["claims"][0]["comparisons"][0][key] = "evolution"
-    with pytest.raises(ConfigError, match=rf"claims\.C1\.{key} = 'evolution': allowed: "):
+    registered["claims"][0]["comparisons"][0][key] = "growth"
+    with pytest.raises(ConfigError, match=rf"claims\.C1\.{key} = 'growth': allowed: "):
         Study.load(ROOT, "smoke").check_claims(registered)

@@ -75,6 +75,17 @@ def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys, monk
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_an_interruption_is_no_error_with_a_traceback(tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "run", interrupted)
+    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--results", str(tmp_path)]) == 130
+    error = capsys.readouterr().err
+    assert "interrupted" in error
+    assert "Traceback" not in error
+
+
 def test_a_missing_package_of_the_study_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "schemenets.config", None)
     assert cli.main(["signals", "ecg-10"]) == 2
@@ -88,7 +99,9 @@ def test_info_tells_what_is_there_and_what_a_checkpoint_holds(tmp_path, capsys):
     net = networks.build("symmetric", blocks=4, filters=8, kernel_size=5, flux="perona_malik")
     checkpoints.save(net, tmp_path / "net.safetensors")
     assert cli.main(["info", str(tmp_path / "net.safetensors")]) == 0
-    assert re.search(r"^parameters +196$", capsys.readouterr().out, re.MULTILINE)
+    text = capsys.readouterr().out
+    assert re.search(r"^parameters +196$", text, re.MULTILINE)
+    assert re.search(r"^certified by construction +False$", text, re.MULTILINE)
 
 
 def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, capsys):
@@ -98,7 +111,7 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     for options in ([], ["--dense", "32"]):
         assert cli.main(["certify", str(path), *options]) == 0
         text = capsys.readouterr().out
-        assert re.search(r"^certified +yes$", text, re.MULTILINE)
+        assert re.search(r"^guarantee +holds$", text, re.MULTILINE)
         assert "do not increase ‖u‖₂" in text
         assert text.count("τ ≤ 2/(L‖K‖²) holds") == 2
     net = networks.build("symmetric", blocks=2, filters=4, kernel_size=5, flux="perona_malik")
@@ -111,6 +124,73 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     checkpoints.save(networks.build("resnet", blocks=1, filters=4, kernel_size=5, flux="relu"), path)
     assert cli.main(["certify", str(path)]) == 1
     assert "none for this network" in capsys.readouterr().out
+
+
+def released(certified):
+    """The same network, with its effective weights as they are and no constraint on them."""
+    net = networks.build(**certified.architecture.arguments() | {"certified": False})
+    with torch.no_grad():
+        for theirs, ours in zip(certified.blocks, net.blocks, strict=True):
+            ours.K.copy_(theirs.K)
+            for parameter in {"tau", "alpha", "rho", "lam"} & set(ours.parametrizations):
+                setattr(ours, parameter, getattr(theirs, parameter))
+    return net
+
+
+STEP, CONTRACTION, DUFORT = "τ ≤ 2/(L‖K‖²)", "τ max(L', m)‖K‖² < 1", "1/(2α) ≤ 2/(L‖K‖²)"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "factor", "condition"),
+    [
+        ("symmetric", "K", 1.5, STEP),
+        ("symmetric", "tau", 1.5, STEP),
+        ("safeguarded_fsi", "K", 1.5, STEP),
+        ("safeguarded_fsi", "tau", 1.5, STEP),
+        ("implicit", "K", 1.5, CONTRACTION),
+        ("implicit", "tau", 1.5, CONTRACTION),
+        ("du_fort_frankel", "K", 1.5, DUFORT),
+        ("du_fort_frankel", "alpha", 1 / 1.5, DUFORT),
+        ("du_fort_frankel", "rho", 1.5, "2τα ≤ 1"),
+        ("safeguarded_du_fort_frankel", "K", 1.5, DUFORT),
+        ("safeguarded_du_fort_frankel", "alpha", 1 / 1.5, DUFORT),
+    ],
+)
+def test_corrupted_checkpoints_are_rejected_with_the_condition_that_fails(
+    name, parameter, factor, condition, tmp_path, capsys
+):
+    """Stored parameters are constrained anew, so what is corrupted is a copy in which they are not."""
+    path = tmp_path / "net.safetensors"
+    net = networks.build(name, blocks=2, filters=4, kernel_size=5, flux="perona_malik", certified=True)
+    for block in net.blocks:  # near the limits of its conditions, where training may lead
+        for constraint, end in {"tau": 4.0, "alpha": -4.0, "rho": 4.0}.items():
+            if constraint in block.parametrizations:
+                block.parametrizations[constraint].original.data.fill_(end)
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path)]) == 0
+
+    block = net.blocks[-1]
+    block.parametrizations[parameter].original.data.mul_(1.5)
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path)]) == 0
+    block.parametrizations[parameter].original.data.div_(1.5)
+
+    net = released(net)
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path)]) == 0
+    block = net.blocks[-1]
+    with torch.no_grad():
+        if parameter == "K":
+            block.K *= factor
+        else:
+            setattr(block, parameter, factor * getattr(block, parameter))
+    checkpoints.save(net, path)
+    capsys.readouterr()
+    assert cli.main(["certify", str(path)]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"^guarantee +does not hold$", text, re.MULTILINE)
+    assert re.search(rf"^block 1 .*{re.escape(condition)} FAILS", text, re.MULTILINE)
+    assert text.count("FAILS") == (2 if name == "implicit" else 1)  # whose iterations share one block
 
 
 def test_stages_by_names_and_by_specification_write_the_same(tmp_path, capsys):

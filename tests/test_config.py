@@ -39,7 +39,7 @@ def test_committed_configuration_is_valid(tier):
             assert networks.count(architecture).total <= int(number)
         else:
             assert architecture.blocks == int(number)
-        assert spec["dataset"] in study.specs("signals")
+        assert spec["dataset"] in study.specs("signals") | study.specs("evolution")
         assert spec["method"] in study.specs("tune")
         assert not set(spec["seeds"]) & set(study.specs("tune")[spec["method"]]["seeds"])
 
@@ -67,6 +67,27 @@ def test_training_sets_have_all_splits_and_others_only_a_test_set():
     assert all("test" in spec for spec in datasets.values())
 
 
+def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set():
+    study = Study.load(ROOT, "study")
+    job = "evolution_16/symmetric-perona_malik-certified-tied/blocks-8"
+    spec = study.specs("train")[job]
+    assert spec["architecture"]["kernel_size"] == 2
+    assert spec["architecture"]["tied"]
+    assert study.specs("evaluate")[job]["test_sets"] == [spec["dataset"]] == ["evolution_16-10"]
+    assert study.specs("evolution")["evolution_16-10"] == {
+        "dataset": "evolution_16-10",
+        "source": "piecewise_affine-10",
+        "time": 16,
+        **CONFIG["evolution"],
+        **CONFIG["signals"],
+        **{split: CONFIG["tiers"]["study"][split]["evolution"] for split in ("train", "validation", "test")},
+    }
+    assert study.specs("schemes")["all"]["datasets"]["evolution_16-10"]["steps"] == [2, 4, 8, 16]
+    others = [name for name in study.jobs if not name.startswith("evolution")]
+    assert all(study.specs("evaluate")[name]["test_sets"] == study.test_sets for name in others[::20])
+    assert study.specs("train")[others[0]]["architecture"]["kernel_size"] == CONFIG["network"]["kernel_size"]
+
+
 def test_an_unknown_stage_is_refused():
     with pytest.raises(UnknownNameError, match=r"unknown stage 'trains'.*Did you mean 'train'"):
         Study.load(ROOT).specs("trains")
@@ -83,8 +104,46 @@ def test_an_unknown_stage_is_refused():
         (["tiers", "smoke", "tuning", "learning_rates"], [float("nan")], r"learning_rates\.0 = nan: .*type number"),
         (["tiers", "smoke", "test_noises"], [10, 1e-5], r"tiers\.smoke\.test_noises = .*1e-05; allowed: numbers"),
         (["tiers", "smoke", "test_noises"], [10, 10.0000001], r"tiers\.smoke\.test_noises = .*: 10; allowed: numbers"),
-        (["methods", "resnet-relu", "tied"], True, r"methods\.resnet-relu\.tied = True: unknown key"),
+        (["tiers", "smoke", "robustness", "sizes"], [2, 1], r"smoke\.robustness\.sizes = \[2, 1\]: allowed: growing"),
+        (["tiers", "smoke", "robustness", "sizes"], [0, 1], r"smoke\.robustness\.sizes\.0 = 0: allowed: more than 0"),
+        (["tiers", "smoke", "robustness", "signals"], 129, r"smoke\.robustness\.signals = 129: allowed: at most 128"),
+        (["tiers", "smoke", "robustness", "experiment"], "e9", r"robustness\.experiment = 'e9': allowed: capacity, "),
+        (
+            ["tiers", "smoke", "robustness", "experiment"],
+            "noise_20",
+            r"robustness\.experiment = 'noise_20', on piecewise_affine at noise 20: allowed: .* at noise \[10\]",
+        ),
+        (["methods", "resnet-relu", "blocks"], 4, r"methods\.resnet-relu\.blocks = 4: unknown key"),
+        (
+            ["methods", "resnet-relu", "tied"],
+            True,
+            r"budget = 240, methods\.resnet-relu: .*give the method tuning_blocks",
+        ),
+        (["experiments", "evolution_4", "time"], 0.5, r"evolution_4\.time = 0\.5: allowed: a value of type integer"),
+        (["experiments", "evolution_4", "family"], "scanlines", r"evolution_4\.family = 'scanlines': allowed: only"),
+        (["experiments", "evolution_4", "kernel_size"], 300, r"evolution_4\.kernel_size = 300: allowed: at most"),
+        (
+            ["tiers", "smoke", "train", "evolution"],
+            63,
+            r"tiers\.smoke\.train\.evolution = 63: allowed: 64 to 1024, the",
+        ),
+        (
+            ["tiers", "smoke", "test", "evolution"],
+            129,
+            r"tiers\.smoke\.test\.evolution = 129: allowed: 1 to 128, the s",
+        ),
         (["training", "batch"], 0, r"training\.batch = 0: allowed: at least 1"),
+        (
+            ["stability", "experiment"],
+            "factoril",
+            r"stability\.experiment = 'factoril': unknown experiment; allowed: cap",
+        ),
+        (["stability", "networks"], ["fsy"], r"stability, fsy with perona_malik: unknown network 'fsy'.*'fsi'"),
+        (["stability", "networks"], ["unet"], r"stability, unet with perona_malik: tied = True is not possible"),
+        (["stability", "fluxes"], ["rleu"], r"stability, resnet with rleu: unknown flux 'rleu'.*'relu'"),
+        (["stability", "size"], "4", r"stability\.size = '4': allowed: text that matches"),
+        (["tiers", "smoke", "stability", "repetitions"], 0, r"stability\.repetitions = 0: allowed: at least 1"),
+        (["tiers", "smoke", "stability", "depths"], [2, 1], r"stability\.depths = \[2, 1\]: allowed: ascending"),
         (["signals", "length"], 300, r"data set donoho_johnstone-10: length = 300 .*allowed: a power of two"),
         (["tuning", "noise"], -1, r"tuning\.noise = -1: allowed: more than 0"),
         (["tuning", "budget"], 60, r"tuning\.budget = 60, methods\.resnet-relu: .*at least 89"),
@@ -106,9 +165,9 @@ def test_an_unknown_stage_is_refused():
             r"unknown method 'resnet-rely'; allowed: resnet-relu",
         ),
         (
-            ["tiers", "smoke", "experiments", "evolution"],
+            ["tiers", "smoke", "experiments", "growth"],
             [{"methods": ["resnet-relu"], "blocks": [1]}],
-            r"tiers\.smoke\.experiments\.evolution: unknown experiment; allowed: capacity",
+            r"tiers\.smoke\.experiments\.growth: unknown experiment; allowed: capacity",
         ),
         (
             ["tiers", "smoke", "experiments", "capacity", 0],

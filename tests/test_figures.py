@@ -172,7 +172,132 @@ def test_stability_counts_certificates_and_counterexamples(tables):
     certified = tables["stability"]["method"].str.endswith("-certified").sum()
     assert sentences[0] == f"Certified: {certified} of {len(tables['runs'])} networks."
     assert sentences[1] == f"Counterexamples to a bound: {len(tables['runs']) // 2}."
-    assert sentences[-1].startswith("Largest amplification found among the networks not certified: 80 (")
+    assert sentences[-2].startswith("Largest amplification found among the networks not certified: 80 (")
+    assert sentences[-1].endswith("relative to its bound: 0.8 to 0.8, median 0.8.")
+
+
+def test_growth_counts_what_exceeds_its_start_and_what_overflows(tables):
+    sentences = figures.modules()["growth"].findings(tables)
+    certified = tables["runs"].query("experiment == 'factorial'")["certified"].sum()
+    assert sentences[0] == (
+        f"Certified networks: 0 of {certified} ever exceed their start, from test or random signals, within 100 "
+        "repetitions; largest factor 0.99."
+    )
+    (resnets,) = [text for text in sentences if text.startswith("ResNet")]
+    # 2^100 < 1e40 < 3^100, of two methods
+    assert resnets.startswith("ResNet, not certified: 4 of 4 ever exceed their start")
+    assert resnets.endswith("; 2 leave the range of double precision; largest factor of the others 1.26765e+30.")
+
+
+def test_growth_ends_with_a_cross_where_a_run_leaves_the_panel(tables):
+    crosses = lines(drawn("growth", tables), "x")
+    assert {(x, y) for line in crosses for x, y in line.get_xydata().tolist()} == {(5, 32.0), (5, 243.0)}
+
+
+def test_depth_says_which_networks_amplify(tables):
+    sentences = figures.modules()["depth"].findings(tables)
+    start = "Random networks, {}, up to 10 blocks, "
+    assert start.format("certified") + "amplify no signals." in sentences
+    grown = f"ResNet (by up to {short(1.2**10)}) and FSI (by up to {short(1.6**10)})."
+    assert start.format("at the limit") + f"amplify signals: {grown}" in sentences
+    found = f"symmetric (by up to {short(3.0**10)})"
+    assert any(text.startswith(start.format("certified") + f"amplify differences in the worst direction found: {found}")
+               for text in sentences)  # fmt: skip
+    worst = f"amplifies signals: FSI (by up to {short(2.4**10)})."
+    assert f"The worst FSI network within the limit, up to 10 blocks, {worst}" in sentences
+
+
+def test_fixed_points_shows_residuals_rates_and_costs(tables):
+    left, memory, time = drawn("fixed_points", tables).axes
+    shown = [line.get_xydata().tolist() for line in left.lines]
+    run = tables["fixed_points"].query("run == 'factorial/implicit-perona_malik-certified/blocks-4/seed-0'")
+    assert [[0, 1], *run[["iterations", "tolerance"]].to_numpy().tolist()] in shown
+    (bound,) = [points for points in shown if len(points) == 2]  # of the certified method; the other has no rate
+    assert bound == [[0, 1], pytest.approx([np.log(1e-10) / np.log(0.5), 1e-10])]
+    values = {line.get_linestyle(): line.get_ydata() for line in memory.lines if len(line.get_xdata())}
+    assert values == {"--": pytest.approx([1, 2, 4, 8, 16, 32]), "-": pytest.approx([0.25] * 6)}
+    assert [line.get_ydata()[-1] for line in time.lines[:2]] == pytest.approx([32, 138 / 8])
+
+
+def test_fixed_points_say_who_converges_and_what_depth_costs(tables):
+    sentences = figures.modules()["fixed_points"].findings(tables)
+    assert sentences[:4] == [
+        "implicit, Perona–Malik: 0 of 2 networks have a rate below 1, 1 converge, after 46 iterations at most.",
+        "implicit, Perona–Malik, certified: 2 of 2 networks have a rate below 1, 2 converge, after 26 iterations at "
+        "most; observed rates are at most 0.400, certified ones 0.500.",
+        "Networks that take more iterations than their rate allows: 0.",
+        "Largest relative difference of implicit from unrolled gradients: 2e−15.",
+    ]
+    assert sentences[4] == (
+        "implicit, Perona–Malik, from 4 to 128 iterations: parameters × 1, memory × 32 with unrolled and × 1 with "
+        "implicit gradients. Implicit gradients take 0.25 of the memory and 1.8 of the time of unrolled ones at 4 "
+        "iterations, 0.0078 and 0.54 at 128."
+    )
+
+
+def test_cost_of_certification_is_paired_over_seeds_at_every_noise_level(tables):
+    tables = {name: tables[name][~tables[name]["run"].str.contains("implicit")] for name in ("runs", "psnr")}
+    other = tables["psnr"].assign(noise=20.0, psnr=lambda t: t["psnr"] - t["method"].str.endswith("-certified"))
+    both = tables | {"psnr": pd.concat([tables["psnr"], other])}
+    found = summaries.certification(both)
+    wide = tables["psnr"].query("experiment == 'factorial' and test_set == 'piecewise_affine'")
+    wide = wide.pivot_table("psnr", index="seed", columns="method")
+    d = wide["symmetric-perona_malik-certified"] - wide["symmetric-perona_malik"]
+    assert set(zip(found["method"], found["size"], strict=True)) == {("symmetric-perona_malik", "blocks-4")}
+    for noise, own in found.groupby("noise"):
+        assert own.set_index("seed")["difference"].to_numpy() == pytest.approx((d - (noise == 20)).to_numpy())
+    at_home, elsewhere = figures.modules()["certification_cost"].findings(both)
+    low, high = interval_by_hand(d)
+    assert f"at the noise of the training: certification changes the mean by {signed(d.mean())} to" in at_home
+    assert f"At worst {signed(d.mean())} dB {interval(low, high)}" in at_home
+    assert f"never trained on: certification changes the mean by {signed(d.mean() - 1)} to" in elsewhere
+    twice = {}
+    for name in ("runs", "psnr"):
+        own = both[name].query("experiment == 'factorial'")
+        again = own.assign(experiment="twice", run="twice/" + own["run"])
+        twice[name] = pd.concat([both[name], again])
+    assert len(summaries.certification(twice)) == len(found)
+    figure = drawn("certification_cost", both)
+    assert [ax.get_title() for ax in figure.axes] == ["tested at noise 10", "tested at noise 20"]
+
+
+def test_robustness_tells_losses_and_bounds(tables):
+    sentences = figures.modules()["robustness"].findings(tables)
+    own = tables["robustness"].query("perturbation in [0, 10]")
+    losses = own.pivot_table("psnr_attacked", index="method", columns="perturbation")
+    loss = losses[0] - losses[10]  # 10 dB and with the rectifier 15 dB, see fabricated
+    assert sentences[0].startswith("Attacks of size 10 (4 blocks): ")
+    assert f"loses most, 15.00 dB to {fixed(losses.loc[loss.idxmax(), 10])} dB" in sentences[0]
+    assert sentences[0].endswith(f"{label(losses[10].idxmax())} keeps most, {fixed(losses[10].max())} dB.")
+    assert "That is 5.00 to 7.50 dB more than random perturbations" in sentences[1]
+    wide = own[own["perturbation"] == 10].pivot_table("psnr_attacked", index="seed", columns="method")
+    d = wide["symmetric-perona_malik-certified"] - wide["symmetric-perona_malik"]
+    assert f"under these attacks by {signed(d.mean())} dB {interval(*interval_by_hand(d))}." in sentences[2]
+    attacks = len(tables["robustness"].query("perturbation > 0"))
+    assert f"Attacks beyond a Lipschitz bound: 0 of {attacks}." in sentences
+    beyond = tables["robustness"].assign(lipschitz_bound=lambda t: np.where(t["seed"] == 1, 1.0, 5.0))
+    sentences = figures.modules()["robustness"].findings(tables | {"robustness": beyond})
+    assert f"Attacks beyond a Lipschitz bound: {attacks // 2} of {attacks}." in sentences
+
+
+def test_robustness_tells_the_best_at_noise_never_trained_on(tables):
+    other = tables["psnr"].assign(noise=20.0, psnr=lambda t: 20.0 + t["method"].str.startswith("resnet-perona"))
+    (sentence,) = [
+        text
+        for text in figures.modules()["robustness"].findings(tables | {"psnr": pd.concat([tables["psnr"], other])})
+        if text.startswith("At noise 20, never trained on: ResNet, Perona–Malik is best with 21.00 dB")
+    ]
+    assert sentence.endswith("worst with 20.00 dB.")
+
+
+def test_a_diverged_run_counts_as_the_noisy_signals_under_attack(tables):
+    table = tables["robustness"]
+    failed = table["run"] == "factorial/resnet-relu/blocks-4/seed-0"
+    columns = ["psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"]
+    table = table.assign(status=np.where(failed, "diverged", "ok"), **{key: table[key].mask(failed) for key in columns})
+    found = summaries.attacked(tables | {"robustness": table}).query("run == 'factorial/resnet-relu/blocks-4/seed-0'")
+    assert found.set_index("perturbation")["attacked"].to_dict() == {0: 28.1, 2: 27.1, 10: 23.1}
+    assert found.set_index("perturbation")["loss"].to_dict() == pytest.approx({0: 0, 2: 1, 10: 5})
 
 
 def test_learning_curves_end_with_a_cross_where_a_run_diverged(tables):
@@ -198,6 +323,68 @@ def test_factorial_counts_learned_fluxes(tables):
     (sentence,) = [text for text in figures.modules()["factorial"].findings(tables) if "learned fluxes" in text]
     assert sentence.startswith("Of 8 learned fluxes")  # 4 of either seed, see fabricated
     assert "6 are nonmonotone" in sentence
+
+
+def evolutions(tables):
+    return tables["psnr"].query("experiment == 'evolution_4'")
+
+
+def test_examples_are_the_families_that_denoisers_are_tested_on(made, tables):
+    assert list(tables["examples"]["family"].unique()) == made[1].config["test_families"]
+    alone = tables["runs"][tables["runs"]["run"] == evolutions(tables)["run"].iloc[0]]
+    assert summaries.example_run(alone) is None
+
+
+def test_evolution_draws_mean_errors_of_networks_and_schemes(tables):
+    (ax,) = drawn("evolution", tables).axes
+    shown = {line.get_label(): line.get_xydata() for line in ax.lines}
+    for name, method in (("explicit", "symmetric"), ("FSI", "safeguarded_fsi")):
+        own = evolutions(tables)[evolutions(tables)["method"] == f"{method}-perona_malik-certified"]
+        expected = [own.loc[own["size"] == f"blocks-{n}", "relative_error"].mean() for n in (2, 4)]
+        np.testing.assert_allclose(shown[f"{name} networks"], [[2, expected[0]], [4, expected[1]]])
+    np.testing.assert_allclose(shown["explicit scheme"], [[2, 0.1 / 3], [4, 0.1 / 5]])  # see fabricated
+    np.testing.assert_allclose(shown["f itself"][:, 1], 0.1)
+
+
+def test_evolution_says_how_much_smaller_the_errors_are(tables):
+    sentences = figures.modules()["evolution"].findings(tables)
+    means = evolutions(tables).pivot_table("relative_error", "size", "method")
+    explicit, fsi = (means[f"{name}-perona_malik-certified"] for name in ("symmetric", "safeguarded_fsi"))
+    ratios = [short(fsi[size] / explicit[size]) for size in ("blocks-2", "blocks-4")]
+    assert f"T = 4, untied: the error of FSI networks is {' and '.join(ratios)} times as large." in sentences
+    assert "T = 4: the explicit scheme stops short of T, at 1 with 2 and 2 with 4 steps." in sentences
+
+
+def test_a_diverged_evolution_has_the_error_of_its_initial_values(tables):
+    run = evolutions(tables)["run"].iloc[0]
+    diverged = {
+        name: tables[name].assign(status=tables[name]["status"].mask(tables[name]["run"] == run, "diverged"))
+        for name in ("runs", "psnr")
+    }
+    (cross,) = lines(drawn("evolution", tables | diverged), "x")
+    assert cross.get_xydata().tolist() == [[2, 0.1]]
+    assert any(run in text for text in figures.modules()["evolution"].findings(tables | diverged))
+
+
+def test_skips_tells_what_they_bring_and_what_depth_does(tables):
+    sentences = figures.modules()["skips"].findings(tables)
+    wide = (
+        tables["psnr"]
+        .query("experiment in ['skips', 'factorial'] and test_set == 'piecewise_affine'")
+        .pivot_table("psnr", index=["size", "seed"], columns="method")
+    )
+    wide = wide[["symmetric-perona_malik", "symmetric-perona_malik-no_skips"]]
+    d = (wide.iloc[:, 0] - wide.iloc[:, 1]).loc["blocks-2"]
+    text = f"skip connections change the PSNR by {signed(d.mean())} dB {interval(*interval_by_hand(d))}."
+    assert f"symmetric, Perona–Malik, 2 blocks: {text}" in sentences
+    rise = wide.iloc[:, 1].groupby("size").mean()
+    assert (
+        f"symmetric, Perona–Malik, without: {signed(rise['blocks-4'] - rise['blocks-2'])} dB from 2 to 4 blocks."
+        in sentences
+    )
+    (panel,) = (ax for ax in drawn("skips", tables).axes if ax.get_title() == "symmetric, Perona–Malik")
+    (line,) = (line for line in panel.lines if line.get_label() == "without")
+    assert line.get_xydata().tolist() == [[2, pytest.approx(rise["blocks-2"])], [4, pytest.approx(rise["blocks-4"])]]
 
 
 def test_no_two_methods_look_alike(tables):

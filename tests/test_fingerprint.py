@@ -16,6 +16,7 @@ SPECS = {
         for spec in (SYMMETRIC, RESNET)
     },
     "signals": ("signals", {"family": "ecg"}),
+    "evolution": ("evolution", {}),
     "claims": ("claims", {}),
 }
 
@@ -43,6 +44,8 @@ def fingerprints():
         ("networks/resnet.py", {"train resnet", "evaluate resnet"}),
         ("fluxes/relu.py", {"train resnet", "evaluate resnet"}),
         ("fluxes/charbonnier.py", set()),
+        ("fluxes/perona_malik.py", {"train symmetric", "evaluate symmetric", "evolution"}),
+        ("stages/evolution.py", {"evolution"}),
         ("networks/_base.py", {"train symmetric", "evaluate symmetric", "train resnet", "evaluate resnet"}),
         ("kernels/fused.py", {"train symmetric", "evaluate symmetric", "train resnet", "evaluate resnet"}),
         ("training.py", {"train symmetric", "train resnet"}),
@@ -52,6 +55,7 @@ def fingerprints():
         ("claims.py", {"claims"}),
         ("statistics.py", {"claims"}),
         ("cli.py", set()),
+        ("layout.py", set()),
         ("config.py", set()),
     ],
 )

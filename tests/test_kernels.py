@@ -4,7 +4,9 @@ import itertools
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -68,23 +70,29 @@ def value_and_gradients(function, x, flux):
     return [y, *torch.autograd.grad(y, tensors, weights)]
 
 
-def assert_equal_to_torch(x, flux):
+def assert_equal_to_torch(x, flux, falls_back=False):
     dtype = x["u"].dtype
-    found, wanted = (value_and_gradients(f, x, flux) for f in (kernels.block, expected))
+    with compiled_calls() as calls:
+        found = value_and_gradients(kernels.block, x, flux)
+    assert falls_back is not bool(calls)
+    wanted = value_and_gradients(expected, x, flux)
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == dtype
         assert a.shape == b.shape
         assert (a - b).abs().max() <= TOLERANCE[dtype] * max(1, b.abs().max())
 
 
-@pytest.fixture
-def compiled(monkeypatch):
-    """Calls of the compiled primitive, so that no test passes by falling back."""
-    calls = []
-    block = autograd.block
+@pytest.fixture(autouse=True)
+def chosen_automatically(monkeypatch):
     monkeypatch.delenv("SCHEMENETS_KERNEL", raising=False)
-    monkeypatch.setattr(autograd, "block", lambda *a: calls.append(a) or block(*a))
-    return calls
+
+
+@contextmanager
+def compiled_calls():
+    """Calls of the compiled primitive, so that no test passes by falling back."""
+    calls, block = [], autograd.block
+    with patch.object(autograd, "block", lambda *a: calls.append(a) or block(*a)):
+        yield calls
 
 
 @pytest.mark.parametrize("name", fluxes.available())
@@ -99,10 +107,9 @@ def compiled(monkeypatch):
     ],
     ids=["plain", "seeds", "channels", "several_groups", "one_window"],
 )
-def test_values_and_gradients(name, shape, compiled):
+def test_values_and_gradients(name, shape):
     flux = fluxes.get(name)
     assert_equal_to_torch(inputs(flux, **shape), flux)
-    assert compiled
 
 
 SINGLE = ["perona_malik", "relu", "learned"]
@@ -126,10 +133,9 @@ def test_tied_filters(seeds):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("seeds", [(), (3,)])
 @pytest.mark.parametrize(("C", "F"), [(1, 4), (2, 4), (2, 3)])
-def test_residuals(onto, dtype, seeds, C, F, compiled):
+def test_residuals(onto, dtype, seeds, C, F):
     flux = fluxes.get("perona_malik")
     assert_equal_to_torch(inputs(flux, seeds, B=5, C_in=C, C_out=C, F=F, dtype=dtype, onto=onto), flux)
-    assert compiled
 
 
 @pytest.mark.parametrize(("F", "k"), [(3, 1), (4, 1), (3, 12), (4, 12), (4, 13)])
@@ -161,7 +167,8 @@ def assert_equal_for_any_shape(data, names, sizes):
     if onto == "u":
         shape["C_out"] = shape["C_in"]
     N, seeds = data.draw(st.integers(k, 70)), data.draw(st.sampled_from([(), (1,), (2,), (3,)]))
-    x = inputs(flux, seeds, k=k, N=N, bias=data.draw(st.booleans()), onto=onto, **shape)
+    dtype = data.draw(st.sampled_from(list(TOLERANCE)))
+    x = inputs(flux, seeds, k=k, N=N, dtype=dtype, bias=data.draw(st.booleans()), onto=onto, **shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "CACHE", data.draw(st.sampled_from([fused.CACHE, 5000])))  # one group or several
         assert_equal_to_torch(x, flux)
@@ -177,7 +184,7 @@ def test_any_shape(data):
 @settings(max_examples=100)
 @given(st.data())
 def test_any_shape_flux_and_length_of_filters(data):
-    assert_equal_for_any_shape(data, SINGLE, [1, 2, 5, 13])
+    assert_equal_for_any_shape(data, fluxes.available(), [1, 2, 5, 13])
 
 
 @each_onto
@@ -202,7 +209,7 @@ def test_second_derivatives(function, name, onto):
 @each_onto
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("name", ["perona_malik", "learned"])
-def test_differentiable_gradients_are_those_of_torch(name, tied, onto, compiled):
+def test_differentiable_gradients_are_those_of_torch(name, tied, onto):
     flux = fluxes.get(name)
     x = inputs(flux, (2,), onto=onto)
     x |= {"W2": x["W1"]} if tied else {}
@@ -212,9 +219,11 @@ def test_differentiable_gradients_are_those_of_torch(name, tied, onto, compiled)
         first = torch.autograd.grad(of_these(*tensors).sin().sum(), tensors, create_graph=True)
         return [*first, *torch.autograd.grad(sum(gradient.sin().sum() for gradient in first), tensors)]
 
-    for a, b in zip(first_and_second(kernels.block), first_and_second(expected), strict=True):
+    with compiled_calls() as calls:
+        found = first_and_second(kernels.block)
+    assert calls
+    for a, b in zip(found, first_and_second(expected), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
-    assert compiled
 
 
 @pytest.mark.parametrize(
@@ -270,10 +279,9 @@ def test_the_derivative_keeps_the_rules_of_torch(name, onto, F):
     torch.library.opcheck(torch.ops.schemenets.block_backward.default, (plain[0].cos(), *plain, key, residual))
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
-@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "resnet"])
-def test_compiled_networks(name, compiled):
-    architecture = {"blocks": 2, "filters": 4, "kernel_size": 3, "flux": "perona_malik"}
+def assert_compiles(name, **architecture):
+    """A stacked network under ``torch.compile`` has the values and gradients that it has without; gives its graphs."""
+    architecture = {"blocks": 2, "filters": 4, "kernel_size": 3, "flux": "perona_malik", **architecture}
     net = networks.stack([networks.build(name, **architecture, seed=seed).double() for seed in (0, 1)])
     u = torch.rand(2, 3, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     torch.compiler.reset()
@@ -284,13 +292,30 @@ def test_compiled_networks(name, compiled):
         return aot_eager(graph, inputs)
 
     found, wanted = (
-        [y, *torch.autograd.grad(y.square().sum(), [u, *net.parameters()])]
-        for y in (torch.compile(net, backend=backend, fullgraph=True)(u), net(u))
+        [y, *torch.autograd.grad(y.square().sum(), [u, *net.parameters()], materialize_grads=True)]
+        for y in (torch.compile(net, backend=backend)(u), net(u))
     )
-    assert sum("schemenets.block" in target for target in targets) == architecture["blocks"]
-    assert len(compiled) >= architecture["blocks"]
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    return targets
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "resnet"])
+def test_compiled_networks(name):
+    with compiled_calls() as calls:
+        targets = assert_compiles(name)
+    assert len(calls) >= 2
+    assert sum("schemenets.block" in target for target in targets) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+@pytest.mark.parametrize("name", networks.available())
+def test_compiled_networks_on_plain_operations(name, monkeypatch):
+    """What is trained on a GPU."""
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
+    assert assert_compiles(name, certified=networks._network(name).certifiable)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -343,19 +368,16 @@ def test_a_seed_alone_gives_the_same_numbers():
     assert all(torch.equal(x[n].grad[1], alone[n].grad) for n in x)
 
 
-def test_fluxes_of_one_name_are_told_apart(compiled):
+def test_fluxes_of_one_name_are_told_apart():
     relu, linear = fluxes.get("relu"), replace(fluxes.get("linear"), name="relu")
     for flux in (relu, linear, relu):
         assert_equal_to_torch(inputs(flux), flux)
-    assert compiled
 
 
 @pytest.mark.parametrize("name", ["perona_malik", "relu"])
-def test_no_contrasts_are_contrasts_of_one(name, compiled):
+def test_no_contrasts_are_contrasts_of_one(name):
     flux = fluxes.get(name)
-    x = inputs(flux) | {"lam": None}
-    assert_equal_to_torch(x, flux)
-    assert compiled
+    assert_equal_to_torch(inputs(flux) | {"lam": None}, flux)
 
 
 def test_strided_inputs():
@@ -369,16 +391,45 @@ def test_strided_inputs():
 
 
 @each_onto
-def test_falls_back(onto, compiled, monkeypatch):
+def test_falls_back(onto, monkeypatch):
     flux = fluxes.get("perona_malik")
     x = inputs(flux, onto=onto)
     low = inputs(flux, dtype=torch.bfloat16)
-    wanted = kernels.block(**{name: v.float() for name, v in low.items()}, flux=replace(flux, scalar=None))
-    torch.testing.assert_close(kernels.block(**low, flux=flux).float(), wanted, rtol=0.05, atol=0.05)
-    kernels.block(**x, flux=replace(flux, scalar=None))
-    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
-    assert_equal_to_torch(x, flux)
-    assert not compiled
+    wanted = reference.block(**{name: v.float() for name, v in low.items()}, flux=flux)
+    with compiled_calls() as calls:
+        torch.testing.assert_close(kernels.block(**low, flux=flux).float(), wanted, rtol=0.05, atol=0.05)
+    assert not calls
+    assert_equal_to_torch(x, replace(flux, scalar=None), falls_back=True)
+    with monkeypatch.context() as patch:
+        patch.setenv("SCHEMENETS_KERNEL", "reference")
+        assert_equal_to_torch(x, flux, falls_back=True)
+    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
+    assert_equal_to_torch(x, flux, falls_back=True)
+
+
+@pytest.mark.parametrize(
+    ("has_numba", "chosen", "expected"),
+    [
+        (True, None, "fused"),
+        (True, "", "fused"),
+        (True, "fused", "fused"),
+        (True, "reference", "reference"),
+        (True, "fast", "allowed: fused, reference"),
+        (False, None, "reference"),
+        (False, "reference", "reference"),
+        (False, "fused", "allowed: reference, as numba is not installed"),
+    ],
+)
+def test_backend(has_numba, chosen, expected, monkeypatch):
+    monkeypatch.setattr(kernels, "_has_numba", lambda: has_numba)
+    monkeypatch.delenv("SCHEMENETS_KERNEL", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("SCHEMENETS_KERNEL", chosen)
+    if "allowed" in expected:
+        with pytest.raises(InvalidParameterError, match=f"SCHEMENETS_KERNEL = '{chosen}'.*{expected}"):
+            kernels.backend()
+    else:
+        assert kernels.backend() == expected
 
 
 @pytest.mark.parametrize(

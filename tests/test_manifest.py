@@ -2,19 +2,20 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from schemenets import manifest, rocrate, stages
+from schemenets import manifest, rocrate, stages, summaries
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
 from schemenets.provenance import digest
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("runs", "psnr", "curves", "tuning", "stability", "multigrid", "claims", "sensitivity")
+TABLES = (*summaries.TABLES, "claims", "sensitivity")
 JOB = "capacity/symmetric-perona_malik/budget-240"
 
 
@@ -48,10 +49,15 @@ def results(study, tmp_path, monkeypatch):
         for seed in spec["seeds"]:
             write(layout.job(job) / f"seed-{seed}.json", record("train", job, [spec["dataset"]]))
             write(layout.job(job) / f"seed-{seed}.safetensors", f"{job} {seed}")
-        write(layout.job(job) / "evaluation.json", record("evaluate", job, study.test_sets))
+        write(layout.job(job) / "evaluation.json", record("evaluate", job, study.tested_on(job)))
         write(layout.job(job) / "evaluation.safetensors", job)
         write(layout.job(job) / "stability.json", record("stability", job, [spec["dataset"]]))
+    write(layout.growth, record("growth", "all", ["piecewise_affine-10"]))
+    write(layout.fixed_points, record("fixed_points", "all", ["piecewise_affine-10"]))
+    for job, spec in study.attacks.items():
+        write(layout.job(job) / "robustness.json", record("robustness", job, [spec["dataset"]]))
     write(layout.multigrid, record("multigrid", "all", [], finished="2026-02-03T04:05:06+00:00"))
+    write(layout.schemes, record("schemes", "all", study.evolutions))
     for name in TABLES:
         write(layout.table(name), f"{name}\n")
     write(
@@ -108,9 +114,23 @@ def test_direct_inputs(study, results):
         *entries[f"{directory}/evaluation.json"]["inputs"]
     }
     assert entries["multigrid.json"]["inputs"] == []
+    repeated = [name for name in entries if re.fullmatch("runs/factorial/.*/blocks-4/seed-..safetensors", name)]
+    assert entries["growth.json"]["inputs"] == sorted(["config/config.yaml", data, *repeated])
+    assert len(repeated) == 2 * sum(job.startswith("factorial/") for job in study.jobs)
+    assert entries["tables/growth.csv"]["inputs"] == ["growth.json"]
     assert entries["tables/tuning.csv"]["inputs"] == sorted(name for name in entries if name.startswith("tuning/"))
     assert len(entries["tables/runs.csv"]["inputs"]) == 3 * len(study.jobs)
-    assert entries["claims.json"]["inputs"] == ["config/claims.yaml", "tables/psnr.csv", "tables/runs.csv"]
+    attacked = "runs/factorial/resnet-relu/blocks-4"
+    networks = [f"{attacked}/seed-{seed}.{suffix}" for seed in (0, 1) for suffix in ("json", "safetensors")]
+    assert entries[f"{attacked}/robustness.json"]["inputs"] == [data, *networks]
+    jobs = {name.rpartition("/")[0] for name in entries["tables/robustness.csv"]["inputs"]}
+    assert jobs == {f"runs/{job}" for job in study.jobs if job.startswith("factorial/")}
+    assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + 1
+    measured = [f"tables/{name}.csv" for name in ("fixed_points", "growth", "psnr", "runs", "stability")]
+    assert entries["claims.json"]["inputs"] == ["config/claims.yaml", *measured]
+    implicit = [name for name in entries if "/implicit-" in name and "/seed-" in name]
+    assert entries["fixed_points.json"]["inputs"] == ["data/piecewise_affine-10.safetensors", *sorted(implicit)]
+    assert entries["tables/fixed_point_costs.csv"]["inputs"] == ["fixed_points.json"]
     assert f"{directory}/seed-0.safetensors" in entries["figures/capacity.svg"]["inputs"]  # it is drawn
     assert {"claims.json", "figures/capacity.png", "tables/claims.csv"} < {*entries["report.html"]["inputs"]}
 
@@ -126,7 +146,7 @@ def test_benchmarks_belong_to_the_results(study, results):
 
 def test_data_sets_are_marked_as_regenerated(study, results):
     content, _ = run(study, results)
-    assert set(content["data"]) == {f"data/{name}.safetensors" for name in study.datasets}
+    assert set(content["data"]) == {f"data/{name}.safetensors" for name in [*study.datasets, *study.evolutions]}
     sha256 = hashlib.sha256(b"ecg-10").hexdigest()
     expected = {"sha256": sha256, "inputs": ["config/config.yaml"], "regenerated": True}
     assert content["data"]["data/ecg-10.safetensors"] == expected
@@ -170,7 +190,7 @@ def test_missing_file(study, results, name):
 def test_missing_files_are_counted(study, results):
     for name in TABLES:
         results.table(name).unlink()
-    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 7 more\)$"):
+    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 13 more\)$"):
         run(study, results)
 
 

@@ -13,7 +13,15 @@ from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNam
 from schemenets.files import write_safetensors
 from schemenets.networks import Architecture
 from schemenets.networks.implicit import conjugate_gradients
-from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi, implicit
+from schemenets.schemes import (
+    Diffusion,
+    du_fort_frankel,
+    explicit,
+    fsi,
+    implicit,
+    safeguarded_du_fort_frankel,
+    safeguarded_fsi,
+)
 
 VARIANTS = [
     {"name": name, "flux": flux, "channels": channels, "tied": tied, "certified": certified}
@@ -43,6 +51,7 @@ def each(variants):
 
 each_variant = each(POSSIBLE)
 SMALL = {"blocks": 3, "filters": 4, "kernel_size": 5}
+LOCAL = [name for name in networks.available() if networks.build(name, flux="linear", **SMALL).reach(9_999) < 9_999]
 each_device = pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
 
 
@@ -105,7 +114,14 @@ def test_seed_determines_initial_weights(variant):
 
 @pytest.mark.parametrize("certified", [False, True])
 @pytest.mark.parametrize(
-    ("name", "flux"), [("symmetric", "learned"), ("du_fort_frankel", "learned"), ("implicit", "charbonnier")]
+    ("name", "flux"),
+    [
+        ("symmetric", "learned"),
+        ("du_fort_frankel", "learned"),
+        ("implicit", "charbonnier"),
+        ("safeguarded_fsi", "learned"),
+        ("safeguarded_du_fort_frankel", "learned"),
+    ],
 )
 def test_training_starts_at_the_same_values_with_and_without_constraints(name, flux, certified):
     net = networks.build(name, flux=flux, channels=3, certified=certified, **SMALL)
@@ -134,7 +150,7 @@ def test_signals_of_a_batch_do_not_touch_each_other(variant):
     torch.testing.assert_close(net(u)[2:3], net(u[2:3]), rtol=1e-13, atol=1e-13)
 
 
-@each_variant
+@each([v for v in POSSIBLE if v["name"] in LOCAL])
 def test_shifts_commute_with_the_network_away_from_the_ends(variant):
     net = randomised(networks.build(**variant, **SMALL))
     # 4 times an odd number, which makes three levels where the length determines their number
@@ -146,7 +162,7 @@ def test_shifts_commute_with_the_network_away_from_the_ends(variant):
     )
 
 
-@pytest.mark.parametrize("name", networks.available())
+@pytest.mark.parametrize("name", LOCAL)
 def test_reach_is_how_far_an_input_value_acts(name):
     net = randomised(networks.build(name, flux="linear", **{**SMALL, "kernel_size": 3}))
     length = next(N for N in range(84, 10_000, 8) if 2 * net.reach(N) + 20 * net.stride(N) < N)
@@ -238,6 +254,22 @@ def du_fort_frankel_steps(f, operators, blocks):
     return u
 
 
+def safeguarded_fsi_steps(f, operators, blocks):
+    previous = u = f
+    for k, (A, block) in enumerate(zip(operators, blocks, strict=True)):
+        alpha = fsi.extrapolation(k)
+        previous, u = u, safeguarded_fsi.step(u, previous, f, A, block.tau.item(), alpha)
+    return u
+
+
+def safeguarded_du_fort_frankel_steps(f, operators, blocks):
+    previous = u = f
+    for A, block in zip(operators, blocks, strict=True):
+        tau, alpha = block.tau.item(), block.alpha.item()
+        previous, u = u, safeguarded_du_fort_frankel.step(u, previous, f, A, tau, alpha)
+    return u
+
+
 def fixed_point_iterations(f, operators, blocks):
     return implicit.fixed_point(f, operators[0], blocks[0].tau.item(), iterations=len(blocks))
 
@@ -247,6 +279,8 @@ REFERENCES = {
     "fsi": fsi_steps,
     "du_fort_frankel": du_fort_frankel_steps,
     "implicit": fixed_point_iterations,
+    "safeguarded_fsi": safeguarded_fsi_steps,
+    "safeguarded_du_fort_frankel": safeguarded_du_fort_frankel_steps,
 }
 
 
@@ -268,8 +302,9 @@ def test_networks_are_their_schemes(variant):
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_fsi_network_can_be_a_box_filter(n, tied):
-    net = networks.build("fsi", blocks=n, filters=1, kernel_size=2, flux="linear", tied=tied).double()
+@pytest.mark.parametrize("name", ["fsi", "safeguarded_fsi"])
+def test_fsi_network_can_be_a_box_filter(name, n, tied):
+    net = networks.build(name, blocks=n, filters=1, kernel_size=2, flux="linear", tied=tied).double()
     for block in net.blocks:
         block.K.data = torch.tensor([[[-1.0, 1.0]]], dtype=torch.float64)
         block.tau = torch.tensor(0.5, dtype=torch.float64)
@@ -278,8 +313,9 @@ def test_fsi_network_can_be_a_box_filter(n, tied):
     torch.testing.assert_close(net(f)[:, n:-n], box, rtol=0, atol=1e-13)
 
 
-@each([v for v in POSSIBLE if v["name"] == "resnet" and not v["tied"]])
+@each([v for v in POSSIBLE if v["name"] in ("resnet", "feedforward") and not v["tied"]])
 def test_resnet_is_its_formula_in_dense_matrices(variant):
+    """And so it is without its skip connections."""
     net = randomised(networks.build(**variant, **SMALL))
     f = signals(1, 30)
     u = torch.kron(net.lift, f[0]) if variant["channels"] > 1 else f[0]
@@ -288,9 +324,39 @@ def test_resnet_is_its_formula_in_dense_matrices(variant):
         b1 = block.b1.repeat_interleave(26)
         lam = 1.0 if block.lam is None else block.lam.repeat_interleave(26)
         w = None if block.w is None else block.w.repeat_interleave(26, 0)
-        u = u + W2.T @ block.flux(W1 @ u + b1, lam, w) + block.b2.reshape(-1).repeat_interleave(30)
+        skip = u if variant["name"] == "resnet" else 0
+        u = skip + W2.T @ block.flux(W1 @ u + b1, lam, w) + block.b2.reshape(-1).repeat_interleave(30)
     out = net.projection @ u.reshape(3, 30) if variant["channels"] > 1 else u
     torch.testing.assert_close(net(f)[0], out, rtol=1e-12, atol=1e-12)
+
+
+@each([v for v in POSSIBLE if v["name"] == "symmetric_feedforward"])
+def test_symmetric_network_without_skip_connections_is_its_formula_in_dense_matrices(variant):
+    net = randomised(networks.build(**variant, **SMALL))
+    f = signals(1, 30)
+    u = torch.kron(net.lift, f[0]) if variant["channels"] > 1 else f[0]
+    for block in net.applied:
+        K = torch.from_numpy(correlation_matrix(block.K.detach().numpy(), 30))
+        lam = 1.0 if block.lam is None else block.lam.repeat_interleave(26)
+        w = None if block.w is None else block.w.repeat_interleave(26, 0)
+        u = block.tau * K.T @ block.flux(K @ u, lam, w)
+    out = net.projection @ u.reshape(3, 30) if variant["channels"] > 1 else u
+    torch.testing.assert_close(net(f)[0], out, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "rival"), [("feedforward", "resnet"), ("symmetric_feedforward", "symmetric")])
+def test_networks_without_skip_connections_have_the_sizes_of_those_with_them(name, rival):
+    for channels in (1, 4):
+        shape = {"blocks": 4, "filters": 8, "kernel_size": 5, "channels": channels, "flux": "perona_malik"}
+        assert networks.count(Architecture(name=name, **shape)) == networks.count(Architecture(name=rival, **shape))
+
+
+@pytest.mark.parametrize("blocks", [1, 4, 8])
+@pytest.mark.parametrize("name", ["feedforward", "symmetric_feedforward"])
+def test_a_fresh_network_without_skip_connections_keeps_the_size_of_its_signals(name, blocks):
+    net = networks.build(name, blocks=blocks, filters=32, kernel_size=5, flux="relu")
+    f = torch.randn(20, 256, generator=torch.Generator().manual_seed(0))
+    assert 0.3 < net(f).norm() / f.norm() < 3
 
 
 def textbook_unet(net, u):
@@ -426,6 +492,9 @@ def test_one_symmetric_block_has_half_the_convolution_weights_of_a_residual_bloc
         ({"kernel_size": True}, "kernel_size = True is not possible"),
         ({"name": "resnet", "certified": True}, "certified = True is not possible.*'resnet'"),
         ({"name": "fsi", "certified": True, "tied": True}, "certified = True is not possible.*'fsi'"),
+        ({"name": "feedforward", "certified": True}, "certified = True is not possible.*'feedforward'"),
+        ({"name": "symmetric_feedforward", "certified": True}, "certified = True is not possible.*'symmetric_feed"),
+        ({"name": "safeguarded_fsi", "flux": "fab", "certified": True}, "certified = True.*g is negative"),
         ({"flux": "fab", "certified": True}, "certified = True is not possible.*g is negative"),
         ({"name": "unet", "certified": True}, "certified = True is not possible.*'unet'"),
         ({"name": "unet", "tied": True}, "tied = True is not possible; allowed: only False for the network 'unet'"),

@@ -14,6 +14,7 @@ from schemenets import figures, files, stages, summaries
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
 from schemenets.report import content, origin
+from schemenets.stages.tables import _guarantee_rows
 
 DIVERGED = "factorial/resnet-relu/blocks-4/seed-1"
 VOID = {"meta", "br", "img"}
@@ -100,6 +101,29 @@ def test_every_claim_stands_there_with_its_quote_and_verdict(made, page):
     assert page.tags["q"] == sum(claim["quote"] is not None for claim in files.read_json(made[0].claims)["claims"])
 
 
+def test_effects_are_shown_in_the_unit_of_their_threshold():
+    claim = {"effect": 0.5, "interval": [0.25, 0.75], "threshold": {"unit": "dB"}}
+    assert content.effect(claim) == "+0.50 dB [0.25, 0.75]"
+    assert (
+        content.effect(claim | {"effect": 0, "interval": None, "threshold": {"unit": "violations"}}) == "0 violations"
+    )
+    small = claim | {"effect": 3.14159e-13, "interval": None, "threshold": {"unit": "relative difference"}}
+    assert content.effect(small) == "3.14e−13 relative difference"
+    assert content.effect(claim | {"effect": None}) == "–"
+    assert content.evidence({"evidence": {"networks": 4, "largest": 0.5, "none": None}}) == (
+        "networks: 4; largest: 0.5; none: –"
+    )
+    assert content.evidence({"evidence": None}) == ""
+
+
+def test_evidence_of_a_verdict_without_comparisons_is_shown(made, page):
+    text = " ".join(" ".join(page.text).split())
+    (claim,) = (c for c in files.read_json(made[0].claims)["claims"] if c["id"] == "C3")
+    certified = summaries.read(made[0])["runs"]["certified"].sum()
+    assert claim["evidence"]["certified checkpoints"] == certified
+    assert f"certified checkpoints: {certified}; largest amplification found by the search: 0.99;" in text
+
+
 def test_text_of_records_is_escaped(html):
     assert "Some &lt;Processor&gt;" in html
 
@@ -163,12 +187,98 @@ def test_speed_is_shown_where_it_was_measured(tmp_path):
     }
 
 
+def test_guarantees_count_what_trained_networks_keep(made):
+    """In fabricated results the symmetric networks certified by construction hold, and no others do."""
+    tables = summaries.read(made[0])
+    rows = {(row[0], row[1]): row[2:] for row in content.guarantees_measured(tables).rows}
+    runs = tables["runs"][tables["runs"]["network"] == "symmetric"]
+    free, certified = (~runs["certified"]).sum(), runs["certified"].sum()
+    assert rows["symmetric", "free"][:4] == [str(free), "0", "0", "2.5"]  # 1.5 + seed
+    assert rows["symmetric", "certified by construction"][:4] == [
+        str(certified),
+        str(certified),
+        str(certified),
+        "0.99",
+    ]
+    assert rows["ResNet", "free"][1:4] == ["0", "0", "80"]
+    assert "/seed-1" in rows["ResNet", "free"][4]
+    assert ("ResNet", "certified by construction") not in rows
+    words = {row[0]: row[1:] for row in content.guarantees(tables).rows}
+    assert "‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂" in words["symmetric"][0]
+    assert set(words) == {scheme for scheme, _ in rows}
+
+
+def test_networks_trained_freely_may_fulfil_a_theorem(made):
+    """They count as free: what makes the difference is the training, not its outcome."""
+    tables = summaries.read(made[0])
+    run = "factorial/symmetric-perona_malik/blocks-4/seed-0"
+    stability = tables["stability"].fillna({"failed_conditions": ""})
+    stability.loc[stability["run"] == run, ["certified", "failed_conditions"]] = [True, ""]
+    counts = ["networks", "fulfilling", "steps_within"]
+    rows = [
+        pd.DataFrame(_guarantee_rows({**tables, "stability": table})).set_index("scheme").loc["symmetric"]
+        for table in (tables["stability"].fillna({"failed_conditions": ""}), stability)
+    ]
+    before, after = (row[counts].tolist() for row in rows)
+    assert after == [before[0], 1, 1]
+    runs = tables["runs"][["network", "certified"]].value_counts()
+    assert rows[0]["certified_networks"] == rows[1]["certified_networks"] == runs["symmetric", True]
+
+
+def test_growth_is_told_where_it_was_measured(made):
+    tables = summaries.read(made[0])
+    run = "capacity/fsi-perona_malik/budget-240/seed-1"
+    growth = pd.DataFrame(
+        {
+            "run": [run, run, "capacity/resnet-relu/budget-120/seed-0", None],
+            "kind": ["repetition", "repetition", "repetition", "depth"],
+            "network": [None, None, None, "implicit"],
+            "certified": [None, None, None, False],
+            "n": [100, 10, 10, 1000],
+            "amplification": [7.5, 3.0, None, 1e99],
+            "overflow": [False, False, True, False],
+        }
+    )
+    measured = {**tables, "growth": growth}
+    measured["stability"] = tables["stability"].fillna({"failed_conditions": ""})
+    found = pd.DataFrame(_guarantee_rows(measured)).set_index("scheme")
+    assert found.loc["fsi", ["growth", "growth_run", "growth_kind", "growth_n"]].tolist() == [
+        7.5,
+        run,
+        "repetition",
+        100,
+    ]
+    assert found.loc["resnet", "growth"] == np.inf
+    assert pd.isna(found.loc["implicit", "growth"])
+    table = content.guarantees_measured({**tables, "guarantees": found.reset_index()})
+    (row,) = [row for row in table.rows if row[0] == "FSI"]
+    assert [str(cell) for cell in row[-3:-1]] == ["7.5", "repetition, 100"]
+    assert run in row[-1]
+    assert [row[-3] for row in table.rows if row[0] == "ResNet"] == ["overflow"]
+
+
+def test_robustness_holds_attacks_bounds_and_other_noise(made):
+    tables = summaries.read(made[0])
+    other = tables["psnr"].assign(noise=20.0, psnr=lambda table: table["seed"] + 20.0)
+    table = content.robustness({**tables, "psnr": pd.concat([tables["psnr"], other])})
+    (row,) = [row for row in table.rows if row[0].striptags() == "symmetric-perona_malik-certified"]
+    cells = dict(zip(table.columns, row, strict=True))
+    own = tables["robustness"].query("method == 'symmetric-perona_malik-certified' and perturbation == 10")
+    low, high = stats.t.interval(0.95, 1, own["psnr_attacked"].mean(), stats.sem(own["psnr_attacked"]))
+    assert cells["Attacked"] == f"{own['psnr_attacked'].mean():.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    assert cells["Guaranteed"] == f"{own['psnr_guaranteed'].mean():.2f}"
+    assert (cells["Certified"], cells["Bound"]) == ("yes", "5")
+    assert cells["Noise 20"] == "20.50"
+
+
 def test_time_of_a_job_is_counted_once(made):
     layout, study = made
     work = origin.gather(layout, summaries.read(layout)["runs"])["work"]
     records = {row[0]: int(row[1]) for row in work.rows}
     jobs, methods = len(study.specs("train")), len(study.specs("tune"))
-    expected = {"tune": methods, "train": jobs, "evaluate": jobs, "stability": jobs, "multigrid": 1}
+    expected = {"tune": methods, **dict.fromkeys(("train", "evaluate", "stability"), jobs)}
+    expected |= {"robustness": len(study.specs("robustness"))}
+    expected |= dict.fromkeys(("growth", "fixed_points", "schemes", "multigrid"), 1)
     assert records == expected | {"total": sum(expected.values())}
     assert work.rows[-1][2] == str(10 * sum(expected.values()))
 

@@ -11,14 +11,24 @@ import torch
 from dense import correlation_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import svdvals
 
-from schemenets import fluxes, networks
-from schemenets.errors import UnknownNameError
+from schemenets import checkpoints, fluxes, networks
+from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.operators import norm_bound
-from schemenets.stability import certify, dense_norm, largest_amplification
+from schemenets.stability import (
+    certify,
+    dense_norm,
+    largest_amplification,
+    largest_expansion,
+    verification,
+    verify,
+)
 
 LENGTH = 40
-MULTICHANNEL = ["du_fort_frankel", "fsi", "implicit", "resnet", "symmetric"]
+MULTICHANNEL = [name for name in networks.available() if name not in ("multigrid_unet", "unet")]
+SAFEGUARDED = ["safeguarded_fsi", "safeguarded_du_fort_frankel"]
+CERTIFIABLE = ["symmetric", "du_fort_frankel", "implicit", *SAFEGUARDED]
 NONNEGATIVE = [name for name in fluxes.available() if fluxes.get(name).nonnegative]
 
 
@@ -110,7 +120,7 @@ def test_certified_implicit_networks_contract_to_a_solution_not_above_their_inpu
 
 
 @pytest.mark.parametrize("flux", ["relu", "perona_malik"])
-@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "implicit"])
+@pytest.mark.parametrize("name", CERTIFIABLE)
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 10.0]))
 def test_certified_networks_of_several_channels_hold_their_certificate(name, flux, seed, scale):
@@ -266,6 +276,60 @@ def test_the_lipschitz_bound_of_a_block_is_attained_where_its_flux_falls(name, w
     assert slopes.max().item() == pytest.approx(certify(net).lipschitz, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights"), [("symmetric_feedforward", {"K": 2.0}), ("feedforward", {"W1": 2.0, "W2": -0.6})]
+)
+def test_bounds_of_blocks_without_skip_connections_are_attained(name, weights):
+    """τK² = 0.3 · 2² and W₁W₂ = -2 · 0.6, times the steepest slope m = 2.3 of Weickert's flux, where it falls."""
+    net = networks.build(name, blocks=1, filters=1, kernel_size=1, flux="weickert").double()
+    (block,) = net.blocks
+    for weight, value in weights.items():
+        getattr(block, weight).data.fill_(value)
+    u = torch.linspace(0, 0.2, 30_001, dtype=torch.float64)
+    slopes = net(u[:, None])[:, 0].diff() / u.diff()
+    certificate = certify(net)
+    assert (certificate.theorem, certificate.holds) == (None, False)
+    assert slopes.abs().max().item() == pytest.approx(certificate.lipschitz, rel=1e-4)
+    if name == "feedforward":
+        assert certificate.euclidean is None
+    else:
+        small = torch.full((1, 1), 1e-3, dtype=torch.float64)
+        assert ratios(net(small), small).item() == pytest.approx(certificate.euclidean)
+
+
+@pytest.mark.parametrize("name", SAFEGUARDED)
+def test_safeguarded_networks_have_a_lipschitz_bound_only_where_the_safeguard_cannot_act(name):
+    net = random_network(0, name=name, flux="perona_malik", certified=True)
+    for block in net.blocks:
+        if name == "safeguarded_du_fort_frankel":
+            block.rho = torch.tensor(1.01, dtype=torch.float64)
+    assert certify(net).lipschitz == math.inf
+    if name == "safeguarded_fsi":
+        net = random_network(0, name=name, flux="linear", certified=True, tied=True)
+        assert certify(net).lipschitz == 1.0
+        return
+    plain = networks.build(**{**net.architecture.arguments(), "name": "du_fort_frankel"}).double()
+    plain.load_state_dict(net.state_dict())
+    for block in [*net.blocks, *plain.blocks]:
+        block.rho = torch.tensor(0.99, dtype=torch.float64)
+    assert certify(net).lipschitz == pytest.approx(certify(plain).lipschitz)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("safeguarded_fsi", "tau"), ("safeguarded_du_fort_frankel", "alpha")])
+def test_conditions_of_safeguarded_networks_fail_beyond_the_limit_of_explicit_steps(name, limit):
+    condition = {"tau": "τ ≤ 2/(L‖K‖²)", "alpha": "1/(2α) ≤ 2/(L‖K‖²)"}[limit]
+    for factor in (0.99, 1.01):
+        net = random_network(1, name=name, flux="perona_malik", certified=False)
+        for block in net.blocks:
+            largest = 2 / np.linalg.norm(correlation_matrix(block.K.detach().numpy(), 300), 2) ** 2
+            step = (factor if block is net.blocks[1] else 0.5) * largest
+            setattr(block, limit, torch.tensor(step if limit == "tau" else 1 / (2 * step), dtype=torch.float64))
+        certificate = certify(net)
+        assert certificate.failed == ([] if factor < 1 else [f"blocks.1: {condition}"])
+        assert certificate.holds == (factor < 1)
+        assert (certificate.euclidean > 1) == (factor > 1)
+
+
 def test_the_bound_of_a_du_fort_frankel_step_is_attained_where_it_extrapolates():
     """1 - K²/(2α) = -2 and ρ = 3 make the factor (6 (-2) - 2)/4 of the step."""
     net = networks.build("du_fort_frankel", blocks=1, filters=1, kernel_size=1, flux="linear").double()
@@ -398,6 +462,67 @@ def test_dense_norm_is_that_of_the_matrix_written_down_entry_by_entry(seed, k, f
     assert dense_norm(K, 30) == pytest.approx(np.linalg.norm(correlation_matrix(K, 30), 2), rel=1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("flux", ["charbonnier", "exponential_perona_malik", "linear", "perona_malik", "relu"])
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_certified_checkpoints_compute_what_the_schemes_compute_by_dense_matrices(name, flux, channels, tmp_path):
+    size = {"blocks": 3, "filters": 3, "kernel_size": 4, "channels": channels}
+    for tied in (False, True):
+        net = random_network(7, name=name, flux=flux, certified=True, tied=tied, **size)
+        checkpoints.save(net.float(), tmp_path / "net.safetensors")
+        assert verify(tmp_path / "net.safetensors", LENGTH) == []
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_bounds_by_dense_matrices_are_not_above_those_of_certificates(name, tmp_path):
+    net = random_network(7, name=name, flux="perona_malik", certified=True, blocks=2, filters=3, kernel_size=4)
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    bound = verification._Dense.read(tmp_path / "net.safetensors", LENGTH).bound()
+    assert 1 <= bound <= certify(net).euclidean * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value"),
+    [("du_fort_frankel", "alpha", 0.1), ("du_fort_frankel", "rho", 1.01), ("implicit", "tau", 1.01)],
+)
+def test_broken_conditions_are_noticed_by_dense_matrices(name, parameter, value, tmp_path):
+    net = networks.build(name, blocks=1, filters=1, kernel_size=1, flux="linear")
+    with torch.no_grad():
+        net.blocks[0].K.fill_(1.0)
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    assert verify(tmp_path / "net.safetensors", LENGTH) == []
+    with torch.no_grad():
+        setattr(net.blocks[0], parameter, torch.tensor(value))
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    (problem,) = verify(tmp_path / "net.safetensors", LENGTH)
+    assert problem == "its parameters break the conditions of its theorem, by dense matrices"
+
+
+@pytest.mark.parametrize("size", [1.5, 2.5])
+def test_dense_bounds_of_explicit_steps_are_attained_by_one_filter_of_length_one(size, tmp_path, monkeypatch):
+    """|1 - size| is the factor of the step."""
+    net = networks.build("symmetric", blocks=2, filters=1, kernel_size=1, flux="linear")
+    with torch.no_grad():
+        net.blocks[0].K.fill_(1.0)
+        net.blocks[1].K.fill_(1.0)
+        for block in net.blocks:
+            block.tau = torch.tensor(size)
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    scheme = verification._Dense.read(tmp_path / "net.safetensors", LENGTH)
+    assert scheme.bound() == pytest.approx(max(1, (size - 1) ** 2), rel=1e-6)
+    assert verify(tmp_path / "net.safetensors", LENGTH) == []
+    monkeypatch.setattr(verification._Symmetric, "factor", lambda scheme: 0.2)
+    assert "but its bound by dense matrices is 0.2" in verify(tmp_path / "net.safetensors", LENGTH)[0]
+
+
+@pytest.mark.parametrize(("name", "flux"), [("resnet", "relu"), ("symmetric", "weickert")])
+def test_what_is_not_written_anew_is_refused_by_name(name, flux, tmp_path):
+    net = networks.build(name, blocks=1, filters=1, kernel_size=3, flux=flux)
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    with pytest.raises(UnknownNameError, match="for a verification"):
+        verify(tmp_path / "net.safetensors", LENGTH)
+
+
 def test_the_search_finds_the_largest_amplification_of_a_linear_network():
     net = random_network(3, name="symmetric", flux="linear", blocks=1)
     net.blocks[0].parametrizations.tau.original.data.fill_(2.0)
@@ -407,8 +532,98 @@ def test_the_search_finds_the_largest_amplification_of_a_linear_network():
     assert 0.98 * exact <= found <= exact * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("name", ["symmetric", "fsi", "du_fort_frankel", "implicit", "resnet"])
+def test_both_searches_find_the_largest_singular_value_of_a_linear_network(name):
+    """That of the dense matrix of all blocks, by SciPy."""
+    net = random_network(1, name=name, flux="linear", blocks=2)
+    for parameter_name, parameter in net.named_parameters():
+        if "b1" in parameter_name or "b2" in parameter_name:
+            parameter.data.zero_()
+    matrix = net(torch.eye(LENGTH, dtype=torch.float64)).detach().numpy().T
+    exact = svdvals(matrix)[0]
+    assert exact > 1.5
+    starts = torch.rand(3, LENGTH, generator=torch.Generator().manual_seed(0))
+    for search in (largest_amplification, largest_expansion):
+        assert 0.98 * exact <= search(net, starts, steps=100) <= exact * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("flux", ["perona_malik", "weickert", "relu", "fab"])
+def test_searches_find_what_a_grid_finds_in_a_scalar_network(flux):
+    """Two blocks that act on every value by itself: the slopes and quotients of a function of one variable."""
+    net = networks.build("symmetric", blocks=2, filters=1, kernel_size=1, flux=flux).double()
+    for block, K in zip(net.blocks, (1.3, -0.8), strict=True):
+        block.K.data.fill_(K)
+        block.tau = torch.tensor(2.5, dtype=torch.float64)
+    s = torch.linspace(-3, 3, 600_001, dtype=torch.float64)
+    with torch.no_grad():
+        values = net(s[None])[0]
+    slope = (values.diff() / s.diff()).abs().max().item()
+    quotient = (values / s)[s.abs() > 1e-9].abs().max().item()
+    starts = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
+    assert 0.95 * slope <= largest_expansion(net, starts, steps=200) <= slope * (1 + 1e-3)
+    assert 0.95 * quotient <= largest_amplification(net, starts, steps=200) <= quotient * (1 + 1e-3)
+
+
+def test_searches_find_a_planted_direction_that_only_large_signals_show():
+    """u + 3 p max(⟨p, u⟩ - 20, 0) with ‖p‖ = 1 is the identity for small u, and 4 times as long in the direction p."""
+    p = torch.randn(LENGTH, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    p /= p.norm()
+    net = networks.build("resnet", blocks=1, filters=1, kernel_size=LENGTH, flux="relu").double()
+    (block,) = net.blocks
+    block.W1.data, block.W2.data = p[None, None].clone(), 3 * p[None, None]
+    block.b1.data.fill_(-20.0)
+    starts = 0.1 * torch.rand(2, LENGTH, generator=torch.Generator().manual_seed(0))
+    for search in (largest_amplification, largest_expansion):
+        assert search(net, starts, scales=()) == pytest.approx(1, rel=1e-9)
+        assert 3.9 <= search(net, starts, steps=80) <= 4 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("search", [largest_amplification, largest_expansion])
+def test_searches_treat_the_networks_of_a_stack_one_by_one_and_change_nothing(search):
+    nets = [random_network(seed, name="symmetric", flux="perona_malik", blocks=2).float() for seed in range(3)]
+    stacked = networks.stack(nets)
+    before = [parameter.clone() for parameter in stacked.parameters()]
+    starts = torch.rand(3, 4, LENGTH, generator=torch.Generator().manual_seed(0))
+    found = search(stacked, starts, steps=5)
+    assert found.shape == (3,)
+    assert found.tolist() == pytest.approx(
+        [search(net, u, steps=5).item() for net, u in zip(nets, starts, strict=True)]
+    )
+    assert len(set(found.tolist())) == 3
+    assert all(map(torch.equal, before, stacked.parameters()))
+
+
+@pytest.mark.parametrize("search", [largest_amplification, largest_expansion])
+@pytest.mark.parametrize(
+    ("value", "what"), [(math.nan, "finite"), (math.inf, "finite"), (-math.inf, "finite"), (0.0, "not zero")]
+)
+def test_searches_refuse_starts_that_say_nothing(search, value, what):
+    net = random_network(0, name="symmetric", flux="relu", blocks=1)
+    starts = torch.rand(2, LENGTH)
+    starts[1] = value if value == 0 else starts[1]
+    starts[1, 7] = value
+    with pytest.raises(InvalidParameterError, match=what):
+        search(net, starts)
+
+
+@pytest.mark.parametrize("name", ["symmetric", "fsi", "du_fort_frankel", "implicit", "resnet"])
+@settings(max_examples=5)
+@given(seed=st.integers(0, 10**6))
+def test_searches_leave_the_bounds_standing(name, seed):
+    net = random_network(seed, name=name, flux="weickert")
+    starts = torch.rand(3, LENGTH, generator=torch.Generator().manual_seed(seed))
+    amplification, expansion = (
+        search(net, starts, steps=10).item() for search in (largest_amplification, largest_expansion)
+    )
+    certificate = certify(net)
+    assert not certificate.refuted_by(amplification, expansion)
+    assert certificate.refuted_by(0.0, certificate.lipschitz * (1 + 1e-6))
+    if certificate.euclidean is not None:
+        assert certificate.refuted_by(certificate.euclidean * (1 + 1e-6), 0.0)
+
+
 @pytest.mark.parametrize("flux", NONNEGATIVE)
-@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "implicit"])
+@pytest.mark.parametrize("name", CERTIFIABLE)
 def test_constraints_go_up_to_the_limits_of_the_step_sizes_and_not_beyond(name, flux):
     margins = []
     for end in (-100.0, 100.0):
@@ -426,7 +641,7 @@ def test_constraints_go_up_to_the_limits_of_the_step_sizes_and_not_beyond(name, 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("factor", [0.0, 1e-40, 1e-25, 1e25, 1e37])
-@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "implicit"])
+@pytest.mark.parametrize("name", CERTIFIABLE)
 def test_constraints_hold_for_weights_whose_squares_vanish_or_overflow(name, factor, dtype):
     size = {"blocks": 2, "filters": 3, "kernel_size": 4, "channels": 2}
     net = networks.build(name, **size, flux="perona_malik", certified=True).to(dtype)

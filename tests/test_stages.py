@@ -77,6 +77,41 @@ def test_evaluation_keeps_every_signal_and_tests_no_diverged_seed(results):
     assert means == [pytest.approx(expected.mean(), rel=1e-5), None]
 
 
+def test_attacks_start_from_the_evaluated_psnr_and_leave_diverged_seeds_out(results):
+    for seed, status in ((0, "ok"), (1, "diverged"), (2, "ok")):
+        path = results.job(JOB) / f"seed-{seed}.safetensors"
+        network = net(seed)
+        if seed == 2:  # the identity: all of a perturbation reaches the output
+            network.blocks[0].K.data.zero_()
+        checkpoints.save(network, path)
+        files.write_json(path.with_suffix(".json"), {"status": status, "checkpoint_sha256": files.sha256(path)})
+    spec = {"job": JOB, "seeds": [0, 1, 2], "architecture": ARCHITECTURE}
+    stages.run("evaluate", spec | {"test_sets": [DATASET]}, results)
+    attack = {"dataset": DATASET, "signals": 2, "starts": 2, "steps": 20, "sizes": [1, 5, 20]}
+    stages.run("robustness", spec | attack, results)
+    robustness = files.read_json(results.job(JOB) / "robustness.json")
+    plain, *others = robustness["sizes"]
+    every, _ = files.read_safetensors(results.job(JOB) / "evaluation.safetensors")
+    expected = every[DATASET][:, :2].mean(1)
+    for key in ("psnr_attacked", "psnr_random", "psnr_guaranteed"):
+        assert plain[key][0::2] == pytest.approx(expected[0::2].tolist(), rel=1e-5)
+    for column in ("psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"):
+        assert all(entry[column][1] is None for entry in robustness["sizes"])
+    attacked = [entry["psnr_attacked"][0] for entry in robustness["sizes"]]
+    assert attacked == sorted(attacked, reverse=True)
+    assert len(set(attacked)) == 4
+    arrays = signals.read(results.dataset(DATASET))
+    rms = np.sqrt(np.mean((arrays["test/noisy"][:2] - arrays["test/clean"][:2]).astype(float) ** 2, axis=1))
+    for entry in others:
+        worst = (20 * np.log10(255 / (rms + entry["size"]))).mean()
+        assert entry["noisy_psnr"] == pytest.approx(worst, rel=1e-6)
+        assert entry["psnr_attacked"][2] == pytest.approx(worst, abs=0.01)
+        assert entry["lipschitz_found"][2] == pytest.approx(1, rel=1e-5)
+        assert (
+            entry["psnr_guaranteed"][0] < entry["psnr_attacked"][0] < entry["psnr_random"][0] < plain["psnr_random"][0]
+        )
+
+
 def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
     spec = {"architecture": ARCHITECTURE}
     base = {"spec": spec, "learning_rate": 0.1, "source": "code", "data": {"a": "hash"}}

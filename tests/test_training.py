@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from schemenets import networks, signals, training
+from schemenets.errors import CheckpointError, InvalidParameterError
 from schemenets.evaluation import denoised_psnr
 from schemenets.networks import Architecture
 from schemenets.training import Training, fit
@@ -223,3 +224,49 @@ def test_denoised_psnr_is_nan_where_the_output_is_not_finite(data):
     assert values.shape == (2, 10)
     assert np.isfinite(values[0]).all()
     assert np.isnan(values[1]).all()
+
+
+def test_interrupted_work_of_another_job_is_refused(data, state):
+    fit(replace(JOB, epochs=1), data, state, "job")
+    kept = state.read_bytes()
+    other = {**data, "validation/noisy": data["validation/noisy"] + 1}
+    for job, arrays in ((replace(JOB, epochs=2), data), (replace(JOB, epochs=1), other)):
+        with pytest.raises(CheckpointError, match="interrupted work of another job"):
+            fit(job, arrays, state, "job")
+    assert state.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("train/clean", None, "names of the arrays = .*allowed: train/noisy, train/clean, validation/noisy"),
+        ("train/clean", lambda x: x[:-1], r"shape of train/noisy = .*allowed: \(signals, length\)"),
+        ("validation/noisy", lambda x: x[0], r"shape of validation/noisy = .*allowed: \(signals, length\)"),
+        ("train/noisy", lambda x: np.where(x == x[3, 5], np.nan, x), "a value of train/noisy = .*nan.*finite values"),
+        ("train/noisy", lambda x: x.astype(np.float64), "dtype of the signals = torch.float64"),
+    ],
+)
+def test_arrays_that_cannot_be_trained_on_are_refused(data, state, key, change, message):
+    arrays = dict(data)
+    if change is None:
+        del arrays[key]
+    else:
+        arrays[key] = change(arrays[key])
+    with pytest.raises(InvalidParameterError, match=message):
+        fit(JOB, arrays, state, "job")
+
+
+def test_batches_have_no_more_signals_than_there_are(data, state):
+    with pytest.raises(InvalidParameterError, match=r"batch = .*allowed: 1 to"):
+        fit(replace(JOB, batch=len(data["train/noisy"]) + 1), data, state, "job")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_training_leaves_the_arithmetic_of_the_process_as_it_was(data, state, before):
+    tiny = torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64)
+    torch.set_flush_denormal(before)
+    try:
+        fit(replace(JOB, epochs=1), data, state, "job")
+        assert ((tiny / 2).item() == 0) is before
+    finally:
+        torch.set_flush_denormal(False)

@@ -38,8 +38,8 @@ def miniature(directory):
     config = yaml.safe_load(path.read_text())
     config["tiers"]["smoke"] |= {
         "epochs": 12,
-        "train": {"piecewise_affine": 512, "scanlines": 64},
-        "validation": {"piecewise_affine": 16, "scanlines": 16},
+        "train": {"piecewise_affine": 512, "scanlines": 64, "evolution": 64},
+        "validation": {"piecewise_affine": 16, "scanlines": 16, "evolution": 16},
         "tuning": {"seeds": 1, "learning_rates": [0.01]},
         "experiments": {"capacity": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "budgets": [240]}]},
     }

@@ -1,11 +1,12 @@
 """Verdicts on the claims that ``config/claims.yaml`` registers before the runs.
 
 A comparison takes the paired differences d = PSNR(candidate) - PSNR(reference) in dB and is ``shown``, ``refuted`` or
-``open``; the verdict of a claim follows from its deciding comparisons. The rules of both are registered with the
-claims, at the head of that file.
+``open``; the verdict of a claim follows from its deciding comparisons. Claims of what holds without exception follow
+from counts and maxima over all networks instead. All rules are registered with the claims, at the head of that file.
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pandas as pd
 
 from schemenets import schema
 from schemenets.errors import ConfigError
-from schemenets.statistics import holm, paired_differences, sign_flip, t_interval
+from schemenets.statistics import MissingRunsError, holm, paired_differences, sign_flip, t_interval
+from schemenets.wording import short
 
 Json = dict[str, Any]
+Tables = Mapping[str, pd.DataFrame]
+ROUNDING = 1e-5  # of growth in single precision: errors of 6e-8 per step, with random signs, make 6e-6 of 10,000 steps
 
 
 def load(path: Path, schema_path: Path = Path("workflow/schemas/claims.schema.json")) -> Json:
@@ -32,23 +36,24 @@ def load(path: Path, schema_path: Path = Path("workflow/schemas/claims.schema.js
     return registered
 
 
-def evaluate(registered: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> Json:
+def evaluate(registered: Json, tables: Tables) -> Json:
     """Verdict, effect and evidence of every registered claim, ready for JSON (no NaN).
 
     The effect (mean d in dB), interval, p, Holm-adjusted p and n of a claim are those of its weakest deciding
-    comparison, the one with the largest adjusted p, since the claim is about all of them.
+    comparison, the one with the largest adjusted p, since the claim is about all of them. Without comparisons, the
+    effect is the count or maximum in the unit of the threshold, and n the largest number of seeds of one method.
 
     Args:
         registered: what ``load`` returns.
-        runs: table of trained runs, one row per run.
-        psnr: table of measured PSNR, one row per run, test set and noise level.
+        tables: ``runs``, one row per trained run; ``psnr``, one row per run, test set and noise level; ``stability``,
+            one row per run; ``fixed_points``, one row per run of an implicit network and tolerance; and, if it was
+            measured, ``growth``, one row per network and number ``n`` of its repetitions.
 
     Raises:
-        MissingRunsError: a comparison with runs that have no partner or no measurement.
+        MissingRunsError: runs that have no partner in a comparison, or that were not measured.
     """
     settings = {key: value for key, value in registered.items() if key != "claims"}
-    measured = psnr[psnr["test_set"] == settings["test_set"]]
-    return settings | {"claims": [_judged(claim, settings, runs, measured) for claim in registered["claims"]]}
+    return settings | {"claims": [_judged(claim, settings, tables) for claim in registered["claims"]]}
 
 
 def comparison_table(result: Json) -> pd.DataFrame:
@@ -64,7 +69,7 @@ def comparison_table(result: Json) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sensitivity(registered: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> pd.DataFrame:
+def sensitivity(registered: Json, tables: Tables) -> pd.DataFrame:
     """How each computed verdict moves when its threshold moves, one row per claim and threshold."""
     rows = []
     for claim in registered["claims"]:
@@ -72,7 +77,7 @@ def sensitivity(registered: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> pd.
         values = {threshold["value"], *threshold.get("sensitivity", ())} if claim["evaluator"] != "none" else ()
         for value in sorted(values):
             moved = claim | {"threshold": threshold | {"value": value}}
-            (judged,) = evaluate(registered | {"claims": [moved]}, runs, psnr)["claims"]
+            (judged,) = evaluate(registered | {"claims": [moved]}, tables)["claims"]
             rows.append(
                 {
                     "claim": claim["id"],
@@ -85,9 +90,25 @@ def sensitivity(registered: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> pd.
     return pd.DataFrame(rows)
 
 
-def _judged(claim: Json, settings: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> Json:
+def _judged(claim: Json, settings: Json, tables: Tables) -> Json:
+    return {
+        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
+        **{key: claim.get(key) for key in ("waits_for", "changed")},
+        **dict.fromkeys(("effect", "interval", "p", "p_holm", "p_opposite_holm", "n", "evidence")),
+        "runs": [],
+        "comparisons": [],
+        **_EVALUATORS[claim["evaluator"]](claim, settings, tables),
+    }
+
+
+def _waiting(claim: Json, settings: Json, tables: Tables) -> Json:
+    return {"verdict": "not testable", "reason": f"Not measured yet: {claim['waits_for']}."}
+
+
+def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
+    runs, psnr = tables["runs"], tables["psnr"]
     comparisons, absent = [], []
-    for entry in claim.get("comparisons", ()) if claim["evaluator"] != "none" else ():
+    for entry in claim["comparisons"]:
         sizes = _sizes(entry, runs)
         comparisons += [_compared(claim, entry, size, settings, runs, psnr) for size in sizes]
         if entry["role"] == "deciding" and not sizes:
@@ -106,8 +127,6 @@ def _judged(claim: Json, settings: Json, runs: pd.DataFrame, psnr: pd.DataFrame)
     verdict, reason = _verdict(claim, deciding, absent, settings["alpha"])
     weakest = max(deciding, key=lambda c: (c["p_holm"], -c["effect"]), default={})
     return {
-        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
-        **{key: claim.get(key) for key in ("waits_for", "changed")},
         "verdict": verdict,
         "reason": reason,
         **{key: weakest.get(key) for key in ("effect", "interval", "p", "p_holm", "p_opposite_holm", "n")},
@@ -126,8 +145,9 @@ def _sizes(entry: Json, runs: pd.DataFrame) -> list[str]:
 
 def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.DataFrame, psnr: pd.DataFrame) -> Json:
     methods = {side: entry[side] for side in ("experiment", "candidate", "reference")}
-    noise = entry.get("noise", settings["noise"])
-    pairs = paired_differences(runs, psnr[psnr["noise"] == noise], size=size, **methods)
+    measured_on = {key: entry.get(key, settings[key]) for key in ("test_set", "noise")}
+    own = psnr[(psnr["test_set"] == measured_on["test_set"]) & (psnr["noise"] == measured_on["noise"])]
+    pairs = paired_differences(runs, own, size=size, **methods)
     t = claim["threshold"]["value"] * (-1 if claim["evaluator"] == "noninferiority" else 1)
     d = pairs["difference"].to_numpy()
     d = np.where(pairs["reference_diverged"], np.maximum(d, t), d)
@@ -143,7 +163,7 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
         "role": entry["role"],
         "size": size,
         **methods,
-        "noise": noise,
+        **measured_on,
         "effect": float(d.mean()),
         "interval": list(t_interval(d, settings["interval_level"])) if d.size > 1 else None,
         "p": sign_flip(d - t),
@@ -156,8 +176,6 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
 
 
 def _verdict(claim: Json, deciding: list[Json], absent: list[str], alpha: float) -> tuple[str, str]:
-    if claim["evaluator"] == "none":
-        return "not testable", f"Not measured yet: {claim['waits_for']}."
     ratio = claim.get("weight_ratio")
     for c in deciding if ratio else ():
         own, other = c["candidate_convolution_weights"], c["reference_convolution_weights"]
@@ -188,3 +206,104 @@ def _verdict(claim: Json, deciding: list[Json], absent: list[str], alpha: float)
     if outcomes["shown"]:
         return "partly", reason
     return ("not reproduced" if outcomes["refuted"] else "inconclusive"), reason
+
+
+def _violations(claim: Json, settings: Json, tables: Tables) -> Json:
+    """How often certified checkpoints break what their certificates say."""
+    certified = tables["runs"].loc[tables["runs"]["certified"].astype(bool), ["run", "method", "seed"]]
+    measured = tables["stability"].drop(columns=["method", "seed"])
+    checked = certified.merge(measured, on="run", how="left", validate="one_to_one", indicator=True)
+    if len(missing := checked.loc[checked["_merge"] == "left_only", "run"]):
+        raise MissingRunsError("stability of certified checkpoints", missing.tolist())
+    grown = _growth(tables, checked)
+    broken = {
+        "certificates that do not hold": ~checked["certified"].astype(bool),
+        "contradicted by dense matrices": checked["least_dense_step_margin"] < 0,
+        "counterexamples found": checked["counterexample"].astype(bool),
+        "grown beyond their bound": checked["run"].isin(grown.loc[grown["excess"] > 1 + ROUNDING, "run"]),
+    }
+    counts = {name: int(each.sum()) for name, each in broken.items()}
+    effect, n = sum(counts.values()), _most_seeds(checked)
+    reason = f"{len(checked)} certified checkpoints: {', '.join(f'{name}: {count}' for name, count in counts.items())}."
+    if grown.empty:
+        reason += " Growth under repetition was not measured."
+    if effect > claim["threshold"]["value"]:
+        verdict = "not reproduced"
+    elif n < claim["minimum_seeds"]:
+        verdict, reason = "inconclusive", f"{reason} {n} seeds; a verdict needs {claim['minimum_seeds']}."
+    else:
+        verdict = "reproduced"
+    evidence = {
+        "certified checkpoints": len(checked),
+        "largest amplification found by the search": _extreme(checked["largest_amplification_found"].max()),
+        "largest amplification by repetition": _extreme(grown["amplification"].max()),
+        "least step margin": _extreme(checked["least_step_margin"].min()),
+        "least step margin by dense matrices": _extreme(checked["least_dense_step_margin"].min()),
+    }
+    runs = sorted(checked["run"])
+    return {"verdict": verdict, "reason": reason, "effect": effect, "n": n, "evidence": evidence, "runs": runs}
+
+
+def _growth(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table of growth that belong to these checkpoints; ``excess``: amplification over bound^n."""
+    if "growth" not in tables:
+        return pd.DataFrame(columns=["run", "amplification", "excess"])
+    grown = tables["growth"][["run", "n", "amplification"]].merge(checked[["run", "euclidean_bound"]], on="run")
+    with np.errstate(divide="ignore"):  # in logarithms, as powers of bounds above 1 overflow
+        excess = np.exp(np.log(grown["amplification"]) - grown["n"] * np.log(grown["euclidean_bound"]))
+    return grown.assign(excess=excess.fillna(np.inf))
+
+
+def _maximum(claim: Json, settings: Json, tables: Tables) -> Json:
+    """The largest difference of implicit from unrolled gradients, and whether rates of fixed points are kept."""
+    table, threshold = tables["fixed_points"], claim["threshold"]["value"]
+    # a network that did not converge within the limit breaks its rate only if this allows no more than the limit
+    taken = table["iterations"].fillna(table["limit"] + 1)
+    slow = table.loc[taken > table["allowed_iterations"], "run"].unique()  # false where nothing is promised
+    last = table[table["tolerance"] == table["tolerance"].min()]
+    converged = last[last["iterations"].notna()]
+    differences = converged["gradient_difference"].fillna(np.inf)  # of gradients that are not finite
+    large = int((differences > threshold).sum())
+    n = _most_seeds(converged)
+    reason = (
+        f"{len(converged)} of {len(last)} networks converge; gradients of {large} of them differ by more than "
+        f"{short(threshold)}, and {len(slow)} networks take more iterations than their rate allows."
+    )
+    if large or len(slow):
+        verdict = "not reproduced"
+    elif n < claim["minimum_seeds"]:
+        verdict, reason = "inconclusive", f"{reason} {n} seeds; a verdict needs {claim['minimum_seeds']}."
+    else:
+        verdict = "reproduced" if len(converged) == len(last) else "partly"
+    bounded = last[last["allowed_iterations"].notna()]
+    effect = _extreme(differences.max())
+    evidence = {
+        "networks": len(last),
+        "networks that converge": len(converged),
+        "networks with a rate below 1": len(bounded),
+        "largest number of iterations over the number allowed": _extreme(
+            (table["iterations"] / table["allowed_iterations"]).max()
+        ),
+        "largest relative difference of gradients": effect,
+    }
+    runs = sorted(last["run"])
+    return {"verdict": verdict, "reason": reason, "effect": effect, "n": n, "evidence": evidence, "runs": runs}
+
+
+def _most_seeds(runs: pd.DataFrame) -> int:
+    """The largest number of seeds of one method."""
+    return int(runs.groupby("method")["seed"].nunique().max()) if len(runs) else 0
+
+
+def _extreme(value: Any) -> float | None:
+    """A number for JSON; None for none."""
+    return float(value) if np.isfinite(value) else None
+
+
+_EVALUATORS: dict[str, Callable[[Json, Json, Tables], Json]] = {
+    "noninferiority": _by_comparisons,
+    "superiority": _by_comparisons,
+    "violations": _violations,
+    "maximum": _maximum,
+    "none": _waiting,
+}

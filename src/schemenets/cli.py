@@ -1,4 +1,4 @@
-"""Command line of schemenets. Exit status: 0 success, 1 a finding, 2 misuse."""
+"""Command line of schemenets. Exit status: 0 success, 1 a finding, 2 misuse, 130 interrupted from the keyboard."""
 
 import argparse
 import logging
@@ -24,12 +24,14 @@ from schemenets.errors import (
 from schemenets.layout import Layout
 from schemenets.progress import Progress
 
-OK, FINDING, MISUSE = 0, 1, 2
+OK, FINDING, MISUSE, INTERRUPTED = 0, 1, 2, 130
 JOB = "capacity/symmetric-perona_malik/budget-240"
 EXAMPLES = {
     "signals": "piecewise_affine-10",
+    "evolution": "evolution_4-10",
     "tune": "symmetric-perona_malik",
     **dict.fromkeys(("train", "evaluate", "stability"), JOB),
+    "robustness": "factorial/symmetric-perona_malik/blocks-4",
 }
 log = logging.getLogger("schemenets")
 
@@ -49,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         log.error("schemenets: %s; the study needs more packages: pip install '.[study]' in the project", error)
         return MISUSE
+    except KeyboardInterrupt:
+        log.error("schemenets: interrupted; what was stored is whole, and trainings go on from their last epoch")
+        return INTERRUPTED
     except Exception:
         log.exception("schemenets: unexpected error")
         return FINDING
@@ -217,7 +222,7 @@ def _certify(options: argparse.Namespace) -> int:
         conditions = [f"{name} {'holds' if holds else 'FAILS'}" for name, holds in block.conditions.items()]
         margin = [] if block.step_margin is None else [f"step margin {block.step_margin:.6g}"]
         lines[f"block {index}"] = "; ".join(conditions + margin) or "nothing to check"
-    lines["certified"] = "yes" if certificate.holds else "no"
+    lines["guarantee"] = "holds" if certificate.holds else "does not hold"
     _print(lines)
     return OK if certificate.holds else FINDING
 
@@ -226,7 +231,9 @@ def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
         network = checkpoints.load(options.checkpoint)
         count = networks.count(network.architecture)
-        lines = network.architecture.arguments() | {"parameters": count.total, "convolution weights": count.convolution}
+        lines = network.architecture.arguments()
+        lines["certified by construction"] = lines.pop("certified")
+        lines |= {"parameters": count.total, "convolution weights": count.convolution}
     else:
         lines = {
             "schemenets": schemenets.__version__,

@@ -60,7 +60,8 @@ class Study:
             ConfigError: one line per test set, experiment or method that this study does not have.
         """
         findings = []
-        test_set = signals.dataset_name({"family": registered["test_set"], "noise": registered["noise"]})
+        defaults = {"family": registered["test_set"], "noise": registered["noise"]}
+        test_set = signals.dataset_name(defaults)
         if test_set not in self.test_sets:
             findings.append(f"test_set and noise = {test_set}: allowed in the tier {self.tier}: {self.test_sets}.")
         for claim in registered["claims"]:
@@ -69,9 +70,12 @@ class Study:
                     if entry[key] not in self.config[kind]:
                         allowed = ", ".join(self.config[kind])
                         findings.append(f"claims.{claim['id']}.{key} = {entry[key]!r}: allowed: {allowed}.")
-                noises = self._tier["test_noises"]
-                if entry["experiment"] in self._tier["experiments"] and entry.get("noise", noises[0]) not in noises:
-                    findings.append(f"claims.{claim['id']}.noise = {entry['noise']}: allowed in this tier: {noises}.")
+                own = {"family": entry.get("test_set", defaults["family"])}
+                name = signals.dataset_name({**own, "noise": entry.get("noise", defaults["noise"])})
+                tested_on = self._tested_on(entry["experiment"])
+                if entry["experiment"] in self._tier["experiments"] and name not in tested_on:
+                    key = f"claims.{claim['id']}.{entry['experiment']}"
+                    findings.append(f"{key}: test_set and noise = {name}: allowed in this tier: {tested_on}.")
         if findings:
             raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in findings))
 
@@ -94,12 +98,17 @@ class Study:
         summary = {"tier": self.tier, "jobs": list(self.jobs), "methods": list(self.tunings)}
         known: dict[str, Callable[[], dict[str, dict[str, Any]]]] = {
             "signals": lambda: self.datasets,
+            "evolution": lambda: self.evolutions,
             "tune": lambda: self.tunings,
             "train": lambda: self.jobs,
-            "evaluate": lambda: {name: self._of_job(name, test_sets=self.test_sets) for name in self.jobs},
+            "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
             "stability": lambda: {name: self._of_job(name, dataset=self.jobs[name]["dataset"]) for name in self.jobs},
+            "growth": lambda: {"all": self._growth},
+            "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
+            "robustness": lambda: self.attacks,
             "multigrid": lambda: {"all": {"exponents": list(range(4, 11))}},
-            "tables": lambda: {"all": summary},
+            "schemes": lambda: {"all": {"datasets": self._steps_to_compare()}},
+            "tables": lambda: {"all": {**summary, "attacked": list(self.attacks)}},
             "claims": lambda: {"all": {"registered": str(CLAIMS)}},
             "figures": lambda: {"all": summary},
             "report": lambda: {"all": {**summary, "experiments": self.config["experiments"]}},
@@ -119,7 +128,7 @@ class Study:
                 "method": method,
                 "size": size,
                 "architecture": architecture.arguments(),
-                "dataset": signals.dataset_name(self.config["experiments"][experiment]),
+                "dataset": _dataset_name(self.config["experiments"][experiment]),
                 "seeds": list(range(self._tier["seeds"])),
                 **self._training(self.config["experiments"][experiment].get("training_length", 1)),
             }
@@ -143,6 +152,17 @@ class Study:
         }
 
     @cached_property
+    def attacks(self) -> dict[str, dict[str, Any]]:
+        """Specification of the attacks on every job of the attacked experiment, by name."""
+        own = dict(self._tier["robustness"])
+        experiment = own.pop("experiment")
+        return {
+            name: self._of_job(name, dataset=job["dataset"], **own)
+            for name, job in self.jobs.items()
+            if job["experiment"] == experiment
+        }
+
+    @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:
         """Specification of every data set that is trained, tuned or tested on, by name (family-noise)."""
         tested = [{"family": family, "noise": noise} for family, noise in self._tested]
@@ -159,17 +179,72 @@ class Study:
             found[name] = {"family": family, "noise": entry["noise"], **self.config["signals"], **counts}
         return found
 
+    @cached_property
+    def evolutions(self) -> dict[str, dict[str, Any]]:
+        """Specification of every data set of an evolution f ↦ u(T), by name (evolution_T-noise)."""
+        found = {}
+        for job in self.jobs.values():
+            entry = self.config["experiments"][job["experiment"]]
+            if "time" in entry:
+                counts = {split: self._tier[split]["evolution"] for split in ("train", "validation", "test")}
+                given = {"source": signals.dataset_name(entry), "time": entry["time"], **self.config["evolution"]}
+                found[job["dataset"]] = {"dataset": job["dataset"], **given, **self.config["signals"], **counts}
+        return found
+
+    def tested_on(self, job: str) -> list[str]:
+        """Names of the data sets that the networks of a job are tested on: denoisers on all, others on their own."""
+        return self._tested_on(self.jobs[job]["experiment"])
+
+    @property
+    def _growth(self) -> dict[str, Any]:
+        """What is repeated, and what random networks are drawn."""
+        common = self.config["stability"]
+        repeated = {
+            name: {key: job[key] for key in ("seeds", "dataset")}
+            for name, job in sorted(self.jobs.items())  # as in a specification written down
+            if (job["experiment"], job["size"]) == (common["experiment"], common["size"])
+        }
+        return {
+            "jobs": repeated,
+            "seeds": list(range(self._tier["seeds"])),
+            "length": self.config["signals"]["length"],
+            **self.config["network"],
+            **{key: common[key] for key in ("networks", "fluxes")},
+            **self._tier["stability"],
+        }
+
     @property
     def test_sets(self) -> list[str]:
-        """Names of the data sets that every network is tested on."""
+        """Names of the data sets that every denoiser is tested on."""
         return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self._tested]
 
     @property
     def _tested(self) -> list[tuple[str, float]]:
         return list(product(self.config["test_families"], self._tier["test_noises"]))
 
+    def _tested_on(self, experiment: str) -> list[str]:
+        entry = self.config["experiments"].get(experiment, {})
+        return [_dataset_name(entry)] if "time" in entry else self.test_sets
+
+    def _steps_to_compare(self) -> dict[str, dict[str, Any]]:
+        """For every data set of an evolution the numbers of steps of the schemes: those of the blocks of networks."""
+        return {
+            name: {
+                **{key: spec[key] for key in ("time", "contrast")},
+                "steps": sorted(
+                    {job["architecture"]["blocks"] for job in self.jobs.values() if job["dataset"] == name}
+                ),
+            }
+            for name, spec in self.evolutions.items()
+        }
+
     def _of_job(self, name: str, **more: Any) -> dict[str, Any]:
         return {**{key: self.jobs[name][key] for key in ("job", "seeds", "architecture")}, **more}
+
+    def _trained(self, network: str) -> list[dict[str, Any]]:
+        """All jobs that train networks of this name, each with its data set."""
+        chosen = [name for name, spec in self.jobs.items() if spec["architecture"]["name"] == network]
+        return [self._of_job(name, dataset=self.jobs[name]["dataset"]) for name in chosen]
 
     @property
     def _tier(self) -> Mapping[str, Any]:
@@ -180,10 +255,18 @@ class Study:
         return {"epochs": max(1, round(length * self._tier["epochs"])), "batch": self.config["training"]["batch"]}
 
 
-def _architecture(config: Mapping[str, Any], method: str) -> Architecture:
-    """Architecture of a method, with one block."""
+def _dataset_name(experiment: Mapping[str, Any]) -> str:
+    """Name of the data set that the networks of an experiment are trained on."""
+    if "time" in experiment:
+        return signals.dataset_name({"family": f"evolution_{experiment['time']}", "noise": experiment["noise"]})
+    return signals.dataset_name(experiment)
+
+
+def _architecture(config: Mapping[str, Any], method: str, experiment: str | None = None) -> Architecture:
+    """Architecture of a method, with one block and the filter length of the experiment, if it has one of its own."""
     entry = {key: value for key, value in config["methods"][method].items() if key != "tuning_blocks"}
-    return Architecture(name=entry.pop("network"), blocks=1, **config["network"], **entry)
+    own = {key: value for key, value in config["experiments"].get(experiment, {}).items() if key == "kernel_size"}
+    return Architecture(name=entry.pop("network"), blocks=1, **{**config["network"], **own}, **entry)
 
 
 def _tuned(config: Mapping[str, Any], method: str) -> Architecture:
@@ -208,7 +291,7 @@ def _jobs(config: Mapping[str, Any], tier: str) -> Iterator[tuple[str, str, str,
                 for kind, numbers in (("budget", group.get("budgets", ())), ("blocks", group.get("blocks", ()))):
                     for number in numbers:
                         size = f"{kind}-{number}"
-                        architecture = _sized(_architecture(config, method), kind, number)
+                        architecture = _sized(_architecture(config, method, experiment), kind, number)
                         yield f"{experiment}/{method}/{size}", experiment, method, size, architecture
 
 
@@ -216,8 +299,13 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
     """What the schema cannot know: names in registries, references between keys, budgets, sizes of families."""
     broken = [finding for name in config["methods"] for finding in _method_findings(config, name)]
     k, length = config["network"]["kernel_size"], config["signals"]["length"]
+    for name, entry in config["experiments"].items():
+        if entry.get("kernel_size", 1) > length:
+            allowed = f"at most signals.length = {length}"
+            broken.append(f"experiments.{name}.kernel_size = {entry['kernel_size']}: allowed: {allowed}.")
     if k > length:
         broken.append(f"network.kernel_size = {k}: allowed: at most signals.length = {length}.")
+    broken += _stability_findings(config)
     broken = broken or [
         finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
@@ -239,10 +327,27 @@ def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
         yield f"tuning.budget = {config['tuning']['budget']}, {key}: {error} (or give the method tuning_blocks)"
 
 
+def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    entry = config["stability"]
+    if entry["experiment"] not in config["experiments"]:
+        allowed = ", ".join(config["experiments"])
+        yield f"stability.experiment = {entry['experiment']!r}: unknown experiment; allowed: {allowed}."
+    for name, flux in product(entry["networks"], entry["fluxes"]):
+        try:  # tied, since only chains of equal blocks can have any number of them
+            networks.check(Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]))
+        except SchemenetsError as error:
+            yield f"stability, {name} with {flux}: {error}"
+    for tier, own in config["tiers"].items():
+        depths = own["stability"]["depths"]
+        if depths != sorted(depths):
+            yield f"tiers.{tier}.stability.depths = {depths}: allowed: ascending numbers."
+
+
 def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
     first = config["tuning"]["first_seed"]
     if tier["seeds"] > first:
         yield f"{key}.seeds = {tier['seeds']}: allowed: at most tuning.first_seed = {first}, so that seeds differ."
+    yield from _robustness_findings(config, f"{key}.robustness", tier)
     seen: set[str] = set()
     for experiment, groups in tier["experiments"].items():
         if experiment not in config["experiments"]:
@@ -250,6 +355,22 @@ def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any])
             yield f"{key}.experiments.{experiment}: unknown experiment; allowed: {allowed}."
         for number, group in enumerate(groups):
             yield from _group_findings(config, f"{key}.experiments.{experiment}.{number}", experiment, group, seen)
+
+
+def _robustness_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
+    experiment, count, sizes = (tier["robustness"][name] for name in ("experiment", "signals", "sizes"))
+    if experiment not in config["experiments"]:
+        yield f"{key}.experiment = {experiment!r}: allowed: {', '.join(config['experiments'])}."
+        return
+    entry = config["experiments"][experiment]
+    family, noise, most = entry["family"], entry["noise"], tier["test"][entry["family"]]
+    if family not in config["test_families"] or noise not in tier["test_noises"]:
+        tested = f"{', '.join(config['test_families'])} at noise {tier['test_noises']}"
+        yield f"{key}.experiment = {experiment!r}, on {family} at noise {noise}: allowed: on what is tested, {tested}."
+    if count > most:
+        yield f"{key}.signals = {count}: allowed: at most {most}, the test signals of the experiment {experiment}."
+    if sizes != sorted(sizes):
+        yield f"{key}.sizes = {sizes}: allowed: growing numbers."
 
 
 def _group_findings(
@@ -261,7 +382,7 @@ def _group_findings(
         if method not in config["methods"]:
             yield f"{key}.methods: unknown method {method!r}; allowed: {', '.join(config['methods'])}."
             continue
-        architecture = _architecture(config, method)
+        architecture = _architecture(config, method, experiment)
         for index, budget in enumerate(group.get("budgets", ())):
             try:
                 _sized(architecture, "budget", budget)
@@ -292,3 +413,14 @@ def _dataset_findings(config: Mapping[str, Any]) -> Iterator[str]:
                     f"tiers.{tier}.train.{spec['family']} = {spec['train']}: "
                     f"allowed: at least training.batch = {config['training']['batch']}."
                 )
+        yield from _evolution_findings(config, tier)
+
+
+def _evolution_findings(config: Mapping[str, Any], tier: str) -> Iterator[str]:
+    study = Study({**config, "tier": tier})
+    for spec in study.evolutions.values():
+        source, least = study.datasets[spec["source"]], {"train": config["training"]["batch"]}
+        for split in ("train", "validation", "test"):
+            if not least.get(split, 1) <= spec[split] <= source[split]:
+                allowed = f"{least.get(split, 1)} to {source[split]}, the signals of {spec['source']}"
+                yield f"tiers.{tier}.{split}.evolution = {spec[split]}: allowed: {allowed}."

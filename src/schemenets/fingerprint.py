@@ -9,13 +9,16 @@ from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).parent
+# Where results lie, and what is told of them: no number depends on these modules.
+NEUTRAL = {f"{PACKAGE}.{name}" for name in ("errors", "fingerprint", "layout", "progress", "provenance", "specs")}
 
 
 def fingerprint(*modules: str) -> str:
     """SHA-256 of the code of these modules and of every module of this package that they import, directly or not.
 
-    Comments, docstrings and formatting do not count. Registries import their entries by name only when asked,
-    so the networks and fluxes that a computation uses are to be given here, and others do not count.
+    Comments, docstrings and formatting do not count, nor do the modules in :data:`NEUTRAL`. Registries import their
+    entries by name only when asked, so the networks and fluxes that a computation uses are to be given here, and others
+    do not count.
 
     >>> fingerprint("schemenets.networks.resnet") == fingerprint("schemenets.networks.symmetric")
     False
@@ -32,8 +35,9 @@ def fingerprint(*modules: str) -> str:
 def of_stage(stage: str, spec: Mapping[str, Any]) -> str:
     """Fingerprint of a stage's code together with the entries of registries that its specification names."""
     entries = [f"signals.{spec['family']}"] if "family" in spec else []
-    if "architecture" in spec:
-        entries += [f"networks.{spec['architecture']['name']}", f"fluxes.{spec['architecture']['flux']}"]
+    for part in spec.get("networks", [spec]):
+        if "architecture" in part:
+            entries += [f"networks.{part['architecture']['name']}", f"fluxes.{part['architecture']['flux']}"]
     return fingerprint(f"{PACKAGE}.stages.{stage}", *(f"{PACKAGE}.{entry}" for entry in entries))
 
 
@@ -43,7 +47,7 @@ def _closure(modules: tuple[str, ...]) -> list[str]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module != PACKAGE and module not in found:  # the package's own __init__ holds nothing but its version
+        if module not in {PACKAGE, *NEUTRAL, *found}:  # the package's own __init__ holds nothing but its version
             if _file(module) is None:
                 raise ModuleNotFoundError(f"no module {module!r} in {ROOT}")
             found.add(module)

@@ -46,6 +46,21 @@ class Layout:
         return self.root / "multigrid.json"
 
     @property
+    def growth(self) -> Path:
+        """Norms by the number of repetitions and by depth."""
+        return self.root / "growth.json"
+
+    @property
+    def fixed_points(self) -> Path:
+        """Convergence, gradients and costs of fixed-point iterations."""
+        return self.root / "fixed_points.json"
+
+    @property
+    def schemes(self) -> Path:
+        """How near numerical schemes come to the evolutions that networks learn."""
+        return self.root / "schemes.json"
+
+    @property
     def claims(self) -> Path:
         """Verdicts."""
         return self.root / "claims.json"

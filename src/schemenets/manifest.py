@@ -66,11 +66,16 @@ def records(results: Layout, study: Study) -> dict[Path, tuple[str, Json]]:
     """Every file that tells its provenance, with the stage and the specification that it is to come from."""
     by_file = {results.tuned(name): ("tune", spec) for name, spec in study.specs("tune").items()}
     by_file[results.multigrid] = ("multigrid", study.specs("multigrid")["all"])
+    by_file[results.growth] = ("growth", study.specs("growth")["all"])
+    by_file[results.fixed_points] = ("fixed_points", study.specs("fixed_points")["all"])
+    by_file[results.schemes] = ("schemes", study.specs("schemes")["all"])
     for job, spec in study.specs("train").items():
         directory = results.job(job)
         by_file |= {directory / f"seed-{seed}.json": ("train", spec) for seed in spec["seeds"]}
         by_file[directory / "evaluation.json"] = ("evaluate", study.specs("evaluate")[job])
         by_file[directory / "stability.json"] = ("stability", study.specs("stability")[job])
+    for job, spec in study.attacks.items():
+        by_file[results.job(job) / "robustness.json"] = ("robustness", spec)
     return by_file
 
 
@@ -90,7 +95,7 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     tunings = [results.tuned(method) for method in study.tunings]
     for tuning in tunings:
         yield tuning, [CONFIG], tuning
-    records, stabilities = [], []
+    records, stabilities, attacks = [], [], []
     for job, spec in study.jobs.items():
         directory = results.job(job)
         own = [directory / f"seed-{seed}.json" for seed in spec["seeds"]]
@@ -104,14 +109,36 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
         yield stability, checkpoints, stability
         records += [*own, evaluation]
         stabilities.append(stability)
+        if job in study.attacks:
+            attack = directory / "robustness.json"
+            yield attack, [*own, *checkpoints], attack
+            attacks += [*own, attack]
     yield results.multigrid, [], results.multigrid
+    grown = results.growth
+    repeated = study.specs("growth")["all"]["jobs"]
+    yield grown, [CONFIG, *(path for job in repeated for path in _checkpoints(results, job, study))], grown
+    iterated = [
+        results.job(spec["job"]) / f"seed-{seed}.{suffix}"
+        for spec in study.specs("fixed_points")["all"]["networks"]
+        for seed in spec["seeds"]
+        for suffix in ("json", "safetensors")
+    ]
+    yield results.fixed_points, iterated, results.fixed_points
+    schemes = results.schemes
+    yield schemes, [CONFIG], schemes
 
-    judged = [CLAIMS, results.table("runs"), results.table("psnr")]
+    judged = [CLAIMS, *map(results.table, ("runs", "psnr", "stability", "growth", "fixed_points"))]
     tables = {
         **dict.fromkeys(("runs", "psnr", "curves"), records),
         "tuning": tunings,
         "stability": stabilities,
+        "growth": [grown],
         "multigrid": [results.multigrid],
+        "fixed_points": [results.fixed_points],
+        "fixed_point_costs": [results.fixed_points],
+        "robustness": attacks,
+        "guarantees": [*records, *stabilities, grown],
+        "schemes": [schemes],
         **dict.fromkeys(("claims", "sensitivity"), judged),
     }
     for name, inputs in tables.items():
@@ -125,6 +152,10 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     for figure in figures:
         yield figure, drawn, None
     yield results.report, [*shown, *results.benchmarks, *figures, results.claims], None
+
+
+def _checkpoints(results: Layout, job: str, study: Study) -> list[Path]:
+    return [results.job(job) / f"seed-{seed}.safetensors" for seed in study.jobs[job]["seeds"]]
 
 
 def _example(results: Layout) -> list[Path]:

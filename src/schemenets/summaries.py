@@ -9,8 +9,13 @@ import pandas as pd
 from schemenets.layout import Layout
 from schemenets.statistics import paired_differences, t_interval
 
-TABLES = ("runs", "psnr", "curves", "tuning", "stability", "multigrid")
+TABLES = (
+    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees"),
+    *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
+)
 BASELINE = "resnet-relu"  # the standard residual network
+CERTIFIED = "-certified"  # ends the names of methods that are certified by construction
+EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, of data and of test sets
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
 Tables = dict[str, pd.DataFrame]
@@ -51,6 +56,13 @@ def at_home(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["test_set"] + scores["noise"].map("-{:g}".format) == scores["dataset"]]
 
 
+def elsewhere(tables: Tables, experiment: str) -> pd.DataFrame:
+    """The measurements of an experiment on its own family of signals, at noise levels that it was not trained on."""
+    scores = scored(tables, experiment)
+    trained = scores["dataset"].str.rpartition("-")
+    return scores[(scores["test_set"] == trained[0]) & (scores["noise"] != trained[2].astype(float))]
+
+
 def means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """Mean of a column over seeds, with its 95 % t interval (NaN for one seed) and the number of diverged runs.
 
@@ -83,6 +95,58 @@ def gains(tables: Tables, experiment: str, candidate: str, reference: str) -> pd
     return pd.concat(parts) if parts else pd.DataFrame(columns=["seed", "difference", "size", "diverged"])
 
 
+def attacked(tables: Tables) -> pd.DataFrame:
+    """Every attack with the description of its run.
+
+    Added: ``diverged``; ``attacked`` and ``random``, the PSNR after the worst perturbation found and after a random
+    one, for a diverged run that of the noisy signals in their worst case; ``loss`` and ``random_loss``, what
+    they are below the PSNR without a perturbation (all in dB).
+    """
+    described = tables["runs"][["run", "network", "flux", "certified", "dataset"]]
+    table = tables["robustness"].merge(described, on="run")
+    diverged = (table["status"] != "ok") | table["psnr_attacked"].isna()
+    table = table.assign(
+        diverged=diverged,
+        attacked=table["noisy_psnr"].where(diverged, table["psnr_attacked"]),
+        random=table["noisy_psnr"].where(diverged, table["psnr_random"]),
+    )
+    plain = table.loc[table["perturbation"] == 0, ["run", "attacked"]].rename(columns={"attacked": "plain"})
+    table = table.merge(plain, on="run")
+    return table.assign(loss=table["plain"] - table["attacked"], random_loss=table["plain"] - table["random"])
+
+
+def usual_size(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the size (such as ``blocks-4``) that most methods have; the smallest of several."""
+    methods = table.groupby("size")["method"].nunique()
+    return table[table["size"] == min(methods.index, key=lambda size: (-methods[size], number(size)), default=None)]
+
+
+def certification(tables: Tables) -> pd.DataFrame:
+    """PSNR of every method certified by construction minus that of its free twin, paired over seeds.
+
+    On the family of signals that both were trained on, at every noise level tested. Experiments that train the same
+    networks, such as a budget and the depth that it allows, count once.
+
+    Returns:
+        One row per pair and seed: ``experiment``, ``method`` (the free one), ``size``, ``noise``, ``trained`` (the
+        noise level of the training), ``seed``, ``difference`` (dB), ``diverged`` (either of the two).
+    """
+    keys = ["experiment", "method", "size", "noise"]
+    columns = [*keys, "trained", "seed", "difference", "diverged"]
+    runs = tables["runs"].drop_duplicates(["experiment", "method", "size"])
+    twins = runs.assign(method=runs["method"] + CERTIFIED).merge(runs, on=["experiment", "method", "size"])
+    parts = []
+    for row in rows(twins.drop_duplicates(["method", "blocks_x", "dataset_x", "epochs_x"])):
+        names = {"candidate": row.method, "reference": row.method.removesuffix(CERTIFIED)}
+        family, _, trained = row.dataset_x.rpartition("-")
+        for noise, scores in tables["psnr"][tables["psnr"]["test_set"] == family].groupby("noise"):
+            pairs = paired_differences(tables["runs"], scores, experiment=row.experiment, size=row.size, **names)
+            where = dict(zip(keys, (row.experiment, names["reference"], row.size, noise), strict=True))
+            diverged = pairs["candidate_diverged"] | pairs["reference_diverged"]
+            parts.append(pairs.assign(**where, trained=float(trained), diverged=diverged)[columns])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
 def by_number(sizes: set[str]) -> list[str]:
     """Sizes such as ``budget-240`` in the order of their numbers."""
     return sorted(sizes, key=number)
@@ -100,8 +164,8 @@ def middle_size(runs: pd.DataFrame, experiment: str) -> str | None:
 
 
 def example_run(runs: pd.DataFrame) -> str | None:
-    """The run whose output is shown: a sound one, of the symmetric network at the middle budget if there is one."""
-    sound = runs[runs["status"] == "ok"]
+    """The run whose output is shown: a sound denoiser, the symmetric network at the middle budget if there is one."""
+    sound = runs[(runs["status"] == "ok") & ~runs["experiment"].str.startswith(EVOLUTION)]
     shown = sound[(sound["method"] == "symmetric-perona_malik") & (sound["size"] == middle_size(runs, "capacity"))]
     return next(iter([*shown["run"], *sound["run"]]), None)
 

@@ -1,7 +1,9 @@
 """Training: all seeds of one job at once, as one stacked network whose seeds do not touch each other."""
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from schemenets import files, networks
-from schemenets.devices import device
+from schemenets.devices import device, flushed_subnormals
+from schemenets.errors import CheckpointError, InvalidParameterError
 from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.optimisation import Adam, one_cycle
@@ -66,7 +69,7 @@ class Run:
         return self.curve[-1]
 
 
-def fit(job: Training, data: dict[str, np.ndarray], state: Path, label: str) -> list[Run]:
+def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) -> list[Run]:
     """Train all seeds of a job.
 
     A run whose loss is not finite any more is frozen and recorded as diverged; the others go on. Interrupted work
@@ -76,15 +79,44 @@ def fit(job: Training, data: dict[str, np.ndarray], state: Path, label: str) -> 
     Args:
         job: what to train.
         data: arrays ``train/noisy``, ``train/clean``, ``validation/noisy``, ``validation/clean`` of shape
-            (signals, length) with values on [0, 255].
-        state: file of the interrupted work; the caller names it after everything the result depends on, and
-            removes it when the result is stored.
+            (signals, length) with values on [0, 255], in single precision as the networks.
+        state: file of the interrupted work; the caller removes it when the result is stored.
         label: name of the job in the progress lines.
+
+    Raises:
+        InvalidParameterError: arrays that are missing, do not fit together or hold NaN or infinite values, or fewer
+            signals than a batch.
+        CheckpointError: ``state`` belongs to another job or to other data.
     """
-    torch.set_flush_denormal(True)  # filters that die out would make training thirty times slower
+    _check(job, data)
     state.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(state.with_suffix(".lock")):
+    with FileLock(state.with_suffix(".lock")), flushed_subnormals():
         return _Trainer(job, data).run(state, label)
+
+
+def _check(job: Training, data: Mapping[str, np.ndarray]) -> None:
+    """Make sure that these arrays can be trained on."""
+    keys = [f"{split}/{part}" for split in ("train", "validation") for part in PAIR]
+    if not set(keys) <= set(data):
+        raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
+    for key in keys:
+        other = key.replace("noisy", "clean")
+        if data[key].ndim != 2 or 0 in data[key].shape or data[key].shape != data[other].shape:
+            allowed = f"(signals, length), that of {other}, {data[other].shape}"
+            raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
+        if not np.isfinite(data[key]).all():
+            raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
+    if not 1 <= job.batch <= len(data[keys[0]]):
+        raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
+
+
+def _identity(job: Training, data: Mapping[str, np.ndarray]) -> str:
+    """Hash of all that the result of a job depends on, but the code."""
+    whole = hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode())
+    for key in sorted(data):
+        if not key.startswith("test/"):
+            whole.update(f"{key} {data[key].dtype} {data[key].shape}".encode() + np.ascontiguousarray(data[key]).data)
+    return whole.hexdigest()
 
 
 def _rows(signals: Tensor, indices: Tensor) -> Tensor:
@@ -95,8 +127,8 @@ def _rows(signals: Tensor, indices: Tensor) -> Tensor:
 class _Trainer:
     """A stacked network on its way through the epochs."""
 
-    def __init__(self, job: Training, data: dict[str, np.ndarray]) -> None:
-        self.job = job
+    def __init__(self, job: Training, data: Mapping[str, np.ndarray]) -> None:
+        self.job, self.identity = job, _identity(job, data)
         self.device = device()
         self.noisy, self.clean = (torch.from_numpy(data[f"train/{part}"]).to(self.device) / PEAK for part in PAIR)
         self.validation = [data[f"validation/{part}"] for part in PAIR]
@@ -166,13 +198,15 @@ class _Trainer:
         return f"epoch {self.epoch}, validation {text}" + (f", {diverged} diverged" if diverged else "")
 
     def _save(self, state: Path) -> None:
-        rest = {"epoch": self.epoch, "diverged_at": self.diverged_at, "curves": self.curves}
+        rest = {"identity": self.identity, "epoch": self.epoch, "diverged_at": self.diverged_at, "curves": self.curves}
         files.write_safetensors(state, self.adam.state(), json.dumps(rest))
 
     def _load(self, state: Path) -> None:
         arrays, rest_json = files.read_safetensors(state)
+        rest = json.loads(rest_json or "{}")
+        if rest.get("identity") != self.identity:
+            raise CheckpointError(f"{state}: interrupted work of another job or on other data; remove it to begin anew")
         for name, tensor in self.adam.state().items():
             tensor.copy_(torch.from_numpy(arrays[name]))
         self.sound.copy_(self.adam.values)
-        rest = json.loads(rest_json or "")
         self.epoch, self.diverged_at, self.curves = rest["epoch"], rest["diverged_at"], rest["curves"]

@@ -13,6 +13,8 @@ NAMES = {
     "perona_malik": "Perona–Malik",
     "relu": "ReLU",
     "resnet": "ResNet",
+    "safeguarded_du_fort_frankel": "safeguarded Du Fort–Frankel",
+    "safeguarded_fsi": "safeguarded FSI",
     "scanlines": "scan lines",
     "tv_regularised": "regularised TV",
     "weickert": "Weickert",

@@ -4,8 +4,7 @@
 rule claims:
     input:
         "config/claims.yaml",
-        RESULTS.table("runs"),
-        RESULTS.table("psnr"),
+        [RESULTS.table(name) for name in TABLES],
     output:
         RESULTS.claims,
         RESULTS.table("claims"),

@@ -6,6 +6,7 @@ from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.specs import dumps
+from schemenets.summaries import TABLES
 
 try:
     schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key

@@ -9,7 +9,7 @@ for number, batch in enumerate(BATCHES):
         input:
             seeds_of(batch, "json"),
             seeds_of(batch, "safetensors"),
-            [RESULTS.dataset(name) for name in STUDY.test_sets],
+            sorted({RESULTS.dataset(name) for job in batch for name in STUDY.tested_on(job)}),
         output:
             [RESULTS.job(name) / f"evaluation.{suffix}" for name in batch for suffix in ("json", "safetensors")],
         log:
@@ -25,10 +25,14 @@ rule tables:
     input:
         seeds_of(JOBS, "json"),
         [RESULTS.job(name) / f"{stage}.json" for name in JOBS for stage in ("evaluation", "stability")],
+        [RESULTS.job(name) / "robustness.json" for name in STUDY.specs("robustness")],
         [RESULTS.tuned(method) for method in STUDY.specs("tune")],
+        RESULTS.growth,
         RESULTS.multigrid,
+        RESULTS.fixed_points,
+        RESULTS.schemes,
     output:
-        [RESULTS.table(name) for name in ("runs", "psnr", "curves", "tuning", "stability", "multigrid")],
+        [RESULTS.table(name) for name in TABLES],
     log:
         LOGS / "tables.log",
     threads: 1

@@ -4,21 +4,12 @@ from pathlib import Path
 
 from schemenets.figures import FIGURES
 
-TABLES = [
-    "runs",
-    "psnr",
-    "curves",
-    "tuning",
-    "stability",
-    "multigrid",
-    "claims",
-    "sensitivity",
-]
+SHOWN = [RESULTS.table(name) for name in (*TABLES, "claims", "sensitivity")]
 
 
 rule figures:
     input:
-        [RESULTS.table(name) for name in TABLES],
+        SHOWN,
         [RESULTS.dataset(name) for name in STUDY.test_sets],
     output:
         [
@@ -42,7 +33,7 @@ rule figures:
 rule report:
     input:
         rules.figures.output,
-        [RESULTS.table(name) for name in TABLES],
+        SHOWN,
         RESULTS.claims,
         RESULTS.benchmarks,
         sorted(Path("src/schemenets/report/templates").iterdir()),

@@ -73,10 +73,10 @@ def guarded(file: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
         yield Finding(file, f"cannot be checked: {error or type(error).__name__}")
 
 
-def difference(file: Path, stored: Any, expected: Any, source: str) -> Iterator[Finding]:
-    """At most one finding: the first value that differs, and how many others do."""
+def difference(file: Path, stored: Any, expected: Any, source: str, tolerance: float = 1e-12) -> Iterator[Finding]:
+    """At most one finding: the first value that differs, numbers by more than a relative tolerance, and how many do."""
     a, b = dict(_leaves(stored)), dict(_leaves(expected))
-    keys = [key for key in {**b, **a} if key not in a or key not in b or not _same(a[key], b[key])]
+    keys = [key for key in {**b, **a} if key not in a or key not in b or not _same(a[key], b[key], tolerance)]
     if keys:
         left, right = (repr(side[keys[0]]) if keys[0] in side else "absent" for side in (a, b))
         others = f" (and {len(keys) - 1} more)" if keys[1:] else ""
@@ -97,10 +97,10 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(child, f"{key}.{name}" if key else str(name))
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any, tolerance: float) -> bool:
     """Whether two values are equal, numbers (in texts too) but for rounding."""
     try:
-        return a == b or math.isclose(float(a), float(b), rel_tol=1e-12, abs_tol=1e-12)
+        return a == b or math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=1e-12)
     except (TypeError, ValueError):
         return False
 

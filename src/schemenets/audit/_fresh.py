@@ -1,29 +1,34 @@
-"""Data sets generated again from the configuration, and what checkpoints make of them."""
+"""Data sets generated again from the configuration, and what checkpoints and numerical schemes make of them."""
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from schemenets import checkpoints, files, networks, signals
-from schemenets.audit._findings import Audited, Finding, Json, apart, guarded
+import numpy as np
+
+from schemenets import checkpoints, files, networks, signals, stages
+from schemenets.audit._findings import TOLERANCE, Audited, Finding, Json, apart, difference, guarded
 from schemenets.evaluation import denoised_psnr
 from schemenets.layout import Layout
 from schemenets.metrics import psnr
 from schemenets.progress import Progress
+from schemenets.stages.evaluate import relative_error
+from schemenets.stages.schemes import compared
 
 SAMPLE = 10  # jobs, at most, of which one seed is tested again
 
 
 def check(audited: Audited, full: bool) -> Iterator[Finding]:
     """Findings about data sets, and about the PSNR of all networks or a sample of them."""
-    datasets, jobs = audited.study.datasets, audited.study.jobs
+    made = [(stage, name) for stage in ("signals", "evolution") for name in audited.study.specs(stage)]
+    jobs = audited.study.jobs
     chosen = list(jobs) if full else list(jobs)[:: math.ceil(len(jobs) / SAMPLE)]
-    progress = Progress("audit with fresh signals", len(datasets) + len(chosen), "sets and jobs")
+    progress = Progress("audit with fresh signals", len(made) + len(chosen), "sets and jobs")
     with TemporaryDirectory() as directory:
         fresh = Layout(Path(directory))
-        for done, (name, spec) in enumerate(datasets.items(), start=1):
-            signals.write(spec, fresh.dataset(name))
+        for done, (stage, name) in enumerate(made, start=1):  # evolutions start from signals
+            stages.run(stage, audited.study.specs(stage)[name], fresh)
             if (actual := files.sha256(fresh.dataset(name))) != (recorded := audited.data.get(name)):
                 path = audited.results.dataset(name)
                 yield Finding(path, f"generated again, its SHA-256 is {actual}, but the records say {recorded}")
@@ -33,7 +38,19 @@ def check(audited: Audited, full: bool) -> Iterator[Finding]:
             tested = seeds if full else [seeds[index % len(seeds)]]
             path = audited.results.job(job) / "evaluation.json"
             yield from guarded(path, _tested_again(audited, fresh, jobs[job], tested, path))
-            progress.update(len(datasets) + index + 1, job)
+            progress.update(len(made) + index + 1, job)
+        path = audited.results.schemes
+        yield from guarded(path, _schemes_again(audited, fresh, path))
+
+
+def _schemes_again(audited: Audited, fresh: Layout, path: Path) -> Iterator[Finding]:
+    stored = files.read_json(path)["rows"]
+    expected = [
+        row
+        for name, own in audited.study.specs("schemes")["all"]["datasets"].items()
+        for row in compared(signals.read(fresh.dataset(name)), name, **own)
+    ]
+    yield from difference(path, stored, expected, "the schemes give", tolerance=1e-9)
 
 
 def _tested_again(audited: Audited, fresh: Layout, spec: Json, seeds: list[int], path: Path) -> Iterator[Finding]:
@@ -49,9 +66,16 @@ def _tested_again(audited: Audited, fresh: Layout, spec: Json, seeds: list[int],
         stored = metrics[seed]["validation_psnr"]
         yield from apart(records[seed], "validation", [seed], [stored], [value], "its checkpoint")
     evaluation = files.read_json(path)
-    for name in audited.study.test_sets:
+    for name in audited.study.tested_on(spec["job"]):
         arrays, result = signals.read(fresh.dataset(name)), evaluation["test_sets"][name]
         noisy, clean = arrays["test/noisy"], arrays["test/clean"]
         yield from apart(path, name, ["noisy"], [result["noisy_psnr"]], [psnr(noisy, clean).mean()], "the data set")
-        stored = [result["psnr"][evaluation["seeds"].index(seed)] for seed in sound]
-        yield from apart(path, name, sound, stored, denoised_psnr(stacked, noisy, clean).mean(1), "its checkpoint")
+        stored, errors = (
+            [result[key][evaluation["seeds"].index(seed)] for seed in sound] for key in ("psnr", "relative_error")
+        )
+        values = denoised_psnr(stacked, noisy, clean)
+        wrong = list(apart(path, name, sound, stored, values.mean(1), "its checkpoint"))
+        yield from wrong
+        for seed, old, new in zip(sound, errors, relative_error(values, clean).mean(1), strict=True):
+            if not wrong and not np.isclose(np.nan if old is None else old, new, rtol=TOLERANCE, equal_nan=True):
+                yield Finding(path, f"{name}, seed {seed}: relative error {old}, but its checkpoint gives {new:.6g}")

@@ -1,4 +1,4 @@
-"""Tuning, records, checkpoints, evaluations and stability: against each other, the configuration and theory."""
+"""Tuning, records, checkpoints, evaluations, stability, attacks: against each other, the configuration and theory."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from schemenets import checkpoints, files, networks
-from schemenets.audit._findings import Audited, Finding, Json, apart, difference, guarded
+from schemenets.audit._findings import TOLERANCE, Audited, Finding, Json, apart, difference, guarded
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.operators import norm_bound
 from schemenets.progress import Progress
-from schemenets.stability import Norm, certify, dense_norm
+from schemenets.stability import Norm, certify, dense_norm, fixed_points, guaranteed_psnr, verify
 
 
 def check(audited: Audited) -> Iterator[Finding]:
-    """Findings about everything that training, evaluation and the search for instability wrote."""
+    """Findings about everything that training, evaluation, attacks and the search for instability wrote."""
     for method, spec in audited.study.tunings.items():
         path = audited.results.tuned(method)
         yield from guarded(path, _tuning(audited, spec, path))
@@ -27,10 +27,13 @@ def check(audited: Audited) -> Iterator[Finding]:
             yield from guarded(path, _record(audited, spec, seed, path))
             path = path.with_suffix(".safetensors")
             yield from guarded(path, _checkpoint(audited, spec, path))
-        for name, check_file in (("evaluation", _evaluation), ("stability", _stability)):
+        for name, check_file in (("evaluation", _evaluation), ("stability", _stability), ("robustness", _robustness)):
             path = directory / f"{name}.json"
-            yield from guarded(path, check_file(audited, spec, path))
+            if name != "robustness" or job in audited.study.attacks:
+                yield from guarded(path, check_file(audited, spec, path))
         progress.update(done, job)
+    path = audited.results.fixed_points
+    yield from guarded(path, _fixed_points(audited, path))
 
 
 def _tuning(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
@@ -82,7 +85,7 @@ def _checkpoint(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
 
 
 def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator[Finding]:
-    """What is wrong with the certificate of a network that is to have one, once more by dense matrices."""
+    """What is wrong with the certificate of a network that is to have one, and with its map; by dense matrices too."""
     norms: dict[str, Norm] = {"": norm_bound, " by dense matrices": partial(dense_norm, length=length)}
     for by, norm in norms.items():
         certificate = certify(network, norm)
@@ -91,6 +94,8 @@ def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator
             return
         if certificate.failed:
             yield Finding(path, f"its certificate does not hold{by}: {'; '.join(certificate.failed)}")
+    for problem in verify(path, length):
+        yield Finding(path, problem)
 
 
 def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
@@ -101,9 +106,10 @@ def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
         "checkpoints_sha256": [files.sha256(path.with_name(f"seed-{seed}.safetensors")) for seed in spec["seeds"]],
     }
     yield from difference(path, {key: evaluation[key] for key in expected}, expected, "the checkpoints say")
-    yield from _data(audited, path, evaluation, audited.study.test_sets)
+    test_sets = audited.study.tested_on(spec["job"])
+    yield from _data(audited, path, evaluation, test_sets)
     every, _ = files.read_safetensors(path.with_suffix(".safetensors"))
-    for name in audited.study.test_sets:
+    for name in test_sets:
         means = every[name].mean(1, dtype=np.float64)
         yield from apart(path, name, spec["seeds"], evaluation["test_sets"][name]["psnr"], means, "mean of signals")
 
@@ -112,17 +118,85 @@ def _stability(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
     """Whether the bounds are those of the checkpoints, and whether the search left them standing."""
     stability = files.read_json(path)
     yield from _data(audited, path, stability, [spec["dataset"]])
-    expected = []
+    expected, certificates = [], []
     for seed in spec["seeds"]:
         certificate = certify(checkpoints.load(path.with_name(f"seed-{seed}.safetensors")))
+        certificates.append(certificate)
         margins = [block.step_margin for block in certificate.blocks]
         expected.append({"seed": seed, "certified": certificate.holds, **certificate.bounds, "step_margins": margins})
     stored = [{key: entry[key] for key in expected[0]} for entry in stability["networks"]]
     yield from difference(path, stored, expected, "the checkpoints say")
-    for entry in stability["networks"]:
-        bound, found = entry["euclidean_bound"], entry["largest_amplification_found"]
-        if entry["counterexample"] or (bound is not None and found > bound * (1 + 1e-12)):
-            yield Finding(path, f"seed {entry['seed']}: a signal is amplified by {found}, but the bound is {bound}")
+    for entry, certificate in zip(stability["networks"], certificates, strict=True):
+        found = entry["largest_amplification_found"], entry["largest_expansion_found"]
+        if entry["counterexample"] or certificate.refuted_by(*found):
+            by, apart_by = found
+            yield Finding(
+                path,
+                f"seed {entry['seed']}: a signal is amplified by {by}, but the bound is {entry['euclidean_bound']}, or "
+                f"a difference by {apart_by}, but the bound is {entry['lipschitz_bound']}",
+            )
+
+
+def _fixed_points(audited: Audited, path: Path) -> Iterator[Finding]:
+    """Whether the rates are those of the checkpoints, and whether the iterations keep to them."""
+    result, specs = files.read_json(path), audited.study.specs("fixed_points")["all"]["networks"]
+    yield from _data(audited, path, result, {spec["dataset"] for spec in specs})
+    expected = []
+    for spec in specs:
+        for seed in spec["seeds"]:
+            run = f"{spec['job']}/seed-{seed}"
+            certificate = certify(checkpoints.load(audited.results.job(f"{run}.safetensors")))
+            margin = certificate.blocks[0].step_margin
+            rate = None if margin is None else 1 - margin
+            expected.append({"run": run, "certified": certificate.holds, "rate": rate})
+    stored = [{key: entry[key] for key in ("run", "certified", "rate")} for entry in result["networks"]]
+    yield from difference(path, stored, expected, "the checkpoints say")
+    for entry in result["networks"]:
+        for step in entry["steps"]:
+            q, tolerance, taken = entry["rate"], step["tolerance"], step["iterations"]
+            allowed = fixed_points.allowed_iterations(tolerance, q) if q is not None else None
+            if allowed != step["allowed_iterations"]:
+                problem = f"{step['allowed_iterations']} iterations allowed until {tolerance:g}, but the rate {q} says"
+                yield Finding(path, f"{entry['run']}: {problem} {allowed}")
+            if allowed is not None and allowed <= entry["limit"] and (taken is None or taken > allowed):
+                problem = f"{taken} iterations until {tolerance:g}, but its rate allows {allowed}"
+                yield Finding(path, f"{entry['run']}: {problem}")
+
+
+def _robustness(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
+    """Whether it is about the tested networks and signals, and no attack went beyond what is guaranteed."""
+    robustness = files.read_json(path)
+    yield from _data(audited, path, robustness, [spec["dataset"]])
+    checkpoints_of = [path.with_name(f"seed-{seed}.safetensors") for seed in spec["seeds"]]
+    bounds = [certify(checkpoints.load(file)).bounds["lipschitz_bound"] for file in checkpoints_of]
+    expected = {
+        **{key: spec[key] for key in ("job", "seeds")},
+        "checkpoints_sha256": [files.sha256(file) for file in checkpoints_of],
+        "signals": audited.study.attacks[spec["job"]]["signals"],
+        "lipschitz_bound": bounds,
+    }
+    yield from difference(path, {key: robustness[key] for key in expected}, expected, "the checkpoints say")
+    sizes = [entry["size"] for entry in robustness["sizes"]]
+    yield from difference(path, sizes, [0, *audited.study.attacks[spec["job"]]["sizes"]], "the configuration says")
+    every, _ = files.read_safetensors(path.with_name("evaluation.safetensors"))
+    plain = every[spec["dataset"]][:, : robustness["signals"]].astype(np.float64)
+    for entry in robustness["sizes"]:
+        what = f"perturbations of {entry['size']}"
+        limits = [
+            np.nan if bound is None else guaranteed_psnr(own, bound, entry["size"]).mean()
+            for own, bound in zip(plain, bounds, strict=True)
+        ]
+        stored = entry["psnr_guaranteed"]
+        yield from apart(path, f"guaranteed for {what}", spec["seeds"], stored, limits, "its bound")
+        if entry["size"] == 0:
+            for key in ("psnr_attacked", "psnr_random"):
+                yield from apart(path, f"{key} without one", spec["seeds"], entry[key], plain.mean(1), "its evaluation")
+        for seed, bound, found in zip(spec["seeds"], bounds, entry["lipschitz_found"], strict=True):
+            if bound is not None and found is not None and found > bound * (1 + 1e-9):
+                yield Finding(path, f"seed {seed}: {what} are amplified by {found}, but the Lipschitz bound is {bound}")
+        for seed, limit, found in zip(spec["seeds"], limits, entry["psnr_attacked"], strict=True):
+            if found is not None and found < limit - TOLERANCE:
+                yield Finding(path, f"seed {seed}: {what} leave {found} dB, but {limit:.4f} dB are guaranteed")
 
 
 def _data(audited: Audited, path: Path, record: Json, names: Iterable[str]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from schemenets import claims, files
+from schemenets import claims, files, summaries
 from schemenets.audit._findings import Audited, Finding, Json, cells, difference, guarded
 from schemenets.config import CLAIMS
 from schemenets.stages.tables import tables
@@ -18,7 +18,8 @@ def check(audited: Audited) -> Iterator[Finding]:
 
 
 def _of_runs(audited: Audited) -> Iterator[Finding]:
-    made = tables(audited.results, list(audited.study.jobs), list(audited.study.tunings))
+    study = audited.study
+    made = tables(audited.results, list(study.jobs), list(study.tunings), list(study.attacks))
     for name, table in made.items():
         yield from _table(audited.results.table(name), table, "the records say")
 
@@ -26,15 +27,15 @@ def _of_runs(audited: Audited) -> Iterator[Finding]:
 def _of_claims(audited: Audited) -> Iterator[Finding]:
     """Every claim's verdict and evidence, from the tables of runs and the registered criteria."""
     registered = claims.load(CLAIMS)
-    runs, psnr = (pd.read_csv(audited.results.table(name)) for name in ("runs", "psnr"))
-    judged = claims.evaluate(registered, runs, psnr)
+    measured = summaries.read(audited.results)
+    judged = claims.evaluate(registered, measured)
     path, source = audited.results.claims, "the tables say"
     stored, expected = _by_id(files.read_json(path)), _by_id(judged)
     for key in {**stored, **expected}:
         own, other = ({key: side[key]} if key in side else {} for side in (stored, expected))
         yield from difference(path, own, other, source)
     yield from _table(audited.results.table("claims"), claims.comparison_table(judged), source)
-    yield from _table(audited.results.table("sensitivity"), claims.sensitivity(registered, runs, psnr), source)
+    yield from _table(audited.results.table("sensitivity"), claims.sensitivity(registered, measured), source)
 
 
 def _by_id(judged: Json) -> Json:

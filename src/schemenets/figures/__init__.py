@@ -13,12 +13,19 @@ FIGURES = (
     "capacity",
     "capacity_gain",
     "factorial",
+    "skips",
+    "evolution",
     "learning_curves",
     "training_length",
     "tuning",
     "transfer",
     "stability",
+    "growth",
+    "depth",
+    "certification_cost",
+    "robustness",
     "multigrid",
+    "fixed_points",
 )
 
 
@@ -28,10 +35,17 @@ def modules() -> dict[str, ModuleType]:
     from schemenets.figures import (
         capacity,
         capacity_gain,
+        certification_cost,
+        depth,
+        evolution,
         factorial,
+        fixed_points,
+        growth,
         learning_curves,
         multigrid,
+        robustness,
         signals,
+        skips,
         stability,
         training_length,
         transfer,
@@ -39,7 +53,7 @@ def modules() -> dict[str, ModuleType]:
     )
 
     drawn = (
-        *(signals, capacity, capacity_gain, factorial, learning_curves, training_length, tuning, transfer, stability),
-        multigrid,
+        *(signals, capacity, capacity_gain, factorial, skips, evolution, learning_curves, training_length, tuning),
+        *(transfer, stability, growth, depth, certification_cost, robustness, multigrid, fixed_points),
     )
     return dict(zip(FIGURES, drawn, strict=True))

@@ -16,7 +16,10 @@ from schemenets.wording import label
 WIDTH = 17 / 2.54  # inches: the width of a printed page
 # to be told apart by colour-blind readers as well; the darker ones first
 PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
-SHAPES = (("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--"))  # marker and line
+SHAPES = (  # marker and line
+    *(("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--")),
+    *(("P", "-"), ("X", "-."), ("<", ":"), (">", "--")),
+)
 GREY = "0.45"
 LONG = 26  # letters of a label: longer ones do not fit three times into the width
 MARKS = (
@@ -41,7 +44,8 @@ STYLE: Any = {
 def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Line of every method: the colour says its flux, marker and dashes its network.
 
-    A hollow marker says that it is certified, a half-filled one that its state has several channels.
+    A hollow marker says that it is certified, a half-filled one that its state has several channels, a small one with a
+    thin line that its weights are tied.
     """
     colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
     shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
@@ -58,7 +62,7 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "fillstyle": "left" if row.channels > 1 else "full",
             "markeredgecolor": colours[row.flux],
             "markeredgewidth": 1,
-        }
+        } | ({"markersize": 3.5, "linewidth": 0.8} if row.tied else {})
     return found
 
 

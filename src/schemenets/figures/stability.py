@@ -80,6 +80,11 @@ def findings(tables: Tables) -> list[str]:
                 f"Largest amplification found among the networks {kind}: "
                 f"{short(worst.largest_amplification_found, 6)} ({worst.run})."
             )
+    tightness = table["largest_expansion_found"] / table["lipschitz_bound"]
+    found.append(
+        f"Largest ‖N(u) − N(v)‖₂ / ‖u − v‖₂ found, relative to its bound: {short(tightness.min())} to "
+        f"{short(tightness.max())}, median {short(tightness.median())}."
+    )
     return found
 
 

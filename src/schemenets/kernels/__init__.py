@@ -61,8 +61,17 @@ def block(
 
 
 def backend() -> str:
-    """What :func:`block` runs on the CPU: ``"fused"`` or ``"reference"``."""
-    return "fused" if os.environ.get("SCHEMENETS_KERNEL") != "reference" and _has_numba() else "reference"
+    """What :func:`block` runs on the CPU: ``"fused"`` or ``"reference"``.
+
+    Raises:
+        InvalidParameterError: the environment variable ``SCHEMENETS_KERNEL`` is set to something that is not to be had.
+    """
+    fastest = "fused" if _has_numba() else "reference"
+    chosen = os.environ.get("SCHEMENETS_KERNEL") or fastest
+    if chosen not in (fastest, "reference"):
+        allowed = "fused, reference" if _has_numba() else "reference, as numba is not installed"
+        raise InvalidParameterError("SCHEMENETS_KERNEL", chosen, allowed)
+    return chosen
 
 
 @cache

@@ -356,9 +356,10 @@ def forward(scalar: Scalar, inputs: list[np.ndarray], onto: np.ndarray | None, o
 def backward(scalar: Scalar, inputs: list[np.ndarray], grad: np.ndarray, residual: bool) -> list[np.ndarray]:
     """Derivatives with respect to ``inputs``; ``residual``: those of u + W₂ᵀ Φ(W₁u + b₁)."""
     u, W1, b1, W2, lam, w = inputs
-    _, F, _, k = W1.shape
+    S, F, _, k = W1.shape
     R = _filters_at_once(F, k)
-    du, dW1, db1, dW2, dlam, dw = np.empty_like(u), *map(np.zeros_like, (_grouped(W1, R), b1, _grouped(W2, R), lam, w))
-    grouped = [x.reshape(*b1.shape[:-1], F // R, R) for x in (db1, dlam)]
+    dW1, dW2 = (np.zeros((S, F // R, W.shape[2], R * k), W.dtype) for W in (W1, W2))
+    du, db1, dlam, dw = np.empty_like(u), *map(np.zeros_like, (b1, lam, w))
+    grouped = [x.reshape(S, F // R, R) for x in (db1, dlam)]
     _run(scalar, inputs, [grad, residual, du, dW1, grouped[0], dW2, grouped[1], dw], derivative=True)
     return [du, _ungrouped(dW1, R), db1, _ungrouped(dW2, R), dlam, dw]

@@ -20,6 +20,7 @@ The extrapolation is a second skip connection without weights. What is known of 
 Hence no constraint on single blocks certifies this network, and ``certified`` is refused.
 """
 
+import torch
 from torch import Tensor
 
 from schemenets.networks.symmetric import Symmetric
@@ -34,7 +35,7 @@ class FSI(Symmetric):
         previous = u
         for k, block in enumerate(self.applied):
             alpha = (4 * k + 2) / (2 * k + 3)
-            previous, u = u, block.step(u, alpha * block.tau, onto=alpha * u + (1 - alpha) * previous)
+            previous, u = u, block.step(u, alpha * block.tau, onto=torch.lerp(previous, u, alpha))
         return u
 
 

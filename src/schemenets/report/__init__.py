@@ -27,13 +27,12 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        name: getattr(wording, name) for name in ("fixed", "interval", "label", "listed", "short", "signed")
-    }
+    environment.filters |= {name: getattr(wording, name) for name in ("fixed", "label", "listed", "short")}
     tables = summaries.read(results)
     judged = files.read_json(results.claims)
     for claim in judged["claims"]:
-        claim["table"] = content.comparisons(claim)
+        claim["table"], claim["shown_effect"] = content.comparisons(claim), content.effect(claim)
+        claim["shown_evidence"] = content.evidence(claim)
     return environment.get_template("report.html.j2").render(
         tier=tier,
         experiments={name: experiments[name]["title"] for name in tables["runs"]["experiment"].unique()},
@@ -44,6 +43,9 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         methods=content.methods(tables),
         means=content.means(tables),
         stability=content.stability(tables),
+        robustness=content.robustness(tables),
+        guarantees=content.guarantees(tables),
+        guarantees_measured=content.guarantees_measured(tables),
         speed=content.speed(results),
         limits=content.limits(tables, judged),
         origin=origin.gather(results, tables["runs"]),

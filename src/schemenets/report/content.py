@@ -1,5 +1,6 @@
 """The report's tables, and what is not known."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +72,21 @@ def comparisons(claim: dict[str, Any]) -> Table:
     )
 
 
+def effect(claim: dict[str, Any]) -> str:
+    """The effect of a claim with its unit and interval: differences in dB with their sign, counts and others plain."""
+    value, unit = claim["effect"], claim["threshold"]["unit"]
+    if value is None:
+        return NOTHING
+    number = signed(value) if unit == "dB" else short(value)
+    return _with_interval(f"{number} {unit}", *(claim["interval"] or (None, None)))
+
+
+def evidence(claim: dict[str, Any]) -> str:
+    """What a verdict without comparisons rests on, in words."""
+    numbers = claim["evidence"] or {}
+    return "; ".join(f"{name}: {short(value, 6)}" for name, value in numbers.items())
+
+
 def sensitivity(results: Layout) -> Table:
     """How verdicts move with their thresholds."""
     table = pd.read_csv(results.table("sensitivity"))
@@ -119,7 +135,7 @@ def methods(tables: Tables) -> Table:
                 short(row.learning_rate),
                 "at the edge" if rates[row.method].at_edge else "inside",
             ]
-            for row in rows(tables["runs"].drop_duplicates("method"))
+            for row in rows(tables["runs"].drop_duplicates(["method", "kernel_size"]))
         ],
     )
 
@@ -133,7 +149,8 @@ def means(tables: Tables) -> Table:
         parts.append(part.sort_values("size", key=lambda sizes: sizes.map(summaries.number), kind="stable"))
     return Table(
         "Test PSNR on the signals that the networks were trained for: means over seeds with 95 % t intervals. A "
-        "diverged run counts as the noisy input. All other test sets are in the source.",
+        "diverged run counts as the noisy input. Of an evolution (data evolution_T) the noisy input is f, and the PSNR "
+        "is that against u(T). All other test sets are in the source.",
         ["tables/psnr.csv", "tables/runs.csv"],
         ["Experiment", "Method", "Size", "Parameters", "Data", "Noisy (dB)", "PSNR (dB)", "Seeds", "Diverged"],
         [
@@ -157,7 +174,8 @@ def stability(tables: Tables) -> Table:
     """Certificates and what the search found, by method."""
     return Table(
         "Euclidean stability of all trained networks: how many are certified by their parameters, the largest bound "
-        "and the largest amplification found, the least step margin by the bound on ‖K‖ and by dense matrices.",
+        "and the largest amplification found, the least step margin by the bound on ‖K‖ and by dense matrices. Found / "
+        "bound: how tight the bounds are, of ‖N(u)‖/‖u‖ and of ‖N(u) − N(v)‖/‖u − v‖; the median over the networks.",
         ["tables/stability.csv"],
         [
             "Method",
@@ -166,6 +184,10 @@ def stability(tables: Tables) -> Table:
             "Counterexamples",
             "Largest bound",
             "Largest found",
+            "Found / bound",
+            "Largest Lipschitz bound",
+            "Largest expansion found",
+            "Found / Lipschitz bound",
             "Least margin",
             "Least margin (dense)",
         ],
@@ -177,6 +199,10 @@ def stability(tables: Tables) -> Table:
                 str(own["counterexample"].sum()),
                 short(own["euclidean_bound"].max(), 6),
                 short(own["largest_amplification_found"].max(), 6),
+                short((own["largest_amplification_found"] / own["euclidean_bound"]).median()),
+                short(own["lipschitz_bound"].max()),
+                short(own["largest_expansion_found"].max()),
+                short((own["largest_expansion_found"] / own["lipschitz_bound"]).median()),
                 short(own["least_step_margin"].min()),
                 short(own["least_dense_step_margin"].min()),
             ]
@@ -231,6 +257,118 @@ def speed(results: Layout) -> list[Table]:
             ],
         ),
     ]
+
+
+def robustness(tables: Tables) -> Table:
+    """Attacks of the middle size, and noise levels never trained on, by method."""
+    table = summaries.attacked(tables)
+    sizes = sorted(set(table["perturbation"]) - {0})
+    middle = sizes[len(sizes) // 2] if sizes else 0
+    elsewhere = [summaries.elsewhere(tables, name) for name, _ in summaries.groups(table, "experiment")]
+    noises = sorted({noise for scores in elsewhere for noise in scores["noise"]})
+    by = ["method", "size", "noise"]
+    other = {
+        (row.method, row.size, row.noise): fixed(row.mean)
+        for scores in elsewhere
+        for row in rows(summaries.means(scores, by, "score"))
+    }
+    return Table(
+        f"Robustness: PSNR (dB) without a perturbation, after attacks and after random perturbations of size "
+        f"{middle:g} (root mean square in grey values), and the least that the Lipschitz bound guarantees; the largest "
+        "‖N(f + δ) − N(f)‖₂ / ‖δ‖₂ found at any size, and the bound of that network. Last columns: PSNR at noise "
+        "levels never trained on, on all test signals. Means over seeds, under attack with 95 % t intervals; diverged "
+        "runs count as the noisy signals.",
+        ["tables/robustness.csv", "tables/psnr.csv"],
+        [
+            *("Method", "Size", "Certified", "Unperturbed", "Attacked", "Random", "Guaranteed", "Gain found", "Bound"),
+            *(f"Noise {noise:g}" for noise in noises),
+        ],
+        [
+            [
+                _job(method, {"experiment": own["experiment"].iloc[0], "size": size}),
+                size,
+                "yes" if own["certified"].all() else "no",
+                fixed(own["plain"].mean()),
+                _mean(at, "attacked"),
+                *(fixed(at[column].mean()) for column in ("random", "psnr_guaranteed")),
+                *_gain_and_bound(own),
+                *(other[method, size, noise] for noise in noises),
+            ]
+            for method, sizes_of in summaries.groups(table, "method")
+            for size, own in summaries.groups(sizes_of, "size")
+            for at in [own[own["perturbation"] == middle]]
+        ],
+    )
+
+
+def _mean(own: pd.DataFrame, column: str) -> str:
+    (row,) = rows(summaries.means(own, ["method"], column))
+    return _with_interval(fixed(row.mean), row.low, row.high)
+
+
+def _gain_and_bound(own: pd.DataFrame) -> tuple[str, str]:
+    """The largest gain of a perturbation, and the Lipschitz bound of the network that it was found for."""
+    found = own.dropna(subset="lipschitz_found").sort_values("lipschitz_found", kind="stable").tail(1)
+    if found.empty:
+        return NOTHING, NOTHING
+    return fixed(found["lipschitz_found"].iloc[0]), short(found["lipschitz_bound"].iloc[0])
+
+
+def guarantees(tables: Tables) -> Table:
+    """What is guaranteed on paper, and the remedy, in words."""
+    return Table(
+        "Guarantees of the schemes on paper, their conditions, whether they survive that every block has weights of "
+        "its own, and the cheapest remedy.",
+        ["tables/guarantees.csv"],
+        ["Scheme", "Guarantee", "Condition", "With weights of its own in every block", "Cheapest remedy"],
+        [
+            [label(row.scheme), row.guarantee, row.condition, row.per_block, row.remedy]
+            for row in rows(tables["guarantees"])
+        ],
+    )
+
+
+def guarantees_measured(tables: Tables) -> Table:
+    """What training makes of the guarantees."""
+    table = tables["guarantees"]
+    kinds = {"": "free", "certified_": "certified by construction"}
+    return Table(
+        "What training makes of them: networks trained freely and networks certified by construction; how many fulfil "
+        "all conditions of a theorem, how many the conditions on their single blocks, and the largest amplification "
+        "‖N(u)‖₂ / ‖u‖₂ that was found, by gradient search and under repetition.",
+        [
+            "tables/guarantees.csv",
+            "tables/stability.csv",
+            "tables/runs.csv",
+            "tables/growth.csv",
+        ],
+        [
+            *("Scheme", "Trained", "Networks", "Fulfil a theorem", "Fulfil it block by block", "Largest amplification"),
+            *("Of", "Largest growth", "By", "Of"),
+        ],
+        [
+            [
+                label(row["scheme"]),
+                kind,
+                *(str(row[f"{prefix}{key}"]) for key in ("networks", "fulfilling", "steps_within")),
+                short(row[f"{prefix}amplification"], 6),
+                _run(row[f"{prefix}amplification_run"]),
+                *_growth(row, f"{prefix}growth"),
+            ]
+            for row in table.to_dict("records")
+            for prefix, kind in kinds.items()
+            if row[f"{prefix}networks"] or not prefix
+        ],
+    )
+
+
+def _growth(row: dict[Any, Any], name: str) -> list[str]:
+    by = NOTHING if pd.isna(row[f"{name}_kind"]) else f"{row[f'{name}_kind']}, {row[f'{name}_n']:g}"
+    return ["overflow" if row[name] == math.inf else short(row[name], 4), by, _run(row[f"{name}_run"])]
+
+
+def _run(run: Any) -> str:
+    return NOTHING if pd.isna(run) else Markup('<a href="runs/{0}.json"><code>{0}</code></a>').format(run)
 
 
 def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:

@@ -1,7 +1,19 @@
-"""Stability: what parameters alone guarantee, an independent check of it, and a search for counterexamples."""
+"""Stability: what parameters alone guarantee, an independent check of it, and searches for the worst signals."""
 
+from schemenets.stability.attacks import guaranteed_psnr, worst_perturbation
 from schemenets.stability.certificates import BlockCertificate, Certificate, Norm, certify
-from schemenets.stability.search import largest_amplification
-from schemenets.stability.verification import dense_norm
+from schemenets.stability.search import largest_amplification, largest_expansion
+from schemenets.stability.verification import dense_norm, verify
 
-__all__ = ["BlockCertificate", "Certificate", "Norm", "certify", "dense_norm", "largest_amplification"]
+__all__ = [
+    "BlockCertificate",
+    "Certificate",
+    "Norm",
+    "certify",
+    "dense_norm",
+    "guaranteed_psnr",
+    "largest_amplification",
+    "largest_expansion",
+    "verify",
+    "worst_perturbation",
+]

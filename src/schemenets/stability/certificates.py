@@ -13,6 +13,10 @@ The triangle inequality turns a factor c of explicit steps into one of networks 
 * e_{k+1} = βc e_k + |1-β| e_{k-1}, e_{-1} = e_0 = 1, for u^{k+1} = β (explicit step of u^k) + (1-β) u^{k-1};
 * e_{j+1} = 1 + q e_j, e_1 = c, for u^{j+1} = f - τKᵀΦ(Ku^j), with q = τ max(L', m)‖K‖².
 
+A safeguard leaves the product of the factors c of the explicit steps, and no Lipschitz bound where it can act
+(``networks/_safeguard.py`` has the proof). Without skip connections the bounds are those of the residuals:
+max(L', m)‖W₁‖‖W₂‖; τL‖K‖² and τ max(L', m)‖K‖².
+
 The U-net has a Lipschitz bound by composition of its layers: double convolutions max(L', m)²‖W₁‖‖W₂‖, maxima of pairs
 1 (each is nonexpansive on its pair), the transposed convolution of stride 2 and length 2 the norm of its matrix that
 maps a value of all channels to a pair of values of all channels, concatenation √(a² + b²). For the multigrid U-net no
@@ -87,6 +91,11 @@ class Certificate:
             for index, block in enumerate(self.blocks)
             if not block.conditions[condition]
         ]
+
+    def refuted_by(self, amplification: float, expansion: float) -> bool:
+        """Whether a measured ‖N(u)‖₂ / ‖u‖₂ or ‖N(u) - N(v)‖₂ / ‖u - v‖₂ is above its bound, by more than rounding."""
+        euclidean = math.inf if self.euclidean is None else self.euclidean
+        return amplification > euclidean * (1 + 1e-12) or expansion > self.lipschitz * (1 + 1e-9)
 
     @property
     def holds(self) -> bool:
@@ -186,6 +195,27 @@ def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certif
     return _certificate(None, [bounds(block) for block in applied], math.prod)
 
 
+def _feedforward(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
+    def bounds(block: Any) -> BlockCertificate:
+        lipschitz = max(_slopes(block)) * float(norm(block.W1) * norm(block.W2))
+        return BlockCertificate(euclidean=None, lipschitz=lipschitz, step_margin=None, conditions={})
+
+    return _certificate(None, [bounds(block) for block in applied], math.prod)
+
+
+def _symmetric_feedforward(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
+    def bounds(block: Any) -> BlockCertificate:
+        gain = float(block.tau * norm(block.K) ** 2)  # τ‖K‖²
+        return BlockCertificate(
+            euclidean=gain * block.flux.L if block.flux.nonnegative else None,
+            lipschitz=gain * max(_slopes(block)),
+            step_margin=None,
+            conditions={},
+        )
+
+    return _certificate(None, [bounds(block) for block in applied], math.prod)
+
+
 def _unet(network: Any, applied: list[Any], norm: Norm) -> Certificate:
     """With the bounds of whole levels, the coarser ones included, as those of its blocks."""
 
@@ -212,22 +242,59 @@ def _multigrid_unet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -
     return _certificate(None, [unknown] * len(applied), math.prod)
 
 
+def _extrapolation(n: int) -> list[float]:
+    """The weights α_k of a cycle of n steps."""
+    return [(4 * k + 2) / (2 * k + 3) for k in range(n)]
+
+
+def _has_one_linear_operator(network: DenoisingNetwork) -> bool:
+    """Also an untied network of one block has but one."""
+    return len(network.blocks) == 1 and network.architecture.flux == "linear"
+
+
 def _fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
-    alphas = [(4 * k + 2) / (2 * k + 3) for k in range(len(applied))]
+    alphas = _extrapolation(len(applied))
     blocks = [_explicit_step(block, block.tau, norm) for block in applied]
-    # an untied network of one block has but one operator, too
-    if len(network.blocks) > 1 or network.architecture.flux != "linear":
+    if not _has_one_linear_operator(network):
         return _certificate(None, blocks, _two_steps(alphas))
     theorem = "FSI cycles of one linear operator with τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
     certificate = _certificate(theorem, blocks, _two_steps(alphas))
     return replace(certificate, euclidean=1.0, lipschitz=1.0) if certificate.holds else certificate
 
 
+def _safeguarded(theorem: str, blocks: Sequence[BlockCertificate], betas: Sequence[float]) -> Certificate:
+    """Of a safeguarded two-step network whose explicit steps these are."""
+    lipschitz = math.inf if max(betas) > 1 else _two_steps(betas)([block.lipschitz for block in blocks])
+    return replace(_certificate(theorem, blocks, math.prod), lipschitz=lipschitz)
+
+
+def _safeguarded_fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
+    theorem = "safeguarded FSI cycles with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂ beyond the start"
+    blocks = [_explicit_step(block, block.tau, norm) for block in applied]
+    certificate = _safeguarded(theorem, blocks, _extrapolation(len(applied)))
+    if _has_one_linear_operator(network) and certificate.holds:  # the safeguard does not act, so this is FSI
+        return replace(certificate, lipschitz=1.0)
+    return certificate
+
+
+def _stabilised_steps(applied: list[Any], norm: Norm) -> list[BlockCertificate]:
+    """Of the explicit steps of size 1/(2α) inside of Du Fort-Frankel steps."""
+    return [_explicit_step(block, 1 / (2 * block.alpha), norm, "1/(2α) ≤ 2/(L‖K‖²)") for block in applied]
+
+
+def _safeguarded_du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
+    theorem = (
+        "safeguarded Du Fort-Frankel steps with 0 ≤ g ≤ L and 1/(2α) ≤ 2/(L‖K‖²) do not increase ‖u‖₂ beyond the start"
+    )
+    steps = _stabilised_steps(applied, norm)
+    return _safeguarded(theorem, steps, [2 * float(block.rho) / (1 + float(block.rho)) for block in applied])
+
+
 def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = (
         "Du Fort-Frankel steps with 0 ≤ g ≤ L, 1/(2α) ≤ 2/(L‖K‖²) and 2τα ≤ 1 do not increase ‖u‖₂ beyond the start"
     )
-    steps = [_explicit_step(block, 1 / (2 * block.alpha), norm, "1/(2α) ≤ 2/(L‖K‖²)") for block in applied]
+    steps = _stabilised_steps(applied, norm)
     rhos = [float(block.rho) for block in applied]
     blocks = [
         replace(step, conditions={**step.conditions, "2τα ≤ 1": rho <= 1})
@@ -257,10 +324,14 @@ def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cert
 
 _CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any], Norm], Certificate]] = {
     "du_fort_frankel": _du_fort_frankel,
+    "feedforward": _feedforward,
     "fsi": _fsi,
     "implicit": _implicit,
     "multigrid_unet": _multigrid_unet,
     "resnet": _resnet,
+    "safeguarded_du_fort_frankel": _safeguarded_du_fort_frankel,
+    "safeguarded_fsi": _safeguarded_fsi,
     "symmetric": _symmetric,
+    "symmetric_feedforward": _symmetric_feedforward,
     "unet": _unet,
 }

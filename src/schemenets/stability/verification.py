@@ -1,8 +1,35 @@
-"""The norm of a convolution once more, by dense matrices and singular values: NumPy and SciPy alone."""
+"""Norms, maps and bounds of networks once more, by dense matrices and singular values: NumPy and SciPy alone.
+
+``verify`` reads a checkpoint file without torch. Constraints of the parameters and fluxes are written anew here, K
+is a dense Toeplitz matrix, the steps are those of the reference schemes in :mod:`schemenets.schemes`. So it shares
+neither the forward map nor norms and certificates with the networks that it checks.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.linalg import svdvals, toeplitz
+
+from schemenets import checkpoints, files
+from schemenets.errors import UnknownNameError
+from schemenets.schemes import (
+    du_fort_frankel,
+    explicit,
+    implicit,
+    safeguarded_du_fort_frankel,
+    safeguarded_fsi,
+)
+from schemenets.schemes._base import Array
+
+SCALES = (1e-3, 1.0, 1e3)  # root mean squares of the signals; those of the study lie in [0, 1]
+TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative: more than rounding makes
+SAFETY, LARGEST, RATE = 1e-6, 30.0, 0.99  # of the constraints of networks
 
 
 def dense_norm(K: ArrayLike, length: int) -> float:
@@ -12,8 +39,236 @@ def dense_norm(K: ArrayLike, length: int) -> float:
         K: filters (filters, channels, kernel_size), an array or a tensor without gradients.
         length: length of the signals that K is applied to.
     """
+    return float(svdvals(dense_matrix(K, length))[0])
+
+
+def dense_matrix(K: ArrayLike, length: int) -> Array:
+    """The matrix (filters · rows, channels · length) of a valid correlation; the same arguments."""
     K = np.asarray(K, dtype=np.float64)
-    rows = length - K.shape[-1] + 1
-    zeros = np.zeros(rows - 1)
-    matrix = np.block([[toeplitz(np.r_[taps[0], zeros], np.r_[taps, zeros]) for taps in channels] for channels in K])
-    return float(svdvals(matrix)[0])
+    zeros = np.zeros(length - K.shape[-1])
+    return np.block([[toeplitz(np.r_[taps[0], zeros], np.r_[taps, zeros]) for taps in channels] for channels in K])
+
+
+def verify(path: Path, length: int) -> list[str]:
+    """What contradicts the certificate of a checkpoint, on made-up signals of this length; nothing if all is well.
+
+    The network has to compute what the scheme of its name computes with its parameters, to rounding in single and in
+    double precision, and no output may be longer than the bound allows that dense matrices give.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no checkpoint.
+        UnknownNameError: no map is written anew for this network or flux.
+    """
+    network, scheme = checkpoints.load(path), _Dense.read(path, length)
+    f = _signals(scheme.blocks[0].K, length, scheme.lift)
+    expected = np.stack([scheme(signal) for signal in f])
+    size, size_after = (np.linalg.norm(signals, axis=1) for signals in (f, expected))
+    found = []
+    for dtype, tolerance in TOLERANCES.items():
+        with torch.no_grad():
+            output = network.to(dtype)(torch.from_numpy(f).to(dtype)).double().numpy()
+        error = float((np.linalg.norm(output - expected, axis=1) / np.maximum(size, size_after)).max())
+        if not error <= tolerance:
+            bits = torch.finfo(dtype).bits
+            found.append(f"in {bits} bits its output differs by {error:.1e} from that of its scheme in NumPy")
+    bound, gain = scheme.bound(), float((size_after / size).max())
+    if not gain <= bound * (1 + 1e-12):
+        found.append(f"it amplifies a signal by {gain:.6g}, but its bound by dense matrices is {bound:.6g}")
+    if not math.isfinite(bound):
+        found.append("its parameters break the conditions of its theorem, by dense matrices")
+    return found
+
+
+class _Flux(NamedTuple):
+    phi: Callable[[Array], Array]
+    L: float = 1.0
+    L_prime: float = 1.0
+    m: float = 0.0
+
+
+_FLUXES = {
+    "charbonnier": _Flux(lambda t: t / np.sqrt(1 + t**2)),
+    "exponential_perona_malik": _Flux(lambda t: t * np.exp(-(t**2) / 2), m=2 * math.exp(-1.5)),
+    "linear": _Flux(lambda t: t),
+    "perona_malik": _Flux(lambda t: t / (1 + t**2), m=1 / 8),
+    "relu": _Flux(lambda t: np.maximum(t, 0)),
+}
+
+
+class _Block:
+    """A(u) = KᵀΦ(Ku) by a dense matrix, with the other parameters of a block."""
+
+    def __init__(self, parameters: Mapping[str, Array], flux: _Flux, certified: bool, length: int) -> None:
+        self.parameters, self.flux, self.certified = parameters, flux, certified
+        W = parameters["K"]
+        if certified and W.any():
+            W = W / (_norm_bound(W) * (1 + SAFETY))
+        self.K = dense_matrix(W, length)
+        self.norm_squared = float(np.linalg.eigvalsh(self.K.T @ self.K)[-1])
+        lam = _positive(parameters["lam"]) if "lam" in parameters else np.ones(len(W))
+        self.lam = np.repeat(lam, len(self.K) // len(W))
+
+    def __call__(self, u: Array) -> Array:
+        return self.K.T @ (self.lam * self.flux.phi(self.K @ u / self.lam))
+
+    def below(self, name: str, limit: float) -> float:
+        """A positive parameter, below the limit in certified networks."""
+        theta = self.parameters[name]
+        return float(limit * (1 - SAFETY) / (1 + np.exp(-theta)) if self.certified else _positive(theta))
+
+    def above(self, name: str, limit: float) -> float:
+        """A positive parameter, above the limit in certified networks."""
+        return float(_positive(self.parameters[name]) + (limit * (1 + SAFETY) if self.certified else 0))
+
+
+class _Dense:
+    """What a checkpoint computes, by the scheme of its name."""
+
+    def __init__(self, blocks: list[_Block], lift: Array, projection: Array) -> None:
+        self.blocks, self.lift, self.projection = blocks, lift, projection
+
+    @staticmethod
+    def read(path: Path, length: int) -> "_Dense":
+        arrays, header = files.read_safetensors(path)
+        architecture = json.loads(header or "")["architecture"]
+        for kind, name, known in (("network", architecture["name"], _SCHEMES), ("flux", architecture["flux"], _FLUXES)):
+            if name not in known:
+                raise UnknownNameError(f"{kind} for a verification", name, known)
+        certified, flux = architecture["certified"], _FLUXES[architecture["flux"]]
+        parameters: dict[str, dict[str, Array]] = {}
+        for key, array in arrays.items():  # such as blocks.0.parametrizations.K.original, or blocks.0.K
+            where, _, name = key.removesuffix(".original").replace("parametrizations.", "").rpartition(".")
+            parameters.setdefault(where, {})[name] = array.astype(np.float64)
+        outside = parameters.pop("", {})
+        distinct = [_Block(parameters[f"blocks.{i}"], flux, certified, length) for i in range(len(parameters))]
+        blocks = [distinct[i % len(distinct)] for i in range(architecture["blocks"])]
+        ends = [outside.get(name, np.ones(1)) for name in ("lift", "projection")]
+        if certified and outside:
+            ends = [v / (np.linalg.norm(v) * (1 + SAFETY)) for v in ends]
+        return _SCHEMES[architecture["name"]](blocks, *ends)
+
+    def __call__(self, f: Array) -> Array:
+        return self.projection @ self.run(np.kron(self.lift, f).astype(np.float64)).reshape(len(self.lift), -1)
+
+    def bound(self) -> float:
+        """c with ‖output‖₂ ≤ c ‖f‖₂; infinite where the theorem says nothing."""
+        return float(np.linalg.norm(self.lift) * np.linalg.norm(self.projection)) * self.factor()
+
+    def run(self, u: Array) -> Array:
+        raise NotImplementedError
+
+    def factor(self) -> float:
+        raise NotImplementedError
+
+
+class _Symmetric(_Dense):
+    def run(self, u: Array) -> Array:
+        for A in self.blocks:
+            u = explicit.step(u, _as_operator(A), self._tau(A))
+        return u
+
+    def factor(self) -> float:
+        return math.prod(max(1.0, self._tau(A) * A.flux.L * A.norm_squared - 1) for A in self.blocks)
+
+    def _tau(self, A: _Block) -> float:
+        return A.below("tau", 2 / A.flux.L)
+
+
+class _DuFortFrankel(_Dense):
+    def run(self, u: Array) -> Array:
+        previous = u
+        for A in self.blocks:
+            alpha, rho = self._weights(A)
+            tau = rho / (2 * alpha)
+            previous, u = u, du_fort_frankel.step(u, previous, _as_operator(A), tau, alpha)
+        return u
+
+    def factor(self) -> float:
+        return 1.0 if all(map(self._is_stable, self.blocks)) else math.inf
+
+    def _is_stable(self, A: _Block) -> bool:
+        alpha, rho = self._weights(A)
+        return A.flux.L * A.norm_squared <= 4 * alpha and rho <= 1
+
+    def _weights(self, A: _Block) -> tuple[float, float]:
+        return A.above("alpha", A.flux.L / 4), A.below("rho", 1.0)
+
+
+class _Implicit(_Dense):
+    def run(self, u: Array) -> Array:
+        f = u
+        for A in self.blocks:
+            u = implicit.relax(u, f, _as_operator(A), self._tau(A))
+        return u
+
+    def factor(self) -> float:
+        A = self.blocks[0]
+        q = self._tau(A) * self._slope(A) * A.norm_squared
+        return 1 + q ** (len(self.blocks) + 1) if q < 1 else math.inf
+
+    def _tau(self, A: _Block) -> float:
+        return A.below("tau", RATE / self._slope(A))
+
+    def _slope(self, A: _Block) -> float:
+        return max(A.flux.L_prime, A.flux.m)
+
+
+class _SafeguardedFSI(_Symmetric):
+    def run(self, u: Array) -> Array:
+        previous = start = u
+        for k, A in enumerate(self.blocks):
+            alpha = (4 * k + 2) / (2 * k + 3)
+            previous, u = u, safeguarded_fsi.step(u, previous, start, _as_operator(A), self._tau(A), alpha)
+        return u
+
+
+class _SafeguardedDuFortFrankel(_Dense):
+    def run(self, u: Array) -> Array:
+        previous = start = u
+        for A in self.blocks:
+            alpha, rho = self._alpha(A), float(_positive(A.parameters["rho"]))
+            step = safeguarded_du_fort_frankel.step
+            previous, u = u, step(u, previous, start, _as_operator(A), rho / (2 * alpha), alpha)
+        return u
+
+    def factor(self) -> float:
+        return math.prod(max(1.0, A.flux.L * A.norm_squared / (2 * self._alpha(A)) - 1) for A in self.blocks)
+
+    def _alpha(self, A: _Block) -> float:
+        return A.above("alpha", A.flux.L / 4)
+
+
+_SCHEMES = {
+    "du_fort_frankel": _DuFortFrankel,
+    "implicit": _Implicit,
+    "safeguarded_du_fort_frankel": _SafeguardedDuFortFrankel,
+    "safeguarded_fsi": _SafeguardedFSI,
+    "symmetric": _Symmetric,
+}
+
+
+def _as_operator(A: _Block) -> Any:
+    """Steps of schemes need nothing of their operators but A(u)."""
+    return A
+
+
+def _positive(theta: Array) -> Array:
+    return np.exp(np.clip(theta, -LARGEST, LARGEST))
+
+
+def _norm_bound(W: Array) -> float:
+    """The bound of ‖K‖ that certified filters are divided by, from a discrete Fourier transform."""
+    d = W.shape[-1] - 1
+    M = max(1, 64 * d)
+    symbol = np.moveaxis(np.fft.fft(W, M), -1, 0)
+    return float(np.linalg.norm(symbol, 2, axis=(1, 2)).max() / math.sqrt(math.cos(math.pi * d / M)))
+
+
+def _signals(K: Array, length: int, lift: Array) -> Array:
+    """Rough and smooth signals and the one that K amplifies most, in all sizes, as rows."""
+    rng = np.random.default_rng(0)
+    onto = np.kron(lift[:, None], np.eye(length))
+    worst = np.linalg.eigh(onto.T @ K.T @ K @ onto)[1][:, -1]
+    rough = rng.standard_normal(length)
+    shapes = [shape / np.sqrt(np.mean(shape**2)) for shape in (rough, np.cumsum(rough), worst)]
+    return np.stack([scale * shape for scale in SCALES for shape in shapes])

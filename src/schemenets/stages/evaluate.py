@@ -32,11 +32,13 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         values = np.full((len(records), len(noisy)), np.nan)
         if stacked is not None:
             values[sound] = denoised_psnr(stacked, noisy, clean)
+        errors = relative_error(values, clean).mean(1)
         every[dataset.stem] = values.astype(np.float32)
         means[dataset.stem] = {
             "signals": len(noisy),
             "noisy_psnr": float(psnr(noisy, clean).mean()),
             "psnr": [float(value) if np.isfinite(value) else None for value in values.mean(1)],
+            "relative_error": [float(value) if np.isfinite(value) else None for value in errors],
         }
     data = {dataset.name: files.sha256(dataset) for dataset in datasets}
     result = {
@@ -48,3 +50,17 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     }
     files.write_safetensors(trained / "evaluation.safetensors", every)
     files.write_json(trained / "evaluation.json", result)
+
+
+def relative_error(psnr: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """‖u - v‖₂/‖v‖₂ of signals u from their PSNR in dB: with the MSE it tells ‖u - v‖₂ as well.
+
+    Args:
+        psnr: (seeds, signals).
+        reference: v, (signals, length), values on [0, 255].
+
+    Returns:
+        (seeds, signals), float64; NaN where the PSNR is.
+    """
+    root_mean_square = 255 * 10 ** (-psnr / 20)
+    return root_mean_square * np.sqrt(reference.shape[-1]) / np.linalg.norm(reference.astype(np.float64), axis=-1)

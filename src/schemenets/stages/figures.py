@@ -39,7 +39,8 @@ def examples(results: Layout, tables: summaries.Tables) -> pd.DataFrame:
     example = summaries.example_run(tables["runs"])
     network = checkpoints.load(results.job(example).with_suffix(".safetensors")) if example else None
     parts = []
-    for family in tables["psnr"].query("noise == @NOISE")["test_set"].unique():
+    families = tables["psnr"].query("noise == @NOISE")["test_set"].unique()
+    for family in (name for name in families if not name.startswith(summaries.EVOLUTION)):
         arrays = signals.read(results.dataset(f"{family}-{NOISE}"))
         clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
         part = pd.DataFrame({"family": family, "clean": clean, "noisy": noisy[0]})

@@ -1,0 +1,119 @@
+"""Error of learned evolutions against the number of blocks."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from schemenets import summaries
+from schemenets.figures import _style
+from schemenets.summaries import Tables
+from schemenets.wording import label, listed, short
+
+TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
+CAPTION = (
+    "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the outputs v for noisy test signals f, a mean over the signals, against "
+    "the number n of blocks: networks with weights of their own in every block, networks with tied weights, and the "
+    "numerical schemes with n steps of the diffusion. All keep the bound τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: "
+    "α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the time n/2; filters have two taps, as "
+    "the forward difference. FSI and Du Fort–Frankel networks have a safeguard that makes them certified. "
+    + _style.MARKS
+)
+SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")
+EXPLICIT = "explicit"
+SHAPES = {EXPLICIT: "o", "fsi": "^", "du_fort_frankel": "s"}
+COLORS = dict(zip(SHAPES, (_style.PALETTE[1], _style.PALETTE[0], _style.PALETTE[2]), strict=True))
+KINDS: dict[bool, tuple[str, dict[str, Any]]] = {
+    False: ("networks", {"linestyle": "-"}),
+    True: ("networks, tied", {"linestyle": "--", "markerfacecolor": "white"}),
+}
+
+
+def draw(tables: Tables) -> Figure:
+    """One panel per time T."""
+    measured = _measured(tables)
+    if measured.empty:
+        return _style.empty("runs of an evolution")
+    sets = list(summaries.groups(measured, "test_set"))
+    figure, axes = _style.grid(len(sets), 2, 3.6, sharey=True)
+    for ax, (test_set, networks) in zip(axes, sets, strict=True):
+        schemes = tables["schemes"][tables["schemes"]["test_set"] == test_set]
+        _draw_schemes(ax, schemes)
+        for scheme, imitators in summaries.groups(networks, "scheme"):
+            look = {"color": COLORS[scheme], "marker": SHAPES[scheme], "markeredgecolor": COLORS[scheme]}
+            for tied, own in imitators.groupby("tied"):
+                kind, style = KINDS[bool(tied)]
+                style = look | style | {"label": f"{label(scheme)} {kind}", "markeredgewidth": 1}
+                _style.draw_means(ax, own, "blocks", "error", style)
+        ax.set(title=f"T = {schemes['time'].iloc[0]:g}", ylabel="relative error (log scale)", yscale="log")
+        _style.log_ticks(ax, sorted(networks["blocks"].unique()))
+        ax.set_xlabel("blocks or steps n")
+    _style.legend(figure, axes)
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Errors of the explicit networks, those of the others as multiples of them, and networks against schemes."""
+    measured = _measured(tables)
+    found = []
+    for test_set, networks in summaries.groups(measured, "test_set"):
+        schemes = tables["schemes"][tables["schemes"]["test_set"] == test_set]
+        time = f"T = {schemes['time'].iloc[0]:g}"
+        for tied, own in networks.groupby("tied"):
+            errors = own.pivot_table("error", "blocks", "scheme").dropna()
+            if EXPLICIT not in errors or errors.empty:
+                continue
+            kind = "tied" if tied else "untied"
+            depths = listed([str(n) for n in errors.index])
+            values = listed([short(error) for error in errors[EXPLICIT]])
+            found.append(f"{time}, {kind}, {depths} blocks: relative error {values} of explicit networks.")
+            for scheme in errors.columns.drop(EXPLICIT):
+                ratios = errors[scheme] / errors[EXPLICIT]
+                found.append(
+                    f"{time}, {kind}: the error of {label(scheme)} networks is {listed([short(r) for r in ratios])} "
+                    "times as large."
+                )
+        means = networks.groupby(["scheme", "tied", "blocks"], as_index=False)["error"].mean()
+        pairs = means.merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
+        below = (pairs["error"] < pairs["relative_error"]).sum()
+        found.append(
+            f"{time}: in {below} of {len(pairs)} cases networks have a smaller error than their scheme with n steps."
+        )
+        short_of = schemes[(schemes["reached"] < schemes["time"] * (1 - 1e-9)) & (schemes["steps"] > 0)]
+        for scheme, own in summaries.groups(short_of, "scheme"):
+            reached = listed([f"{row.reached:.3g} with {row.steps}" for row in summaries.rows(own)])
+            found.append(f"{time}: the {label(scheme)} scheme stops short of T, at {reached} steps.")
+    if measured["diverged"].any():
+        found.append(
+            f"Diverged, and counted with the error of f: {', '.join(measured.loc[measured['diverged'], 'run'])}."
+        )
+    return found
+
+
+def _draw_schemes(ax: Axes, schemes: pd.DataFrame) -> None:
+    for scheme, own in summaries.groups(schemes[schemes["steps"] > 0], "scheme"):
+        style = {"color": COLORS[scheme], "marker": SHAPES[scheme], "markersize": 3}
+        ax.plot(own["steps"], own["relative_error"], label=f"{label(scheme)} scheme", linestyle=":", **style)
+    for row in summaries.rows(schemes[schemes["steps"] == 0]):
+        ax.axhline(row.relative_error, color=_style.GREY, linewidth=0.8, label="f itself")
+
+
+def _measured(tables: Tables) -> pd.DataFrame:
+    """Every run of an evolution with the ``scheme`` that its network imitates and its ``error``.
+
+    A diverged run counts as having done nothing: it has the error of f.
+    """
+    experiments = sorted(
+        {name for name in tables["runs"]["experiment"] if name.startswith(summaries.EVOLUTION)},
+        key=lambda name: int(name.removeprefix(summaries.EVOLUTION)),
+    )
+    parts = [summaries.scored(tables, experiment) for experiment in experiments]
+    if not parts:
+        return pd.DataFrame(columns=["test_set", "diverged"])
+    table = pd.concat(parts)
+    idle = tables["schemes"].query("steps == 0").set_index("test_set")["relative_error"]
+    error = np.where(table["diverged"], table["test_set"].map(idle), table["relative_error"])
+    scheme = table["network"].str.removeprefix("safeguarded_").replace("symmetric", EXPLICIT)
+    return table.assign(error=error, scheme=scheme)

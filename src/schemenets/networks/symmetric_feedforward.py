@@ -1,0 +1,41 @@
+"""The symmetric network without its skip connections, u ↦ τ Kᵀ Φ(K u): what the skips are worth.
+
+The sign is plus, the most generous choice: with it, and not with -τ, a block can come close to the identity (τKᵀK = I
+is within reach), which the blocks with skips are for τ → 0. There is no step size to speak of; τ is a gain.
+
+Blocks, counts and training are those of :mod:`~schemenets.networks.symmetric`. Only the initial filters cannot be:
+without a skip, derivatives lose the mean of the signal. So K starts with a mean, and such that τKᵀK/2 = I in
+expectation, which is what a rectified block needs to keep the size of the signal.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from schemenets import kernels
+from schemenets.networks import symmetric
+from schemenets.networks._base import TAU_0, Architecture, fan_in_scale, random_filters
+
+
+class Block(symmetric.Block):
+    """u ↦ τ Kᵀ Φ(K u)."""
+
+    def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
+        super().__init__(architecture, generator)
+        scale = fan_in_scale(architecture.filters * architecture.kernel_size) / math.sqrt(TAU_0)
+        self.K = random_filters(architecture, generator, scale)
+
+    def forward(self, u: Tensor) -> Tensor:
+        K = self.K
+        return kernels.block(u, K, None, self.tau[..., None, None, None] * K, self.lam, self.flux, self.w)
+
+
+class SymmetricFeedforward(symmetric.Symmetric):
+    """A plain convolutional network with the parameters of the symmetric one."""
+
+    certifiable = False
+    block = Block
+
+
+NETWORK = SymmetricFeedforward

@@ -1,0 +1,91 @@
+"""What is guaranteed of every scheme on paper, under which condition, and what training makes of it, in words.
+
+How many trained networks fulfil the conditions of their certificates is counted in the study, see
+:func:`schemenets.stages.tables.tables`. Proofs are in the modules of the networks and in
+:mod:`schemenets.stability.certificates`; "derived" marks what is not from [A] or [B].
+"""
+
+from typing import NamedTuple
+
+
+class Guarantee(NamedTuple):
+    """A stability guarantee in words.
+
+    Attributes:
+        guarantee: what is certain on paper.
+        condition: under which condition.
+        per_block: whether it survives that every block has weights of its own.
+        remedy: the cheapest way to have a guarantee for trained networks.
+    """
+
+    guarantee: str
+    condition: str
+    per_block: str
+    remedy: str
+
+
+GUARANTEES = {
+    "resnet": Guarantee(
+        guarantee="none",
+        condition="none would do: W₂ and the biases are free",
+        per_block="there is nothing to keep",
+        remedy="W₂ = −τW₁, no biases and τ ≤ 2/(L‖W₁‖²): the symmetric network, with half of the convolution weights",
+    ),
+    "symmetric": Guarantee(
+        guarantee="‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂ in every block",
+        condition="0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) in every block; Φ may be nonmonotone",
+        per_block="yes: the condition is one on single blocks",
+        remedy="parametrise ‖K‖ ≤ 1 and τ < 2/L (certified=True); no parameter more or less",
+    ),
+    "fsi": Guarantee(
+        guarantee="‖uⁿ‖₂ ≤ ‖u⁰‖₂ for a cycle of n blocks (derived)",
+        condition="one linear operator: shared K and τ, linear flux, τ‖K‖² ≤ 2",
+        per_block=(
+            "no: two blocks within τ ≤ 2/(L‖K‖²) can amplify by 7/5, and n by qₙ/(2n+1), q = 1, 3, 7, 17, 41, … "
+            "(derived)"
+        ),
+        remedy=(
+            "sharing K and τ, for the linear flux only; else a safeguard on the extrapolation (safeguarded FSI), or "
+            "none of it (the symmetric network)"
+        ),
+    ),
+    "du_fort_frankel": Guarantee(
+        guarantee="bounded iterates for every τ > 0, though not by ‖u⁰‖₂",
+        condition="one linear operator: shared K and α, linear flux, α ≥ L‖K‖²/4",
+        per_block=(
+            "no for 2τα > 1. With 2τα ≤ 1, 0 ≤ g ≤ L and α ≥ L‖K‖²/4 in every block steps are convex combinations, "
+            "and ‖uᵏ‖₂ ≤ ‖u⁰‖₂ (derived)"
+        ),
+        remedy=(
+            "parametrise ‖K‖ ≤ 1, α > L/4 and 2τα < 1 (certified=True); no parameter more or less, but no "
+            "extrapolation. For 2τα > 1 a safeguard on it (safeguarded Du Fort–Frankel)"
+        ),
+    ),
+    "safeguarded_fsi": Guarantee(
+        guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k (derived)",
+        condition="0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) in every block; Φ may be nonmonotone",
+        per_block=(
+            "yes: the extrapolation ends at the ball of the start, and the condition is one on single blocks; no "
+            "Lipschitz bound is known"
+        ),
+        remedy="parametrise ‖K‖ ≤ 1 and τ < 2/L (certified=True); no parameter more or less",
+    ),
+    "safeguarded_du_fort_frankel": Guarantee(
+        guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k and every τ > 0 (derived)",
+        condition="0 ≤ g ≤ L and α ≥ L‖K‖²/4 in every block; Φ may be nonmonotone",
+        per_block=(
+            "yes: the extrapolation ends at the ball of the start, and the condition is one on single blocks; for "
+            "2τα > 1 no Lipschitz bound is known"
+        ),
+        remedy="parametrise ‖K‖ ≤ 1 and α > L/4 (certified=True); no parameter more or less, and 2τα stays free",
+    ),
+    "implicit": Guarantee(
+        guarantee="‖u‖₂ ≤ ‖f‖₂ for the solution of u = f − τKᵀΦ(Ku), for every τ > 0",
+        condition="g ≥ 0; for the iteration to reach the only solution, τ max(L′, m)‖K‖² < 1",
+        per_block=(
+            "weights are shared by nature. After n iterations with the rate q < 1 it is ‖uⁿ‖₂ ≤ (1 + qⁿ⁺¹)‖f‖₂ "
+            "(derived)"
+        ),
+        remedy="parametrise ‖K‖ ≤ 1 and τ max(L′, m) < 1 (certified=True); no parameter more or less",
+    ),
+}

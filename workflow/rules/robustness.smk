@@ -1,0 +1,24 @@
+# Robustness: attacks on the trained networks of one experiment, by perturbations of growing size.
+
+ATTACKED = list(STUDY.specs("robustness"))
+
+
+for number, first in enumerate(range(0, len(ATTACKED), AT_ONCE)):
+    batch = ATTACKED[first : first + AT_ONCE]
+
+    rule:
+        name:
+            f"robustness_{number}"
+        input:
+            seeds_of(batch, "json"),
+            seeds_of(batch, "safetensors"),
+            sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in batch}),
+        output:
+            [RESULTS.job(name) / "robustness.json" for name in batch],
+        log:
+            LOGS / f"robustness-{number}.log",
+        threads: 1
+        params:
+            **of_batch("robustness", batch),
+        shell:
+            run("robustness")
