@@ -403,7 +403,7 @@ def test_falls_back(onto, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("SCHEMENETS_KERNEL", "reference")
         assert_equal_to_torch(x, flux, falls_back=True)
-    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
+    monkeypatch.setattr(kernels, "HAS_NUMBA", False)
     assert_equal_to_torch(x, flux, falls_back=True)
 
 
@@ -421,7 +421,7 @@ def test_falls_back(onto, monkeypatch):
     ],
 )
 def test_backend(has_numba, chosen, expected, monkeypatch):
-    monkeypatch.setattr(kernels, "_has_numba", lambda: has_numba)
+    monkeypatch.setattr(kernels, "HAS_NUMBA", has_numba)
     monkeypatch.delenv("SCHEMENETS_KERNEL", raising=False)
     if chosen is not None:
         monkeypatch.setenv("SCHEMENETS_KERNEL", chosen)

@@ -43,17 +43,23 @@ def net(seed):
     ],
 )
 def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(results, monkeypatch, outcomes, chosen):
-    def fit(spec, learning_rate, arrays, state, label):
-        curves = [[value] for value in outcomes[learning_rate]]
-        return [Run(seed, net(seed), curve, None if curve[0] else 3) for seed, curve in enumerate(curves)]
+    def fit(spec, learning_rates, arrays, state, label):
+        found = [
+            (seed, value) for rate in learning_rates for seed, value in zip(spec["seeds"], outcomes[rate], strict=True)
+        ]
+        return [Run(seed, net(seed), [value], None if value else 3) for seed, value in found]
 
     monkeypatch.setattr(_fits, "fit", fit)
-    spec = {"method": "m", "dataset": DATASET, "architecture": ARCHITECTURE, "learning_rates": list(outcomes)}
+    spec = {"method": "m", "dataset": DATASET, "architecture": ARCHITECTURE}
+    spec |= {"learning_rates": list(outcomes), "seeds": [1000, 1001]}
     stages.run("tune", spec, results)
     tuning = files.read_json(results.tuned("m"))
     assert tuning["learning_rate"] == chosen
     noisy, clean = (signals.read(results.dataset(DATASET))[f"validation/{part}"] for part in ("noisy", "clean"))
+    assert [trial["learning_rate"] for trial in tuning["trials"]] == sorted(outcomes)
     for trial in tuning["trials"]:
+        assert [run["seed"] for run in trial["runs"]] == spec["seeds"]
+        assert [run["validation_psnr"] for run in trial["runs"]] == outcomes[trial["learning_rate"]]
         values = [psnr(noisy, clean).mean() if value is None else value for value in outcomes[trial["learning_rate"]]]
         assert trial["mean_validation_psnr"] == pytest.approx(np.mean(values), rel=1e-12)
 
@@ -114,8 +120,8 @@ def test_attacks_start_from_the_evaluated_psnr_and_leave_diverged_seeds_out(resu
 
 def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
     spec = {"architecture": ARCHITECTURE}
-    base = {"spec": spec, "learning_rate": 0.1, "source": "code", "data": {"a": "hash"}}
-    others = [{"spec": {}}, {"learning_rate": 0.2}, {"source": "other"}, {"data": {"a": "other"}}]
+    base = {"spec": spec, "learning_rates": [0.1], "source": "code", "data": {"a": "hash"}}
+    others = [{"spec": {}}, {"learning_rates": [0.2]}, {"source": "other"}, {"data": {"a": "other"}}]
     names = {_fits.state_file(tmp_path, **(base | change)) for change in ({}, *others)}
     assert len(names) == 5
 

@@ -46,15 +46,15 @@ class Adam:
             parameter.data = part.view(parameter.shape)
         self.mean, self.square = torch.zeros_like(self.values), torch.zeros_like(self.values)
 
-    def step(self, number: int, learning_rate: float) -> None:
-        """Step ``number`` (1, 2, ...) along the gradients, which are cleared."""
+    def step(self, number: int, learning_rate: float | Tensor) -> None:
+        """Step ``number`` (1, 2, ...) along the gradients, which are cleared; rates of shape (networks, 1) or one."""
         gradient = torch.cat([p.grad.reshape(len(p), -1) for p in self._parameters if p.grad is not None], dim=1)
         for parameter in self._parameters:
             parameter.grad = None
         self.mean.lerp_(gradient, 1 - BETA_1)
         self.square.lerp_(gradient.square_(), 1 - BETA_2)
         scale = (self.square / (1 - BETA_2**number)).sqrt_().add_(EPSILON)
-        self.values.addcdiv_(self.mean, scale, value=-learning_rate / (1 - BETA_1**number))
+        self.values.addcdiv_(self.mean * learning_rate, scale, value=-1 / (1 - BETA_1**number))
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""

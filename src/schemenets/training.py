@@ -30,14 +30,14 @@ class Training:
     Attributes:
         architecture: what is trained.
         seeds: seed of the initial weights and of the shuffling of every run.
-        learning_rate: the largest of the one-cycle schedule.
+        learning_rate: the largest of the one-cycle schedule, of all runs or of every one.
         epochs: passes over the training signals.
         batch: signals per step; an incomplete last batch is left out.
     """
 
     architecture: Architecture
     seeds: tuple[int, ...]
-    learning_rate: float
+    learning_rate: float | tuple[float, ...]
     epochs: int
     batch: int
 
@@ -106,6 +106,8 @@ def _check(job: Training, data: Mapping[str, np.ndarray]) -> None:
             raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
         if not np.isfinite(data[key]).all():
             raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
+    if np.size(job.learning_rate) not in (1, len(job.seeds)):
+        raise InvalidParameterError("learning_rate", job.learning_rate, f"one, or one of each of {len(job.seeds)} runs")
     if not 1 <= job.batch <= len(data[keys[0]]):
         raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
 
@@ -138,6 +140,8 @@ class _Trainer:
         # on a GPU the many small operations are to become few; on the CPU one kernel does most of them
         self.denoise = torch.compile(self.net) if self.device.type == "cuda" else self.net
         self.adam = Adam(self.net)
+        rates = np.broadcast_to(job.learning_rate, len(job.seeds))
+        self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
         self.sound = self.adam.values.clone()  # as they were when all was well last
         self.epoch = 0
         self.diverged_at: list[int | None] = [None] * len(job.seeds)
@@ -168,8 +172,7 @@ class _Trainer:
             losses = (self.denoise(_rows(self.noisy, batch)) - _rows(self.clean, batch)).square().mean((1, 2))
             self._note_divergence(losses.detach() < DIVERGED, step)  # false for NaN
             losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
-            rate = one_cycle(step, self.job.epochs * self.steps, self.job.learning_rate)
-            self.adam.step(step + 1, rate)
+            self.adam.step(step + 1, self.largest * one_cycle(step, self.job.epochs * self.steps, 1))
             self._restore_diverged()
 
     def _note_divergence(self, sound: Tensor, step: int) -> None:

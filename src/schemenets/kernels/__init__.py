@@ -7,7 +7,6 @@ environment variable ``SCHEMENETS_KERNEL`` is ``reference``.
 """
 
 import os
-from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -18,6 +17,9 @@ from schemenets.fluxes import Flux
 from schemenets.kernels import reference
 
 __all__ = ["backend", "block"]
+
+# The lock on the cache of compiled code needs a POSIX system
+HAS_NUMBA = find_spec("numba") is not None and find_spec("fcntl") is not None
 
 
 def block(
@@ -66,18 +68,12 @@ def backend() -> str:
     Raises:
         InvalidParameterError: the environment variable ``SCHEMENETS_KERNEL`` is set to something that is not to be had.
     """
-    fastest = "fused" if _has_numba() else "reference"
+    fastest = "fused" if HAS_NUMBA else "reference"
     chosen = os.environ.get("SCHEMENETS_KERNEL") or fastest
     if chosen not in (fastest, "reference"):
-        allowed = "fused, reference" if _has_numba() else "reference, as numba is not installed"
+        allowed = "fused, reference" if HAS_NUMBA else "reference, as numba is not installed"
         raise InvalidParameterError("SCHEMENETS_KERNEL", chosen, allowed)
     return chosen
-
-
-@cache
-def _has_numba() -> bool:
-    # The lock on the cache of compiled code needs a POSIX system
-    return find_spec("numba") is not None and find_spec("fcntl") is not None
 
 
 def _is_compiled(flux: Flux) -> bool:

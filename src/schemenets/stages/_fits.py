@@ -14,13 +14,14 @@ from schemenets.training import fit as fit_runs
 
 
 def fit(
-    spec: Mapping[str, Any], learning_rate: float, arrays: dict[str, np.ndarray], state: Path, label: str
+    spec: Mapping[str, Any], learning_rates: list[float], arrays: dict[str, np.ndarray], state: Path, label: str
 ) -> list[Run]:
-    """All seeds of ``spec``, trained at this learning rate."""
+    """All seeds of ``spec``, trained at each of these learning rates; the runs of the first rate come first."""
+    seeds = spec["seeds"]
     job = Training(
         architecture=Architecture(**spec["architecture"]),
-        seeds=tuple(spec["seeds"]),
-        learning_rate=learning_rate,
+        seeds=tuple(seeds) * len(learning_rates),
+        learning_rate=tuple(rate for rate in learning_rates for _ in seeds),
         epochs=spec["epochs"],
         batch=spec["batch"],
     )
@@ -34,8 +35,8 @@ def forget(state: Path) -> None:
 
 
 def state_file(
-    directory: Path, spec: Mapping[str, Any], learning_rate: float, source: str, data: Mapping[str, str]
+    directory: Path, spec: Mapping[str, Any], learning_rates: list[float], source: str, data: Mapping[str, str]
 ) -> Path:
     """File of interrupted work, named after all that the result depends on."""
-    key = dumps({"spec": spec, "learning_rate": learning_rate, "source": source, "data": data})
+    key = dumps({"spec": spec, "learning_rates": learning_rates, "source": source, "data": data})
     return directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"

@@ -19,8 +19,8 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     learning_rate = files.read_json(results.tuned(spec["method"]))["learning_rate"]
     source = of_stage("train", spec)
     data = {dataset.name: files.sha256(dataset)}
-    state = _fits.state_file(results.resume, spec, learning_rate, source, data)
-    runs = _fits.fit(spec, learning_rate, signals.read(dataset), state, spec["job"])
+    state = _fits.state_file(results.resume, spec, [learning_rate], source, data)
+    runs = _fits.fit(spec, [learning_rate], signals.read(dataset), state, spec["job"])
     data_seed = files.read_json(dataset.with_suffix(".json"))["spec"]["seed"]
     count = networks.count(architecture)
     provenance = collect(stopwatch, spec=spec, source=source, data=data)

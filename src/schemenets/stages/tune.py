@@ -25,11 +25,12 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     source = of_stage("tune", spec)
     arrays = signals.read(dataset)
     noisy = float(psnr(arrays["validation/noisy"], arrays["validation/clean"]).mean())
-    trials, states = [], []
-    for learning_rate in sorted(spec["learning_rates"]):
-        states.append(_fits.state_file(results.resume, spec, learning_rate, source, data))
-        label = f"tuning/{spec['method']}/learning rate {learning_rate:g}"
-        runs = _fits.fit(spec, learning_rate, arrays, states[-1], label)
+    learning_rates, seeds = sorted(spec["learning_rates"]), len(spec["seeds"])
+    state = _fits.state_file(results.resume, spec, learning_rates, source, data)
+    every = _fits.fit(spec, learning_rates, arrays, state, f"tuning/{spec['method']}")
+    trials = []
+    for index, learning_rate in enumerate(learning_rates):
+        runs = every[index * seeds : (index + 1) * seeds]
         values = [noisy if run.validation_psnr is None else run.validation_psnr for run in runs]
         trials.append(
             {
@@ -50,5 +51,4 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         "provenance": collect(stopwatch, spec=spec, source=source, data=data),
     }
     files.write_json(results.tuned(spec["method"]), result)
-    for state in states:
-        _fits.forget(state)
+    _fits.forget(state)
