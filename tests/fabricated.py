@@ -118,12 +118,17 @@ def _job(layout, study, job, spec, diverged):
             "dense_step_margins": [0.12, 0.21] if certified else [-1.9, 0.31] if symmetric else [None, None],
             "largest_amplification_found": 0.99 if certified else 1.5 + seed if symmetric else 40.0 * (1 + seed),
             "largest_expansion_found": 4.0,
+            "overflow": False,
+            "shift": 0.0 if symmetric else 0.2,
             "counterexample": False,
+            "contradictions": [] if certified else None,
+            "repeated": [1.0, 0.9] if certified else None,
             "learned_fluxes": {"nonmonotone": 3, "monotone": 1} if architecture.flux == "learned" else {},
         }
         for seed in spec["seeds"]
     ]
-    files.write_json(layout.job(job) / "stability.json", {"job": job, "networks": entries, "provenance": PROVENANCE})
+    stability = {"job": job, "repetitions": [1, 20], "networks": entries, "provenance": PROVENANCE}
+    files.write_json(layout.job(job) / "stability.json", stability)
 
 
 def _growth(spec):

@@ -56,14 +56,16 @@ def tables(groups, seeds=10):
     other = table.assign(noise=25.0, psnr=0.0)  # must be ignored
     psnr = pd.concat([table, other]).drop(columns=["parameters", "convolution_weights"])
     runs = table.drop(columns=["test_set", "noise", "noisy_psnr", "psnr"]).assign(certified=False)
-    return {"runs": runs, "psnr": psnr, "stability": stability([]), "fixed_points": fixed_points({})}
+    columns = ["kind", "run", "network", "flux", "tied", "seed", "n", "amplification", "bound"]
+    growth = pd.DataFrame(columns=columns)
+    return {"runs": runs, "psnr": psnr, "stability": stability([]), "growth": growth, "fixed_points": fixed_points({})}
 
 
 def stability(runs):
     """A flawless row for each of these runs."""
     columns = ["run", "method", "seed", "certified", "euclidean_bound", "least_step_margin", "least_dense_step_margin"]
-    columns += ["largest_amplification_found", "counterexample"]
-    rows = [[run, run.split("/")[1], int(run[-1]), True, 1.0, 0.1, 0.2, 0.9, False] for run in runs]
+    columns += ["largest_amplification_found", "counterexample", "contradictions", "repetitions", "excess"]
+    rows = [[run, run.split("/")[1], int(run[-1]), True, 1.0, 0.1, 0.2, 0.9, False, 0, 1000, 0.8] for run in runs]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -292,8 +294,23 @@ def test_missing_seeds_stop_the_evaluation():
 def test_a_listed_size_that_only_one_method_ran_at_stops_the_evaluation():
     measured = tables(ALL)
     runs = measured["runs"]
+    elsewhere = runs.assign(size=runs["size"].mask(runs["method"] == "resnet-relu", "blocks-2"))
     with pytest.raises(MissingRunsError, match="factorial/resnet-relu/blocks-4/seed-0"):
-        claims.evaluate(REGISTERED, measured | {"runs": runs[runs["method"] != "resnet-relu"]})
+        claims.evaluate(REGISTERED, measured | {"runs": elsewhere})
+
+
+def test_a_listed_size_or_a_method_that_did_not_run_leaves_a_claim_open():
+    measured = tables(ALL)
+    (claim,) = [claim for claim in REGISTERED["claims"] if claim["id"] == "C1"]
+    first, *others = claim["comparisons"]
+    claim = claim | {"comparisons": [first | {"sizes": ["blocks-4", "blocks-8"]}, *others]}
+    (judged,) = claims.evaluate(REGISTERED | {"claims": [claim]}, measured)["claims"]
+    assert judged["verdict"] == "inconclusive"
+    assert judged["reason"].endswith("factorial, symmetric-perona_malik against resnet-relu at blocks-8.")
+    claim = claim | {"comparisons": [first | {"candidate": "fsi-relu"}]}
+    (judged,) = claims.evaluate(REGISTERED | {"claims": [claim]}, measured)["claims"]
+    assert (judged["verdict"], judged["comparisons"]) == ("inconclusive", [])
+    assert "factorial, fsi-relu against resnet-relu" in judged["reason"]
 
 
 # --- C6, capped ---------------------------------------------------------------------------------------
@@ -321,9 +338,13 @@ def certified(seeds, method=CERTIFIED):
     runs = measured["runs"]
     runs = runs[(runs["method"] != method) | (runs["seed"] < seeds)].assign(certified=lambda t: t["method"] == method)
     of = runs.loc[runs["certified"], "run"].tolist()
-    growth = pd.DataFrame({"run": [*of, *of], "n": [1] * len(of) + [10_000] * len(of), "amplification": 1 + 5e-6})
+    growth = pd.DataFrame({"run": [*of, *of], "n": [1] * len(of) + [10_000] * len(of), "amplification": 1 + 5e-10})
+    random = pd.DataFrame({"network": "symmetric", "flux": ["relu", "linear"], "n": 7, "amplification": 1, "bound": 1})
     other = pd.DataFrame({"run": ["factorial/resnet-relu/blocks-4/seed-0", None], "n": 5, "amplification": 100.0})
-    return measured | {"runs": runs, "stability": stability(of), "growth": pd.concat([growth, other])}
+    every = pd.concat(
+        [growth.assign(kind="repetition"), random.assign(kind="depth"), random.assign(kind="worst", bound=np.nan), other]
+    ).assign(tied=False, seed=0)
+    return measured | {"runs": runs, "stability": stability(of), "growth": every.reset_index(drop=True)}
 
 
 def of_claim(name, measured):
@@ -339,7 +360,11 @@ def test_certificates_without_exception_reproduce_c3():
     assert claim["evidence"] == {
         "certified checkpoints": 6,
         "largest amplification found by the search": 0.9,
-        "largest amplification by repetition": 1 + 5e-6,
+        "certified checkpoints applied 1000 times": 6,
+        "of these, applied 10000 times": 6,
+        "largest amplification by repetition, over its bound": pytest.approx(1 + 5e-10, rel=1e-12),
+        "certified random networks": 2,
+        "largest amplification through depth, over its bound": 1.0,
         "least step margin": 0.1,
         "least step margin by dense matrices": 0.2,
     }
@@ -352,17 +377,26 @@ def test_certificates_without_exception_reproduce_c3():
     [
         ("stability", "certified", False, "do not hold: 1"),
         ("stability", "least_dense_step_margin", -1e-9, "dense matrices: 1"),
+        ("stability", "least_dense_step_margin", np.nan, "dense matrices: 1"),
+        ("stability", "contradictions", 1, "dense matrices: 1"),
+        ("stability", "contradictions", np.nan, "dense matrices: 1"),
         ("stability", "counterexample", True, "found: 1"),
-        ("growth", "amplification", 1 + 2e-5, "beyond their bound: 1"),
-        ("growth", "amplification", np.nan, "beyond their bound: 1"),
-        ("growth", "amplification", np.inf, "beyond their bound: 1"),
+        ("stability", "counterexample", np.nan, "found: 1"),
+        ("stability", "excess", 1 + 2e-9, "beyond their bound: 1. 2 certified random"),
+        ("stability", "excess", np.nan, "beyond their bound: 1. 2 certified random"),
+        ("growth", "amplification", 1 + 2e-9, "beyond their bound: 1. 2 certified random"),
+        ("growth", "amplification", np.nan, "beyond their bound: 1. 2 certified random"),
+        ("growth", "amplification", np.inf, "beyond their bound: 1. 2 certified random"),
+        ("random", "amplification", 1 + 2e-9, "of up to 7 blocks: grown beyond their bound: 1"),
+        ("random", "amplification", np.nan, "of up to 7 blocks: grown beyond their bound: 1"),
     ],
 )
 @pytest.mark.parametrize("seeds", [2, 6])
 def test_one_violation_refutes_c3_whatever_the_number_of_seeds(table, column, value, words, seeds):
     measured = certified(seeds)
+    row, table = (2 * seeds + 1, "growth") if table == "random" else (1, table)
     measured[table] = measured[table].reset_index(drop=True).astype({column: object})
-    measured[table].loc[1, column] = value
+    measured[table].loc[row, column] = value
     measured[table][column] = measured[table][column].infer_objects()
     claim = of_claim("C3", measured)
     assert (claim["verdict"], claim["effect"]) == ("not reproduced", 1)
@@ -389,19 +423,20 @@ def test_seeds_of_different_methods_do_not_add_up():
 def test_growth_is_measured_by_the_bound_to_the_power_of_the_repetitions():
     measured = certified(6)
     measured["stability"]["euclidean_bound"] = 1.1
-    measured["growth"] = measured["growth"].assign(n=20, amplification=1.1**20)
+    repeated = measured["growth"]["kind"] == "repetition"
+    measured["growth"].loc[repeated, ["n", "amplification"]] = 20, 1.1**20
     assert of_claim("C3", measured)["effect"] == 0
-    measured["growth"]["amplification"] *= 1 + 2e-5
+    measured["growth"].loc[repeated, "amplification"] *= 1 + 2e-9
     assert of_claim("C3", measured)["effect"] == 6
 
 
-def test_growth_that_was_not_measured_is_said():
+@pytest.mark.parametrize("kind", ["repetition", "depth"])
+def test_growth_that_was_not_measured_reproduces_nothing(kind):
     measured = certified(6)
-    del measured["growth"]
+    measured["growth"] = measured["growth"].query("kind != @kind")
     claim = of_claim("C3", measured)
-    assert claim["verdict"] == "reproduced"
-    assert "Growth under repetition was not measured" in claim["reason"]
-    assert claim["evidence"]["largest amplification by repetition"] is None
+    assert (claim["verdict"], claim["effect"]) == ("inconclusive", 0)
+    assert "Not all kinds of growth were measured" in claim["reason"]
 
 
 def test_a_certified_run_whose_stability_was_not_measured_stops_the_evaluation():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemenets import checkpoints, cli, files, networks, stages
+from schemenets import checkpoints, cli, files, networks, stability, stages
 from schemenets.config import Study
 from schemenets.layout import Layout
 
@@ -178,6 +178,7 @@ def test_corrupted_checkpoints_are_rejected_with_the_condition_that_fails(
     net = released(net)
     checkpoints.save(net, path)
     assert cli.main(["certify", str(path)]) == 0
+    assert stability.verify(path, 40) == []
     block = net.blocks[-1]
     with torch.no_grad():
         if parameter == "K":
@@ -186,11 +187,14 @@ def test_corrupted_checkpoints_are_rejected_with_the_condition_that_fails(
             setattr(block, parameter, factor * getattr(block, parameter))
     checkpoints.save(net, path)
     capsys.readouterr()
+    bad = [0, 1] if name == "implicit" else [1]  # the iterations of the implicit network share one block
     assert cli.main(["certify", str(path)]) == 1
+    problems = stability.verify(path, 40)  # the independent path
+    assert [problem.partition(" fails ")[0] for problem in problems] == [f"blocks.{i}: {condition}" for i in bad]
     text = capsys.readouterr().out
     assert re.search(r"^guarantee +does not hold$", text, re.MULTILINE)
     assert re.search(rf"^block 1 .*{re.escape(condition)} FAILS", text, re.MULTILINE)
-    assert text.count("FAILS") == (2 if name == "implicit" else 1)  # whose iterations share one block
+    assert text.count("FAILS") == len(bad)
 
 
 def test_stages_by_names_and_by_specification_write_the_same(tmp_path, capsys):

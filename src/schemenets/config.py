@@ -102,7 +102,7 @@ class Study:
             "tune": lambda: self.tunings,
             "train": lambda: self.jobs,
             "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
-            "stability": lambda: {name: self._of_job(name, dataset=self.jobs[name]["dataset"]) for name in self.jobs},
+            "stability": lambda: self.searches,
             "growth": lambda: {"all": self._growth},
             "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
             "robustness": lambda: self.attacks,
@@ -150,6 +150,12 @@ class Study:
             }
             for method in dict.fromkeys(job["method"] for job in self.jobs.values())
         }
+
+    @cached_property
+    def searches(self) -> dict[str, dict[str, Any]]:
+        """Specification of the search for instability in the networks of every job, by name."""
+        own = self._tier["search"]
+        return {name: self._of_job(name, dataset=job["dataset"], **own) for name, job in self.jobs.items()}
 
     @cached_property
     def attacks(self) -> dict[str, dict[str, Any]]:

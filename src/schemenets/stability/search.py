@@ -1,10 +1,15 @@
 """Searches for what a network amplifies most: signals, and differences between two signals.
 
-Both start from given signals and from random ones of all sizes, work in float64, and count every iterate. They find
-lower bounds of what certificates bound from above.
+Both start from given signals and from random ones of all sizes, once for every length of the first step, work in
+float64, and count every iterate. From the worst few of each network they climb on until they stall. They find lower
+bounds of what certificates bound from above.
+
+Networks with N(0) ≠ 0 amplify small enough signals by any factor. So no iterate is smaller than the smallest start.
 """
 
 import copy
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,40 +20,58 @@ from schemenets.networks import DenoisingNetwork
 
 SCALES = (1e-3, 1e-1, 1.0, 1e1, 1e3)  # root mean squares of the starts; signals of the study lie in [0, 1]
 NEAR = 1e-4  # half the distance of a pair relative to its midpoint: small, yet rounding takes but 1e-11 of it away
+RATES = (0.3, 0.03)  # lengths of first steps relative to the signal
+CLIMBERS = 3  # signals of each network from which is climbed on
+LONGER, SHORTER = 1.5, 0.5  # factors of the step when climbing, after success and failure
+STALLED = 1e-3  # no climbing with steps shorter than that, relative to the signal
+
+# (u, v) -> quotient (..., batch, 1), its gradient with respect to u, and the next v
+_Measure = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def largest_amplification(
-    network: DenoisingNetwork, starts: Tensor, steps: int = 50, rate: float = 0.1, scales: tuple[float, ...] = SCALES
+    network: DenoisingNetwork,
+    starts: Tensor,
+    steps: int = 20,
+    climb: int = 300,
+    rates: Sequence[float] = RATES,
+    scales: tuple[float, ...] = SCALES,
 ) -> Tensor:
     """Largest ‖N(u)‖₂ / ‖u‖₂ found by gradient ascent; a lower bound of the true maximum.
 
     Args:
         network: it is not changed.
         starts: (batch, length), for a stacked network (seeds, batch, length), on the scale [0, 1].
-        steps: ascent steps.
-        rate: length of the first step relative to ‖u‖₂; they shrink linearly.
+        steps: ascent steps from every start and for every rate.
+        climb: further steps from the worst signals of all, at most.
+        rates: lengths of the first step relative to ‖u‖₂; they shrink linearly.
         scales: root mean squares of random starts, each once smooth and once rough.
 
     Returns:
-        The maximum over the batch, of shape () or (seeds,), in float64.
+        The maximum over the batch, of shape () or (seeds,), in float64; infinite where an output, or the square of its
+        norm, is beyond all numbers.
 
     Raises:
         InvalidParameterError: a start is zero, or holds NaN or infinite values.
     """
     network, u = _prepared(network, starts, scales)
-    largest = torch.zeros(u.shape[:-2], dtype=u.dtype)
-    with parametrize.cached():
-        for left in range(steps, -1, -1):
-            u = u.requires_grad_()
-            amplification = _norm(network(u)) / _norm(u)
-            largest = torch.maximum(largest, _maximum(amplification))
-            (gradient,) = torch.autograd.grad(amplification.sum(), u)
-            u = _moved(u.detach(), gradient, rate * left / max(steps, 1))
-    return largest
+
+    def measure(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u = u.requires_grad_()
+        amplification = _norm(network(u)) / _norm(u)
+        (gradient,) = torch.autograd.grad(amplification.sum(), u)
+        return amplification.detach(), gradient, v
+
+    return _largest(measure, u, u, steps, climb, rates)
 
 
 def largest_expansion(
-    network: DenoisingNetwork, starts: Tensor, steps: int = 30, rate: float = 0.1, scales: tuple[float, ...] = SCALES
+    network: DenoisingNetwork,
+    starts: Tensor,
+    steps: int = 20,
+    climb: int = 300,
+    rates: Sequence[float] = RATES,
+    scales: tuple[float, ...] = SCALES,
 ) -> Tensor:
     """Largest ‖N(a) - N(b)‖₂ / ‖a - b‖₂ found; a lower bound of the Lipschitz constant.
 
@@ -60,18 +83,67 @@ def largest_expansion(
     """
     network, u = _prepared(network, starts, scales)
     v = torch.randn(u.shape[-2:], generator=torch.Generator().manual_seed(1), dtype=u.dtype)
-    v = (v / _norm(v)).expand(u.shape)
-    largest = torch.zeros(u.shape[:-2], dtype=u.dtype)
+
+    def measure(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        offset = NEAR * _norm(u) * v
+        pair = torch.cat([u + offset, u - offset], dim=-2).requires_grad_()
+        difference = _norm(_apart(network(pair)))
+        (gradient,) = torch.autograd.grad(difference.sum(), pair)
+        quotient = difference.detach() / _norm(_apart(pair.detach()))
+        # the second half of the gradient is that of -N(b)
+        return quotient, gradient.unflatten(-2, (2, -1)).sum(-3), _direction(_apart(gradient), otherwise=v)
+
+    return _largest(measure, u, (v / _norm(v)).expand(u.shape), steps, climb, rates)
+
+
+def _largest(measure: _Measure, u: Tensor, v: Tensor, steps: int, climb: int, rates: Sequence[float]) -> Tensor:
+    """The largest quotient of each seed: from all starts by steps that shrink, then from the best while they rise."""
+    least = _norm(u).amin(-2, keepdim=True)
+    worst = (u.new_full((*u.shape[:-1], 1), -math.inf), u, v)
     with parametrize.cached():
-        for left in range(steps, -1, -1):
-            offset = NEAR * _norm(u) * v
-            pair = torch.cat([u + offset, u - offset], dim=-2).requires_grad_()
-            difference = _norm(_apart(network(pair)))
-            largest = torch.maximum(largest, _maximum(difference.detach() / _norm(_apart(pair.detach()))))
-            (gradient,) = torch.autograd.grad(difference.sum(), pair)
-            v = _direction(_apart(gradient), otherwise=v)  # as the second half is that of -N(b)
-            u = _moved(u, gradient.unflatten(-2, (2, -1)).sum(-3), rate * left / max(steps, 1))
+        for rate in rates:
+            at_u, at_v = u, v
+            for left in range(steps, -1, -1):
+                quotient, gradient, next_v = _measured(measure, at_u, at_v)
+                worst = _worse((quotient, at_u, at_v), worst)
+                at_u, at_v = _moved(at_u, gradient, rate * left / max(steps, 1), least), next_v
+        largest = worst[0].amax((-2, -1))
+        if climb:
+            index = worst[0].topk(min(CLIMBERS, u.shape[-2]), dim=-2).indices
+            u, v = (torch.take_along_dim(x, index, -2) for x in worst[1:])
+            largest = torch.maximum(largest, _climbed(measure, u, v, climb, max(rates), least))
     return largest
+
+
+def _climbed(measure: _Measure, u: Tensor, v: Tensor, steps: int, rate: float, least: Tensor) -> Tensor:
+    """The largest quotient of each seed on the way up from these signals, with steps as long as they lead upwards."""
+    largest, gradient, next_v = _measured(measure, u, v)
+    length = torch.full_like(largest, rate)
+    for _ in range(steps):
+        moved = _moved(u, gradient, length, least)
+        quotient, new_gradient, new_v = _measured(measure, moved, next_v)
+        higher = quotient > largest
+        largest, u, gradient = (
+            torch.where(higher, new, old) for new, old in ((quotient, largest), (moved, u), (new_gradient, gradient))
+        )
+        next_v = torch.where(higher, new_v, next_v)
+        length = length * torch.where(higher, LONGER, SHORTER)
+        if (length < STALLED).all() or largest.isinf().all():
+            break
+    return largest.amax((-2, -1))
+
+
+def _measured(measure: _Measure, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """With infinite quotients where outputs are no numbers any more."""
+    quotient, gradient, next_v = measure(u.detach(), v)
+    return quotient.nan_to_num(nan=math.inf, posinf=math.inf), gradient, next_v
+
+
+def _worse(new: tuple[Tensor, Tensor, Tensor], old: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Quotients and where they are taken, from ``new`` where these are larger."""
+    higher = new[0] > old[0]
+    quotient, u, v = (torch.where(higher, a.detach(), b) for a, b in zip(new, old, strict=True))
+    return quotient, u, v
 
 
 def _prepared(network: DenoisingNetwork, starts: Tensor, scales: tuple[float, ...]) -> tuple[DenoisingNetwork, Tensor]:
@@ -98,16 +170,14 @@ def _apart(pair: Tensor) -> Tensor:
     return a - b
 
 
-def _maximum(quotients: Tensor) -> Tensor:
-    """The largest of each seed (..., batch, 1); what overflows counts as not found."""
-    return quotients.detach().nan_to_num(nan=0.0, posinf=0.0).amax((-2, -1))
-
-
 def _direction(x: Tensor, otherwise: Tensor) -> Tensor:
     """x/‖x‖₂, where that is a number."""
     direction = x / _norm(x)
     return torch.where(direction.isfinite().all(-1, keepdim=True), direction, otherwise)
 
 
-def _moved(u: Tensor, gradient: Tensor, rate: float) -> Tensor:
-    return u + rate * _norm(u) * _direction(gradient, otherwise=torch.zeros_like(u))
+def _moved(u: Tensor, gradient: Tensor, rate: Tensor | float, least: Tensor) -> Tensor:
+    """A step of a length relative to ‖u‖₂, not below the norm ``least``."""
+    u = u.detach()
+    u = u + rate * _norm(u) * _direction(gradient, otherwise=torch.zeros_like(u))
+    return u * (least / _norm(u)).clamp_min(1)

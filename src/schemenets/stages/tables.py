@@ -130,8 +130,10 @@ def _tuning_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _stability_rows(directory: Path, job: str) -> Iterator[dict[str, Any]]:
     experiment, method, size = job.split("/")
-    for entry in files.read_json(directory / "stability.json")["networks"]:
+    content = files.read_json(directory / "stability.json")
+    for entry in content["networks"]:
         margins, dense = entry["step_margins"], entry["dense_step_margins"]
+        contradictions, repeated = entry["contradictions"], entry["repeated"]
         yield {
             "run": f"{job}/seed-{entry['seed']}",
             "experiment": experiment,
@@ -143,9 +145,23 @@ def _stability_rows(directory: Path, job: str) -> Iterator[dict[str, Any]]:
             **{key: entry[key] for key in ("euclidean_bound", "lipschitz_bound")},
             "least_step_margin": None if None in margins else min(margins),
             "least_dense_step_margin": None if None in dense else min(dense),
-            **{key: entry[key] for key in (*FOUND, "counterexample")},
+            **{key: entry[key] for key in (*FOUND, "overflow", "counterexample", "shift")},
+            "contradictions": None if contradictions is None else len(contradictions),
+            "repetitions": None if repeated is None else content["repetitions"][-1],
+            "excess": None
+            if repeated is None
+            else excess(repeated, content["repetitions"], entry["euclidean_bound"]),
             **{f"{kind}_fluxes": entry["learned_fluxes"].get(kind, 0) for kind in KINDS},
         }
+
+
+def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float | None) -> float:
+    """The largest of ‖u_n‖ / ‖u_0‖ over cⁿ, for a bound c of one application; infinite after an overflow."""
+    if bound is None or None in factors:
+        return math.inf
+    # in logarithms, as powers of bounds above 1 overflow
+    pairs = zip(factors, numbers, strict=True)
+    return math.exp(max(math.log(x) - n * math.log(bound) if x else -math.inf for x, n in pairs))
 
 
 def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
