@@ -141,7 +141,9 @@ def _growth(spec):
             factor = 0.99 if "certified" in job else factor
             values = [factor**n if factor**n < 1e40 else None for n in numbers]
             run = {"run": f"{job}/seed-{seed}", "seed": seed, "start": start}
-            repetition.append({**run, "amplification": values, "overflow": 90 if None in values else None})
+            overflow = 90 if None in values else None
+            apart = values if start == "test" else None
+            repetition.append({**run, "amplification": values, "overflow": overflow, "perturbation": apart})
     depth = []
     for name, tied, (certified, step), seed in product(
         spec["networks"], (False, True), ((True, 1.0), (False, 1.0), (False, 1.5)), (0, 1)

@@ -342,7 +342,12 @@ def certified(seeds, method=CERTIFIED):
     random = pd.DataFrame({"network": "symmetric", "flux": ["relu", "linear"], "n": 7, "amplification": 1, "bound": 1})
     other = pd.DataFrame({"run": ["factorial/resnet-relu/blocks-4/seed-0", None], "n": 5, "amplification": 100.0})
     every = pd.concat(
-        [growth.assign(kind="repetition"), random.assign(kind="depth"), random.assign(kind="worst", bound=np.nan), other]
+        [
+            growth.assign(kind="repetition"),
+            random.assign(kind="depth"),
+            random.assign(kind="worst", bound=np.nan),
+            other,
+        ]
     ).assign(tied=False, seed=0)
     return measured | {"runs": runs, "stability": stability(of), "growth": every.reset_index(drop=True)}
 

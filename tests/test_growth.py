@@ -1,6 +1,7 @@
 """What becomes of norms when networks are applied again and again, or have ever more blocks."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -57,6 +58,30 @@ def test_repetition_of_scalar_networks_gives_powers_of_their_factors():
         for row, n in enumerate([1, 2, 7, 40]):
             np.testing.assert_allclose(found.factors[row, index], abs(factor) ** n, rtol=1e-12)
     assert not found.overflow.any()
+
+
+def test_repetition_of_linear_networks_moves_signals_apart_by_the_same_factors():
+    stacked = networks.stack([scalar(-1.5), scalar(0.9)])
+    u, delta = random_signals(2, 3), 1e-3 * random_signals(2, 2, seed=1)
+    found = growth.repetition(stacked, u, [1, 40], delta)
+    assert found.factors.shape == (2, 2, 3)
+    assert found.distances.shape == (2, 2, 2)
+    for index, factor in enumerate((1.5, 0.9)):
+        for row, n in enumerate((1, 40)):
+            np.testing.assert_allclose(found.distances[row, index], factor**n, rtol=1e-9)
+
+
+def test_distances_of_a_planted_network_are_those_of_its_outputs():
+    net = networks.build("resnet", blocks=2, filters=2, kernel_size=3, flux="relu", seed=3).double()
+    u, delta = random_signals(1, 2), random_signals(1, 1, seed=1)
+    found = growth.repetition(networks.stack([net]), u, [3], delta)
+    a, b = u[0, :1], (u + delta)[0, :1]
+    with torch.no_grad():
+        for _ in range(3):
+            a, b = net(a), net(b)
+    assert found.distances.item() == pytest.approx(((a - b).norm() / delta.norm()).item(), rel=1e-12)
+    lost = growth.repetition(networks.stack([scalar(-4.0)]), u, [2, 1000], delta)
+    assert lost.distances[:, 0, 0].tolist() == pytest.approx([16, math.inf])
 
 
 def test_an_overflow_is_infinite_from_then_on_and_leaves_others_alone():
@@ -231,6 +256,10 @@ def test_the_stage_writes_powers_of_trained_networks(written):
             entry = by[f"{JOB}/seed-{seed}", start]
             assert entry["amplification"] == pytest.approx([factor**n for n in (1, 2, 5, 10, 20)], rel=1e-5)
             assert entry["overflow"] is None
+            if start == "test":
+                assert entry["perturbation"] == pytest.approx([factor**n for n in (1, 2, 5, 10, 20)], rel=1e-5)
+            else:
+                assert entry["perturbation"] is None
 
 
 def test_the_stage_draws_every_network_that_can_be_built(written):
@@ -261,6 +290,7 @@ def test_the_table_has_one_row_per_network_quantity_and_number(written):
     rows = list(stage_tables._growth_rows(content))
     repeated = [row for row in rows if row["kind"] == "repetition"]
     assert len(repeated) == 2 * 2 * 5
+    assert sum(row["kind"] == "repeated_perturbation" for row in rows) == 2 * 5
     assert repeated[4] | {"method": "symmetric-relu", "n": 20, "amplification": None, "overflow": True} == repeated[4]
     networks_drawn = len(content["depth"])
     counts = {kind: sum(row["kind"] == kind for row in rows) for kind in ("depth", "perturbation", "worst")}
@@ -283,5 +313,5 @@ def test_all_configured_networks_count_in_the_fingerprint_of_the_stage(tier):
     modules = fingerprint._closure(("schemenets.stages.growth",))
     assert {f"schemenets.networks.{name}" for name in spec["networks"]} <= {*modules}
     assert {f"schemenets.fluxes.{name}" for name in spec["fluxes"]} <= {*modules}
-    assert all(job.startswith("factorial/") and job.endswith("/blocks-4") for job in spec["jobs"])
+    assert all(re.fullmatch(r"(factorial|evolution_4)/.*/blocks-4", job) for job in spec["jobs"])
     assert spec["jobs"]

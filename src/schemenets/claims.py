@@ -260,7 +260,8 @@ def _violations(claim: Json, settings: Json, tables: Tables) -> Json:
 
 def _repetitions(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
     """Rows of the table of growth that belong to these checkpoints; ``excess``: amplification over bound^n."""
-    own = tables["growth"].dropna(subset="run")[["run", "n", "amplification"]].astype({"run": object})
+    growth = tables["growth"]
+    own = growth.loc[growth["kind"] == "repetition", ["run", "n", "amplification"]].astype({"run": object})
     grown = own.merge(checked[["run", "euclidean_bound"]], on="run")
     with np.errstate(divide="ignore"):  # in logarithms, as powers of bounds above 1 overflow
         excess = np.exp(np.log(grown["amplification"]) - grown["n"] * np.log(grown["euclidean_bound"]))

@@ -208,7 +208,7 @@ class Study:
         repeated = {
             name: {key: job[key] for key in ("seeds", "dataset")}
             for name, job in sorted(self.jobs.items())  # as in a specification written down
-            if (job["experiment"], job["size"]) == (common["experiment"], common["size"])
+            if job["experiment"] in common["experiments"] and job["size"] == common["size"]
         }
         return {
             "jobs": repeated,
@@ -335,9 +335,10 @@ def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
 
 def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
     entry = config["stability"]
-    if entry["experiment"] not in config["experiments"]:
-        allowed = ", ".join(config["experiments"])
-        yield f"stability.experiment = {entry['experiment']!r}: unknown experiment; allowed: {allowed}."
+    for experiment in entry["experiments"]:
+        if experiment not in config["experiments"]:
+            allowed = ", ".join(config["experiments"])
+            yield f"stability.experiments = {experiment!r}: unknown experiment; allowed: {allowed}."
     for name, flux in product(entry["networks"], entry["fluxes"]):
         try:  # tied, since only chains of equal blocks can have any number of them
             networks.check(Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]))

@@ -18,16 +18,20 @@ CAPTION = (
     "the number n of blocks: networks with weights of their own in every block, networks with tied weights, and the "
     "numerical schemes with n steps of the diffusion. All keep the bound τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: "
     "α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the time n/2; filters have two taps, as "
-    "the forward difference. FSI and Du Fort–Frankel networks have a safeguard that makes them certified. "
-    + _style.MARKS
+    "the forward difference. FSI and Du Fort–Frankel networks have a safeguard that makes them certified, except for "
+    "those without bound. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")
 EXPLICIT = "explicit"
 SHAPES = {EXPLICIT: "o", "fsi": "^", "du_fort_frankel": "s"}
 COLORS = dict(zip(SHAPES, (_style.PALETTE[1], _style.PALETTE[0], _style.PALETTE[2]), strict=True))
-KINDS: dict[bool, tuple[str, dict[str, Any]]] = {
-    False: ("networks", {"linestyle": "-"}),
-    True: ("networks, tied", {"linestyle": "--", "markerfacecolor": "white"}),
+TIED: dict[bool, tuple[str, dict[str, Any]]] = {
+    False: ("", {"linestyle": "-"}),
+    True: (", tied", {"linestyle": "--", "markerfacecolor": "white"}),
+}
+BOUND: dict[bool, tuple[str, dict[str, Any]]] = {
+    True: ("", {}),
+    False: (" without bound", {"linestyle": "", "markersize": 9, "markerfacecolor": "none"}),
 }
 
 
@@ -43,10 +47,12 @@ def draw(tables: Tables) -> Figure:
         _draw_schemes(ax, schemes)
         for scheme, imitators in summaries.groups(networks, "scheme"):
             look = {"color": COLORS[scheme], "marker": SHAPES[scheme], "markeredgecolor": COLORS[scheme]}
-            for tied, own in imitators.groupby("tied"):
-                kind, style = KINDS[bool(tied)]
-                style = look | style | {"label": f"{label(scheme)} {kind}", "markeredgewidth": 1}
-                _style.draw_means(ax, own, "blocks", "error", style)
+            for (tied, certified), own in imitators.groupby(["tied", "certified"]):
+                (kind, style), (kept, more) = TIED[bool(tied)], BOUND[bool(certified)]
+                name = f"{label(scheme)} networks{kind}{kept}"
+                _style.draw_means(
+                    ax, own, "blocks", "error", look | style | more | {"label": name, "markeredgewidth": 1}
+                )
         ax.set(title=f"T = {schemes['time'].iloc[0]:g}", ylabel="relative error (log scale)", yscale="log")
         _style.log_ticks(ax, sorted(networks["blocks"].unique()))
         ax.set_xlabel("blocks or steps n")
@@ -61,7 +67,7 @@ def findings(tables: Tables) -> list[str]:
     for test_set, networks in summaries.groups(measured, "test_set"):
         schemes = tables["schemes"][tables["schemes"]["test_set"] == test_set]
         time = f"T = {schemes['time'].iloc[0]:g}"
-        for tied, own in networks.groupby("tied"):
+        for tied, own in networks[networks["certified"].astype(bool)].groupby("tied"):
             errors = own.pivot_table("error", "blocks", "scheme").dropna()
             if EXPLICIT not in errors or errors.empty:
                 continue

@@ -20,7 +20,7 @@ from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.networks._parametrizations import SAFETY
 from schemenets.operators import norm_bound
 
-NEAR = 1e-4  # size of a perturbation relative to the signal
+NEAR = 1e-8  # size of a perturbation relative to the signal, between rounding and the size of what grows
 RHO = 4.0  # 2τα of Du Fort-Frankel networks without certificate: τ is four times the limit of explicit steps
 _CONSTRAINED = {"tau": 100.0, "rho": 100.0, "alpha": -100.0}  # θ where constraints reach their limits, to rounding
 
@@ -31,10 +31,12 @@ class Repetition(NamedTuple):
     Attributes:
         factors: ‖u_n‖₂ / ‖u_0‖₂ for each asked n, (numbers, seeds, batch); infinite from an overflow on.
         overflow: the first n at which squares of u_n overflowed, (seeds, batch); 0 where none did.
+        distances: ‖u_n - v_n‖₂ / ‖u_0 - v_0‖₂ for perturbed v_0, (numbers, seeds, perturbed); infinite likewise.
     """
 
     factors: Tensor
     overflow: Tensor
+    distances: Tensor
 
 
 def log_spaced(largest: int) -> list[int]:
@@ -48,17 +50,24 @@ def log_spaced(largest: int) -> list[int]:
 
 
 @torch.inference_mode()
-def repetition(network: DenoisingNetwork, starts: Tensor, numbers: Sequence[int]) -> Repetition:
+def repetition(
+    network: DenoisingNetwork, starts: Tensor, numbers: Sequence[int], perturbations: Tensor | None = None
+) -> Repetition:
     """Follow u_{n+1} = N(u_n) from u_0 = ``starts``.
 
     Args:
         network: stacked.
         starts: (seeds, batch, length), none zero.
         numbers: ascending n at which the norms are asked for.
+        perturbations: v_0 - u_0 for the first few of the starts, (seeds, perturbed, length), none zero.
     """
-    u, first = starts, _norm(starts)
-    overflow = torch.zeros(starts.shape[:-1], dtype=torch.long)
-    factors = torch.full((len(numbers), *starts.shape[:-1]), math.inf, dtype=torch.float64)
+    delta = starts[..., :0, :] if perturbations is None else perturbations
+    count, near = starts.shape[-2], delta.shape[-2]
+    u = torch.cat([starts, starts[..., :near, :] + delta], dim=-2)
+    first, apart = _norm(u), _norm(u[..., :near, :] - u[..., count:, :])
+    overflow = torch.zeros(u.shape[:-1], dtype=torch.long)
+    factors = torch.full((len(numbers), *u.shape[:-1]), math.inf, dtype=torch.float64)
+    distances = factors[..., :near].clone()
     with parametrize.cached():
         for n in range(1, numbers[-1] + 1):
             u = network(u)
@@ -68,9 +77,12 @@ def repetition(network: DenoisingNetwork, starts: Tensor, numbers: Sequence[int]
                 u = torch.where(overflow[..., None] == 0, u, 0)  # the others go on
             if n in numbers:
                 factors[numbers.index(n)] = torch.where(overflow == 0, norm / first, math.inf)
+                lost = (overflow[..., :near] > 0) | (overflow[..., count:] > 0)
+                distance = _norm(u[..., :near, :] - u[..., count:, :]) / apart
+                distances[numbers.index(n)] = torch.where(lost, math.inf, distance)
             if overflow.all():
                 break
-    return Repetition(factors, overflow)
+    return Repetition(factors[..., :count], overflow[..., :count], distances)
 
 
 def truncated(network: DenoisingNetwork, blocks: int) -> DenoisingNetwork:

@@ -106,8 +106,7 @@ def _weickert(t: Array) -> Array:
 
 BOX, EPSILON = 6.0, 0.01  # of the learned and the regularised TV flux
 STEEPEST = max(  # of σ(z) + A σ'(z), A = 48 · 6 (2/5)² (3/5)³, on a grid that is fine enough for all digits
-    (1 + (z := np.linspace(-5, 15, 2_000_001)) / np.sqrt(1 + z**2)) / 2
-    + 288 * 0.16 * 0.216 / 2 / (1 + z**2) ** 1.5
+    (1 + (z := np.linspace(-5, 15, 2_000_001)) / np.sqrt(1 + z**2)) / 2 + 288 * 0.16 * 0.216 / 2 / (1 + z**2) ** 1.5
 )
 
 _FLUXES = {

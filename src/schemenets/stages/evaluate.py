@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from schemenets import files, networks, signals
-from schemenets.evaluation import denoised_psnr
+from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.metrics import psnr
+from schemenets.networks import DenoisingNetwork
+from schemenets.networks._safeguard import Safeguarded
 from schemenets.provenance import Stopwatch, collect
 from schemenets.stages import _trained
 
@@ -29,9 +32,10 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     for dataset in datasets:
         arrays = signals.read(dataset)
         noisy, clean = arrays["test/noisy"], arrays["test/clean"]
-        values = np.full((len(records), len(noisy)), np.nan)
+        values, shares = np.full((len(records), len(noisy)), np.nan), np.full(len(records), np.nan)
         if stacked is not None:
             values[sound] = denoised_psnr(stacked, noisy, clean)
+            shares[sound] = held_back(stacked, noisy)
         errors = relative_error(values, clean).mean(1)
         every[dataset.stem] = values.astype(np.float32)
         means[dataset.stem] = {
@@ -39,6 +43,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             "noisy_psnr": float(psnr(noisy, clean).mean()),
             "psnr": [float(value) if np.isfinite(value) else None for value in values.mean(1)],
             "relative_error": [float(value) if np.isfinite(value) else None for value in errors],
+            "held_back": [float(value) if np.isfinite(value) else None for value in shares],
         }
     data = {dataset.name: files.sha256(dataset) for dataset in datasets}
     result = {
@@ -50,6 +55,22 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     }
     files.write_safetensors(trained / "evaluation.safetensors", every)
     files.write_json(trained / "evaluation.json", result)
+
+
+def held_back(stacked: DenoisingNetwork, noisy: np.ndarray) -> np.ndarray | float:
+    """Share of the extrapolations that a safeguard shortens, for each seed; NaN where there is no safeguard.
+
+    Args:
+        stacked: networks of all seeds.
+        noisy: (signals, length), values on [0, 255].
+    """
+    if not isinstance(stacked, Safeguarded):
+        return np.nan
+    f = (torch.from_numpy(noisy) / PEAK).expand(len(next(stacked.parameters())), -1, -1)
+    wanted, taken = stacked.extrapolations(f)
+    extrapolates, shortened = wanted > 0, (wanted > 0) & (taken < wanted)
+    share: np.ndarray = (shortened.sum((0, 2)) / extrapolates.sum((0, 2))).numpy()
+    return share
 
 
 def relative_error(psnr: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -74,13 +74,17 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
 
 
 def _repeated(results: Layout, job: str, entry: Mapping[str, Any], numbers: list[int]) -> Iterator[dict[str, Any]]:
-    """One entry for each seed and kind of start: the largest ‖u_n‖₂ / ‖u_0‖₂ over its signals."""
+    """One entry for each seed and kind of start: the largest ‖u_n‖₂ / ‖u_0‖₂ over its signals.
+
+    From test signals also the largest ‖u_n - v_n‖₂ / ‖u_0 - v_0‖₂ for close v_0.
+    """
     nets = [_trained.read(results.job(job), seed)[1] for seed in entry["seeds"]]
     network = networks.stack(nets).double().requires_grad_(False)
     test = torch.from_numpy(signals.read(results.dataset(entry["dataset"]))["test/noisy"][:STARTS]).double() / PEAK
     random = _random(SCALES, test.shape[-1])
     starts = torch.cat([test, random]).expand(len(nets), -1, -1)
-    found = growth.repetition(network, starts, numbers)
+    found = growth.repetition(network, starts, numbers, _perturbations(starts[:, : len(test)]))
+    distances = found.distances.amax(-1)
     for index, seed in enumerate(entry["seeds"]):
         for start, which in (("test", slice(len(test))), ("random", slice(len(test), None))):
             overflow = found.overflow[index, which]
@@ -89,6 +93,7 @@ def _repeated(results: Layout, job: str, entry: Mapping[str, Any], numbers: list
                 "seed": seed,
                 "start": start,
                 "amplification": _numbers(found.factors[:, index, which].amax(-1)),
+                "perturbation": _numbers(distances[:, index]) if start == "test" else None,
                 "overflow": int(overflow[overflow > 0].min()) if overflow.any() else None,
             }
 
@@ -113,12 +118,12 @@ def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, An
     seeds, depths = spec["seeds"], spec["depths"]
     network = growth.random_network(architecture, seeds, step)
     starts = _random(SIZES, spec["length"]).expand(len(seeds), -1, -1)
-    rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    perturbations = growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * _unit(rough)
-    amplification, perturbation = (x.amax(-1) for x in growth.through_depth(network, starts, perturbations, depths))
+    found = growth.through_depth(network, starts, _perturbations(starts), depths)
+    amplification, perturbation = (x.amax(-1) for x in found)
     searched = [depth for depth in depths if depth <= SEARCHED]
     worst = [
-        largest_expansion(growth.truncated(network, depth), starts, steps=4, rate=0.0, scales=()) for depth in searched
+        largest_expansion(growth.truncated(network, depth), starts, steps=4, climb=0, rates=(0.0,), scales=())
+        for depth in searched
     ]
     bounds = [_bound(network, depth) for depth in depths] if architecture.certified else None
     for index, seed in enumerate(seeds):
@@ -155,6 +160,12 @@ def _worst(depths: Sequence[int]) -> Iterator[dict[str, Any]]:
         "perturbation": _numbers(perturbation),
         "expansion": [],
     }
+
+
+def _perturbations(starts: Tensor) -> Tensor:
+    """Small ones in rough random directions."""
+    rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * _unit(rough)
 
 
 def _random(sizes: Sequence[float], length: int) -> Tensor:

@@ -106,7 +106,7 @@ def _psnr_rows(record: dict[str, Any], evaluations: dict[str, Any]) -> Iterator[
             "signals": result["signals"],
             "noisy_psnr": result["noisy_psnr"],
             "psnr": result["psnr"][index],
-            "relative_error": result["relative_error"][index],
+            **{key: result[key][index] for key in ("relative_error", "held_back")},
         }
 
 
@@ -148,9 +148,7 @@ def _stability_rows(directory: Path, job: str) -> Iterator[dict[str, Any]]:
             **{key: entry[key] for key in (*FOUND, "overflow", "counterexample", "shift")},
             "contradictions": None if contradictions is None else len(contradictions),
             "repetitions": None if repeated is None else content["repetitions"][-1],
-            "excess": None
-            if repeated is None
-            else excess(repeated, content["repetitions"], entry["euclidean_bound"]),
+            "excess": None if repeated is None else excess(repeated, content["repetitions"], entry["euclidean_bound"]),
             **{f"{kind}_fluxes": entry["learned_fluxes"].get(kind, 0) for kind in KINDS},
         }
 
@@ -168,8 +166,10 @@ def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One row per network, quantity and number n of repetitions or blocks; after an overflow without a number."""
     for entry in content["repetition"]:
         of_run = {"run": entry["run"], "method": entry["run"].split("/")[1], "seed": entry["seed"]}
-        for n, value in zip(content["repetitions"], entry["amplification"], strict=True):
-            yield {"kind": "repetition", **of_run, "start": entry["start"], **_grown(n, value)}
+        for kind, quantity in (("repetition", "amplification"), ("repeated_perturbation", "perturbation")):
+            if entry[quantity] is not None:  # not every start is perturbed
+                for n, value in zip(content["repetitions"], entry[quantity], strict=True):
+                    yield {"kind": kind, **of_run, "start": entry["start"], **_grown(n, value)}
     for entry in content["depth"]:
         network = {key: entry[key] for key in ("flux", "tied", "certified", "step", "seed")}
         bounds = entry["bounds"] or [None] * len(content["depths"])
@@ -248,7 +248,7 @@ def _growth(table: pd.DataFrame) -> pd.DataFrame:
     """What is known of trained networks that are applied again and again; infinite after an overflow."""
     amplification = table["amplification"].astype(float).mask(table["overflow"].astype(bool), math.inf)
     grown = table.assign(amplification=amplification)[["run", "kind", "n", "amplification"]]
-    return grown.dropna(subset="run").astype({"run": str})  # random networks have none
+    return grown[grown["kind"] == "repetition"].astype({"run": str})
 
 
 def _worst(table: pd.DataFrame, name: str, column: str, *more: str) -> dict[str, Any]:
