@@ -25,6 +25,7 @@ SMOKE = {
     "test": COUNTS | {"donoho_johnstone": 4, "ecg": 2},
     "test_noises": [10],
     "tuning": {"seeds": 1, "learning_rates": [0.01]},
+    "search": {"starts": 2, "steps": 2, "climb": 3, "repetitions": 5},
     "stability": {"repetitions": 5, "depths": [1, 3, 12]},
     "robustness": {"experiment": "factorial", "signals": 8, "starts": 2, "steps": 2, "sizes": [5]},
     "experiments": {
@@ -423,9 +424,10 @@ def test_certified_job_with_an_uncertified_network(results):
     edit(results / f"{stem}.json", lambda record: record.update(architecture=architecture))
     hash_again(results)
     found = problems(results)
-    certificate, dense = found[f"{stem}.safetensors"]
+    certificate, dense, verified = found[f"{stem}.safetensors"]
     assert certificate == "its certificate does not hold: blocks.1: τ ≤ 2/(L‖K‖²)"
     assert dense == "its certificate does not hold by dense matrices: blocks.1: τ ≤ 2/(L‖K‖²)"
+    assert verified.startswith("blocks.1: τ ≤ 2/(L‖K‖²) fails by dense matrices, with a margin of -")
     assert found[f"{stem}.json"][0].startswith("architecture.certified is False, but configuration and tuning say True")
     assert found[f"{CERTIFIED}/stability.json"][0].startswith("1.certified is True, but the checkpoints say False")
 
@@ -446,19 +448,20 @@ def test_one_weight_scaled_past_its_normalisation(results, parameter):
             network.blocks[1].tau = torch.tensor(3.0)
     replace_checkpoint(results, stem, network)
     hash_again(results)
-    held, certificate, dense = problems(results)[f"{stem}.safetensors"]
+    held, certificate, dense, verified = problems(results)[f"{stem}.safetensors"]
     assert held.startswith("architecture.certified is False, but its record says True")
     assert certificate == "its certificate does not hold: blocks.1: τ ≤ 2/(L‖K‖²)"
     assert dense == "its certificate does not hold by dense matrices: blocks.1: τ ≤ 2/(L‖K‖²)"
+    assert verified.startswith("blocks.1: τ ≤ 2/(L‖K‖²) fails by dense matrices, with a margin of -")
 
 
 def test_certified_job_with_a_network_without_theorem(results):
     stem = f"{CERTIFIED}/seed-0"
-    network = networks.build("resnet", blocks=2, filters=2, kernel_size=3, flux="relu")
+    network = networks.build("feedforward", blocks=2, filters=2, kernel_size=3, flux="relu")
     replace_checkpoint(results, stem, network)
     hash_again(results)
     held, certificate = problems(results)[f"{stem}.safetensors"]
-    assert held.startswith("architecture.name is 'resnet', but its record says 'symmetric'")
+    assert held.startswith("architecture.name is 'feedforward', but its record says 'symmetric'")
     assert certificate == "its certificate does not hold: no theorem covers it"
 
 
@@ -473,13 +476,61 @@ def test_weight_that_is_not_finite(results):
 
 @pytest.mark.parametrize(
     "change",
-    [{"counterexample": True}, {"largest_amplification_found": 1.001}, {"largest_expansion_found": 1000.0}],
+    [
+        {"counterexample": True},
+        {"largest_amplification_found": 1.001},
+        {"largest_amplification_found": None},
+        {"largest_expansion_found": 1000.0},
+    ],
 )
 def test_counterexample(results, change):
     edit(results / CERTIFIED / "stability.json", lambda content: content["networks"][0].update(change))
     hash_again(results)
-    (problem,) = problems(results)[f"{CERTIFIED}/stability.json"]
+    problem, *again = problems(results)[f"{CERTIFIED}/stability.json"]
     assert problem.startswith("seed 0: a signal is amplified by ")
+    assert all("searched for again" in problem for problem in again)
+
+
+def test_search_that_found_less_than_there_is(results):
+    def change(content):
+        content["networks"][0]["largest_expansion_found"] *= 0.9
+
+    edit(results / CERTIFIED / "stability.json", change)
+    hash_again(results)
+    (problem,) = problems(results, full=True)[f"{CERTIFIED}/stability.json"]
+    assert problem.startswith("seed 0: largest_expansion_found is ")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"repeated": [0.9, 0.9, 1.01]}, "seed 0, repeated: a factor of 1.01 at n = 5, but the bound is 1"),
+        ({"contradictions": ["blocks.0"]}, "0.contradictions"),
+        ({"contradictions": None}, "0.contradictions"),
+    ],
+)
+def test_what_repetition_and_dense_matrices_say(results, change, problem):
+    edit(results / CERTIFIED / "stability.json", lambda content: content["networks"][0].update(change))
+    hash_again(results)
+    (found,) = problems(results)[f"{CERTIFIED}/stability.json"]
+    assert found.startswith(problem)
+
+
+def test_bounds_that_no_random_network_has(results):
+    def change(content):
+        next(entry for entry in content["depth"] if entry["certified"])["bounds"][-1] = 2.0
+
+    edit(results / "growth.json", change)
+    hash_again(results)
+    (problem,) = problems(results)["growth.json"]
+    assert "is 2.0, but" in problem
+
+
+def test_random_networks_that_are_missing(results):
+    edit(results / "growth.json", lambda content: content["depth"].pop())
+    hash_again(results)
+    (problem,) = problems(results)["growth.json"]
+    assert problem.endswith(f"random networks, but the configuration says {int(problem.split()[0]) + 1}")
 
 
 def test_growth_of_a_trained_network_above_its_bound(results):

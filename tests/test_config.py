@@ -134,9 +134,9 @@ def test_an_unknown_stage_is_refused():
         ),
         (["training", "batch"], 0, r"training\.batch = 0: allowed: at least 1"),
         (
-            ["stability", "experiment"],
-            "factoril",
-            r"stability\.experiment = 'factoril': unknown experiment; allowed: cap",
+            ["stability", "experiments"],
+            ["factoril"],
+            r"stability\.experiments = 'factoril': unknown experiment; allowed: cap",
         ),
         (["stability", "networks"], ["fsy"], r"stability, fsy with perona_malik: unknown network 'fsy'.*'fsi'"),
         (["stability", "networks"], ["unet"], r"stability, unet with perona_malik: tied = True is not possible"),

@@ -243,7 +243,7 @@ def test_cost_of_certification_is_paired_over_seeds_at_every_noise_level(tables)
     wide = tables["psnr"].query("experiment == 'factorial' and test_set == 'piecewise_affine'")
     wide = wide.pivot_table("psnr", index="seed", columns="method")
     d = wide["symmetric-perona_malik-certified"] - wide["symmetric-perona_malik"]
-    assert set(zip(found["method"], found["size"], strict=True)) == {("symmetric-perona_malik", "blocks-4")}
+    assert set(zip(found["method"], found["size"], strict=True)) == {("symmetric-perona_malik-certified", "blocks-4")}
     for noise, own in found.groupby("noise"):
         assert own.set_index("seed")["difference"].to_numpy() == pytest.approx((d - (noise == 20)).to_numpy())
     at_home, elsewhere = figures.modules()["certification_cost"].findings(both)

@@ -170,7 +170,7 @@ def test_bound_of_fsi_networks_with_weights_of_their_own_is_attained_within_the_
         found = max(found, net(torch.ones(1, 1, dtype=torch.float64)).abs().item())
     assert found == pytest.approx(worst)
     certificate = certify(net)
-    assert certificate.failed == []
+    assert certificate.failed == ["shared weights"]
     assert certificate.holds == (blocks == 1)
     assert certificate.euclidean == pytest.approx(worst)
 
@@ -195,7 +195,7 @@ def test_tied_weights_do_not_make_fsi_networks_of_a_nonlinear_flux_stable(flux, 
         if lam is not None:
             block.lam = torch.tensor([lam], dtype=torch.float64)
         certificate = certify(net)
-        assert certificate.failed == []
+        assert certificate.failed == ["linear flux"]
         assert certificate.holds == (name == "symmetric")
         if name == "fsi":
             assert ratios(net(f), f).item() > amplification
@@ -259,10 +259,49 @@ def test_a_flux_with_negative_diffusivities_is_not_certified():
     assert not certificate.holds
 
 
-def test_residual_networks_have_no_certificate():
+def test_certificates_of_residual_networks_name_what_makes_them_no_explicit_steps():
     certificate = certify(random_network(0, name="resnet", flux="relu"))
-    assert (certificate.theorem, certificate.euclidean, certificate.holds) == (None, None, False)
+    assert (certificate.euclidean, certificate.holds) == (None, False)
+    assert {problem.partition(": ")[2] for problem in certificate.failed} == {
+        "W₂ = −τW₁",
+        "no biases",
+        "τ ≤ 2/(L‖W₁‖²)",
+    }
     assert certificate.lipschitz > 1
+
+
+@given(seed=st.integers(0, 10**6), rest=st.sampled_from([0.0, 1e-9, 0.1, 1.0]), size=st.sampled_from([0.5, 0.99, 1.6]))
+@pytest.mark.parametrize("flux", ["perona_malik", "relu"])
+def test_residual_networks_without_biases_are_explicit_steps_and_a_rest(flux, seed, rest, size):
+    """The bound is that of the same weights, but for the rest, in the symmetric network."""
+    net = networks.build("resnet", blocks=2, filters=3, kernel_size=4, flux=flux, seed=seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    for block in net.blocks:
+        tau = 2 * size / norm_bound(block.W1.detach()) ** 2
+        R = torch.randn(block.W2.shape, generator=generator, dtype=torch.float64)
+        R *= rest * tau / R.norm()
+        block.W2.data = -tau * block.W1.detach() + R
+    certificate = certify(net)
+    step = [f"blocks.{i}: τ ≤ 2/(L‖W₁‖²)" for i in (0, 1)] if size > 1 or rest > 1e-6 else []
+    same = [f"blocks.{i}: W₂ = −τW₁" for i in (0, 1)] if rest > 1e-6 else []
+    assert certificate.failed == same + step
+    assert certificate.holds == (not step)
+    u, _ = pairs(seed)
+    gain = ratios(net(u), u).max().item()
+    assert gain <= certificate.euclidean * (1 + 1e-12)
+    if rest == 0:
+        assert certificate.euclidean == pytest.approx(max(1, 2 * size - 1) ** 2, rel=1e-9)
+        assert certificate.blocks[0].step_margin == pytest.approx(1 - size, abs=1e-9)
+
+
+def test_the_bound_of_a_residual_block_with_a_rest_is_attained():
+    """u + W₂ W₁ u = (1 - τW₁² + R W₁) u for one filter of length one and the linear flux, R of the same sign."""
+    net = networks.build("resnet", blocks=1, filters=1, kernel_size=1, flux="linear").double()
+    (block,) = net.blocks
+    block.W1.data.fill_(2.0)
+    block.W2.data.fill_(0.7)  # the part along W₁ has the wrong sign, so all of it is rest
+    assert certify(net).euclidean == pytest.approx(1 + 1.4)
+    assert net(torch.ones(1, 3, dtype=torch.float64)).max().item() == pytest.approx(2.4)
 
 
 @pytest.mark.parametrize(("name", "weights"), [("symmetric", {"K": 1.0}), ("resnet", {"W1": 1.0, "W2": -1.0})])

@@ -220,8 +220,9 @@ def _certify(options: argparse.Namespace) -> int:
     }
     for index, block in enumerate(certificate.blocks):
         conditions = [f"{name} {'holds' if holds else 'FAILS'}" for name, holds in block.conditions.items()]
-        margin = [] if block.step_margin is None else [f"step margin {block.step_margin:.6g}"]
-        lines[f"block {index}"] = "; ".join(conditions + margin) or "nothing to check"
+        numbers = {"step margin": block.step_margin, "c =": block.euclidean, "Lipschitz": block.lipschitz}
+        numbers_given = [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
+        lines[f"block {index}"] = "; ".join(conditions + numbers_given)
     lines["guarantee"] = "holds" if certificate.holds else "does not hold"
     _print(lines)
     return OK if certificate.holds else FINDING

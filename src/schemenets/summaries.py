@@ -14,7 +14,8 @@ TABLES = (
     *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
 )
 BASELINE = "resnet-relu"  # the standard residual network
-CERTIFIED = "-certified"  # ends the names of methods that are certified by construction
+CERTIFIED = "-certified"  # in the names of methods that are certified by construction
+SAFEGUARDED = "safeguarded_"  # how the names of methods with a safeguard begin
 EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, of data and of test sets
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
@@ -115,6 +116,15 @@ def attacked(tables: Tables) -> pd.DataFrame:
     return table.assign(loss=table["plain"] - table["attacked"], random_loss=table["plain"] - table["random"])
 
 
+def free_twin(method: str) -> str:
+    """The method with the same parameters that is trained without constraints and without a safeguard.
+
+    >>> free_twin("safeguarded_fsi-perona_malik-certified-tied")
+    'fsi-perona_malik-tied'
+    """
+    return method.removeprefix(SAFEGUARDED).replace(CERTIFIED, "")
+
+
 def usual_size(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the size (such as ``blocks-4``) that most methods have; the smallest of several."""
     methods = table.groupby("size")["method"].nunique()
@@ -122,26 +132,28 @@ def usual_size(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def certification(tables: Tables) -> pd.DataFrame:
-    """PSNR of every method certified by construction minus that of its free twin, paired over seeds.
+    """PSNR of every denoiser certified by construction minus that of its free twin, paired over seeds.
 
     On the family of signals that both were trained on, at every noise level tested. Experiments that train the same
     networks, such as a budget and the depth that it allows, count once.
 
     Returns:
-        One row per pair and seed: ``experiment``, ``method`` (the free one), ``size``, ``noise``, ``trained`` (the
+        One row per pair and seed: ``experiment``, ``method`` (the certified one), ``size``, ``noise``, ``trained`` (the
         noise level of the training), ``seed``, ``difference`` (dB), ``diverged`` (either of the two).
     """
     keys = ["experiment", "method", "size", "noise"]
     columns = [*keys, "trained", "seed", "difference", "diverged"]
     runs = tables["runs"].drop_duplicates(["experiment", "method", "size"])
-    twins = runs.assign(method=runs["method"] + CERTIFIED).merge(runs, on=["experiment", "method", "size"])
+    certified = runs[runs["certified"].astype(bool) & ~runs["experiment"].str.startswith(EVOLUTION)]
+    free = runs[["experiment", "method", "size"]].rename(columns={"method": "free"})
+    twins = certified.assign(free=certified["method"].map(free_twin)).merge(free, on=["experiment", "free", "size"])
     parts = []
-    for row in rows(twins.drop_duplicates(["method", "blocks_x", "dataset_x", "epochs_x"])):
-        names = {"candidate": row.method, "reference": row.method.removesuffix(CERTIFIED)}
-        family, _, trained = row.dataset_x.rpartition("-")
+    for row in rows(twins.drop_duplicates(["method", "blocks", "dataset", "epochs"])):
+        names = {"candidate": row.method, "reference": row.free}
+        family, _, trained = row.dataset.rpartition("-")
         for noise, scores in tables["psnr"][tables["psnr"]["test_set"] == family].groupby("noise"):
             pairs = paired_differences(tables["runs"], scores, experiment=row.experiment, size=row.size, **names)
-            where = dict(zip(keys, (row.experiment, names["reference"], row.size, noise), strict=True))
+            where = dict(zip(keys, (row.experiment, row.method, row.size, noise), strict=True))
             diverged = pairs["candidate_diverged"] | pairs["reference_diverged"]
             parts.append(pairs.assign(**where, trained=float(trained), diverged=diverged)[columns])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

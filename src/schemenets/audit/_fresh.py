@@ -6,17 +6,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from schemenets import checkpoints, files, networks, signals, stages
 from schemenets.audit._findings import TOLERANCE, Audited, Finding, Json, apart, difference, guarded
-from schemenets.evaluation import denoised_psnr
+from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.layout import Layout
 from schemenets.metrics import psnr
 from schemenets.progress import Progress
 from schemenets.stages.evaluate import relative_error
 from schemenets.stages.schemes import compared
+from schemenets.stages.stability import searched
 
 SAMPLE = 10  # jobs, at most, of which one seed is tested again
+CLIMBS = 0.01  # relative: how far searches for the same maximum may end apart
 
 
 def check(audited: Audited, full: bool) -> Iterator[Finding]:
@@ -38,6 +41,8 @@ def check(audited: Audited, full: bool) -> Iterator[Finding]:
             tested = seeds if full else [seeds[index % len(seeds)]]
             path = audited.results.job(job) / "evaluation.json"
             yield from guarded(path, _tested_again(audited, fresh, jobs[job], tested, path))
+            path = audited.results.job(job) / "stability.json"
+            yield from guarded(path, _searched_again(audited, fresh, jobs[job], tested[0], path))
             progress.update(len(made) + index + 1, job)
         path = audited.results.schemes
         yield from guarded(path, _schemes_again(audited, fresh, path))
@@ -51,6 +56,18 @@ def _schemes_again(audited: Audited, fresh: Layout, path: Path) -> Iterator[Find
         for row in compared(signals.read(fresh.dataset(name)), name, **own)
     ]
     yield from difference(path, stored, expected, "the schemes give", tolerance=1e-9)
+
+
+def _searched_again(audited: Audited, fresh: Layout, spec: Json, seed: int, path: Path) -> Iterator[Finding]:
+    """The search for the worst signals once more, for one network."""
+    effort = audited.study.searches[spec["job"]]
+    starts = torch.from_numpy(signals.read(fresh.dataset(spec["dataset"]))["test/noisy"][: effort["starts"]]) / PEAK
+    (found,) = searched([checkpoints.load(path.with_name(f"seed-{seed}.safetensors"))], starts, effort)
+    stored = files.read_json(path)["networks"][spec["seeds"].index(seed)]
+    for key, new in zip(("largest_amplification_found", "largest_expansion_found"), found, strict=True):
+        old = math.inf if stored[key] is None else stored[key]
+        if not math.isclose(old, new, rel_tol=CLIMBS):
+            yield Finding(path, f"seed {seed}: {key} is {old}, but searched for again it is {new}")
 
 
 def _tested_again(audited: Audited, fresh: Layout, spec: Json, seeds: list[int], path: Path) -> Iterator[Finding]:

@@ -8,10 +8,12 @@ import numpy as np
 
 from schemenets import checkpoints, files, networks
 from schemenets.audit._findings import TOLERANCE, Audited, Finding, Json, apart, difference, guarded
+from schemenets.audit._growth import above, powers
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.operators import norm_bound
 from schemenets.progress import Progress
 from schemenets.stability import Norm, certify, dense_norm, fixed_points, guaranteed_psnr, verify
+from schemenets.stability.growth import log_spaced
 
 
 def check(audited: Audited) -> Iterator[Finding]:
@@ -115,26 +117,35 @@ def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
 
 
 def _stability(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
-    """Whether the bounds are those of the checkpoints, and whether the search left them standing."""
-    stability = files.read_json(path)
+    """Whether the bounds are those of the checkpoints, and whether search and repetition left them standing."""
+    stability, certified = files.read_json(path), spec["architecture"]["certified"]
     yield from _data(audited, path, stability, [spec["dataset"]])
+    numbers = log_spaced(audited.study.searches[spec["job"]]["repetitions"])
+    yield from difference(path, stability["repetitions"], numbers, "the configuration says")
     expected, certificates = [], []
     for seed in spec["seeds"]:
         certificate = certify(checkpoints.load(path.with_name(f"seed-{seed}.safetensors")))
         certificates.append(certificate)
         margins = [block.step_margin for block in certificate.blocks]
-        expected.append({"seed": seed, "certified": certificate.holds, **certificate.bounds, "step_margins": margins})
+        held = {"certified": certificate.holds, **certificate.bounds, "step_margins": margins}
+        # what contradicts a checkpoint is found anew with the checkpoint
+        expected.append({"seed": seed, **held, "contradictions": [] if certified else None})
     stored = [{key: entry[key] for key in expected[0]} for entry in stability["networks"]]
     yield from difference(path, stored, expected, "the checkpoints say")
     for entry, certificate in zip(stability["networks"], certificates, strict=True):
-        found = entry["largest_amplification_found"], entry["largest_expansion_found"]
-        if entry["counterexample"] or certificate.refuted_by(*found):
-            by, apart_by = found
+        by, apart_by = (
+            np.inf if entry[key] is None else entry[key]
+            for key in ("largest_amplification_found", "largest_expansion_found")
+        )
+        if entry["counterexample"] or certificate.refuted_by(by, apart_by):
             yield Finding(
                 path,
                 f"seed {entry['seed']}: a signal is amplified by {by}, but the bound is {entry['euclidean_bound']}, or "
                 f"a difference by {apart_by}, but the bound is {entry['lipschitz_bound']}",
             )
+        if certified:
+            bounds = powers(np.inf if certificate.euclidean is None else certificate.euclidean, numbers)
+            yield from above(path, f"seed {entry['seed']}, repeated", numbers, entry["repeated"], bounds)
 
 
 def _fixed_points(audited: Audited, path: Path) -> Iterator[Finding]:

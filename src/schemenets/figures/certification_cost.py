@@ -9,8 +9,9 @@ from schemenets.wording import interval, label, signed, size_label
 
 TITLE = "What certification costs"
 CAPTION = (
-    "Test PSNR of networks certified by construction minus that of the same networks trained freely, with the same "
-    "seeds and the same number of parameters, on the family of signals that they were trained on; in brackets the "
+    "Test PSNR of networks certified by construction minus that of the same networks trained freely and without a "
+    "safeguard, with the same seeds and the same number of parameters, on the family of signals that they were trained "
+    "on; in brackets the "
     "noise level of the training, above each panel that of the test. Left of zero, certification costs quality. "
     + _style.MARKS
 )

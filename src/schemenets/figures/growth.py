@@ -13,9 +13,9 @@ from schemenets.wording import label, listed, short
 TITLE = "Growth: a trained network applied again and again"
 CAPTION = (
     "Largest ‖u_n‖₂ / ‖u_0‖₂ over a few noisy test signals u_0 for u_{n+1} = N(u_n), one panel per network: median "
-    "over seeds, and their range as a band. Hollow markers: certified networks. The grey line is 1, the bound of all of "
-    "these but implicit ones, whose iterations may exceed it by the power of their rate that is left. A cross: the last "
-    "value of a run before it leaves the panel."
+    "over seeds, and their range as a band. Hollow markers: certified networks. The grey line is 1, the bound of all "
+    "of these but implicit ones, whose iterations may exceed it by the power of their rate that is left. A cross: the "
+    "last value of a run before it leaves the panel."
 )
 SOURCES = ("tables/growth.csv", "tables/runs.csv", "growth.json")
 RANGE = (1e-3, 1e6)  # of a panel, at most

@@ -74,14 +74,14 @@ def findings(tables: Tables) -> list[str]:
         f"{fixed(best['attacked'])} dB.",
         f"That is {fixed(beyond.min())} to {fixed(beyond.max())} dB more than random perturbations of this size cost.",
     ]
-    for method in (name for name in losses.index if name.endswith(summaries.CERTIFIED)):
-        free = method.removesuffix(summaries.CERTIFIED)
+    for method in (name for name in losses.index if summaries.CERTIFIED in name):
+        free = summaries.free_twin(method)
         pair = at[at["method"] == method].merge(at[at["method"] == free], on="seed")
         pair = pair.assign(difference=pair["attacked_x"] - pair["attacked_y"], diverged=pair["diverged_x"])
         for row in summaries.rows(summaries.means(pair, ["method_y"], "difference")):
             found.append(
-                f"Certification changes the PSNR of {label(free)} under these attacks by {signed(row.mean)} dB "
-                f"{interval(row.low, row.high)}."
+                f"{label(method)}, against {label(free)}: certification changes the PSNR under these attacks by "
+                f"{signed(row.mean)} dB {interval(row.low, row.high)}."
             )
     return found + _of_bounds(table) + _of_other_noise(tables, table)
 

@@ -318,9 +318,9 @@ def guarantees(tables: Tables) -> Table:
     """What is guaranteed on paper, and the remedy, in words."""
     return Table(
         "Guarantees of the schemes on paper, their conditions, whether they survive that every block has weights of "
-        "its own, and the cheapest remedy.",
+        "its own, and a remedy at little cost.",
         ["tables/guarantees.csv"],
-        ["Scheme", "Guarantee", "Condition", "With weights of its own in every block", "Cheapest remedy"],
+        ["Scheme", "Guarantee", "Condition", "With weights of its own in every block", "Remedy"],
         [
             [label(row.scheme), row.guarantee, row.condition, row.per_block, row.remedy]
             for row in rows(tables["guarantees"])
@@ -391,7 +391,7 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
         "Only the learning rate was tuned, at one parameter budget. Methods with the best rate at the edge of the "
         f"grid: {', '.join(edges) or 'none'}.",
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
-        "certificates do, up to rounding; they bound ‖N(u)‖/‖u‖, and not the distance between two outputs.",
+        "certificates do, up to rounding; that distances do not grow, either, they say for monotone fluxes only.",
         f"Diverged runs: {', '.join(diverged) or 'none'}. They are counted as having done nothing, and as losses in "
         "every comparison.",
     ]

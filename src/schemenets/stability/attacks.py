@@ -45,7 +45,8 @@ def worst_perturbation(
             with torch.no_grad():
                 farther = distance > farthest
                 worst, farthest = torch.where(farther, delta, worst), torch.where(farther, distance, farthest)
-                delta = _into_ball(delta + rate * radius * _unit(gradient), radius)
+                step = _unit(gradient).nan_to_num(0.0)  # no direction where derivatives overflow
+                delta = _into_ball(delta + rate * radius * step, radius)
     return worst
 
 

@@ -6,7 +6,8 @@ Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of 
 * ‖u^{k+1} - v^{k+1}‖₂ ≤ max(1 + τm‖K‖², |1 - τL'‖K‖²|) ‖u^k - v^k‖₂ with Φ' ∈ [-m, L'];
   where the shape of Φ is trained, for the weights that the filters have.
 
-Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have only the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖.
+Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖. Without
+biases they are explicit steps but for R = W₂ + τW₁, so the first is max(1, τL‖W₁‖² - 1) + L‖W₁‖‖R‖ (derived).
 
 The triangle inequality turns a factor c of explicit steps into one of networks that remember more than u^k (derived):
 
@@ -38,6 +39,8 @@ from torch import Tensor
 from schemenets.errors import UnknownNameError
 from schemenets.networks import DenoisingNetwork
 from schemenets.operators import norm_bound
+
+ADJOINT = 1e-6  # size of W₂ + τW₁ relative to W₂ up to which W₂ = -τW₁ but for rounding in single precision
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _with_ends(certificate: Certificate, network: Any) -> Certificate:
         certificate,
         euclidean=None if certificate.euclidean is None else gain * certificate.euclidean,
         lipschitz=gain * certificate.lipschitz,
-        conditions={"‖lift‖‖projection‖ ≤ 1": gain <= 1},
+        conditions={**certificate.conditions, "‖lift‖‖projection‖ ≤ 1": gain <= 1},
     )
 
 
@@ -188,11 +191,29 @@ def _symmetric(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cer
 
 
 def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
-    def bounds(block: Any) -> BlockCertificate:
-        lipschitz = 1 + max(_slopes(block)) * float(norm(block.W1) * norm(block.W2))
-        return BlockCertificate(euclidean=None, lipschitz=lipschitz, step_margin=None, conditions={})
+    theorem = "residual blocks with W₂ = −τW₁, no biases, 0 ≤ g ≤ L and τ ≤ 2/(L‖W₁‖²) do not increase ‖u‖₂"
 
-    return _certificate(None, [bounds(block) for block in applied], math.prod)
+    def bounds(block: Any) -> BlockCertificate:
+        W1, W2, flux = block.W1, block.W2, block.flux
+        tau = (-(W1 * W2).sum() / W1.square().sum().clamp_min(torch.finfo(W1.dtype).tiny)).clamp_min(0)
+        rest = W2 + tau * W1  # of an explicit step of size τ
+        adjoint, unbiased = bool(rest.norm() <= ADJOINT * W2.norm()), not (block.b1.any() or block.b2.any())
+        step = float(tau * norm(W1) ** 2) * flux.L
+        return BlockCertificate(
+            euclidean=max(1, step - 1) + flux.L * float(norm(W1) * norm(rest))
+            if unbiased and flux.nonnegative
+            else None,
+            lipschitz=1 + max(_slopes(block)) * float(norm(W1) * norm(W2)),
+            step_margin=1 - step / 2 if adjoint else None,
+            conditions={
+                "g ≥ 0": flux.nonnegative,
+                "W₂ = −τW₁": adjoint,
+                "no biases": unbiased,
+                "τ ≤ 2/(L‖W₁‖²)": adjoint and step <= 2,
+            },
+        )
+
+    return _certificate(theorem, [bounds(block) for block in applied], math.prod)
 
 
 def _feedforward(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
@@ -247,18 +268,14 @@ def _extrapolation(n: int) -> list[float]:
     return [(4 * k + 2) / (2 * k + 3) for k in range(n)]
 
 
-def _has_one_linear_operator(network: DenoisingNetwork) -> bool:
-    """Also an untied network of one block has but one."""
-    return len(network.blocks) == 1 and network.architecture.flux == "linear"
-
-
 def _fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
-    alphas = _extrapolation(len(applied))
-    blocks = [_explicit_step(block, block.tau, norm) for block in applied]
-    if not _has_one_linear_operator(network):
-        return _certificate(None, blocks, _two_steps(alphas))
     theorem = "FSI cycles of one linear operator with τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
-    certificate = _certificate(theorem, blocks, _two_steps(alphas))
+    blocks = [_explicit_step(block, block.tau, norm) for block in applied]
+    certificate = replace(
+        _certificate(theorem, blocks, _two_steps(_extrapolation(len(applied)))),
+        # also an untied network of one block has but one operator
+        conditions={"shared weights": len(network.blocks) == 1, "linear flux": network.architecture.flux == "linear"},
+    )
     return replace(certificate, euclidean=1.0, lipschitz=1.0) if certificate.holds else certificate
 
 
@@ -272,7 +289,8 @@ def _safeguarded_fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
     theorem = "safeguarded FSI cycles with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂ beyond the start"
     blocks = [_explicit_step(block, block.tau, norm) for block in applied]
     certificate = _safeguarded(theorem, blocks, _extrapolation(len(applied)))
-    if _has_one_linear_operator(network) and certificate.holds:  # the safeguard does not act, so this is FSI
+    one_linear_operator = len(network.blocks) == 1 and network.architecture.flux == "linear"
+    if one_linear_operator and certificate.holds:  # the safeguard does not act, so this is FSI
         return replace(certificate, lipschitz=1.0)
     return certificate
 

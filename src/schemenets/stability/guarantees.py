@@ -15,7 +15,7 @@ class Guarantee(NamedTuple):
         guarantee: what is certain on paper.
         condition: under which condition.
         per_block: whether it survives that every block has weights of its own.
-        remedy: the cheapest way to have a guarantee for trained networks.
+        remedy: a way to have a guarantee for trained networks at little cost; ``docs/stability.md`` compares them.
     """
 
     guarantee: str

@@ -125,7 +125,7 @@ def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, An
         largest_expansion(growth.truncated(network, depth), starts, steps=4, climb=0, rates=(0.0,), scales=())
         for depth in searched
     ]
-    bounds = [_bound(network, depth) for depth in depths] if architecture.certified else None
+    bounds = bounds_of(network, depths) if architecture.certified else None
     for index, seed in enumerate(seeds):
         yield {
             **{key: getattr(architecture, key) for key in ("name", "flux", "tied", "certified")},
@@ -138,9 +138,9 @@ def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, An
         }
 
 
-def _bound(network: networks.DenoisingNetwork, depth: int) -> float | None:
-    """The certified factor of the first ``depth`` blocks, at the first seed; it is that of all certified networks."""
-    return certify(networks.unstack(growth.truncated(network, depth), 0)).euclidean
+def bounds_of(network: networks.DenoisingNetwork, depths: Sequence[int]) -> list[float | None]:
+    """Certified factors of the first blocks, at the first seed; they are those of all certified networks."""
+    return [certify(networks.unstack(growth.truncated(network, depth), 0)).euclidean for depth in depths]
 
 
 def _worst(depths: Sequence[int]) -> Iterator[dict[str, Any]]:

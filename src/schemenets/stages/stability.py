@@ -80,6 +80,7 @@ def _checked(network: DenoisingNetwork, starts: torch.Tensor, amplification: flo
         "certified": certificate.holds,
         "failed_conditions": certificate.failed,
         **certificate.bounds,
+        "factors": [block.euclidean for block in certificate.blocks],
         "step_margins": [block.step_margin for block in certificate.blocks],
         "dense_step_margins": [block.step_margin for block in dense.blocks],
         "largest_amplification_found": _number(amplification),
