@@ -103,6 +103,8 @@ def _job(layout, study, job, spec, diverged):
         shown = scores if at_home else transferred
         errors = [None if score is None else 2 * 10 ** (-score / 20) for score in shown]
         test_sets[name] = {"signals": 7, "noisy_psnr": noisy, "psnr": shown, "relative_error": errors}
+        safeguarded = architecture.name.startswith("safeguarded")
+        test_sets[name]["held_back"] = [0.25 if safeguarded and error else None for error in errors]
     evaluation = {"job": job, "seeds": spec["seeds"], "test_sets": test_sets, "provenance": PROVENANCE}
     files.write_json(layout.job(job) / "evaluation.json", evaluation)
     certified, symmetric = architecture.certified, architecture.name == "symmetric"

@@ -123,6 +123,10 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     assert re.search(r"^block 0 .*τ ≤ 2/\(L‖K‖²\) holds", text, re.MULTILINE)
     checkpoints.save(networks.build("resnet", blocks=1, filters=4, kernel_size=5, flux="relu"), path)
     assert cli.main(["certify", str(path)]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"^block 0 .*W₂ = −τW₁ FAILS; no biases holds", text, re.MULTILINE)
+    checkpoints.save(networks.build("feedforward", blocks=1, filters=4, kernel_size=5, flux="relu"), path)
+    assert cli.main(["certify", str(path)]) == 1
     assert "none for this network" in capsys.readouterr().out
 
 

@@ -79,7 +79,7 @@ def _differences(tables: Tables) -> list[str]:
     grown = table.fillna({"amplification": np.inf}).groupby(["certified", "network", "run"])["amplification"].max()
     apart = []
     for certified, what in ((True, "certified"), (False, "not certified")):
-        if certified in grown.index.levels[0]:
+        if certified in grown.index.get_level_values("certified"):
             of_network = grown[certified].groupby("network", sort=False)
             counts = [f"{(own > 1 + NEAR).sum()} of {len(own)} {label(str(name))}" for name, own in of_network]
             apart.append(f"{listed(counts)} ({what})")
