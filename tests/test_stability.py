@@ -634,6 +634,42 @@ def test_searches_find_a_planted_direction_that_only_large_signals_show():
 
 
 @pytest.mark.parametrize("search", [largest_amplification, largest_expansion])
+def test_searches_report_an_overflow_as_infinite(search):
+    """u ↦ u + 1e200 max(0, 1e200 u): beyond all numbers for positive signals, the identity for others."""
+    net = networks.build("resnet", blocks=1, filters=1, kernel_size=1, flux="relu").double()
+    (block,) = net.blocks
+    block.W1.data.fill_(1e200)
+    block.W2.data.fill_(1e200)
+    u = torch.rand(2, LENGTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert search(net, u, scales=()).item() == math.inf
+    assert certify(random_network(0, name="symmetric", flux="relu", scale=0)).refuted_by(math.inf, 0.0)
+
+
+@pytest.mark.parametrize("name", ["symmetric", "fsi", "safeguarded_fsi"])
+@pytest.mark.parametrize("flux", ["perona_malik", "relu"])
+def test_searches_of_ten_times_the_length_find_hardly_more(name, flux):
+    """In two networks of three at least: there are local maxima."""
+    nets = [random_network(seed, name=name, flux=flux, blocks=2) for seed in (2, 3, 4)]
+    u = torch.rand(3, LENGTH, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1)
+    stacked = networks.stack(nets)
+    usual, long = largest_amplification(stacked, u), largest_amplification(stacked, u, steps=200, climb=3000)
+    assert ((usual / long - 1).abs() < 0.01).sum() >= 2
+    unclimbed = largest_amplification(stacked, u, steps=1, climb=0)
+    climbed = largest_amplification(stacked, u, steps=1, climb=300)
+    assert (unclimbed < 0.97 * climbed).all()
+
+
+def test_searches_take_no_signal_that_is_no_smaller_than_the_starts():
+    """A network with N(0) ≠ 0, u ↦ u + 1: the smallest constant signals are amplified most."""
+    net = networks.build("resnet", blocks=1, filters=1, kernel_size=1, flux="relu").double()
+    (block,) = net.blocks
+    block.W2.data.fill_(0.0)
+    block.b2.data.fill_(1.0)
+    u = torch.tensor([1.0, 2.0], dtype=torch.float64)[:, None].expand(2, LENGTH)
+    assert largest_amplification(net, u, scales=()).item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("search", [largest_amplification, largest_expansion])
 def test_searches_treat_the_networks_of_a_stack_one_by_one_and_change_nothing(search):
     nets = [random_network(seed, name="symmetric", flux="perona_malik", blocks=2).float() for seed in range(3)]
     stacked = networks.stack(nets)

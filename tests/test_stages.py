@@ -1,6 +1,7 @@
 """What single stages decide and write, on data and trainings of next to no size."""
 
 import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.metrics import psnr
 from schemenets.specs import dumps
-from schemenets.stages import _fits
+from schemenets.stages import _fits, evaluate, tables
 from schemenets.training import Run
 
 ARCHITECTURE = {"name": "symmetric", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"}
@@ -116,6 +117,29 @@ def test_attacks_start_from_the_evaluated_psnr_and_leave_diverged_seeds_out(resu
         assert (
             entry["psnr_guaranteed"][0] < entry["psnr_attacked"][0] < entry["psnr_random"][0] < plain["psnr_random"][0]
         )
+
+
+def test_held_back_is_the_share_of_shortened_extrapolations(monkeypatch):
+    nets = [networks.build("safeguarded_fsi", blocks=4, filters=2, kernel_size=3, flux="relu", seed=s) for s in (0, 1)]
+    stacked = networks.stack(nets)
+    noisy = (255 * np.random.default_rng(0).random((5, 16))).astype(np.float32)
+    wanted = torch.tensor([-0.3, 0.2, 0.4, 0.5])[:, None, None].expand(4, 2, 5)
+    taken = wanted.clone()
+    taken[2, 1, :3] = 0.1
+    monkeypatch.setattr(type(stacked), "extrapolations", lambda net, f: (wanted, taken))
+    assert evaluate.held_back(stacked, noisy).tolist() == pytest.approx([0, 3 / 15])
+    monkeypatch.undo()
+    assert all(0 <= share <= 1 for share in evaluate.held_back(stacked, noisy))
+    plain = networks.stack([networks.build("fsi", blocks=2, filters=2, kernel_size=3, flux="relu")])
+    assert np.isnan(evaluate.held_back(plain, noisy))
+
+
+def test_excess_is_growth_over_the_power_of_the_bound():
+    assert tables.excess([1.1, 1.5], [1, 4], 1.2) == pytest.approx(1.1 / 1.2)
+    assert tables.excess([1.1, 1.5], [1, 400], 1.0) == pytest.approx(1.5)
+    assert tables.excess([0.0, 0.0], [1, 2], 1.0) == 0
+    assert tables.excess([1.0, None], [1, 2], 1.0) == math.inf
+    assert tables.excess([1.0], [1], None) == math.inf
 
 
 def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
