@@ -56,9 +56,15 @@ def tables(groups, seeds=10):
     other = table.assign(noise=25.0, psnr=0.0)  # must be ignored
     psnr = pd.concat([table, other]).drop(columns=["parameters", "convolution_weights"])
     runs = table.drop(columns=["test_set", "noise", "noisy_psnr", "psnr"]).assign(certified=False)
-    columns = ["kind", "run", "network", "flux", "tied", "seed", "n", "amplification", "bound"]
+    columns = ["kind", "run", "network", "flux", "tied", "certified", "seed", "n", "amplification", "bound"]
     growth = pd.DataFrame(columns=columns)
-    return {"runs": runs, "psnr": psnr, "stability": stability([]), "growth": growth, "fixed_points": fixed_points({})}
+    none = {
+        "stability": stability([]),
+        "growth": growth,
+        "fixed_points": fixed_points({}),
+        "fixed_point_costs": costs(),
+    }
+    return {"runs": runs, "psnr": psnr, **none}
 
 
 def stability(runs):
@@ -67,6 +73,16 @@ def stability(runs):
     columns += ["largest_amplification_found", "counterexample", "contradictions", "repetitions", "excess"]
     rows = [[run, run.split("/")[1], int(run[-1]), True, 1.0, 0.1, 0.2, 0.9, False, 0, 1000, 0.8] for run in runs]
     return pd.DataFrame(rows, columns=columns)
+
+
+def costs(growth=()):
+    """Memory of one run with 4 and with 128 iterations, from {kind of gradients: factor}."""
+    rows = [
+        {"run": "a", "gradients": gradients, "iterations": n, "saved_bytes": size}
+        for gradients, factor in dict(growth).items()
+        for n, size in ((4, 100), (128, 100 * factor))
+    ]
+    return pd.DataFrame(rows, columns=["run", "gradients", "iterations", "saved_bytes"])
 
 
 def fixed_points(methods, seeds=8):
@@ -349,6 +365,7 @@ def certified(seeds, method=CERTIFIED):
             other,
         ]
     ).assign(tied=False, seed=0)
+    every["certified"] = np.where(every["network"].notna(), True, None)
     return measured | {"runs": runs, "stability": stability(of), "growth": every.reset_index(drop=True)}
 
 
@@ -394,6 +411,7 @@ def test_certificates_without_exception_reproduce_c3():
         ("growth", "amplification", np.inf, "beyond their bound: 1. 2 certified random"),
         ("random", "amplification", 1 + 2e-9, "of up to 7 blocks: grown beyond their bound: 1"),
         ("random", "amplification", np.nan, "of up to 7 blocks: grown beyond their bound: 1"),
+        ("random", "bound", np.nan, "of up to 7 blocks: grown beyond their bound: 1"),
     ],
 )
 @pytest.mark.parametrize("seeds", [2, 6])
@@ -477,6 +495,13 @@ def test_gradients_of_fixed_points(methods, seeds, verdict):
     assert claim["effect"] == claim["evidence"]["largest relative difference of gradients"] == largest
     assert claim["evidence"]["networks that converge"] == seeds * sum(x is not None for x in methods.values())
     assert claim["runs"] == sorted(f"factorial/{m}/blocks-4/seed-{seed}" for m in methods for seed in range(seeds))
+
+
+def test_memory_of_fixed_points_is_evidence():
+    measured = tables(ALL) | {"fixed_points": fixed_points({"a": 1e-9})}
+    claim = of_claim("C4c", measured | {"fixed_point_costs": costs({"unrolled": 32, "implicit": 1})})
+    assert claim["evidence"]["memory kept for unrolled gradients, 128 over 4 iterations"] == 32
+    assert claim["evidence"]["memory kept for implicit gradients, 128 over 4 iterations"] == 1
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,9 @@ def test_stability_counts_certificates_and_counterexamples(tables):
 
 def test_growth_counts_what_exceeds_its_start_and_what_overflows(tables):
     sentences = figures.modules()["growth"].findings(tables)
-    certified = tables["runs"].query("size == 'blocks-4' and experiment in ['factorial', 'evolution_4']")["certified"].sum()
+    certified = (
+        tables["runs"].query("size == 'blocks-4' and experiment in ['factorial', 'evolution_4']")["certified"].sum()
+    )
     assert sentences[0] == (
         f"Certified networks: 0 of {certified} ever exceed their start, from test or random signals, within 100 "
         "repetitions; largest factor 0.99."
@@ -353,6 +355,15 @@ def test_evolution_says_how_much_smaller_the_errors_are(tables):
     ratios = [short(fsi[size] / explicit[size]) for size in ("blocks-2", "blocks-4")]
     assert f"T = 4, untied: the error of FSI networks is {' and '.join(ratios)} times as large." in sentences
     assert "T = 4: the explicit scheme stops short of T, at 1 with 2 and 2 with 4 steps." in sentences
+    for tied, kind in (("", "untied"), ("-tied", "tied")):
+        plain, kept = (
+            means[f"{name}{tied}"] for name in ("fsi-perona_malik", "safeguarded_fsi-perona_malik-certified")
+        )
+        ratios = " and ".join(short(kept[size] / plain[size]) for size in ("blocks-2", "blocks-4"))
+        text = f"with the safeguard and 2 and 4 blocks the error is {ratios} times that without."
+        assert f"T = 4, FSI networks, {kind}: {text}" in sentences
+        share = "the safeguard shortens 25 to 25 % of the extrapolations."
+        assert f"T = 4, FSI networks, {kind}: {share}" in sentences
 
 
 def test_a_diverged_evolution_has_the_error_of_its_initial_values(tables):

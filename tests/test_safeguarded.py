@@ -138,6 +138,17 @@ def test_no_step_is_taken_along_the_sphere_of_a_state_that_is_too_long():
     assert all(g.isfinite().all() for g in torch.autograd.grad(u, [w, d], allow_unused=True))
 
 
+def test_rounding_makes_no_factor_larger_than_wanted():
+    """Where a state is nearly that before it, on the sphere: the root may be anywhere, the factor not."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        w = rng.standard_normal(9)
+        previous, start = w * (1 + 1e-16 * rng.standard_normal(9)), w * (1 + 2e-16 * rng.standard_normal(9))
+        assert 0 <= safeguarded_fsi.safeguard(w, previous, start, 0.2) <= 0.2
+    zero = np.zeros(3)
+    assert safeguarded_fsi.safeguard(zero, zero, zero, 0.2) == 0.2
+
+
 def test_convex_combinations_need_no_safeguard():
     start, w, previous = np.random.default_rng(0).standard_normal((3, 5))
     for s in (-1 / 3, 0.0):

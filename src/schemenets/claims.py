@@ -46,8 +46,9 @@ def evaluate(registered: Json, tables: Tables) -> Json:
     Args:
         registered: what ``load`` returns.
         tables: ``runs``, one row per trained run; ``psnr``, one row per run, test set and noise level; ``stability``,
-            one row per run; ``fixed_points``, one row per run of an implicit network and tolerance; ``growth``, one row
-            per network, kind of growth and number ``n`` of repetitions or blocks.
+            one row per run; ``fixed_points``, one row per run of an implicit network and tolerance;
+            ``fixed_point_costs``, one row per run, kind of gradients and number of iterations; ``growth``, one row per
+            network, kind of growth and number ``n`` of repetitions or blocks.
 
     Raises:
         MissingRunsError: runs that have no partner in a comparison, or that were not measured.
@@ -154,7 +155,7 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
     pairs = paired_differences(runs, own, size=size, **methods)
     t = claim["threshold"]["value"] * (-1 if claim["evaluator"] == "noninferiority" else 1)
     d = pairs["difference"].to_numpy()
-    d = np.where(pairs["reference_diverged"], np.maximum(d, t), d)
+    d = np.where(pairs["reference_diverged"] & ~pairs["candidate_diverged"], np.maximum(d, t), d)
     d = np.where(pairs["candidate_diverged"], np.minimum(d, t), d)
     by_run = runs.set_index("run")
     counts = {
@@ -271,7 +272,7 @@ def _repetitions(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
 def _random(tables: Tables) -> pd.DataFrame:
     """Rows of certified random networks; ``excess``: amplification by n blocks over their bound."""
     growth = tables["growth"]
-    deep = growth[(growth["kind"] == "depth") & growth["bound"].notna()]
+    deep = growth[(growth["kind"] == "depth") & (growth["certified"] == True)]  # noqa: E712, where runs have none
     names = ([str(value) for value in row] for row in deep[["network", "flux", "tied", "seed"]].itertuples(index=False))
     excess = (deep["amplification"] / deep["bound"]).astype(float).fillna(np.inf)
     return pd.DataFrame({"network": [" ".join(name) for name in names], "n": deep["n"], "excess": excess})
@@ -308,9 +309,20 @@ def _maximum(claim: Json, settings: Json, tables: Tables) -> Json:
             (table["iterations"] / table["allowed_iterations"]).max()
         ),
         "largest relative difference of gradients": effect,
+        **_memory(tables["fixed_point_costs"]),
     }
     runs = sorted(last["run"])
     return {"verdict": verdict, "reason": reason, "effect": effect, "n": n, "evidence": evidence, "runs": runs}
+
+
+def _memory(costs: pd.DataFrame) -> Json:
+    """How memory that is kept for derivatives grows from the fewest to the most iterations, at most."""
+    found = {}
+    for gradients, own in costs.groupby("gradients", sort=False):
+        wide = own.pivot_table("saved_bytes", "run", "iterations")
+        name = f"memory kept for {gradients} gradients, {wide.columns[-1]} over {wide.columns[0]} iterations"
+        found[name] = _extreme((wide.iloc[:, -1] / wide.iloc[:, 0]).max())
+    return found
 
 
 def _most(numbers: pd.Series) -> int:

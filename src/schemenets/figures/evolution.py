@@ -81,6 +81,7 @@ def findings(tables: Tables) -> list[str]:
                     f"{time}, {kind}: the error of {label(scheme)} networks is {listed([short(r) for r in ratios])} "
                     "times as large."
                 )
+        found += [f"{time}, {text}" for text in _of_safeguards(networks)]
         means = networks.groupby(["scheme", "tied", "blocks"], as_index=False)["error"].mean()
         pairs = means.merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
         below = (pairs["error"] < pairs["relative_error"]).sum()
@@ -95,6 +96,25 @@ def findings(tables: Tables) -> list[str]:
         found.append(
             f"Diverged, and counted with the error of f: {', '.join(measured.loc[measured['diverged'], 'run'])}."
         )
+    return found
+
+
+def _of_safeguards(networks: pd.DataFrame) -> list[str]:
+    """How often safeguards act, and what they make of the errors of the same networks without bound."""
+    found = []
+    for (scheme, tied), own in networks[networks["scheme"] != EXPLICIT].groupby(["scheme", "tied"], sort=False):
+        name = f"{label(str(scheme))} networks, {'tied' if tied else 'untied'}"
+        shares = own.groupby("blocks")["held_back"].mean().dropna()
+        if len(shares):
+            found.append(
+                f"{name}: the safeguard shortens {100 * shares.min():.0f} to {100 * shares.max():.0f} % of the "
+                "extrapolations."
+            )
+        errors = own.pivot_table("error", "blocks", "certified").dropna()
+        if errors.shape[1] == 2 and len(errors):
+            ratios = listed([short(ratio) for ratio in errors[True] / errors[False]])
+            depths = listed([str(n) for n in errors.index])
+            found.append(f"{name}: with the safeguard and {depths} blocks the error is {ratios} times that without.")
     return found
 
 

@@ -16,15 +16,20 @@ import numpy as np
 from schemenets.schemes import explicit, fsi
 from schemenets.schemes._base import Array, Diffusion, Scheme, checked
 
+ROUNDING = 4 * np.finfo(np.float64).eps  # by which ‖u^{k+1}‖² may exceed ‖u^0‖², relative
+
 
 def safeguard(w: Array, previous: Array, start: Array, s: float) -> float:
-    """The largest factor up to s > 0 with ‖w + s (w - u^{k-1})‖ ≤ max(‖w‖, ‖u^0‖); s ≤ 0 remains."""
-    d, bound = w - previous, max(float(np.linalg.norm(w)), float(np.linalg.norm(start)))
-    if s <= 0 or float(np.linalg.norm(w + s * d)) <= bound:
+    """The largest factor up to s > 0 with ‖w + s (w - u^{k-1})‖ ≤ max(‖w‖, ‖u^0‖), but for rounding; s ≤ 0 remains."""
+    bound = max(float(np.linalg.norm(w)), float(np.linalg.norm(start)))
+    if s <= 0 or bound == 0:
         return s
-    w, d, start = w / bound, d / bound, start / bound  # fourth powers of what is large would overflow
-    a, b, c = float(d @ d), float(w @ d), max(float(start @ start - w @ w), 0.0)
-    return (math.sqrt(b**2 + a * c) - b) / a
+    w, d, start = w / bound, (w - previous) / bound, start / bound  # fourth powers of what is large would overflow
+    a, b, R2 = float(d @ d), float(w @ d), float(start @ start)
+    c = max(float((start + w) @ (start - w)) + ROUNDING * R2, 0.0)
+    if s * (s * a + 2 * b) <= c:
+        return s
+    return min(s, (math.sqrt(b**2 + a * c) - b) / a)
 
 
 def step(u: Array, previous: Array, start: Array, A: Diffusion, tau: float, alpha: float) -> Array:

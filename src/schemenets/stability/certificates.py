@@ -191,7 +191,10 @@ def _symmetric(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cer
 
 
 def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
-    theorem = "residual blocks with W₂ = −τW₁, no biases, 0 ≤ g ≤ L and τ ≤ 2/(L‖W₁‖²) do not increase ‖u‖₂"
+    theorem = (
+        "residual blocks with W₂ = −τW₁, no biases, 0 ≤ g ≤ L and τ ≤ 2/(L‖W₁‖²) do not increase ‖u‖₂, but for what "
+        "rounding makes of W₂"
+    )
 
     def bounds(block: Any) -> BlockCertificate:
         W1, W2, flux = block.W1, block.W2, block.flux
@@ -199,10 +202,9 @@ def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certif
         rest = W2 + tau * W1  # of an explicit step of size τ
         adjoint, unbiased = bool(rest.norm() <= ADJOINT * W2.norm()), not (block.b1.any() or block.b2.any())
         step = float(tau * norm(W1) ** 2) * flux.L
+        bounded = unbiased and flux.nonnegative and math.isfinite(step)
         return BlockCertificate(
-            euclidean=max(1, step - 1) + flux.L * float(norm(W1) * norm(rest))
-            if unbiased and flux.nonnegative
-            else None,
+            euclidean=max(1, step - 1) + flux.L * float(norm(W1) * norm(rest)) if bounded else None,
             lipschitz=1 + max(_slopes(block)) * float(norm(W1) * norm(W2)),
             step_margin=1 - step / 2 if adjoint else None,
             conditions={

@@ -51,7 +51,7 @@ GUARANTEES = {
     ),
     "du_fort_frankel": Guarantee(
         guarantee="bounded iterates for every τ > 0, though not by ‖u⁰‖₂",
-        condition="one linear operator: shared K and α, linear flux, α ≥ L‖K‖²/4",
+        condition="one linear operator: shared K, α and τ, linear flux, α ≥ L‖K‖²/4",
         per_block=(
             "no for 2τα > 1. With 2τα ≤ 1, 0 ≤ g ≤ L and α ≥ L‖K‖²/4 in every block steps are convex combinations, "
             "and ‖uᵏ‖₂ ≤ ‖u⁰‖₂ (derived)"

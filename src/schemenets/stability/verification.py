@@ -1,5 +1,7 @@
 """Norms, maps and bounds of networks once more, by dense matrices and singular values: NumPy and SciPy alone.
 
+The constants L, L' and m of the fluxes are those that are derived with the fluxes, written down again.
+
 ``verify`` reads a checkpoint file without torch. Constraints of the parameters and fluxes are written anew here, K
 is a dense Toeplitz matrix, the steps are those of the reference schemes in :mod:`schemenets.schemes`. So it shares
 neither the forward map nor norms and certificates with the networks that it checks.
@@ -29,6 +31,8 @@ from schemenets.schemes._base import Array
 
 SCALES = (1e-3, 1.0, 1e3)  # root mean squares of the signals; those of the study lie in [0, 1]
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative: more than rounding makes
+# of safeguarded steps, in which rounding errors ε can become as large as √ε
+ROOTS = {torch.float32: 5e-3, torch.float64: 5e-7}
 SAFETY, LARGEST, RATE = 1e-6, 30.0, 0.99  # of the constraints of networks
 CONTRACTION = "τ max(L', m)‖K‖² < 1"
 
@@ -66,7 +70,7 @@ def verify(path: Path, length: int) -> list[str]:
     expected = np.stack([scheme(signal) for signal in f])
     size, size_after = (np.linalg.norm(signals, axis=1) for signals in (f, expected))
     found = []
-    for dtype, tolerance in TOLERANCES.items():
+    for dtype, tolerance in scheme.tolerances.items():
         with torch.no_grad():
             output = network.to(dtype)(torch.from_numpy(f).to(dtype)).double().numpy()
         error = float((np.linalg.norm(output - expected, axis=1) / np.maximum(size, size_after)).max())
@@ -105,7 +109,7 @@ def _weickert(t: Array) -> Array:
 
 
 BOX, EPSILON = 6.0, 0.01  # of the learned and the regularised TV flux
-STEEPEST = max(  # of σ(z) + A σ'(z), A = 48 · 6 (2/5)² (3/5)³, on a grid that is fine enough for all digits
+STEEPEST = max(  # of σ(z) + A σ'(z), A = 48 · 6 (2/5)² (3/5)³, on a grid: ten digits
     (1 + (z := np.linspace(-5, 15, 2_000_001)) / np.sqrt(1 + z**2)) / 2 + 288 * 0.16 * 0.216 / 2 / (1 + z**2) ** 1.5
 )
 
@@ -151,6 +155,8 @@ class _Block:
 
 class _Dense:
     """What a checkpoint computes, by the scheme of its name."""
+
+    tolerances = TOLERANCES
 
     def __init__(self, blocks: list[_Block], lift: Array, projection: Array) -> None:
         self.blocks, self.lift, self.projection = blocks, lift, projection
@@ -253,6 +259,8 @@ class _Implicit(_Dense):
 
 
 class _SafeguardedFSI(_Symmetric):
+    tolerances = ROOTS
+
     def run(self, u: Array) -> Array:
         previous = start = u
         for k, A in enumerate(self.blocks):
@@ -262,6 +270,8 @@ class _SafeguardedFSI(_Symmetric):
 
 
 class _SafeguardedDuFortFrankel(_Dense):
+    tolerances = ROOTS
+
     def run(self, u: Array) -> Array:
         previous = start = u
         for A in self.blocks:
