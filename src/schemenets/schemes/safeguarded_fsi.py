@@ -29,7 +29,7 @@ def safeguard(w: Array, previous: Array, start: Array, s: float) -> float:
     c = max(float((start + w) @ (start - w)) + ROUNDING * R2, 0.0)
     if s * (s * a + 2 * b) <= c:
         return s
-    return min(s, (math.sqrt(b**2 + a * c) - b) / a)
+    return (math.sqrt(b**2 + a * c) - b) / a
 
 
 def step(u: Array, previous: Array, start: Array, A: Diffusion, tau: float, alpha: float) -> Array:
