@@ -118,7 +118,7 @@ def run_here(copy: str, tests: str, expression: str, kernel: str, result: Connec
     # tests/conftest.py builds on this profile; nobody reads the examples that fail, so none is made smaller
     hypothesis.settings.register_profile("mutations", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])
     hypothesis.settings.load_profile("mutations")
-    sys.path.insert(0, copy)
+    sys.path[:0] = [copy, str(ROOT)]  # the benchmarks are in the root
     import schemenets
 
     assert schemenets.__file__.startswith(copy), "another copy of the package comes first"
