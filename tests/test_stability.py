@@ -501,6 +501,13 @@ def test_dense_norm_is_that_of_the_matrix_written_down_entry_by_entry(seed, k, f
     assert dense_norm(K, 30) == pytest.approx(np.linalg.norm(correlation_matrix(K, 30), 2), rel=1e-12)
 
 
+def test_dense_norm_of_a_large_matrix_is_its_largest_singular_value():
+    K = np.random.default_rng(3).standard_normal((6, 6, 5))
+    M = verification.dense_matrix(K, 100)
+    assert min(M.shape) > verification.LARGEST_DECOMPOSED
+    assert dense_norm(K, 100) == pytest.approx(np.linalg.norm(M, 2), rel=1e-12)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("flux", [name for name in fluxes.available() if fluxes.get(name).nonnegative])
 @pytest.mark.parametrize("name", CERTIFIABLE)

@@ -201,11 +201,12 @@ def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certif
         tau = (-(W1 * W2).sum() / W1.square().sum().clamp_min(torch.finfo(W1.dtype).tiny)).clamp_min(0)
         rest = W2 + tau * W1  # of an explicit step of size τ
         adjoint, unbiased = bool(rest.norm() <= ADJOINT * W2.norm()), not (block.b1.any() or block.b2.any())
-        step = float(tau * norm(W1) ** 2) * flux.L
+        first, second = float(norm(W1)), float(norm(W2))
+        step = float(tau) * first**2 * flux.L
         bounded = unbiased and flux.nonnegative and math.isfinite(step)
         return BlockCertificate(
-            euclidean=max(1, step - 1) + flux.L * float(norm(W1) * norm(rest)) if bounded else None,
-            lipschitz=1 + max(_slopes(block)) * float(norm(W1) * norm(W2)),
+            euclidean=max(1, step - 1) + flux.L * first * float(norm(rest)) if bounded else None,
+            lipschitz=1 + max(_slopes(block)) * first * second,
             step_margin=1 - step / 2 if adjoint else None,
             conditions={
                 "g ≥ 0": flux.nonnegative,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.linalg import svdvals, toeplitz
+from scipy.sparse.linalg import svds
 
 from schemenets import checkpoints, files
 from schemenets.errors import UnknownNameError
@@ -34,6 +35,7 @@ TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative
 # of safeguarded steps, in which rounding errors ε can become as large as √ε
 ROOTS = {torch.float32: 5e-3, torch.float64: 5e-7}
 SAFETY, LARGEST, RATE = 1e-6, 30.0, 0.99  # of the constraints of networks
+LARGEST_DECOMPOSED = 512  # rows or columns of matrices whose singular values are all computed
 CONTRACTION = "τ max(L', m)‖K‖² < 1"
 
 
@@ -44,7 +46,7 @@ def dense_norm(K: ArrayLike, length: int) -> float:
         K: filters (filters, channels, kernel_size), an array or a tensor without gradients.
         length: length of the signals that K is applied to.
     """
-    return float(svdvals(dense_matrix(K, length))[0])
+    return _largest_singular_value(dense_matrix(K, length))
 
 
 def dense_matrix(K: ArrayLike, length: int) -> Array:
@@ -52,6 +54,14 @@ def dense_matrix(K: ArrayLike, length: int) -> Array:
     K = np.asarray(K, dtype=np.float64)
     zeros = np.zeros(length - K.shape[-1])
     return np.block([[toeplitz(np.r_[taps[0], zeros], np.r_[taps, zeros]) for taps in channels] for channels in K])
+
+
+def _largest_singular_value(M: Array) -> float:
+    """All of them where that is fast, else by Lanczos iterations to machine precision."""
+    if min(M.shape) <= LARGEST_DECOMPOSED:
+        return float(svdvals(M)[0])
+    start = np.random.default_rng(0).standard_normal(min(M.shape))
+    return float(svds(M, k=1, tol=0, v0=start, return_singular_vectors=False)[0])
 
 
 def verify(path: Path, length: int) -> list[str]:
@@ -134,7 +144,7 @@ class _Block:
         if certified and W.any():
             W = W / (_norm_bound(W) * (1 + SAFETY))
         self.K = dense_matrix(W, length)
-        self.norm_squared = float(svdvals(self.K)[0]) ** 2
+        self.norm_squared = _largest_singular_value(self.K) ** 2
         lam = _positive(parameters["lam"]) if "lam" in parameters else np.ones(len(W))
         rows = len(self.K) // len(W)  # of every filter
         self.lam = np.repeat(lam, rows)
