@@ -2,7 +2,9 @@
 
 Hashes find what changed after the manifest was written. Everything else is found by computing it again, from the
 registered configuration down: records and checkpoints, certificates, tables, verdicts, and networks on fresh signals.
-What only training gives (tuning trials, learning curves, times) is kept by hashes and by its places in the tables.
+What only training gives (tuning trials, learning curves, times) is kept by hashes and by its places in the tables. So
+are measurements that take as long: iterations of fixed points and their gradients, attacks, and repetitions, which
+have to stay within what is certified.
 """
 
 import logging

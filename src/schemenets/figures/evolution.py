@@ -16,10 +16,10 @@ TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
     "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the outputs v for noisy test signals f, a mean over the signals, against "
     "the number n of blocks: networks with weights of their own in every block, networks with tied weights, and the "
-    "numerical schemes with n steps of the diffusion. All keep the bound τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: "
-    "α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the time n/2; filters have two taps, as "
-    "the forward difference. FSI and Du Fort–Frankel networks have a safeguard that makes them certified, except for "
-    "those without bound. " + _style.MARKS
+    "numerical schemes with n steps of the diffusion. They keep the bound τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: "
+    "α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the time n/2, and FSI and Du Fort–Frankel "
+    "networks have a safeguard; only those without bound have neither. Filters have two taps, as the forward "
+    "difference. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")
 EXPLICIT = "explicit"
@@ -100,7 +100,7 @@ def findings(tables: Tables) -> list[str]:
 
 
 def _of_safeguards(networks: pd.DataFrame) -> list[str]:
-    """How often safeguards act, and what they make of the errors of the same networks without bound."""
+    """How often safeguards act; errors with the constraints and a safeguard over those without either."""
     found = []
     for (scheme, tied), own in networks[networks["scheme"] != EXPLICIT].groupby(["scheme", "tied"], sort=False):
         name = f"{label(str(scheme))} networks, {'tied' if tied else 'untied'}"
@@ -114,7 +114,9 @@ def _of_safeguards(networks: pd.DataFrame) -> list[str]:
         if errors.shape[1] == 2 and len(errors):
             ratios = listed([short(ratio) for ratio in errors[True] / errors[False]])
             depths = listed([str(n) for n in errors.index])
-            found.append(f"{name}: with the safeguard and {depths} blocks the error is {ratios} times that without.")
+            found.append(
+                f"{name}, {depths} blocks: with safeguard and constraints the error is {ratios} times that without both."
+            )
     return found
 
 

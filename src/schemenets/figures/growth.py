@@ -12,7 +12,8 @@ from schemenets.wording import label, listed, short
 
 TITLE = "Growth: a trained network applied again and again"
 CAPTION = (
-    "Largest ‖u_n‖₂ / ‖u_0‖₂ over a few noisy test signals u_0 for u_{n+1} = N(u_n), one panel per network: median "
+    "Largest ‖u_n‖₂ / ‖u_0‖₂ over a few noisy test signals u_0 for u_{n+1} = N(u_n), one panel per network, denoisers "
+    "and networks that learned an evolution apart: median "
     "over seeds, and their range as a band. Hollow markers: certified networks. The grey line is 1, the bound of all "
     "of these but implicit ones, whose iterations may exceed it by the power of their rate that is left. A cross: the "
     "last value of a run before it leaves the panel."
@@ -25,14 +26,16 @@ NEAR = 1e-6  # of differences of a relative size of 1e-8
 
 
 def draw(tables: Tables) -> Figure:
-    """One panel per network, one line per method."""
+    """One panel per network, one line per method; where these learned an evolution, panels of their own."""
     table = _repetitions(tables)
     if table.empty:
         return _style.empty("repeated networks")
-    panels = list(summaries.groups(table, "network"))
+    evolution = table["experiment"].str.startswith(summaries.EVOLUTION)
+    table = table.assign(panel=table["network"].map(label) + np.where(evolution, ", evolution", ""))
+    panels = list(summaries.groups(table, "panel"))
     figure, axes = _style.grid(len(panels), min(3, len(panels)), 2.3, sharex=True, sharey=True)
     styles = _style.method_styles(tables["runs"])
-    for ax, (network, of_network) in zip(axes, panels, strict=True):
+    for ax, (name, of_network) in zip(axes, panels, strict=True):
         for method, own in summaries.groups(of_network, "method"):
             values = own["amplification"].fillna(np.inf)
             outside = values > RANGE[1]
@@ -43,7 +46,7 @@ def draw(tables: Tables) -> Figure:
             if len(last):
                 ax.plot(last["n"], last["amplification"], label="beyond the range afterwards", **_style.DIVERGED)
         ax.axhline(1, color="0.6", linewidth=1, zorder=1)
-        ax.set(title=label(network), xscale="log", yscale="log", xlabel="repetitions n", ylabel="‖u_n‖₂ / ‖u_0‖₂")
+        ax.set(title=name, xscale="log", yscale="log", xlabel="repetitions n", ylabel="‖u_n‖₂ / ‖u_0‖₂")
     low, high = axes[0].get_ylim()
     axes[0].set_ylim(max(low, RANGE[0]), min(max(high, 2), RANGE[1]))
     _style.legend(figure, axes, columns=2)
@@ -84,7 +87,7 @@ def _differences(tables: Tables) -> list[str]:
             counts = [f"{(own > 1 + NEAR).sum()} of {len(own)} {label(str(name))}" for name, own in of_network]
             apart.append(f"{listed(counts)} ({what})")
     text = f"Differences of close test signals ever grow in {', in '.join(apart)}"
-    return [f"{text}. Certificates bound norms, and differences only for monotone fluxes."]
+    return [f"{text}. Certificates bound norms; how far differences may grow, their Lipschitz bounds say."]
 
 
 def _others(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -99,5 +102,5 @@ def _repetitions(tables: Tables) -> pd.DataFrame:
 def _described(table: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """With the network of every run, and whether its certificate holds by construction."""
     own = table[["run", "method", "seed", "start", "n", "amplification", "overflow"]]
-    described = own.merge(tables["runs"][["run", "network", "flux", "certified"]], on="run")
+    described = own.merge(tables["runs"][["run", "experiment", "network", "flux", "certified"]], on="run")
     return described.astype({"overflow": bool, "certified": bool})

@@ -18,9 +18,11 @@ CAPTION = (
     "Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found for every trained network of all "
     "experiments (dots), and the bound that follows from its parameters (bars, a grey line to each network's dot; "
     "ResNets have none: with N(0) ≠ 0 they amplify small signals by any factor, and signals below a root mean square "
-    "of 10⁻³ were not searched). The search gives lower bounds of the true maximum. Right: the least of the margins "
-    "1 − τL‖K‖²/2 over the blocks (axis linear from −1 to 1, else logarithmic); a network is certified if all are at "
-    "least zero. A cross: the run diverged, and its last sound state is shown."
+    "of 10⁻³ were not searched). The search gives lower bounds of the true maximum. Right: the least margin of the "
+    "blocks to the limit of their step size, 1 − τL‖K‖²/2 of explicit steps, 1 − L‖K‖²/(4α) of Du Fort–Frankel and "
+    "1 − τ max(L′, m)‖K‖² of implicit networks (axis linear from −1 to 1, else logarithmic); ResNets and networks "
+    "without skips have no such limit. No margin may be below zero in a certified network, but a theorem can ask for "
+    "more. A cross: the run diverged, and its last sound state is shown."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 

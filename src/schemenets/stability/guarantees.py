@@ -27,7 +27,7 @@ class Guarantee(NamedTuple):
 GUARANTEES = {
     "resnet": Guarantee(
         guarantee="none",
-        condition="none would do: W₂ and the biases are free",
+        condition="none is met by training: W₂ and the biases are free",
         per_block="there is nothing to keep",
         remedy="W₂ = −τW₁, no biases and τ ≤ 2/(L‖W₁‖²): the symmetric network, with half of the convolution weights",
     ),

@@ -20,7 +20,7 @@ from scipy.linalg import svdvals, toeplitz
 from scipy.sparse.linalg import svds
 
 from schemenets import checkpoints, files
-from schemenets.errors import UnknownNameError
+from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.schemes import (
     du_fort_frankel,
     explicit,
@@ -74,8 +74,12 @@ def verify(path: Path, length: int) -> list[str]:
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint.
         UnknownNameError: no map is written anew for this network or flux.
+        InvalidParameterError: signals shorter than the filters.
     """
-    network, scheme = checkpoints.load(path), _Dense.read(path, length)
+    network = checkpoints.load(path)
+    if length < (k := network.architecture.kernel_size):
+        raise InvalidParameterError("length", length, f"at least the kernel size {k}")
+    scheme = _Dense.read(path, length)
     f = _signals(scheme.blocks[0].K, length, scheme.lift)
     expected = np.stack([scheme(signal) for signal in f])
     size, size_after = (np.linalg.norm(signals, axis=1) for signals in (f, expected))
