@@ -360,7 +360,7 @@ def test_evolution_says_how_much_smaller_the_errors_are(tables):
             means[f"{name}{tied}"] for name in ("fsi-perona_malik", "safeguarded_fsi-perona_malik-certified")
         )
         ratios = " and ".join(short(kept[size] / plain[size]) for size in ("blocks-2", "blocks-4"))
-        text = f"with safeguard and constraints the error is {ratios} times that without both."
+        text = f"safeguard and constraints make the error {ratios} times as large."
         assert f"T = 4, FSI networks, {kind}, 2 and 4 blocks: {text}" in sentences
         share = "the safeguard shortens 25 to 25 % of the extrapolations."
         assert f"T = 4, FSI networks, {kind}: {share}" in sentences

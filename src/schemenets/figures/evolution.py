@@ -114,9 +114,7 @@ def _of_safeguards(networks: pd.DataFrame) -> list[str]:
         if errors.shape[1] == 2 and len(errors):
             ratios = listed([short(ratio) for ratio in errors[True] / errors[False]])
             depths = listed([str(n) for n in errors.index])
-            found.append(
-                f"{name}, {depths} blocks: with safeguard and constraints the error is {ratios} times that without both."
-            )
+            found.append(f"{name}, {depths} blocks: safeguard and constraints make the error {ratios} times as large.")
     return found
 
 
