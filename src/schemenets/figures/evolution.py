@@ -31,7 +31,7 @@ TIED: dict[bool, tuple[str, dict[str, Any]]] = {
 }
 BOUND: dict[bool, tuple[str, dict[str, Any]]] = {
     True: ("", {}),
-    False: (" without bound", {"linestyle": "", "markersize": 9, "markerfacecolor": "none"}),
+    False: (", without bound", {"linestyle": "", "markersize": 9, "markerfacecolor": "none"}),
 }
 
 

@@ -31,7 +31,7 @@ def draw(tables: Tables) -> Figure:
     if table.empty:
         return _style.empty("repeated networks")
     evolution = table["experiment"].str.startswith(summaries.EVOLUTION)
-    table = table.assign(panel=table["network"].map(label) + np.where(evolution, ", evolution", ""))
+    table = table.assign(panel=table["network"].map(label) + np.where(evolution, "\nevolution", ""))
     panels = list(summaries.groups(table, "panel"))
     figure, axes = _style.grid(len(panels), min(3, len(panels)), 2.3, sharex=True, sharey=True)
     styles = _style.method_styles(tables["runs"])
