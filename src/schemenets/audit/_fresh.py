@@ -19,7 +19,7 @@ from schemenets.stages.schemes import compared
 from schemenets.stages.stability import searched
 
 SAMPLE = 10  # jobs, at most, of which one seed is tested again
-CLIMBS = 0.01  # relative: how far searches for the same maximum may end apart
+CLIMBS = 0.25  # relative: how far apart searches may end, as rounding leads to other local maxima (up to 8 % seen)
 
 
 def check(audited: Audited, full: bool) -> Iterator[Finding]:
