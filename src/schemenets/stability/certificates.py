@@ -134,11 +134,12 @@ def _certificate(
 ) -> Certificate:
     """With the network's factor as a function ``combined`` of those of its blocks."""
     factors = [block.euclidean for block in blocks if block.euclidean is not None]
+    lipschitz = combined([block.lipschitz for block in blocks])
     return Certificate(
         theorem=theorem,
         blocks=tuple(blocks),
         euclidean=combined(factors) if len(factors) == len(blocks) else None,
-        lipschitz=combined([block.lipschitz for block in blocks]),
+        lipschitz=math.inf if math.isnan(lipschitz) else lipschitz,  # where numbers overflow
     )
 
 
