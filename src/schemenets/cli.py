@@ -223,7 +223,9 @@ def _certify(options: argparse.Namespace) -> int:
         numbers = {"step margin": block.step_margin, "c =": block.euclidean, "Lipschitz": block.lipschitz}
         numbers_given = [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
         lines[f"block {index}"] = "; ".join(conditions + numbers_given)
-    lines["guarantee"] = "holds" if certificate.holds else "does not hold"
+    lines["guarantee"] = "holds" if certificate.holds else "does not hold" if certificate.theorem else "none is known"
+    if options.dense is not None:
+        lines["guarantee"] += f", for signals of length {options.dense}: norms of dense matrices bound no others"
     _print(lines)
     return OK if certificate.holds else FINDING
 

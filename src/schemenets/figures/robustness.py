@@ -96,8 +96,8 @@ def _of_bounds(table: pd.DataFrame) -> list[str]:
         runs = certified.groupby("run")[["lipschitz_found", "lipschitz_bound"]].max()
         gaps = certified["attacked"] - certified["psnr_guaranteed"]
         found.append(
-            f"Certified networks: outputs move by at most {fixed(runs['lipschitz_found'].max())} times the "
-            f"perturbation, where the bounds allow {fixed(runs['lipschitz_bound'].min())} to "
+            "Certified networks with such a bound: outputs move by at most "
+            f"{fixed(runs['lipschitz_found'].max())} times the perturbation, where the bounds allow {fixed(runs['lipschitz_bound'].min())} to "
             f"{fixed(runs['lipschitz_bound'].max())}; attacks leave at least {fixed(gaps.min())} dB more than is "
             "guaranteed."
         )

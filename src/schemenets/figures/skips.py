@@ -46,11 +46,13 @@ def findings(tables: Tables) -> list[str]:
     found = []
     for method, pair in summaries.groups(measured, "base"):
         gains = [summaries.gains(tables, experiment, method, f"{method}{WITHOUT}") for experiment in EXPERIMENTS]
-        table = summaries.means(pd.concat(gains), ["size"], "difference")
+        every = pd.concat(gains)
+        table, medians = summaries.means(every, ["size"], "difference"), every.groupby("size")["difference"].median()
         for row in sorted(summaries.rows(table), key=lambda row: summaries.number(row.size)):
             found.append(
                 f"{label(method)}, {size_label(row.size)}: skip connections change the PSNR by {signed(row.mean)} dB "
-                f"{interval(row.low, row.high)}" + (f", with {row.diverged} diverged." if row.diverged else ".")
+                f"{interval(row.low, row.high)}, median {signed(medians[row.size])} dB"
+                + (f", with {row.diverged} diverged." if row.diverged else ".")
             )
         depths = sorted(pair["blocks"].unique())
         means = pair.groupby(["without", "blocks"])["score"].mean()

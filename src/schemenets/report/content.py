@@ -131,7 +131,7 @@ def methods(tables: Tables) -> Table:
                 label(row.flux),
                 "by construction" if row.certified else "no",
                 f"{row.filters} × {row.kernel_size}",
-                str(row.parameters // (1 if row.tied else row.blocks)),
+                str(row.parameters // (1 if row.tied or row.network == "implicit" else row.blocks)),
                 short(row.learning_rate),
                 "at the edge" if rates[row.method].at_edge else "inside",
             ]
@@ -392,6 +392,8 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
         f"grid: {', '.join(edges) or 'none'}.",
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
         "certificates do, up to rounding; that distances do not grow, either, they say for monotone fluxes only.",
+        "Rounding differs between processors and versions of the code, and training magnifies it: the same job trained "
+        "twice need not end with the same network. Jobs of two experiments can be the same: they are counted in both.",
         f"Diverged runs: {', '.join(diverged) or 'none'}. They are counted as having done nothing, and as losses in "
         "every comparison.",
     ]
