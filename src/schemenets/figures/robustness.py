@@ -98,7 +98,8 @@ def _of_bounds(table: pd.DataFrame) -> list[str]:
         found.append(
             "Certified networks with such a bound: outputs move by at most "
             f"{fixed(runs['lipschitz_found'].max())} times the perturbation, where the bounds allow "
-            f"{fixed(runs['lipschitz_bound'].min())} to {fixed(runs['lipschitz_bound'].max())}; attacks leave at least {fixed(gaps.min())} dB more than is "
+            f"{fixed(runs['lipschitz_bound'].min())} to {fixed(runs['lipschitz_bound'].max())}; attacks leave at least "
+            f"{fixed(gaps.min())} dB more than is "
             "guaranteed."
         )
     return found
