@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.linalg import svdvals, toeplitz
-from scipy.sparse.linalg import svds
+from scipy.sparse import linalg as sparse
 
 from schemenets import checkpoints, files
 from schemenets.errors import InvalidParameterError, UnknownNameError
@@ -61,7 +61,7 @@ def _largest_singular_value(M: Array) -> float:
     if min(M.shape) <= LARGEST_DECOMPOSED:
         return float(svdvals(M)[0])
     start = np.random.default_rng(0).standard_normal(min(M.shape))
-    return float(svds(M, k=1, tol=0, v0=start, return_singular_vectors=False)[0])
+    return float(sparse.svds(M, k=1, tol=0, v0=start, return_singular_vectors=False)[0])
 
 
 def verify(path: Path, length: int) -> list[str]:
