@@ -535,8 +535,13 @@ def test_the_threshold_of_a_maximum_can_be_moved():
     table = table.set_index(["claim", "threshold"])
     verdicts = {1e-12: "not reproduced", 1e-10: "not reproduced", 1e-8: "reproduced", 1e-6: "reproduced"}
     assert table.loc["C4c", "verdict"].to_dict() == verdicts
-    assert table.loc["C3", "verdict"].to_dict() == {0.0: "reproduced"}
-    assert table.loc["C3", "n"].to_dict() == {0.0: 6}
+    assert table.loc["C3", "verdict"].to_dict() == dict.fromkeys((0.0, 1.0, 10.0), "reproduced")
+    assert set(table.loc["C3", "n"]) == {6}
+    broken = certified(6)
+    broken["stability"]["counterexample"] = [True, True, *[False] * 4]
+    table = claims.sensitivity(REGISTERED, broken).set_index(["claim", "threshold"])
+    verdicts = {0.0: "not reproduced", 1.0: "not reproduced", 10.0: "reproduced"}
+    assert table.loc["C3", "verdict"].to_dict() == verdicts
 
 
 # --- another test set ---------------------------------------------------------------------------------

@@ -114,9 +114,10 @@ def test_direct_inputs(study, results):
         *entries[f"{directory}/evaluation.json"]["inputs"]
     }
     assert entries["multigrid.json"]["inputs"] == []
-    repeated = [name for name in entries if re.fullmatch("runs/factorial/.*/blocks-4/seed-..safetensors", name)]
+    pattern = "(factorial|evolution_4)/.*/blocks-4"
+    repeated = [name for name in entries if re.fullmatch(f"runs/{pattern}/seed-..safetensors", name)]
     assert entries["growth.json"]["inputs"] == sorted(["config/config.yaml", data, *repeated])
-    assert len(repeated) == 2 * sum(job.startswith("factorial/") for job in study.jobs)
+    assert len(repeated) == 2 * sum(re.fullmatch(pattern, job) is not None for job in study.jobs)
     assert entries["tables/growth.csv"]["inputs"] == ["growth.json"]
     assert entries["tables/tuning.csv"]["inputs"] == sorted(name for name in entries if name.startswith("tuning/"))
     assert len(entries["tables/runs.csv"]["inputs"]) == 3 * len(study.jobs)
@@ -126,7 +127,9 @@ def test_direct_inputs(study, results):
     jobs = {name.rpartition("/")[0] for name in entries["tables/robustness.csv"]["inputs"]}
     assert jobs == {f"runs/{job}" for job in study.jobs if job.startswith("factorial/")}
     assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + 1
-    measured = [f"tables/{name}.csv" for name in ("fixed_points", "growth", "psnr", "runs", "stability")]
+    measured = [
+        f"tables/{name}.csv" for name in ("fixed_point_costs", "fixed_points", "growth", "psnr", "runs", "stability")
+    ]
     assert entries["claims.json"]["inputs"] == ["config/claims.yaml", *measured]
     implicit = [name for name in entries if "/implicit-" in name and "/seed-" in name]
     assert entries["fixed_points.json"]["inputs"] == ["data/piecewise_affine-10.safetensors", *sorted(implicit)]

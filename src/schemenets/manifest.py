@@ -127,7 +127,8 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     schemes = results.schemes
     yield schemes, [CONFIG], schemes
 
-    judged = [CLAIMS, *map(results.table, ("runs", "psnr", "stability", "growth", "fixed_points"))]
+    measured = ("runs", "psnr", "stability", "growth", "fixed_points", "fixed_point_costs")
+    judged = [CLAIMS, *map(results.table, measured)]
     tables = {
         **dict.fromkeys(("runs", "psnr", "curves"), records),
         "tuning": tunings,
