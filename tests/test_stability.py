@@ -301,6 +301,10 @@ def test_the_bound_of_a_residual_block_with_a_rest_is_attained():
     block.W1.data.fill_(2.0)
     block.W2.data.fill_(0.7)  # the part along W₁ has the wrong sign, so all of it is rest
     assert certify(net).euclidean == pytest.approx(1 + 1.4)
+    for bias in (block.b1, block.b2):
+        bias.data.fill_(0.1)
+        assert "blocks.0: no biases" in certify(net).failed
+        bias.data.fill_(0.0)
     assert net(torch.ones(1, 3, dtype=torch.float64)).max().item() == pytest.approx(2.4)
 
 
@@ -606,7 +610,8 @@ def test_both_searches_find_the_largest_singular_value_of_a_linear_network(name)
     assert exact > 1.5
     starts = torch.rand(3, LENGTH, generator=torch.Generator().manual_seed(0))
     for search in (largest_amplification, largest_expansion):
-        assert 0.98 * exact <= search(net, starts, steps=100) <= exact * (1 + 1e-9)
+        for climb in (0, 300):
+            assert 0.98 * exact <= search(net, starts, steps=100, climb=climb) <= exact * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("flux", ["perona_malik", "weickert", "relu", "fab"])
@@ -622,7 +627,8 @@ def test_searches_find_what_a_grid_finds_in_a_scalar_network(flux):
     slope = (values.diff() / s.diff()).abs().max().item()
     quotient = (values / s)[s.abs() > 1e-9].abs().max().item()
     starts = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
-    assert 0.95 * slope <= largest_expansion(net, starts, steps=200) <= slope * (1 + 1e-3)
+    for climb in (0, 300):
+        assert 0.95 * slope <= largest_expansion(net, starts, steps=200, climb=climb) <= slope * (1 + 1e-3)
     assert 0.95 * quotient <= largest_amplification(net, starts, steps=200) <= quotient * (1 + 1e-3)
 
 
@@ -664,6 +670,13 @@ def test_searches_of_ten_times_the_length_find_hardly_more(name, flux):
     unclimbed = largest_amplification(stacked, u, steps=1, climb=0)
     climbed = largest_amplification(stacked, u, steps=1, climb=300)
     assert (unclimbed < 0.97 * climbed).all()
+
+
+def test_a_search_of_no_steps_is_the_largest_quotient_of_the_starts():
+    net = random_network(3, name="fsi", flux="relu")
+    u = torch.rand(5, LENGTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = largest_amplification(net, u, steps=0, climb=0, scales=())
+    assert found == pytest.approx(ratios(net(u), u).max().item())
 
 
 def test_searches_take_no_signal_that_is_no_smaller_than_the_starts():
