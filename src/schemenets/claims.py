@@ -15,7 +15,7 @@ import pandas as pd
 
 from schemenets import schema
 from schemenets.errors import ConfigError
-from schemenets.statistics import MissingRunsError, holm, paired_differences, sign_flip, t_interval
+from schemenets.statistics import MissingRunsError, holm, over_power, paired_differences, sign_flip, t_interval
 from schemenets.wording import short
 
 Json = dict[str, Any]
@@ -264,9 +264,7 @@ def _repetitions(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
     growth = tables["growth"]
     own = growth.loc[growth["kind"] == "repetition", ["run", "n", "amplification"]].astype({"run": object})
     grown = own.merge(checked[["run", "euclidean_bound"]], on="run")
-    with np.errstate(divide="ignore"):  # in logarithms, as powers of bounds above 1 overflow
-        excess = np.exp(np.log(grown["amplification"]) - grown["n"] * np.log(grown["euclidean_bound"]))
-    return grown.assign(excess=excess.fillna(np.inf))
+    return grown.assign(excess=over_power(grown["amplification"], grown["n"], grown["euclidean_bound"]))
 
 
 def _random(tables: Tables) -> pd.DataFrame:

@@ -24,6 +24,13 @@ class MissingRunsError(SchemenetsError):
         super().__init__(f"{where}: {len(runs)} runs are missing: {', '.join(runs)}.")
 
 
+def over_power(factors: ArrayLike, numbers: ArrayLike, bound: ArrayLike) -> NDArray[np.float64]:
+    """Factors over bound^number, which broadcast; infinite where one of them is NaN."""
+    x, n, c = (np.asarray(values, dtype=np.float64) for values in (factors, numbers, bound))
+    with np.errstate(divide="ignore"):  # in logarithms, as powers of bounds above 1 overflow
+        return np.nan_to_num(np.exp(np.log(x) - n * np.log(c)), nan=np.inf, posinf=np.inf)
+
+
 def sign_flip(differences: ArrayLike) -> float:
     """p-value of the exact paired sign-flip test of the mean against a mean above zero.
 

@@ -22,12 +22,22 @@ def least_alpha(A: Diffusion) -> float:
     return A.flux.L * A.norm_squared / 4
 
 
-@checked
-def run(f: Array, A: Diffusion, tau: float, n: int, alpha: float | None = None) -> Array:
-    """n steps from u = f; α is the least stable one unless given."""
+def alpha_or_least(alpha: float | None, A: Diffusion) -> float:
+    """A given α, or the least stable one.
+
+    Raises:
+        InvalidParameterError: an α that is not positive and finite.
+    """
     alpha = least_alpha(A) if alpha is None else alpha
     if not 0 < alpha < np.inf:
         raise InvalidParameterError("alpha", alpha, "positive and finite")
+    return alpha
+
+
+@checked
+def run(f: Array, A: Diffusion, tau: float, n: int, alpha: float | None = None) -> Array:
+    """n steps from u = f; α is the least stable one unless given."""
+    alpha = alpha_or_least(alpha, A)
     previous = u = f
     for _ in range(n):
         previous, u = u, step(u, previous, A, tau, alpha)

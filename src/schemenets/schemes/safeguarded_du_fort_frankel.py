@@ -9,9 +9,8 @@ s the largest number in [0, β - 1] with ‖u^{k+1}‖₂ ≤ ‖u^0‖₂; s = 
 
 import numpy as np
 
-from schemenets.errors import InvalidParameterError
 from schemenets.schemes._base import Array, Diffusion, Scheme, checked
-from schemenets.schemes.du_fort_frankel import least_alpha
+from schemenets.schemes.du_fort_frankel import alpha_or_least
 from schemenets.schemes.safeguarded_fsi import safeguard
 
 
@@ -25,9 +24,7 @@ def step(u: Array, previous: Array, start: Array, A: Diffusion, tau: float, alph
 @checked
 def run(f: Array, A: Diffusion, tau: float, n: int, alpha: float | None = None) -> Array:
     """n steps from u = f; α is the least for which explicit steps of size 1/(2α) are stable unless given."""
-    alpha = least_alpha(A) if alpha is None else alpha
-    if not 0 < alpha < np.inf:
-        raise InvalidParameterError("alpha", alpha, "positive and finite")
+    alpha = alpha_or_least(alpha, A)
     previous = u = f
     for _ in range(n):
         previous, u = u, step(u, previous, f, A, tau, alpha)

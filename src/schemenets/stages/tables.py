@@ -10,6 +10,7 @@ import pandas as pd
 from schemenets import files
 from schemenets.layout import Layout
 from schemenets.stability.guarantees import GUARANTEES
+from schemenets.statistics import over_power
 
 KINDS = ("monotone", "nonmonotone", "undecided")
 FOUND = ("largest_amplification_found", "largest_expansion_found")
@@ -155,11 +156,8 @@ def _stability_rows(directory: Path, job: str) -> Iterator[dict[str, Any]]:
 
 def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float | None) -> float:
     """The largest of ‖u_n‖ / ‖u_0‖ over cⁿ, for a bound c of one application; infinite after an overflow."""
-    if bound is None or None in factors:
-        return math.inf
-    # in logarithms, as powers of bounds above 1 overflow
-    pairs = zip(factors, numbers, strict=True)
-    return math.exp(max(math.log(x) - n * math.log(bound) if x else -math.inf for x, n in pairs))
+    known = [math.nan if x is None else x for x in (*factors, bound)]
+    return float(over_power(known[:-1], numbers, known[-1]).max())
 
 
 def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
