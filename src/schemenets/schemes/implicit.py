@@ -40,8 +40,8 @@ def fixed_point(f: Array, A: Diffusion, tau: float, omega: float = 1.0, *, itera
     return u
 
 
-def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12) -> Array:
-    """The solution u, by Newton's method on banded matrices; any τ > 0, g ≥ 0.
+def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12, start: Array | None = None) -> Array:
+    """The solution u, by Newton's method on banded matrices from u = f or ``start``; any τ > 0, g ≥ 0.
 
     Wherever the Newton step is of no use (its matrix is indefinite, which needs a nonmonotone flux, or the residual
     does not halve), a step with lagged diffusivities replaces it. For a nonmonotone flux the result is a stationary
@@ -55,7 +55,8 @@ def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12) -> Arra
     rounding = 1e-15 * (1 + tau * A.flux.L_prime * sp.linalg.norm(A.K, 1) * sp.linalg.norm(A.K, np.inf))
     tolerance = max(tolerance, rounding)
     eye = sp.eye_array(f.size, format="csr")
-    u, r = f, residual(f, f, A, tau)
+    u = f if start is None else start
+    r = residual(u, f, A, tau)
     for _ in range(1_000):
         if np.linalg.norm(r) <= tolerance * np.linalg.norm(f):
             return u

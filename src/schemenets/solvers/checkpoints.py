@@ -1,0 +1,35 @@
+"""Trained cycles in ``.safetensors`` files that know what they solve; nothing is unpickled."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from schemenets import files
+from schemenets.errors import CheckpointError, SchemenetsError
+from schemenets.solvers.cycle import CycleArchitecture, CycleNetwork
+
+KEY = "cycle"  # of the architecture in the header
+
+
+def save(network: CycleNetwork, path: Path) -> None:
+    """Write the network's parameters, and its architecture in the header, atomically."""
+    files.write_safetensors(path, network.state_dict(), json.dumps({KEY: network.architecture.arguments()}))
+
+
+def load(path: Path) -> CycleNetwork:
+    """The network in a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no checkpoint of a cycle, or holds a parameter that is not finite.
+    """
+    arrays, header = files.read_safetensors(path)
+    try:
+        network = CycleArchitecture.read(json.loads(header or "")[KEY]).build()
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    except (SchemenetsError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of a learned cycle ({error})") from error
+    for name, parameter in network.named_parameters():
+        if not parameter.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds a value that is not finite")
+    return network

@@ -1,0 +1,257 @@
+"""The multigrid U-net of a given problem: cycles of the full approximation scheme with trainable parts ([B], Section 4).
+
+For A(x) = b (:class:`schemenets.solvers.Problem`) with A known, from x⁰ = b (x⁰ = 0 if the problem is not screened). One
+cycle on a grid smooths, replaces x by x + P(x_c - Rx), where x_c comes from a cycle for A_c(x_c) = A_c(Rx) + R(b - A(x))
+from Rx on the grid with half as many points, and smooths again. A_c is A discretised there. Trainable are
+
+* the smoother, x + D^(-½) B(D^(-½)(b - A(x))) with B(z) = ωz + WᵀΨ(Wz), a damping ω for every sweep, filters W and
+  contrasts of Ψ. D = diag(σI + τKᵀG(x)K) holds the lagged diffusivities of x. For W = 0 it is damped Jacobi; for the
+  linear Ψ, B is symmetric and positive definite whatever the weights are;
+* the transfers: R has a symmetric stencil r at every second point, and P = cRᵀ.
+
+All levels share these weights, so that one network runs on grids of any size: A alone depends on the mesh width. On the
+coarsest grid, usually one point, all sweeps take place twice.
+
+For whatever weights with Ψ(0) = 0, a solution of A(x) = b is a fixed point of the cycle (derived): smoothing does not
+change it, as its residual is zero; so the coarse problem is A_c(x_c) = A_c(Rx), of which Rx is a solution, and by
+induction over the levels x_c = Rx. Whether cycles converge depends on the weights; :func:`schemenets.solvers.certify`
+computes it for linear problems.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.parametrize import register_parametrization
+
+from schemenets import fluxes
+from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.networks._parametrizations import Positive
+from schemenets.schemes.multigrid import CYCLES
+from schemenets.solvers.problems import Grid, Problem
+from schemenets.solvers.sweep import residual, sweep
+
+OMEGA_0 = 2 / 3  # initial damping
+LAMBDA_0 = 0.1  # initial contrast of Ψ
+STENCILS = {"reflecting": (0.375, 0.125), "dirichlet": (0.5, 0.25)}  # [1 3 3 1]/8, [1 2 1]/4, from the middle outwards
+CHOICES = {
+    "kind": tuple(CYCLES),
+    "transfers": ("tied", "fixed", "free"),
+    "skip": ("additive", "concatenated"),
+    "coarse_side": ("fas", "restricted"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleArchitecture:
+    """Everything that determines a :class:`CycleNetwork` but its weights.
+
+    Attributes:
+        problem: what it solves.
+        cycles: number of cycles, all with the same weights.
+        kind: what a cycle does with its coarser grid: ``V``, ``W`` or ``F``.
+        sweeps: smoothing sweeps before and after the correction, each.
+        filters: number of filters W of the smoother; none for damped Jacobi.
+        kernel_size: their length.
+        flux: Ψ.
+        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook; ``free``: P has a stencil of its own.
+        shared: whether all levels have the same weights. If not, every level of a grid of ``problem.extent`` points has
+            its own, and still coarser ones those of the last.
+        skip: ``additive``: x + P(x_c - Rx); ``concatenated``: x and Px_c are merged by trained filters, as in U-nets.
+        coarse_side: right-hand side of the coarse problem, ``fas``: A_c(Rx) + R(b - A(x)); ``restricted``: Rb alone.
+
+    Raises:
+        InvalidParameterError, UnknownNameError: a value that is not possible.
+    """
+
+    problem: Problem
+    cycles: int = 1
+    kind: str = "V"
+    sweeps: int = 1
+    filters: int = 4
+    kernel_size: int = 5
+    flux: str = "linear"
+    transfers: str = "tied"
+    shared: bool = True
+    skip: str = "additive"
+    coarse_side: str = "fas"
+
+    def __post_init__(self) -> None:
+        for key, least in {"cycles": 1, "sweeps": 1, "filters": 0, "kernel_size": 1}.items():
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InvalidParameterError(key, value, f"an integer of at least {least}")
+        for key, allowed in CHOICES.items():
+            if getattr(self, key) not in allowed:
+                raise UnknownNameError(key, getattr(self, key), allowed)
+        flux = fluxes.get(self.flux)
+        if flux.weights:
+            raise InvalidParameterError("flux", self.flux, "one without weights")
+
+    @classmethod
+    def read(cls, arguments: dict[str, Any]) -> "CycleArchitecture":
+        """The architecture with these :meth:`arguments`."""
+        return cls(**{**arguments, "problem": Problem(**arguments["problem"])})
+
+    def arguments(self) -> dict[str, Any]:
+        """All fields by name, plain enough for JSON."""
+        return asdict(self)
+
+    def build(self, seed: int = 0) -> "CycleNetwork":
+        """A network with fresh weights."""
+        return CycleNetwork(self, torch.Generator().manual_seed(seed))
+
+    @property
+    def levels(self) -> int:
+        """Number of levels with weights of their own."""
+        grid, count = self.problem.on(round(self.problem.extent) - (not self.problem.screened)), 1
+        while grid.coarsens and not self.shared:
+            grid, count = grid.coarser, count + 1
+        return count
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        transfers = {"tied": 3, "fixed": 0, "free": 5}[self.transfers]
+        merging = 2 * self.kernel_size if self.skip == "concatenated" else 0
+        smoother = 2 * self.sweeps + self.filters * (self.kernel_size + fluxes.get(self.flux).scaled)
+        return self.levels * (smoother + transfers + merging)
+
+
+class Weights(nn.Module):
+    """The weights of one level, or of all."""
+
+    omega: Tensor
+    lam: Tensor | None
+
+    def __init__(self, architecture: CycleArchitecture, generator: torch.Generator) -> None:
+        super().__init__()
+        F, k = architecture.filters, architecture.kernel_size
+        self.omega = nn.Parameter(torch.full((2 * architecture.sweeps,), OMEGA_0))
+        register_parametrization(self, "omega", Positive())
+        if F:
+            self.W = nn.Parameter(torch.randn((F, k), generator=generator) * 0.1 / math.sqrt(F * k))
+        scaled = bool(F) and fluxes.get(architecture.flux).scaled
+        self.register_parameter("lam", nn.Parameter(torch.full((F,), LAMBDA_0)) if scaled else None)
+        if scaled:
+            register_parametrization(self, "lam", Positive())
+        stencil = torch.tensor(STENCILS["reflecting" if architecture.problem.screened else "dirichlet"])
+        for name, value in (("r", stencil), ("p", stencil), ("c", torch.tensor(2.0))):
+            wanted = name != "p" or architecture.transfers == "free"
+            if architecture.transfers == "fixed":
+                self.register_buffer(name, value if wanted else None, persistent=False)
+            else:
+                self.register_parameter(name, nn.Parameter(value.clone()) if wanted else None)
+        if architecture.skip == "concatenated":
+            merging = torch.zeros(2, k)
+            merging[:, k // 2] = 0.5
+            self.V = nn.Parameter(merging)
+
+    def read(self) -> SimpleNamespace:
+        """All values, once per application: each access computes the constraints again."""
+        names = ("omega", "W", "lam", "r", "p", "c", "V")
+        return SimpleNamespace(**{name: getattr(self, name, None) for name in names})
+
+
+class CycleNetwork(nn.Module):
+    """b ↦ x after some cycles from the start, for right-hand sides (batch, N) or (seeds, batch, N)."""
+
+    def __init__(self, architecture: CycleArchitecture, generator: torch.Generator) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.levels = nn.ModuleList(Weights(architecture, generator) for _ in range(architecture.levels))
+
+    @cached_property
+    def flux(self) -> fluxes.Flux:
+        """Ψ."""
+        return fluxes.get(self.architecture.flux)
+
+    def forward(self, b: Tensor) -> Tensor:
+        weights = [level.read() for level in self.levels]
+        x = self.start(b)
+        for _ in range(self.architecture.cycles):
+            x = self._cycle(x, b, self.architecture.problem.on(b.shape[-1]), weights, self.architecture.kind)
+        return x
+
+    def start(self, b: Tensor) -> Tensor:
+        """x⁰."""
+        return b if self.architecture.problem.screened else torch.zeros_like(b)
+
+    def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
+        """x after one more cycle, so that a trained network can be iterated as a solver.
+
+        Args:
+            x: iterates, (batch, N) or (seeds, batch, N).
+            b: right-hand sides, of that shape.
+            grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
+
+        Raises:
+            InvalidParameterError: shapes or dtypes that do not fit, or right-hand sides that are not finite.
+        """
+        weight = next(self.parameters(), b)
+        if b.shape != x.shape or b.ndim < 2 or b.dtype != weight.dtype:
+            allowed = f"{tuple(x.shape)} {weight.dtype}, as iterates and network have"
+            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
+        if not b.isfinite().all():
+            raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
+        grid = grid or self.architecture.problem.on(b.shape[-1])
+        return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
+
+    def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
+        own, *rest = weights
+        before, after = own.omega.chunk(2, -1)
+        if not grid.coarsens:
+            for omega in [*before.unbind(-1), *after.unbind(-1)] * 2:
+                x = sweep(x, b, grid, omega, own.W, own.lam, self.flux)
+            return x
+        for omega in before.unbind(-1):
+            x = sweep(x, b, grid, omega, own.W, own.lam, self.flux)
+        coarser, start = grid.coarser, restrict(x, own.r, grid)
+        if self.architecture.coarse_side == "fas":
+            # A_c(Rx) + R(b - A(x))
+            b_c = -residual(start, -restrict(residual(x, b, grid), own.r, grid), coarser)
+        else:
+            b_c = restrict(b, own.r, grid)
+        x_c = start
+        for coarse_kind in CYCLES[kind]:
+            x_c = self._cycle(x_c, b_c, coarser, rest or weights, coarse_kind)
+        x = self._merge(x, x_c, start, own, grid)
+        for omega in after.unbind(-1):
+            x = sweep(x, b, grid, omega, own.W, own.lam, self.flux)
+        return x
+
+    def _merge(self, x: Tensor, x_c: Tensor, start: Tensor, own: SimpleNamespace, grid: Grid) -> Tensor:
+        c, p = own.c[..., None, None], own.r if own.p is None else own.p
+        if self.architecture.skip == "additive":
+            return x + c * prolong(x_c - start, p, grid)
+        d = own.V.shape[-1] - 1
+        both = torch.stack((x, c * prolong(x_c, p, grid)), -2)
+        windows = pad(both, (d // 2, d - d // 2)).unfold(-1, d + 1, 1)  # (..., batch, 2, N, k)
+        return (windows * own.V[..., None, :, None, :]).sum((-3, -1))
+
+
+def restrict(x: Tensor, r: Tensor, grid: Grid) -> Tensor:
+    """Rx, (..., N) to (..., N/2 rounded down), with the stencil r (..., 2) from its middle outwards."""
+    inner, outer = r[..., None, :].split(1, -1)
+    if grid.ends == "dirichlet":  # r₁ r₀ r₁
+        return inner * x[..., 1::2] + outer * (x[..., :-1:2] + x[..., 2::2])
+    left, right = x[..., ::2], x[..., 1::2]  # r₁ r₀ r₀ r₁ on the signal that is mirrored by one value
+    beside = torch.cat((left[..., :1], right[..., :-1]), -1) + torch.cat((left[..., 1:], right[..., -1:]), -1)
+    return inner * (left + right) + outer * beside
+
+
+def prolong(e: Tensor, r: Tensor, grid: Grid) -> Tensor:
+    """Rᵀe, (..., N/2 rounded down) to (..., N), the exact transpose of :func:`restrict`."""
+    inner, outer = r[..., None, :].split(1, -1)
+    own, beside = inner * e, outer * e
+    if grid.ends == "dirichlet":
+        between = pad(beside, (0, 1)) + pad(beside, (1, 0))
+        return torch.cat((torch.stack((between[..., :-1], own), -1).flatten(-2), between[..., -1:]), -1)
+    left = own + torch.cat((beside[..., :1], beside[..., :-1]), -1)
+    right = own + torch.cat((beside[..., 1:], beside[..., -1:]), -1)
+    return torch.stack((left, right), -1).flatten(-2)

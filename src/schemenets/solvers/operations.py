@@ -1,0 +1,121 @@
+"""Floating-point operations: counted while a network runs, and by formula.
+
+Every addition, multiplication, division, root, exponential, comparison and maximum of two numbers is one operation;
+moving numbers is none. Counted are those of the plain torch operations, the same way for every network.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from schemenets import fluxes
+from schemenets.errors import InvalidParameterError
+from schemenets.schemes.multigrid import CYCLES
+from schemenets.solvers.cycle import CycleArchitecture
+from schemenets.solvers.problems import Grid, Problem
+
+MOVES = set(
+    "_unsafe_view alias as_strided cat clone constant_pad_nd detach empty expand full ones ones_like permute select "
+    "slice split stack t transpose unbind unfold unsqueeze squeeze view zeros zeros_like scalar_tensor _to_copy copy_ "
+    "empty_like new_ones new_zeros new_empty reshape fill_ lift_fresh new_full _local_scalar_dense".split()
+)
+ELEMENTWISE = set(
+    "abs add clamp clamp_min div exp maximum minimum mul neg pow reciprocal relu rsqrt sqrt square sub rsub sigmoid tanh "
+    "log where gt lt ge le eq ne isfinite".split()
+)
+REDUCTIONS = {"sum", "amax", "mean", "max", "all"}
+PRODUCTS = {"mm", "bmm"}
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in ELEMENTWISE:
+            self.total += result.numel()
+        elif name in REDUCTIONS:
+            self.total += args[0].numel()
+        elif name in PRODUCTS:
+            self.total += 2 * result.numel() * args[0].shape[-1]
+        elif name not in MOVES:
+            raise InvalidParameterError("an operation", name, "those whose cost is known, see schemenets.solvers.operations")
+        return result
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    before = os.environ.get("SCHEMENETS_KERNEL")
+    os.environ["SCHEMENETS_KERNEL"] = "reference"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SCHEMENETS_KERNEL"]
+        else:
+            os.environ["SCHEMENETS_KERNEL"] = before
+
+
+def counted(network: nn.Module, length: int) -> int:
+    """Operations that a network takes for one signal of this length, those for its weights not counted.
+
+    These are what a second signal adds, so that constraints, which are computed once, drop out.
+
+    Raises:
+        InvalidParameterError: the network runs an operation whose cost is not known.
+    """
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    totals = []
+    with torch.no_grad(), _plain_kernels():
+        for signals in (1, 2):
+            with _Counter() as counter:
+                network(torch.ones(signals, length, dtype=dtype))
+            totals.append(counter.total)
+    return totals[1] - totals[0]
+
+
+def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
+    """Operations of one cycle for one signal, by formula: to leading order in the number of points of every level.
+
+    For V-cycles they are at most twice those on the finest grid, so their number is proportional to N.
+    """
+    kinds = [architecture.kind]
+    total, sweeps = 0, 2 * architecture.sweeps
+    while grid.coarsens:
+        merging = 4 if architecture.skip == "additive" else 3 + 4 * architecture.kernel_size
+        restrictions = 5 if architecture.coarse_side == "fas" else 2.5
+        coarse_side = (of_residual(architecture.problem) + 3) / 2 if architecture.coarse_side == "fas" else 0
+        others = of_residual(architecture.problem) + merging + restrictions + coarse_side
+        total += round(len(kinds) * (sweeps * of_sweep(architecture, grid.N) + grid.N * others))
+        kinds = [kind for visit in kinds for kind in CYCLES[visit]]
+        grid = grid.coarser
+    return total + len(kinds) * 2 * sweeps * of_sweep(architecture, grid.N)
+
+
+def of_residual(problem: Problem) -> int:
+    """Operations per point of b - A(x)."""
+    flux = 0 if problem.linear else COST[problem.flux] + 2
+    return 7 + 4 * (problem.order - 1) + flux
+
+
+def of_sweep(architecture: CycleArchitecture, N: int) -> int:
+    """Operations of a smoothing sweep on N points; filters have k - 1 positions more than there are points."""
+    problem, F, k = architecture.problem, architecture.filters, architecture.kernel_size
+    # diffusivities and diagonal; the latter is the same for all signals if the problem is linear
+    lagged = 0 if problem.linear else 7 + 2 * (problem.order - 1)
+    per_filter = 4 * k + COST[architecture.flux] + 2 * fluxes.get(architecture.flux).scaled
+    filters = (F * per_filter + k) * (N + k - 1) if F else 0
+    return N * (of_residual(problem) + lagged + (4 if problem.linear else 5)) + filters
+
+
+COST = {"linear": 0, "relu": 1, "charbonnier": 4, "perona_malik": 3, "exponential_perona_malik": 5}
