@@ -18,6 +18,10 @@ class Layout:
         """Tuning of a method."""
         return self.root / "tuning" / f"{method}.json"
 
+    def solver_tuned(self, method: str) -> Path:
+        """Tuning of a method that learns to solve."""
+        return self.root / "tuning" / "solvers" / f"{method}.json"
+
     def job(self, name: str) -> Path:
         """Records, checkpoints and evaluations of a training job."""
         return self.root / "runs" / name
@@ -44,6 +48,11 @@ class Layout:
     def multigrid(self) -> Path:
         """Convergence factors of the multigrid cycles."""
         return self.root / "multigrid.json"
+
+    @property
+    def solvers(self) -> Path:
+        """Numerical schemes as solvers, the yardstick for networks that solve."""
+        return self.root / "solvers.json"
 
     @property
     def growth(self) -> Path:
