@@ -39,6 +39,7 @@ SMOKE = {
 RESNET = "runs/factorial/resnet-relu/blocks-4"
 CERTIFIED = "runs/stability/symmetric-perona_malik-certified/blocks-2"
 IMPLICIT = "stability/implicit-perona_malik-certified/blocks-2"
+RANDOM = "growth/symmetric.json"
 
 
 @pytest.fixture(scope="module")
@@ -518,29 +519,30 @@ def test_bounds_that_no_random_network_has(results):
     def change(content):
         next(entry for entry in content["depth"] if entry["certified"])["bounds"][-1] = 2.0
 
-    edit(results / "growth.json", change)
+    edit(results / RANDOM, change)
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[RANDOM]
     assert "is 2.0, but" in problem
 
 
 def test_random_networks_that_are_missing(results):
-    edit(results / "growth.json", lambda content: content["depth"].pop())
+    edit(results / RANDOM, lambda content: content["depth"].pop())
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[RANDOM]
     assert problem.endswith(f"random networks, but the configuration says {int(problem.split()[0]) + 1}")
 
 
 def test_growth_of_a_trained_network_above_its_bound(results):
-    run = "factorial/symmetric-perona_malik/blocks-4/seed-1"
+    job = "factorial/symmetric-perona_malik/blocks-4"
+    run, path = f"{job}/seed-1", f"growth/{job}.json"
 
     def change(content):
         (entry,) = [x for x in content["repetition"] if (x["run"], x["start"]) == (run, "random")]
         entry["amplification"][2] = None
 
-    edit(results / "growth.json", change)
+    edit(results / path, change)
     hash_again(results)
-    problem, *others = problems(results)["growth.json"]
+    problem, *others = problems(results)[path]
     assert problem.startswith(f"{run}, repeated from random signals: a factor of None at n = 5, but the bound is ")
     assert others == []
 
@@ -550,24 +552,26 @@ def test_growth_of_a_certified_random_network_above_its_bound(results):
         entry = next(x for x in content["depth"] if x["certified"])
         entry["amplification"][-1] = 1.01
 
-    edit(results / "growth.json", change)
+    edit(results / RANDOM, change)
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[RANDOM]
     assert "certified, step 1, seed 0: a factor of 1.01 at n = 12, but the bound is 1" in problem
 
 
 @pytest.mark.parametrize("key", ["amplification", "perturbation", "expansion"])
 def test_growth_that_no_random_network_has(results, key):
-    edit(results / "growth.json", lambda content: content["depth"][1][key].__setitem__(1, 0.5))
+    path = "growth/resnet.json"
+    edit(results / path, lambda content: content["depth"][1][key].__setitem__(1, 0.5))
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[path]
     assert problem.startswith(f"resnet with perona_malik, untied, not certified, step 1, seed 1, {key}: [")
 
 
 def test_growth_of_other_networks_than_those_configured(results):
-    edit(results / "growth.json", lambda content: content["repetition"].pop(0))
+    path = "growth/factorial/resnet-relu/blocks-4.json"
+    edit(results / path, lambda content: content["repetition"].pop(0))
     hash_again(results)
-    problem, *_ = problems(results)["growth.json"]
+    problem, *_ = problems(results)[path]
     assert problem.startswith("runs.0 is 'factorial/resnet-relu/blocks-4/seed-1', but the configuration says ")
 
 

@@ -31,7 +31,7 @@ EXAMPLES = {
     "evolution": "evolution_4-10",
     "tune": "symmetric-perona_malik",
     **dict.fromkeys(("train", "evaluate", "stability"), JOB),
-    "robustness": "factorial/symmetric-perona_malik/blocks-4",
+    **dict.fromkeys(("robustness", "growth"), "factorial/symmetric-perona_malik/blocks-4"),
 }
 log = logging.getLogger("schemenets")
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from schemenets import networks, schema, signals
-from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
+from schemenets.errors import ConfigError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.networks import Architecture
 
 CONFIG = Path("config/config.yaml")
 CLAIMS = Path("config/claims.yaml")
 SCHEMA = Path("workflow/schemas/config.schema.json")
 DEFAULT_TIER = "study"
+STEPS = (1.0, 1.5)  # step sizes of random networks relative to their limit
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,14 @@ class Study:
             "train": lambda: self.jobs,
             "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
             "stability": lambda: self.searches,
-            "growth": lambda: {"all": self._growth},
+            "growth": lambda: self.repeated | self.drawn,
             "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
             "robustness": lambda: self.attacks,
             "multigrid": lambda: {"all": {"exponents": list(range(4, 11))}},
             "schemes": lambda: {"all": {"datasets": self._steps_to_compare()}},
-            "tables": lambda: {"all": {**summary, "attacked": list(self.attacks)}},
+            "tables": lambda: {
+                "all": {**summary, "attacked": list(self.attacks), "grown": list(self.repeated | self.drawn)}
+            },
             "claims": lambda: {"all": {"registered": str(CLAIMS)}},
             "figures": lambda: {"all": summary},
             "report": lambda: {"all": {**summary, "experiments": self.config["experiments"]}},
@@ -201,23 +204,43 @@ class Study:
         """Names of the data sets that the networks of a job are tested on: denoisers on all, others on their own."""
         return self._tested_on(self.jobs[job]["experiment"])
 
-    @property
-    def _growth(self) -> dict[str, Any]:
-        """What is repeated, and what random networks are drawn."""
-        common = self.config["stability"]
-        repeated = {
-            name: {key: job[key] for key in ("seeds", "dataset")}
-            for name, job in sorted(self.jobs.items())  # as in a specification written down
+    @cached_property
+    def repeated(self) -> dict[str, dict[str, Any]]:
+        """Specification of the repetitions of the networks of every job that is repeated, by name."""
+        common, own = self.config["stability"], self._tier["stability"]
+        return {
+            name: self._of_job(name, dataset=job["dataset"], repetitions=own["repetitions"])
+            for name, job in sorted(self.jobs.items())
             if job["experiment"] in common["experiments"] and job["size"] == common["size"]
         }
+
+    @cached_property
+    def drawn(self) -> dict[str, dict[str, Any]]:
+        """Specification of the random networks of many blocks, by the name of their architecture."""
+        depths = self._tier["stability"]["depths"]
+        shared = {"seeds": list(range(self._tier["seeds"])), "length": self.config["signals"]["length"]}
         return {
-            "jobs": repeated,
-            "seeds": list(range(self._tier["seeds"])),
-            "length": self.config["signals"]["length"],
-            **self.config["network"],
-            **{key: common[key] for key in ("networks", "fluxes")},
-            **self._tier["stability"],
+            name: {"networks": list(self._drawn(name, max(depths))), "depths": depths, **shared}
+            for name in self.config["stability"]["networks"]
         }
+
+    def _drawn(self, name: str, blocks: int) -> Iterator[dict[str, Any]]:
+        """Random networks of one name and their step sizes, and the worst of all; what cannot be built is left out."""
+        fluxes = self.config["stability"]["fluxes"]
+        for flux, tied, certified in product(fluxes, (False, True), (False, True)):
+            architecture = Architecture(
+                name=name, flux=flux, blocks=blocks, tied=tied, certified=certified, **self.config["network"]
+            )
+            try:
+                networks.check(architecture)
+            except InvalidParameterError:
+                continue
+            if tied or name != "implicit":  # whose blocks share their weights anyway
+                for step in STEPS[:1] if certified else STEPS:
+                    yield {"architecture": architecture.arguments(), "step": step}
+        if name == "fsi":
+            scalar = Architecture(name=name, flux="linear", blocks=blocks, filters=1, kernel_size=1)
+            yield {"architecture": scalar.arguments(), "step": 1.0, "worst": True}
 
     @property
     def test_sets(self) -> list[str]:

@@ -45,10 +45,9 @@ class Layout:
         """Convergence factors of the multigrid cycles."""
         return self.root / "multigrid.json"
 
-    @property
-    def growth(self) -> Path:
-        """Norms by the number of repetitions and by depth."""
-        return self.root / "growth.json"
+    def growth(self, name: str) -> Path:
+        """Norms by the number of repetitions, of a training job, or by depth, of random networks of one kind."""
+        return self.root / "growth" / f"{name}.json"
 
     @property
     def fixed_points(self) -> Path:

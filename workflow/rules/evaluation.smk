@@ -27,7 +27,7 @@ rule tables:
         [RESULTS.job(name) / f"{stage}.json" for name in JOBS for stage in ("evaluation", "stability")],
         [RESULTS.job(name) / "robustness.json" for name in STUDY.specs("robustness")],
         [RESULTS.tuned(method) for method in STUDY.specs("tune")],
-        RESULTS.growth,
+        [RESULTS.growth(name) for name in STUDY.specs("growth")],
         RESULTS.multigrid,
         RESULTS.fixed_points,
         RESULTS.schemes,

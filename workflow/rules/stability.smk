@@ -1,7 +1,10 @@
 # Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples; what
 # becomes of norms when networks are applied again and again, or have many blocks.
 
-GROWTH = STUDY.specs("growth")["all"]["jobs"]
+# Random networks take longer than trained ones: those of one architecture make a batch.
+REPEATED = list(STUDY.repeated)
+GROWTH = [REPEATED[first : first + AT_ONCE] for first in range(0, len(REPEATED), AT_ONCE)]
+GROWTH += [[name] for name in STUDY.drawn]
 
 
 for number, batch in enumerate(BATCHES):
@@ -24,22 +27,25 @@ for number, batch in enumerate(BATCHES):
             run("stability")
 
 
-rule growth:
-    input:
-        seeds_of(GROWTH, "json"),
-        seeds_of(GROWTH, "safetensors"),
-        sorted({RESULTS.dataset(job["dataset"]) for job in GROWTH.values()}),
-    output:
-        RESULTS.growth,
-    log:
-        LOGS / "growth.log",
-    # it is long, and nothing but tables wait for it
-    priority: 1
-    threads: 1
-    params:
-        **stage("growth"),
-    shell:
-        run("growth")
+for number, batch in enumerate(GROWTH):
+    trained = [name for name in batch if name in JOBS]
+
+    rule:
+        name:
+            f"growth_{number}"
+        input:
+            seeds_of(trained, "json"),
+            seeds_of(trained, "safetensors"),
+            sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in trained}),
+        output:
+            [RESULTS.growth(name) for name in batch],
+        log:
+            LOGS / f"growth-{number}.log",
+        threads: 1
+        params:
+            **of_batch("growth", batch),
+        shell:
+            run("growth")
 
 
 # Fixed points: how trained implicit networks converge, and what depth costs them.

@@ -18,8 +18,8 @@ def check(audited: Audited) -> Iterator[Finding]:
 
 
 def _of_runs(audited: Audited) -> Iterator[Finding]:
-    study = audited.study
-    made = tables(audited.results, list(study.jobs), list(study.tunings), list(study.attacks))
+    spec = audited.study.specs("tables")["all"]
+    made = tables(audited.results, *(spec[key] for key in ("jobs", "methods", "attacked", "grown")))
     for name, table in made.items():
         yield from _table(audited.results.table(name), table, "the records say")
 
