@@ -33,7 +33,10 @@ SMOKE = {
         "stability": [
             {"methods": ["symmetric-perona_malik-certified", "implicit-perona_malik-certified"], "blocks": [2]}
         ],
-        "steps": [{"methods": ["symmetric-perona_malik"], "blocks": [2]}],
+        "steps": [
+            {"methods": ["symmetric-perona_malik"], "blocks": [2]},
+            {"methods": ["safeguarded_fsi-perona_malik-certified"], "blocks": [4]},
+        ],
     },
 }
 RESNET = "runs/factorial/resnet-relu/blocks-4"
@@ -65,7 +68,7 @@ def original(tmp_path_factory):
         study = Study.load(tier="smoke")
         results = Layout(study.results)
         stages_of_runs = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness")
-        for name in (*stages_of_runs, "growth", "fixed_points", "schemes", "multigrid"):
+        for name in (*stages_of_runs, "growth", "remedies", "fixed_points", "schemes", "multigrid"):
             for spec in study.specs(name).values():
                 stages.run(name, spec, results)
         for name in ("tables", "claims"):
@@ -573,6 +576,43 @@ def test_growth_of_other_networks_than_those_configured(results):
     hash_again(results)
     problem, *_ = problems(results)[path]
     assert problem.startswith("runs.0 is 'factorial/resnet-relu/blocks-4/seed-1', but the configuration says ")
+
+
+REMEDIED = "remedies/steps/safeguarded_fsi-perona_malik-certified/blocks-4.json"
+
+
+@pytest.mark.parametrize("remedy", ["less", "restart", "projection", "surface"])
+def test_remedy_that_does_not_keep_its_bound(results, remedy):
+    def change(content):
+        next(row for row in content["rows"] if row["remedy"] == remedy)["amplification"] = 1.01
+
+    for path in (REMEDIED, "remedies/fsi.json"):
+        edit(results / path, change)
+    hash_again(results)
+    found = problems(results)
+    assert re.search(rf"seed-0 with the remedy {remedy}: a factor of 1.01, but the bound is 1", found[REMEDIED][0])
+    assert f"remedy {remedy}, n = 1: a factor of 1.01, but the bound is 1" in found["remedies/fsi.json"][0]
+
+
+def test_own_rule_that_was_evaluated_otherwise(results):
+    def change(content):
+        next(row for row in content["rows"] if row["own"])["psnr"] += 0.01
+
+    edit(results / REMEDIED, change)
+    hash_again(results)
+    (problem,) = problems(results)[REMEDIED]
+    assert problem.startswith("remedy surface, that of the network, seed 0: ")
+
+
+def test_remedies_of_other_networks(results):
+    edit(results / REMEDIED, lambda content: content["rows"][0].update(bound=1.0))
+    edit(results / "remedies/fsi.json", lambda content: content["rows"].pop())
+    edit(results / "remedies/du_fort_frankel.json", lambda content: content["rows"][0].update(amplification=0.5))
+    hash_again(results)
+    found = problems(results)
+    assert found[REMEDIED][0].startswith("0.bound is 1.0, but the checkpoints say None")
+    assert found["remedies/fsi.json"][-1].endswith("rows, but the configuration says 42")
+    assert found["remedies/du_fort_frankel.json"][0].startswith("0.amplification is 0.5, but drawn again it is ")
 
 
 def test_map_that_is_not_that_of_the_checkpoint(results, monkeypatch):

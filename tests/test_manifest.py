@@ -54,6 +54,8 @@ def results(study, tmp_path, monkeypatch):
         write(layout.job(job) / "stability.json", record("stability", job, [spec["dataset"]]))
     for name, spec in study.specs("growth").items():
         write(layout.growth(name), record("growth", name, [spec["dataset"]] if "dataset" in spec else []))
+    for name, spec in study.remedies.items():
+        write(layout.remedies(name), record("remedies", name, [spec["dataset"]] if "dataset" in spec else []))
     write(layout.fixed_points, record("fixed_points", "all", ["piecewise_affine-10"]))
     for job, spec in study.attacks.items():
         write(layout.job(job) / "robustness.json", record("robustness", job, [spec["dataset"]]))
@@ -122,6 +124,14 @@ def test_direct_inputs(study, results):
     seeds = [f"runs/{again}/seed-{seed}.safetensors" for seed in (0, 1)]
     assert entries[f"growth/{again}.json"]["inputs"] == ["config/config.yaml", data, *seeds]
     assert entries["growth/symmetric.json"]["inputs"] == ["config/config.yaml"]
+    assert entries["remedies/fsi.json"]["inputs"] == ["config/config.yaml"]
+    remedied = [name for name in entries if name.startswith("remedies/")]
+    assert entries["tables/remedies.csv"]["inputs"] == remedied
+    extrapolating = [
+        job for job in study.jobs if re.search("/(safeguarded_)?(fsi|du_fort_frankel)-.*/blocks-[48]", job)
+    ]
+    extrapolating.remove("factorial/du_fort_frankel-perona_malik-certified/blocks-4")  # which 2τα < 1 keeps from it
+    assert {*remedied} == {f"remedies/{name}.json" for name in (*extrapolating, "fsi", "du_fort_frankel")}
     assert entries["tables/tuning.csv"]["inputs"] == sorted(name for name in entries if name.startswith("tuning/"))
     assert len(entries["tables/runs.csv"]["inputs"]) == 3 * len(study.jobs)
     attacked = "runs/factorial/resnet-relu/blocks-4"

@@ -32,6 +32,7 @@ EXAMPLES = {
     "tune": "symmetric-perona_malik",
     **dict.fromkeys(("train", "evaluate", "stability"), JOB),
     **dict.fromkeys(("robustness", "growth"), "factorial/symmetric-perona_malik/blocks-4"),
+    "remedies": "evolution_4/fsi-perona_malik/blocks-4",
 }
 log = logging.getLogger("schemenets")
 

@@ -12,12 +12,15 @@ from typing import Any
 from schemenets import networks, schema, signals
 from schemenets.errors import ConfigError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.networks import Architecture
+from schemenets.stability.remedies import PLAIN, SAFEGUARDED
 
 CONFIG = Path("config/config.yaml")
 CLAIMS = Path("config/claims.yaml")
 SCHEMA = Path("workflow/schemas/config.schema.json")
 DEFAULT_TIER = "study"
 STEPS = (1.0, 1.5)  # step sizes of random networks relative to their limit
+REMEDIED = ("blocks-4", "blocks-8")  # sizes of the trained networks that remedies are measured for
+DEEP = 100  # and the largest number of blocks of random ones
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,12 @@ class Study:
             "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
             "stability": lambda: self.searches,
             "growth": lambda: self.repeated | self.drawn,
+            "remedies": lambda: self.remedies,
             "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
             "robustness": lambda: self.attacks,
             "multigrid": lambda: {"all": {"exponents": list(range(4, 11))}},
             "schemes": lambda: {"all": {"datasets": self._steps_to_compare()}},
-            "tables": lambda: {
-                "all": {**summary, "attacked": list(self.attacks), "grown": list(self.repeated | self.drawn)}
-            },
+            "tables": lambda: {"all": summary | self._measured},
             "claims": lambda: {"all": {"registered": str(CLAIMS)}},
             "figures": lambda: {"all": summary},
             "report": lambda: {"all": {**summary, "experiments": self.config["experiments"]}},
@@ -224,6 +226,33 @@ class Study:
             for name in self.config["stability"]["networks"]
         }
 
+    @cached_property
+    def remedies(self) -> dict[str, dict[str, Any]]:
+        """Specification of remedies for two-step networks that extrapolate: trained ones by job, random ones by name.
+
+        Trained ones are those of some depths; random ones have weights of their own in up to ``DEEP`` blocks.
+        """
+        effort = {key: self._tier["search"][key] for key in ("starts", "steps")}
+        of_jobs = {
+            name: self._of_job(name, dataset=job["dataset"], **effort)
+            for name, job in self.jobs.items()
+            if job["size"] in REMEDIED and _extrapolates(job["architecture"])
+        }
+        of_random: dict[str, dict[str, Any]] = {}
+        for name, spec in self.drawn.items():
+            if name in PLAIN:
+                untied = [entry for entry in spec["networks"] if not entry["architecture"]["tied"]]
+                edge = [entry for entry in untied if entry["step"] == 1 and _extrapolates(entry["architecture"])]
+                depths = [depth for depth in spec["depths"] if depth <= DEEP]
+                of_random[name] = {**spec, "networks": edge, "depths": depths}
+        return of_jobs | of_random
+
+    @property
+    def _measured(self) -> dict[str, list[str]]:
+        """What has files of its own besides the jobs and methods."""
+        grown = self.repeated | self.drawn
+        return {"attacked": list(self.attacks), "grown": list(grown), "remedied": list(self.remedies)}
+
     def _drawn(self, name: str, blocks: int) -> Iterator[dict[str, Any]]:
         """Random networks of one name and their step sizes, and the worst of all; what cannot be built is left out."""
         fluxes = self.config["stability"]["fluxes"]
@@ -289,6 +318,12 @@ def _dataset_name(experiment: Mapping[str, Any]) -> str:
     if "time" in experiment:
         return signals.dataset_name({"family": f"evolution_{experiment['time']}", "noise": experiment["noise"]})
     return signals.dataset_name(experiment)
+
+
+def _extrapolates(architecture: Mapping[str, Any]) -> bool:
+    """Whether a network takes two-step extrapolations, which Du Fort-Frankel certified by 2τα ≤ 1 does not."""
+    name, certified = architecture["name"], architecture["certified"]
+    return name.removeprefix(SAFEGUARDED) in PLAIN and not (name in PLAIN and certified)
 
 
 def _architecture(config: Mapping[str, Any], method: str, experiment: str | None = None) -> Architecture:

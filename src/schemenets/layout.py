@@ -49,6 +49,10 @@ class Layout:
         """Norms by the number of repetitions, of a training job, or by depth, of random networks of one kind."""
         return self.root / "growth" / f"{name}.json"
 
+    def remedies(self, name: str) -> Path:
+        """Two-step networks of a training job, or random ones of a kind, with other rules for their extrapolation."""
+        return self.root / "remedies" / f"{name}.json"
+
     @property
     def fixed_points(self) -> Path:
         """Convergence, gradients and costs of fixed-point iterations."""

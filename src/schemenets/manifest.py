@@ -67,6 +67,7 @@ def records(results: Layout, study: Study) -> dict[Path, tuple[str, Json]]:
     by_file = {results.tuned(name): ("tune", spec) for name, spec in study.specs("tune").items()}
     by_file[results.multigrid] = ("multigrid", study.specs("multigrid")["all"])
     by_file |= {results.growth(name): ("growth", spec) for name, spec in study.specs("growth").items()}
+    by_file |= {results.remedies(name): ("remedies", spec) for name, spec in study.remedies.items()}
     by_file[results.fixed_points] = ("fixed_points", study.specs("fixed_points")["all"])
     by_file[results.schemes] = ("schemes", study.specs("schemes")["all"])
     for job, spec in study.specs("train").items():
@@ -114,8 +115,11 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
             yield attack, [*own, *checkpoints], attack
             attacks += [*own, attack]
     yield results.multigrid, [], results.multigrid
-    grown = [results.growth(name) for name in study.specs("growth")]
-    for name, path in zip(study.specs("growth"), grown, strict=True):
+    grown, remedied = (
+        {name: file_of(name) for name in study.specs(stage)}
+        for stage, file_of in (("growth", results.growth), ("remedies", results.remedies))
+    )
+    for name, path in (*grown.items(), *remedied.items()):
         yield path, [CONFIG, *_checkpoints(results, name, study)], path
     iterated = [
         results.job(spec["job"]) / f"seed-{seed}.{suffix}"
@@ -133,12 +137,13 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
         **dict.fromkeys(("runs", "psnr", "curves"), records),
         "tuning": tunings,
         "stability": stabilities,
-        "growth": grown,
+        "growth": list(grown.values()),
+        "remedies": list(remedied.values()),
         "multigrid": [results.multigrid],
         "fixed_points": [results.fixed_points],
         "fixed_point_costs": [results.fixed_points],
         "robustness": attacks,
-        "guarantees": [*records, *stabilities, *grown],
+        "guarantees": [*records, *stabilities, *grown.values()],
         "schemes": [schemes],
         **dict.fromkeys(("claims", "sensitivity"), judged),
     }

@@ -10,7 +10,7 @@ from schemenets.layout import Layout
 from schemenets.statistics import paired_differences, t_interval
 
 TABLES = (
-    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees"),
+    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees", "remedies"),
     *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
 )
 BASELINE = "resnet-relu"  # the standard residual network

@@ -47,6 +47,14 @@ def of_batch(name, batch):
     }
 
 
+def by_network(names):
+    """Training jobs and kinds of random networks by architecture: what is new there leaves all others alone."""
+    found = {}
+    for name in names:
+        found.setdefault(JOBS[name]["architecture"]["name"] if name in JOBS else name, []).append(name)
+    return found
+
+
 def seeds_of(batch, suffix):
     """Files of all seeds of a batch of training jobs."""
     return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in JOBS[job]["seeds"]]

@@ -28,6 +28,7 @@ rule tables:
         [RESULTS.job(name) / "robustness.json" for name in STUDY.specs("robustness")],
         [RESULTS.tuned(method) for method in STUDY.specs("tune")],
         [RESULTS.growth(name) for name in STUDY.specs("growth")],
+        [RESULTS.remedies(name) for name in STUDY.remedies],
         RESULTS.multigrid,
         RESULTS.fixed_points,
         RESULTS.schemes,

@@ -1,10 +1,5 @@
 # Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples; what
-# becomes of norms when networks are applied again and again, or have many blocks.
-
-# Random networks take longer than trained ones: those of one architecture make a batch.
-REPEATED = list(STUDY.repeated)
-GROWTH = [REPEATED[first : first + AT_ONCE] for first in range(0, len(REPEATED), AT_ONCE)]
-GROWTH += [[name] for name in STUDY.drawn]
+# becomes of norms when networks are applied again and again, or have many blocks; other rules of extrapolation.
 
 
 for number, batch in enumerate(BATCHES):
@@ -27,25 +22,26 @@ for number, batch in enumerate(BATCHES):
             run("stability")
 
 
-for number, batch in enumerate(GROWTH):
-    trained = [name for name in batch if name in JOBS]
+for what in ("growth", "remedies"):
+    for network, batch in by_network(STUDY.specs(what)).items():
+        jobs = [name for name in batch if name in JOBS]
 
-    rule:
-        name:
-            f"growth_{number}"
-        input:
-            seeds_of(trained, "json"),
-            seeds_of(trained, "safetensors"),
-            sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in trained}),
-        output:
-            [RESULTS.growth(name) for name in batch],
-        log:
-            LOGS / f"growth-{number}.log",
-        threads: 1
-        params:
-            **of_batch("growth", batch),
-        shell:
-            run("growth")
+        rule:
+            name:
+                f"{what}_{network}"
+            input:
+                seeds_of(jobs, "json"),
+                seeds_of(jobs, "safetensors"),
+                sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in jobs}),
+            output:
+                [getattr(RESULTS, what)(name) for name in batch],
+            log:
+                LOGS / f"{what}-{network}.log",
+            threads: 1
+            params:
+                **of_batch(what, batch),
+            shell:
+                run(what)
 
 
 # Fixed points: how trained implicit networks converge, and what depth costs them.

@@ -20,7 +20,6 @@ from schemenets.stability.search import SCALES
 from schemenets.stages import _trained
 
 STARTS = 4  # test signals that are repeated, besides random ones of all sizes
-SIZES = (0.01, 1.0)  # root mean squares of the signals that go through random networks
 SEARCHED = 100  # depth up to which the worst perturbation is searched for: each costs as much as thousands of blocks
 
 
@@ -48,7 +47,7 @@ def _repeated(results: Layout, spec: Mapping[str, Any], numbers: list[int]) -> I
     nets = [_trained.read(results.job(spec["job"]), seed)[1] for seed in spec["seeds"]]
     network = networks.stack(nets).double().requires_grad_(False)
     test = torch.from_numpy(signals.read(results.dataset(spec["dataset"]))["test/noisy"][:STARTS]).double() / PEAK
-    random = _random(SCALES, test.shape[-1])
+    random = growth.random_signals(SCALES, test.shape[-1])
     starts = torch.cat([test, random]).expand(len(nets), -1, -1)
     found = growth.repetition(network, starts, numbers, _perturbations(starts[:, : len(test)]))
     distances = found.distances.amax(-1)
@@ -81,7 +80,7 @@ def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, An
     """One entry for each seed: growth of signals and of differences in a random network, by the number of blocks."""
     seeds, depths = spec["seeds"], spec["depths"]
     network = growth.random_network(architecture, seeds, step)
-    starts = _random(SIZES, spec["length"]).expand(len(seeds), -1, -1)
+    starts = growth.random_signals(growth.SIZES, spec["length"]).expand(len(seeds), -1, -1)
     found = growth.through_depth(network, starts, _perturbations(starts), depths)
     amplification, perturbation = (x.amax(-1) for x in found)
     searched = [depth for depth in depths if depth <= SEARCHED]
@@ -129,18 +128,7 @@ def _worst(depths: Sequence[int]) -> dict[str, Any]:
 def _perturbations(starts: Tensor) -> Tensor:
     """Small ones in rough random directions."""
     rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * _unit(rough)
-
-
-def _random(sizes: Sequence[float], length: int) -> Tensor:
-    """A rough and a smooth random signal for each root mean square."""
-    rough = torch.randn(len(sizes), length, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    both = torch.cat([_unit(rough), _unit(rough.cumsum(-1))])
-    return torch.tensor(2 * tuple(sizes), dtype=torch.float64)[:, None] * length**0.5 * both
-
-
-def _unit(u: Tensor) -> Tensor:
-    return u / torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+    return growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * growth.unit(rough)
 
 
 def _numbers(x: Tensor) -> list[float | None]:
