@@ -206,7 +206,7 @@ def test_missing_file(study, results, name):
 def test_missing_files_are_counted(study, results):
     for name in TABLES:
         results.table(name).unlink()
-    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 13 more\)$"):
+    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 14 more\)$"):
         run(study, results)
 
 
