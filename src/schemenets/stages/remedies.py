@@ -65,8 +65,8 @@ def _trained_ones(results: Layout, spec: Mapping[str, Any]) -> Iterator[dict[str
 
 
 def bound(network: DenoisingNetwork) -> float:
-    """What certifies all remedies of ``BOUNDED``: the product of the factors of the explicit steps, 1 if smaller."""
-    return math.prod(max(1.0, math.inf if b.euclidean is None else b.euclidean) for b in certify(network).blocks)
+    """What all remedies of ``BOUNDED`` obey: the product of the factors c_k ≥ 1 of the explicit steps."""
+    return math.prod(math.inf if b.euclidean is None else b.euclidean for b in certify(network).blocks)
 
 
 def random_ones(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
