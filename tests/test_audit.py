@@ -611,7 +611,7 @@ def test_remedies_of_other_networks(results):
     hash_again(results)
     found = problems(results)
     assert found[REMEDIED][0].startswith("0.bound is 1.0, but the checkpoints say None")
-    assert found["remedies/fsi.json"][-1].endswith("rows, but the configuration says 42")
+    assert found["remedies/fsi.json"][-1].endswith("rows, but the configuration says 90")
     assert found["remedies/du_fort_frankel.json"][0].startswith("0.amplification is 0.5, but drawn again it is ")
 
 
