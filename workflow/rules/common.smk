@@ -6,7 +6,7 @@ from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.specs import dumps
-from schemenets.summaries import TABLES
+from schemenets.summaries import SAFEGUARDED, TABLES
 
 try:
     schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key
@@ -48,10 +48,14 @@ def of_batch(name, batch):
 
 
 def by_network(names):
-    """Training jobs and kinds of random networks by architecture: what is new there leaves all others alone."""
+    """Training jobs and kinds of random networks by architecture, with and without a safeguard.
+
+    One process does each; what is new there leaves all others alone.
+    """
     found = {}
     for name in names:
-        found.setdefault(JOBS[name]["architecture"]["name"] if name in JOBS else name, []).append(name)
+        network = JOBS[name]["architecture"]["name"] if name in JOBS else name
+        found.setdefault(network.removeprefix(SAFEGUARDED), []).append(name)
     return found
 
 
