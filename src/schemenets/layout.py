@@ -54,10 +54,13 @@ class Layout:
         """Numerical schemes as solvers, the yardstick for networks that solve."""
         return self.root / "solvers.json"
 
-    @property
-    def growth(self) -> Path:
-        """Norms by the number of repetitions and by depth."""
-        return self.root / "growth.json"
+    def growth(self, name: str) -> Path:
+        """Norms by the number of repetitions, of a training job, or by depth, of random networks of one kind."""
+        return self.root / "growth" / f"{name}.json"
+
+    def remedies(self, name: str) -> Path:
+        """Two-step networks of a training job, or random ones of a kind, with other rules for their extrapolation."""
+        return self.root / "remedies" / f"{name}.json"
 
     @property
     def fixed_points(self) -> Path:

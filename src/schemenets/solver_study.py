@@ -24,7 +24,8 @@ def learner(config: Mapping[str, Any], method: str, name: str) -> Learner:
     """What a method trains for the problem of this name."""
     entry = dict(config["solvers"]["methods"][method])
     network = entry.pop("network")
-    entry.pop("loss", None), entry.pop("training_length", None)
+    for key in ("loss", "training_length"):
+        entry.pop(key, None)
     if network == CYCLE:
         return CycleArchitecture(problem=problem(config, name), **entry)
     return Architecture(name=network, **entry)

@@ -107,6 +107,12 @@ class CycleArchitecture:
         return CycleNetwork(self, torch.Generator().manual_seed(seed))
 
     @property
+    def linear(self) -> bool:
+        """Whether the error of one cycle depends on that before linearly, see :func:`schemenets.solvers.certify`."""
+        own = self.problem.flux, self.flux, self.coarse_side, self.skip
+        return own == ("linear", "linear", "fas", "additive")
+
+    @property
     def levels(self) -> int:
         """Number of levels with weights of their own."""
         grid, count = self.problem.on(round(self.problem.extent) - (not self.problem.screened)), 1

@@ -54,7 +54,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         if cycles and condition.kind in ITERATED:
             few = b[: spec["data"]["others"]]
             result["iterations"].append(described(condition, len(few)) | spread(_iterated(stacked, condition, few)))
-    if cycles and spec["certify"]:
+    if cycles and nets[0].architecture.linear:
         for index in sound:
             for condition in made:
                 if condition.kind in ("home", "finer") and condition.grid.N <= CERTIFIED:
