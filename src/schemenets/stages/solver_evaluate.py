@@ -17,7 +17,7 @@ from schemenets.stages import _solvers
 
 TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
 CERTIFIED = 512  # points up to which dense matrices are computed
-ITERATED = ("home", "longer", "finer", "tau")  # kinds of conditions
+ITERATED = ("home", "finer", "tau")  # kinds of conditions
 AT_ONCE = 4096  # points of all signals of a seed that pass through a network at once
 
 
