@@ -36,7 +36,7 @@ class Problem:
 
     Attributes:
         tau: τ, in units of the mesh width of the grid of ``extent`` points to the power of twice the order.
-        flux: Φ, a name in :mod:`schemenets.fluxes`; with the contrast λ and no weights.
+        flux: Φ, a name in :mod:`schemenets.fluxes`: linear, or odd with g ≥ 0, the contrast λ and no weights.
         contrast: λ, in the unit of x per unit of length to the power of the order.
         order: m of the derivative ∂ᵐ that K discretises.
         screened: whether σ = 1 instead of 0.
@@ -60,8 +60,8 @@ class Problem:
         if self.order not in ORDERS:
             raise InvalidParameterError("order", self.order, ", ".join(map(str, ORDERS)))
         flux = fluxes.get(self.flux)
-        if not (flux.nonnegative and flux.odd) or flux.weights:
-            raise InvalidParameterError("flux", self.flux, "odd ones with g ≥ 0 and no weights")
+        if not (flux.nonnegative and flux.odd and (flux.scaled or self.linear)) or flux.weights:
+            raise InvalidParameterError("flux", self.flux, "linear, and odd ones with g ≥ 0, a contrast and no weights")
         if not self.screened and not (self.linear and self.order == 1):
             raise InvalidParameterError("screened", False, "only True for nonlinear fluxes and for order 2")
 
