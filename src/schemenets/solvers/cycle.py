@@ -159,7 +159,11 @@ class Weights(nn.Module):
 
 
 class CycleNetwork(nn.Module):
-    """b ↦ x after some cycles from the start, for right-hand sides (batch, N) or (seeds, batch, N)."""
+    """b ↦ x after some cycles from the start, for right-hand sides (batch, N), of stacked networks (seeds, batch, N).
+
+    Raises:
+        InvalidParameterError: a shape or dtype that does not fit the weights.
+    """
 
     def __init__(self, architecture: CycleArchitecture, generator: torch.Generator) -> None:
         super().__init__()
@@ -172,6 +176,7 @@ class CycleNetwork(nn.Module):
         return fluxes.get(self.architecture.flux)
 
     def forward(self, b: Tensor) -> Tensor:
+        self._check(b)
         weights = [level.read() for level in self.levels]
         x = self.start(b)
         for _ in range(self.architecture.cycles):
@@ -186,21 +191,29 @@ class CycleNetwork(nn.Module):
         """x after one more cycle, so that a trained network can be iterated as a solver.
 
         Args:
-            x: iterates, (batch, N) or (seeds, batch, N).
+            x: iterates, (batch, N), of stacked networks (seeds, batch, N).
             b: right-hand sides, of that shape.
             grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
 
         Raises:
             InvalidParameterError: shapes or dtypes that do not fit, or right-hand sides that are not finite.
         """
-        weight = next(self.parameters(), b)
-        if b.shape != x.shape or b.ndim < 2 or b.dtype != weight.dtype:
-            allowed = f"{tuple(x.shape)} {weight.dtype}, as iterates and network have"
-            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
+        self._check(b)
+        if x.shape != b.shape or x.dtype != b.dtype:
+            allowed = f"{tuple(b.shape)} {b.dtype}, those of b"
+            raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", allowed)
         if not b.isfinite().all():
             raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
         grid = grid or self.architecture.problem.on(b.shape[-1])
         return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
+
+    def _check(self, b: Tensor) -> None:
+        """Make sure that b is of the dtype of the weights, and has their seeds."""
+        weight = self.levels[0].parametrizations.omega.original
+        seeds = weight.shape[:-1]
+        if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
+            allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
+            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
 
     def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
         own, *rest = weights

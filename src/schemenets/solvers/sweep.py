@@ -24,9 +24,9 @@ def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam
 
     Args:
         x: iterates, (batch, N) or (seeds, batch, N).
-        b: right-hand sides, of that shape.
+        b: right-hand sides, of that shape and dtype.
         grid: the problem on N points.
-        omega: ω > 0, () or (seeds,).
+        omega: ω > 0, () or (seeds,); the other weights have seeds where it has.
         W: filters (F, k) or (seeds, F, k); None for damped Jacobi. Around the signals are zeros, so that these may be
             shorter than filters.
         lam: contrasts of Ψ, (F,) or (seeds, F); None if it has none.
@@ -35,7 +35,7 @@ def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam
     Returns:
         Of the shape of x, differentiable in all tensors.
     """
-    if _is_compiled(grid, psi, x, b, omega, W, lam):
+    if x.shape[:-2] == omega.shape and _is_compiled(grid, psi, x, b, omega, W, lam):
         W = omega.new_zeros((*omega.shape, 0, 1)) if W is None else W
         lam = W.new_ones(W.shape[:-1]) if lam is None else lam
         y: Tensor = _Sweep.apply(x, b, omega, W, lam, grid, psi)
