@@ -37,16 +37,16 @@ class Iteration:
     def factor(self) -> float:
         """Convergence factor: the residual's mean reduction per iteration, over the second half of what was needed.
 
-        The largest over the right-hand sides; infinite if one diverged.
+        The largest over the right-hand sides; infinite if one diverged, 0 if there was nothing to reduce.
         """
         factors = []
         for residuals in self.residuals.T:
-            sound = residuals[residuals > 0.1 * self.tolerance]
             if not bool(residuals[-1] < DIVERGED):
                 return float("inf")
+            sound = residuals[residuals > 0.1 * self.tolerance]
             half = len(sound) // 2
-            if len(sound) > 1:
-                factors.append(float((sound[-1] / sound[half - 1 if half else 0]) ** (1 / (len(sound) - max(half, 1)))))
+            if half:
+                factors.append(float((sound[-1] / sound[half - 1]) ** (1 / (len(sound) - half))))
         return max(factors, default=0.0)
 
 
