@@ -174,10 +174,9 @@ class Grid:
         if p.order == 1:
             g = pad(g, (1, 1)) if self.ends == "reflecting" else g
             squares = g[..., :-1] + g[..., 1:]
-        else:  # rows (1, -2, 1); (-1, 1) at reflecting ends
+        else:  # rows (1, -2, 1), (-1, 1) at the ends
             own = torch.full((self.N,), 4.0, dtype=g.dtype, device=g.device)
-            if self.ends == "reflecting":
-                own[0] = own[-1] = 1.0 if self.N > 1 else 0.0
+            own[0] = own[-1] = 1.0 if self.N > 1 else 0.0
             g, middle = pad(g, (1, 1)), own * g
             squares = g[..., :-2] + middle + g[..., 2:]
         return p.sigma + p.tau / self.h ** (2 * p.order) * squares
@@ -194,7 +193,7 @@ class Grid:
 
     @cached_property
     def norm_squared(self) -> float:
-        """‖K‖² by the sine and cosine formulas: (2 sin(π(N-1)/(2N))/h)^(2 order), with N+1 and N for zero ends."""
+        """‖K‖² by the formula (2 sin(π(N-1)/(2N))/h)^(2 order), with N+1 instead of N for zero ends."""
         angle = (self.N - 1) / (2 * self.N) if self.ends == "reflecting" else self.N / (2 * (self.N + 1))
         return float((2 * math.sin(math.pi * angle) / self.h) ** (2 * self.problem.order))
 
