@@ -25,7 +25,7 @@ MOVES = set(
     "empty_like new_ones new_zeros new_empty reshape fill_ lift_fresh new_full _local_scalar_dense".split()
 )
 ELEMENTWISE = set(
-    "abs add clamp clamp_min div exp maximum minimum mul neg pow reciprocal relu rsqrt sqrt square sub rsub sigmoid tanh "
+    "abs add clamp clamp_min div exp expm1 maximum minimum mul neg pow reciprocal relu rsqrt sqrt square sub rsub sigmoid tanh "
     "log where gt lt ge le eq ne isfinite".split()
 )
 REDUCTIONS = {"sum", "amax", "mean", "max", "all"}
@@ -118,4 +118,13 @@ def of_sweep(architecture: CycleArchitecture, N: int) -> int:
     return N * (of_residual(problem) + lagged + (4 if problem.linear else 5)) + filters
 
 
-COST = {"linear": 0, "relu": 1, "charbonnier": 4, "perona_malik": 3, "exponential_perona_malik": 5}
+COST = {
+    "linear": 0,
+    "relu": 1,
+    "charbonnier": 4,
+    "tv_regularised": 4,
+    "perona_malik": 3,
+    "exponential_perona_malik": 4,
+    "weickert": 9,
+    "fab": 9,
+}  # of φ
