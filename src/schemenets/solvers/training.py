@@ -61,8 +61,13 @@ def fit(job: SolverTraining, data: Mapping[str, np.ndarray], state: Path, label:
         raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
     for key in keys:
         shape = data[f"{key.partition('/')[0]}/x"].shape
-        if data[key].ndim != 2 or data[key].shape != shape or not np.isfinite(data[key]).all():
-            raise InvalidParameterError(f"{key}, of shape {data[key].shape}", "not so", f"finite values, shape {shape}")
+        if data[key].ndim != 2 or 0 in shape or data[key].shape != shape:
+            allowed = f"(signals, N), that of {key.partition('/')[0]}/x, {shape}"
+            raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
+        if not np.isfinite(data[key]).all():
+            raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
+    if np.size(job.learning_rate) not in (1, len(job.seeds)):
+        raise InvalidParameterError("learning_rate", job.learning_rate, f"one, or one of each of {len(job.seeds)} runs")
     if not 1 <= job.batch <= len(data[keys[0]]):
         raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
     state.parent.mkdir(parents=True, exist_ok=True)
