@@ -33,7 +33,8 @@ class SolverTraining(Training):
     Attributes:
         architecture: what is trained, a cycle or a network of :mod:`schemenets.networks`.
         problem: what it learns to solve.
-        loss: ``supervised``: mean of (x - x*)²; ``residual``: mean of (b - A(x))².
+        loss: ``supervised``: mean of (x - x*)²; ``residual``: mean of (b - A(x))², divided by the mean of A(b)² over
+            the training signals, so that it is not beyond all bounds just because A is large.
     """
 
     architecture: Any  # wider than that of the base class
@@ -104,8 +105,9 @@ class _SolverTrainer(_Trainer):
         self.steps = len(b) // job.batch
         self.net = networks.stack([build(job.architecture, seed) for seed in job.seeds]).to(self.device)
         grid = job.problem.on(b.shape[-1])
-        self.noisy, self.clean = b, x if job.loss == "supervised" else b
-        self.denoise = self.net if job.loss == "supervised" else lambda b: grid(self.net(b))
+        size = grid(b).square().mean().sqrt()
+        self.noisy, self.clean = b, x if job.loss == "supervised" else b / size
+        self.denoise = self.net if job.loss == "supervised" else lambda b: grid(self.net(b)) / size
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
