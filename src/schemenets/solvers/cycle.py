@@ -1,8 +1,9 @@
-"""The multigrid U-net of a given problem: cycles of the full approximation scheme with trainable parts ([B], Section 4).
+"""The multigrid U-net of a given problem: cycles of the full approximation scheme with trainable parts ([B]).
 
-For A(x) = b (:class:`schemenets.solvers.Problem`) with A known, from x⁰ = b (x⁰ = 0 if the problem is not screened). One
-cycle on a grid smooths, replaces x by x + P(x_c - Rx), where x_c comes from a cycle for A_c(x_c) = A_c(Rx) + R(b - A(x))
-from Rx on the grid with half as many points, and smooths again. A_c is A discretised there. Trainable are
+For A(x) = b (:class:`schemenets.solvers.Problem`) with A known, from x⁰ = b (x⁰ = 0 if the problem is not screened).
+One cycle on a grid smooths, replaces x by x + P(x_c - Rx), where x_c comes from a cycle for
+A_c(x_c) = A_c(Rx) + R(b - A(x)) from Rx on the grid with half as many points, and smooths again. A_c is A discretised
+there. Trainable are
 
 * the smoother, x + D^(-½) B(D^(-½)(b - A(x))) with B(z) = ωz + WᵀΨ(Wz), a damping ω for every sweep, filters W and
   contrasts of Ψ. D = diag(σI + τKᵀG(x)K) holds the lagged diffusivities of x. For W = 0 it is damped Jacobi; for the
@@ -59,7 +60,8 @@ class CycleArchitecture:
         filters: number of filters W of the smoother; none for damped Jacobi.
         kernel_size: their length.
         flux: Ψ.
-        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook; ``free``: P has a stencil of its own.
+        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook; ``free``: P has a stencil of its
+            own.
         shared: whether all levels have the same weights. If not, every level of a grid of ``problem.extent`` points has
             its own, and still coarser ones those of the last.
         skip: ``additive``: x + P(x_c - Rx); ``concatenated``: x and Px_c are merged by trained filters, as in U-nets.
@@ -152,10 +154,10 @@ class Weights(nn.Module):
             merging[:, k // 2] = 0.5
             self.V = nn.Parameter(merging)
 
-    def read(self) -> SimpleNamespace:
-        """All values, once per application: each access computes the constraints again."""
-        names = ("omega", "W", "lam", "r", "p", "c", "V")
-        return SimpleNamespace(**{name: getattr(self, name, None) for name in names})
+
+def read(level: nn.Module) -> SimpleNamespace:
+    """All values of :class:`Weights`, once per application: each access computes the constraints again."""
+    return SimpleNamespace(**{name: getattr(level, name, None) for name in ("omega", "W", "lam", "r", "p", "c", "V")})
 
 
 class CycleNetwork(nn.Module):
@@ -177,7 +179,7 @@ class CycleNetwork(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
-        weights = [level.read() for level in self.levels]
+        weights = [read(level) for level in self.levels]
         x = self.start(b)
         for _ in range(self.architecture.cycles):
             x = self._cycle(x, b, self.architecture.problem.on(b.shape[-1]), weights, self.architecture.kind)
@@ -205,11 +207,11 @@ class CycleNetwork(nn.Module):
         if not b.isfinite().all():
             raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
         grid = grid or self.architecture.problem.on(b.shape[-1])
-        return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
+        return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
 
     def _check(self, b: Tensor) -> None:
         """Make sure that b is of the dtype of the weights, and has their seeds."""
-        weight = self.levels[0].parametrizations.omega.original
+        weight = next(p for name, p in self.named_parameters() if "omega" in name)
         seeds = weight.shape[:-1]
         if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
             allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"

@@ -51,7 +51,12 @@ class Iteration:
 
 
 def iterate(
-    step: Callable[[Tensor, Tensor], Tensor], grid: Grid, b: Tensor, x: Tensor, tolerance: float = 1e-8, limit: int = 100
+    step: Callable[[Tensor, Tensor], Tensor],
+    grid: Grid,
+    b: Tensor,
+    x: Tensor,
+    tolerance: float = 1e-8,
+    limit: int = 100,
 ) -> Iteration:
     """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``.
 

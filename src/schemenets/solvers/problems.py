@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -114,7 +113,7 @@ class Grid:
     @property
     def coarsens(self) -> bool:
         """Whether there is a grid with half as many points."""
-        return self.N > 1 and self.N % 2 == (self.ends == "dirichlet")
+        return self.N > 1 and bool(self.N % 2) is not self.problem.screened
 
     @cached_property
     def coarser(self) -> "Grid":

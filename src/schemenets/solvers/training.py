@@ -5,6 +5,7 @@ All that training is, seeds side by side, schedule, divergence, resuming, is tha
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture
 from schemenets.optimisation import Adam
 from schemenets.solvers.cycle import CycleArchitecture
-from schemenets.solvers.problems import Problem
+from schemenets.solvers.problems import Grid, Problem
 from schemenets.training import Run, Training, _identity, _Trainer
 
 LOSSES = ("supervised", "residual")
@@ -91,6 +92,11 @@ def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
     return (torch.cat(parts, 1) - x).norm(dim=-1) / x.norm(dim=-1)
 
 
+def _applied(grid: Grid, network: nn.Module, size: Tensor, b: Tensor) -> Tensor:
+    """A(network(b))/size."""
+    return grid(network(b)) / size
+
+
 class _SolverTrainer(_Trainer):
     """The trainer of denoisers with other networks, another loss and another measure."""
 
@@ -107,7 +113,7 @@ class _SolverTrainer(_Trainer):
         grid = job.problem.on(b.shape[-1])
         size = grid(b).square().mean().sqrt()
         self.noisy, self.clean = b, x if job.loss == "supervised" else b / size
-        self.denoise = self.net if job.loss == "supervised" else lambda b: grid(self.net(b)) / size
+        self.denoise = self.net if job.loss == "supervised" else partial(_applied, grid, self.net, size)
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
