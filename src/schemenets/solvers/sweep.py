@@ -1,8 +1,9 @@
 """The primitives of learned cycles: the residual b - A(x), and a smoothing sweep with it.
 
 On the CPU, in single and double precision, each runs as one compiled operation if numba is installed. Everything else
-(other devices and dtypes, ``torch.func``, derivatives of higher order) takes the plain torch operations of
-:func:`reference`, and so does everything if the environment variable ``SCHEMENETS_KERNEL`` is ``reference``.
+(other devices and dtypes, ``torch.func``) takes the plain torch operations of :func:`reference`, and so does everything
+if the environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Derivatives of higher order need the latter: the
+compiled operations refuse them.
 """
 
 from functools import cache
