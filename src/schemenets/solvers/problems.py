@@ -146,9 +146,9 @@ class Grid:
         p, flux = self.problem, self.flux
         if p.linear:
             return b - self(x), self._diagonal(x.new_ones(self.rows))
-        # g is even, and φ(t)/t has the right limit and derivative long before t = 0
+        # g is even, and nearer to t = 0 it is its limit, but the derivative of φ(t)/t would be lost in rounding errors
         t = self.K(x) / p.contrast
-        size = t.abs().clamp_min(torch.finfo(t.dtype).eps)
+        size = t.abs().clamp_min(torch.finfo(t.dtype).eps ** 0.5)
         g = flux.phi(size) / size
         flow = p.tau * self.K_adjoint(p.contrast * g * t)
         return b - (x + flow if p.screened else flow), self._diagonal(g)
