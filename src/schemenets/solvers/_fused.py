@@ -76,7 +76,7 @@ def _squares(g, x, order, reflecting):  # type: ignore[no-untyped-def]
     """x = (K∘K)ᵀg h^(2 order), from the rows of K to points."""
     N = x.size
     if order == 2:
-        _squares_of_second(g, x, reflecting)
+        _squares_of_second(g, x)
     elif not reflecting:
         for i in range(N):
             x[i] = g[i] + g[i + 1]
@@ -94,7 +94,7 @@ def _squares_adjoint(x, g, order, reflecting):  # type: ignore[no-untyped-def]
     """g = (K∘K)x h^(2 order), from points to the rows of K."""
     N = x.size
     if order == 2:
-        _squares_of_second(x, g, reflecting)
+        _squares_of_second(x, g)
     elif reflecting:
         for i in range(N - 1):
             g[i] = x[i] + x[i + 1]
@@ -106,18 +106,17 @@ def _squares_adjoint(x, g, order, reflecting):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _squares_of_second(g, x, reflecting):  # type: ignore[no-untyped-def]
-    """The same for second differences, whose matrix of squares is symmetric."""
+def _squares_of_second(g, x):  # type: ignore[no-untyped-def]
+    """The same for second differences, reflecting as all of them, whose matrix of squares is symmetric."""
     N = x.size
     four = x.dtype.type(4)
     for i in range(1, N - 1):
         x[i] = g[i - 1] + four * g[i] + g[i + 1]
     if N == 1:
-        x[0] = 0 if reflecting else four * g[0]
+        x[0] = 0
     else:
-        end = x.dtype.type(1) if reflecting else four
-        x[0] = end * g[0] + g[1]
-        x[N - 1] = g[N - 2] + end * g[N - 1]
+        x[0] = g[0] + g[1]
+        x[N - 1] = g[N - 2] + g[N - 1]
 
 
 @njit(**OPTIONS)

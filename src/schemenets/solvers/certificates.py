@@ -1,8 +1,8 @@
 """Whether the iterated cycle of a linear problem converges, computed twice.
 
-One cycle maps the error e = x - A⁻¹b to Me with a matrix M that does not depend on b. The iteration converges from every
-start if and only if the spectral radius of M is below 1, and then the error falls by that factor per cycle in the long
-run. Where the energy norm ‖M‖_A = ‖A^(½)MA^(-½)‖₂ is below 1, it falls by at least that factor in every cycle.
+One cycle maps the error e = x - A⁻¹b to Me with a matrix M that does not depend on b. The iteration converges from
+every start if and only if the spectral radius of M is below 1, and then the error falls by that factor per cycle in
+the long run. Where the energy norm ‖M‖_A = ‖A^(½)MA^(-½)‖₂ is below 1, it falls by at least that factor in every cycle.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from schemenets.errors import InvalidParameterError
 from schemenets.operators import restriction
 from schemenets.schemes._base import Array
 from schemenets.schemes.multigrid import CYCLES
-from schemenets.solvers.cycle import STENCILS, CycleNetwork
+from schemenets.solvers.cycle import STENCILS, CycleNetwork, read
 from schemenets.solvers.problems import Grid
 
 ROUNDING = 1e-8  # relative: by which the two computations may differ
@@ -107,7 +107,7 @@ def _error_matrix(weights: list[dict[str, Array]], grid: Grid, kind: str) -> Arr
 
 
 def _values(level: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach() for name, value in vars(level.read()).items() if value is not None}
+    return {name: value.detach() for name, value in vars(read(level)).items() if value is not None}
 
 
 def _matrix(grid: Grid) -> Array:
@@ -132,7 +132,7 @@ def _transfer(r: Array, grid: Grid) -> Array:
     R = restriction(grid.N, grid.ends).toarray()
     inner, outer = STENCILS[grid.ends]
     if grid.ends == "dirichlet":
-        return np.where(R == inner, r[0], np.where(R == outer, r[1], 0.0))
+        return np.select([inner == R, outer == R], r, 0.0)
     # at reflecting ends inner and outer entries fall on the same place
     own = np.kron(np.eye(grid.N // 2), [1.0, 1.0])
     return r[0] * own + r[1] * (R - inner * own) / outer

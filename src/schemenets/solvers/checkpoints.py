@@ -21,7 +21,7 @@ def load(path: Path) -> CycleNetwork:
     """The network in a checkpoint.
 
     Raises:
-        CheckpointError: the file is missing, damaged, no checkpoint of a cycle, or holds a parameter that is not finite.
+        CheckpointError: the file is missing, damaged, no checkpoint of a cycle, or not finite.
     """
     arrays, header = files.read_safetensors(path)
     try:

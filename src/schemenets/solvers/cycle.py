@@ -1,8 +1,9 @@
-"""The multigrid U-net of a given problem: cycles of the full approximation scheme with trainable parts ([B], Section 4).
+"""The multigrid U-net of a given problem: cycles of the full approximation scheme with trainable parts ([B]).
 
-For A(x) = b (:class:`schemenets.solvers.Problem`) with A known, from x⁰ = b (x⁰ = 0 if the problem is not screened). One
-cycle on a grid smooths, replaces x by x + P(x_c - Rx), where x_c comes from a cycle for A_c(x_c) = A_c(Rx) + R(b - A(x))
-from Rx on the grid with half as many points, and smooths again. A_c is A discretised there. Trainable are
+For A(x) = b (:class:`schemenets.solvers.Problem`) with A known, from x⁰ = b (x⁰ = 0 if the problem is not screened).
+One cycle on a grid smooths, replaces x by x + P(x_c - Rx), where x_c comes from a cycle for
+A_c(x_c) = A_c(Rx) + R(b - A(x)) from Rx on the grid with half as many points, and smooths again. A_c is A discretised
+there. Trainable are
 
 * the smoother, x + D^(-½) B(D^(-½)(b - A(x))) with B(z) = ωz + WᵀΨ(Wz), a damping ω for every sweep, filters W and
   contrasts of Ψ. D = diag(σI + τKᵀG(x)K) holds the lagged diffusivities of x. For W = 0 it is damped Jacobi; for the
@@ -59,7 +60,8 @@ class CycleArchitecture:
         filters: number of filters W of the smoother; none for damped Jacobi.
         kernel_size: their length.
         flux: Ψ.
-        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook; ``free``: P has a stencil of its own.
+        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook; ``free``: P has a stencil of its
+            own.
         shared: whether all levels have the same weights. If not, every level of a grid of ``problem.extent`` points has
             its own, and still coarser ones those of the last.
         skip: ``additive``: x + P(x_c - Rx); ``concatenated``: x and Px_c are merged by trained filters, as in U-nets.
@@ -158,14 +160,18 @@ class Weights(nn.Module):
             merging[:, k // 2] = 0.5
             self.V = nn.Parameter(merging)
 
-    def read(self) -> SimpleNamespace:
-        """All values, once per application: each access computes the constraints again."""
-        names = ("omega", "W", "lam", "r", "p", "c", "V")
-        return SimpleNamespace(**{name: getattr(self, name, None) for name in names})
+
+def read(level: nn.Module) -> SimpleNamespace:
+    """All values of :class:`Weights`, once per application: each access computes the constraints again."""
+    return SimpleNamespace(**{name: getattr(level, name, None) for name in ("omega", "W", "lam", "r", "p", "c", "V")})
 
 
 class CycleNetwork(nn.Module):
-    """b ↦ x after some cycles from the start, for right-hand sides (batch, N) or (seeds, batch, N)."""
+    """b ↦ x after some cycles from the start, for right-hand sides (batch, N), of stacked networks (seeds, batch, N).
+
+    Raises:
+        InvalidParameterError: a shape or dtype that does not fit the weights.
+    """
 
     def __init__(self, architecture: CycleArchitecture, generator: torch.Generator) -> None:
         super().__init__()
@@ -178,7 +184,8 @@ class CycleNetwork(nn.Module):
         return fluxes.get(self.architecture.flux)
 
     def forward(self, b: Tensor) -> Tensor:
-        weights = [level.read() for level in self.levels]
+        self._check(b)
+        weights = [read(level) for level in self.levels]
         x = self.start(b)
         for _ in range(self.architecture.cycles):
             x = self._cycle(x, b, self.architecture.problem.on(b.shape[-1]), weights, self.architecture.kind)
@@ -192,21 +199,29 @@ class CycleNetwork(nn.Module):
         """x after one more cycle, so that a trained network can be iterated as a solver.
 
         Args:
-            x: iterates, (batch, N) or (seeds, batch, N).
+            x: iterates, (batch, N), of stacked networks (seeds, batch, N).
             b: right-hand sides, of that shape.
             grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
 
         Raises:
             InvalidParameterError: shapes or dtypes that do not fit, or right-hand sides that are not finite.
         """
-        weight = next(self.parameters(), b)
-        if b.shape != x.shape or b.ndim < 2 or b.dtype != weight.dtype:
-            allowed = f"{tuple(x.shape)} {weight.dtype}, as iterates and network have"
-            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
+        self._check(b)
+        if x.shape != b.shape or x.dtype != b.dtype:
+            allowed = f"{tuple(b.shape)} {b.dtype}, those of b"
+            raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", allowed)
         if not b.isfinite().all():
             raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
         grid = grid or self.architecture.problem.on(b.shape[-1])
-        return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
+        return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
+
+    def _check(self, b: Tensor) -> None:
+        """Make sure that b is of the dtype of the weights, and has their seeds."""
+        weight = next(p for name, p in self.named_parameters() if "omega" in name)
+        seeds = weight.shape[:-1]
+        if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
+            allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
+            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
 
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x from coarse to fine: the solution of the coarse problem with Rb, interpolated, starts a cycle on the next grid.

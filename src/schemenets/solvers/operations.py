@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from schemenets import fluxes
@@ -19,14 +19,14 @@ from schemenets.schemes.multigrid import CYCLES
 from schemenets.solvers.cycle import CycleArchitecture
 from schemenets.solvers.problems import Grid, Problem
 
-MOVES = set(
-    "_unsafe_view alias as_strided cat clone constant_pad_nd detach empty expand full ones ones_like permute select "
-    "slice split stack t transpose unbind unfold unsqueeze squeeze view zeros zeros_like scalar_tensor _to_copy copy_ "
-    "empty_like new_ones new_zeros new_empty reshape fill_ lift_fresh new_full _local_scalar_dense".split()
+MOVES = frozenset(
+    """_unsafe_view alias as_strided cat clone constant_pad_nd detach empty expand full ones ones_like permute select
+    slice split stack t transpose unbind unfold unsqueeze squeeze view zeros zeros_like scalar_tensor _to_copy copy_
+    empty_like new_ones new_zeros new_empty reshape fill_ lift_fresh new_full _local_scalar_dense""".split()  # noqa: SIM905
 )
-ELEMENTWISE = set(
-    "abs add clamp clamp_min div exp maximum minimum mul neg pow reciprocal relu rsqrt sqrt square sub rsub sigmoid tanh "
-    "log where gt lt ge le eq ne isfinite".split()
+ELEMENTWISE = frozenset(
+    """abs add clamp clamp_min div exp expm1 maximum minimum mul neg pow reciprocal relu rsqrt sqrt square sub rsub
+    sigmoid tanh log where gt lt ge le eq ne isfinite""".split()  # noqa: SIM905
 )
 REDUCTIONS = {"sum", "amax", "mean", "max", "all"}
 PRODUCTS = {"mm", "bmm"}
@@ -49,7 +49,7 @@ class _Counter(TorchDispatchMode):
         elif name in PRODUCTS:
             self.total += 2 * result.numel() * args[0].shape[-1]
         elif name not in MOVES:
-            raise InvalidParameterError("an operation", name, "those whose cost is known, see schemenets.solvers.operations")
+            raise InvalidParameterError("an operation", name, f"those whose cost is known, see {__name__}")
         return result
 
 
@@ -124,4 +124,13 @@ def of_sweep(architecture: CycleArchitecture, N: int) -> int:
     return N * (of_residual(problem) + lagged + (4 if problem.linear else 5)) + filters
 
 
-COST = {"linear": 0, "relu": 1, "charbonnier": 4, "perona_malik": 3, "exponential_perona_malik": 5}
+COST = {
+    "linear": 0,
+    "relu": 1,
+    "charbonnier": 4,
+    "tv_regularised": 4,
+    "perona_malik": 3,
+    "exponential_perona_malik": 4,
+    "weickert": 9,
+    "fab": 9,
+}  # of φ

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ class Problem:
 
     Attributes:
         tau: τ, in units of the mesh width of the grid of ``extent`` points to the power of twice the order.
-        flux: Φ, a name in :mod:`schemenets.fluxes`; with the contrast λ and no weights.
+        flux: Φ, a name in :mod:`schemenets.fluxes`: linear, or odd with g ≥ 0, the contrast λ and no weights.
         contrast: λ, in the unit of x per unit of length to the power of the order.
         order: m of the derivative ∂ᵐ that K discretises.
         screened: whether σ = 1 instead of 0.
@@ -60,8 +59,8 @@ class Problem:
         if self.order not in ORDERS:
             raise InvalidParameterError("order", self.order, ", ".join(map(str, ORDERS)))
         flux = fluxes.get(self.flux)
-        if not (flux.nonnegative and flux.odd) or flux.weights:
-            raise InvalidParameterError("flux", self.flux, "odd ones with g ≥ 0 and no weights")
+        if not (flux.nonnegative and flux.odd and (flux.scaled or self.linear)) or flux.weights:
+            raise InvalidParameterError("flux", self.flux, "linear, and odd ones with g ≥ 0, a contrast and no weights")
         if not self.screened and not (self.linear and self.order == 1):
             raise InvalidParameterError("screened", False, "only True for nonlinear fluxes and for order 2")
 
@@ -114,7 +113,7 @@ class Grid:
     @property
     def coarsens(self) -> bool:
         """Whether there is a grid with half as many points."""
-        return self.N > 1 and self.N % 2 == (self.ends == "dirichlet")
+        return self.N > 1 and bool(self.N % 2) is not self.problem.screened
 
     @cached_property
     def coarser(self) -> "Grid":
@@ -147,9 +146,9 @@ class Grid:
         p, flux = self.problem, self.flux
         if p.linear:
             return b - self(x), self._diagonal(x.new_ones(self.rows))
-        # g is even, and φ(t)/t has the right limit and derivative long before t = 0
+        # g is even, and nearer to t = 0 it is its limit, but the derivative of φ(t)/t would be lost in rounding errors
         t = self.K(x) / p.contrast
-        size = t.abs().clamp_min(torch.finfo(t.dtype).eps)
+        size = t.abs().clamp_min(torch.finfo(t.dtype).eps ** 0.5)
         g = flux.phi(size) / size
         flow = p.tau * self.K_adjoint(p.contrast * g * t)
         return b - (x + flow if p.screened else flow), self._diagonal(g)
@@ -174,10 +173,9 @@ class Grid:
         if p.order == 1:
             g = pad(g, (1, 1)) if self.ends == "reflecting" else g
             squares = g[..., :-1] + g[..., 1:]
-        else:  # rows (1, -2, 1); (-1, 1) at reflecting ends
+        else:  # rows (1, -2, 1), (-1, 1) at the ends
             own = torch.full((self.N,), 4.0, dtype=g.dtype, device=g.device)
-            if self.ends == "reflecting":
-                own[0] = own[-1] = 1.0 if self.N > 1 else 0.0
+            own[0] = own[-1] = 1.0 if self.N > 1 else 0.0
             g, middle = pad(g, (1, 1)), own * g
             squares = g[..., :-2] + middle + g[..., 2:]
         return p.sigma + p.tau / self.h ** (2 * p.order) * squares
@@ -194,7 +192,7 @@ class Grid:
 
     @cached_property
     def norm_squared(self) -> float:
-        """‖K‖² by the sine and cosine formulas: (2 sin(π(N-1)/(2N))/h)^(2 order), with N+1 and N for zero ends."""
+        """‖K‖² by the formula (2 sin(π(N-1)/(2N))/h)^(2 order), with N+1 instead of N for zero ends."""
         angle = (self.N - 1) / (2 * self.N) if self.ends == "reflecting" else self.N / (2 * (self.N + 1))
         return float((2 * math.sin(math.pi * angle) / self.h) ** (2 * self.problem.order))
 

@@ -1,8 +1,9 @@
 """The primitives of learned cycles: the residual b - A(x), and a smoothing sweep with it.
 
 On the CPU, in single and double precision, each runs as one compiled operation if numba is installed. Everything else
-(other devices and dtypes, ``torch.func``, derivatives of higher order) takes the plain torch operations of
-:func:`reference`, and so does everything if the environment variable ``SCHEMENETS_KERNEL`` is ``reference``.
+(other devices and dtypes, ``torch.func``) takes the plain torch operations of :func:`reference`, and so does everything
+if the environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Derivatives of higher order need the latter: the
+compiled operations refuse them.
 """
 
 from functools import cache
@@ -26,9 +27,9 @@ def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam
 
     Args:
         x: iterates, (batch, N) or (seeds, batch, N).
-        b: right-hand sides, of that shape.
+        b: right-hand sides, of that shape and dtype.
         grid: the problem on N points.
-        omega: ω > 0, () or (seeds,).
+        omega: ω > 0, () or (seeds,); the other weights have seeds where it has.
         W: filters (F, k) or (seeds, F, k); None for damped Jacobi. Around the signals are zeros, so that these may be
             shorter than filters.
         lam: contrasts of Ψ, (F,) or (seeds, F); None if it has none.
@@ -37,7 +38,7 @@ def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam
     Returns:
         Of the shape of x, differentiable in all tensors.
     """
-    if _is_compiled(grid, psi, x, b, omega, W, lam):
+    if x.shape[:-2] == omega.shape and _is_compiled(grid, psi, x, b, omega, W, lam):
         W = omega.new_zeros((*omega.shape, 0, NO_FILTERS)) if W is None else W
         lam = W.new_ones(W.shape[:-1]) if lam is None else lam
         y: Tensor = _Sweep.apply(x, b, omega, W, lam, grid, psi)

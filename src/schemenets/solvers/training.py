@@ -5,6 +5,7 @@ All that training is, seeds side by side, schedule, divergence, resuming, is tha
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture
 from schemenets.optimisation import Adam
 from schemenets.solvers.cycle import CycleArchitecture
-from schemenets.solvers.problems import Problem
+from schemenets.solvers.problems import Grid, Problem
 from schemenets.training import Run, Training, _identity, _Trainer
 
 Learner = CycleArchitecture | Architecture
@@ -34,7 +35,8 @@ class SolverTraining(Training):
     Attributes:
         architecture: what is trained, a cycle or a network of :mod:`schemenets.networks`.
         problem: what it learns to solve.
-        loss: ``supervised``: mean of (x - x*)²; ``residual``: mean of (b - A(x))².
+        loss: ``supervised``: mean of (x - x*)²; ``residual``: mean of (b - A(x))², divided by the mean of A(b)² over
+            the training signals, so that it is not beyond all bounds just because A is large.
     """
 
     architecture: Any  # wider than that of the base class
@@ -62,8 +64,13 @@ def fit(job: SolverTraining, data: Mapping[str, np.ndarray], state: Path, label:
         raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
     for key in keys:
         shape = data[f"{key.partition('/')[0]}/x"].shape
-        if data[key].ndim != 2 or data[key].shape != shape or not np.isfinite(data[key]).all():
-            raise InvalidParameterError(f"{key}, of shape {data[key].shape}", "not so", f"finite values, shape {shape}")
+        if data[key].ndim != 2 or 0 in shape or data[key].shape != shape:
+            allowed = f"(signals, N), that of {key.partition('/')[0]}/x, {shape}"
+            raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
+        if not np.isfinite(data[key]).all():
+            raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
+    if np.size(job.learning_rate) not in (1, len(job.seeds)):
+        raise InvalidParameterError("learning_rate", job.learning_rate, f"one, or one of each of {len(job.seeds)} runs")
     if not 1 <= job.batch <= len(data[keys[0]]):
         raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
     state.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +93,11 @@ def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
     return (torch.cat(parts, 1) - x).norm(dim=-1) / x.norm(dim=-1)
 
 
+def _applied(grid: Grid, network: nn.Module, size: Tensor, b: Tensor) -> Tensor:
+    """A(network(b))/size."""
+    return grid(network(b)) / size
+
+
 class _SolverTrainer(_Trainer):
     """The trainer of denoisers with other networks, another loss and another measure."""
 
@@ -100,8 +112,9 @@ class _SolverTrainer(_Trainer):
         self.steps = len(b) // job.batch
         self.net = networks.stack([build(job.architecture, seed) for seed in job.seeds]).to(self.device)
         grid = job.problem.on(b.shape[-1])
-        self.noisy, self.clean = b, x if job.loss == "supervised" else b
-        self.denoise = self.net if job.loss == "supervised" else lambda b: grid(self.net(b))
+        size = grid(b).square().mean().sqrt()
+        self.noisy, self.clean = b, x if job.loss == "supervised" else b / size
+        self.denoise = self.net if job.loss == "supervised" else partial(_applied, grid, self.net, size)
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
