@@ -224,7 +224,7 @@ class CycleNetwork(nn.Module):
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
 
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
-        """x from coarse to fine: the solution of the coarse problem with Rb, interpolated, starts a cycle on the next grid.
+        """x from coarse to fine: the result for the coarse problem with Rb, interpolated, starts a cycle.
 
         Args:
             b: right-hand sides, (batch, N) or (seeds, batch, N).
@@ -235,7 +235,7 @@ class CycleNetwork(nn.Module):
         if grid.coarsens:
             stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
             x = 2 * prolong(self.full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
-        return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
+        return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
 
     def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
         own, *rest = weights

@@ -39,7 +39,8 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         rows += compared(signals.read(path), own)
         progress.update(done, name)
     provenance = collect(stopwatch, spec=spec, source=of_stage("solvers", spec), data=data)
-    files.write_json(results.solvers, {"tolerance": TOLERANCE, "limits": LIMITS, "rows": rows, "provenance": provenance})
+    content = {"tolerance": TOLERANCE, "limits": LIMITS, "rows": rows, "provenance": provenance}
+    files.write_json(results.solvers, content)
 
 
 def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:
