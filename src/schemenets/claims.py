@@ -154,9 +154,7 @@ def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
             continue
         compared = _ratio(claim, entry, pair["candidate"], pair["reference"], settings)
         few = compared["reference_parameters"] < 2 * compared["candidate_parameters"]
-        if entry["role"] == "deciding" and (
-            few or compared["reference_operations"] < compared["candidate_operations"]
-        ):
+        if entry["role"] == "deciding" and (few or compared["reference_operations"] < compared["candidate_operations"]):
             unfit.append(name)
         comparisons.append(compared)
     deciding = _tested(claim, comparisons, settings)
