@@ -10,6 +10,10 @@ from schemenets import checkpoints, files, networks, signals, stages
 from schemenets.config import Study
 from schemenets.layout import Layout
 from schemenets.networks import Architecture
+from schemenets.solvers.data import conditions
+from schemenets.solvers.training import build
+from schemenets.stages import _solvers as _solver_stages
+from schemenets.stages.solver_evaluate import described
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {"resnet-relu": 34.0, "symmetric-relu": 30.0, "symmetric-charbonnier": 33.0, "symmetric-perona_malik": 34.5}
@@ -57,9 +61,92 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
     datasets = study.specs("schemes")["all"]["datasets"]
     rows = [row for name, spec in datasets.items() for row in _schemes(name, **spec)]
     files.write_json(layout.schemes, {"rows": rows, "provenance": PROVENANCE})
+    _solvers(layout, study, diverged)
     stages.run("tables", study.specs("tables")["all"], layout)
     stages.run("claims", {"registered": str(ROOT / "config/claims.yaml")}, layout)
     return layout, study
+
+
+def _solvers(layout, study, diverged):
+    """Schemes and networks that solve: unet-N has an error of 0.1, cycle-N and multigrid-N one of 0.05/N."""
+    for method, spec in study.solver_tunings.items():
+        trials = [
+            {
+                "learning_rate": rate,
+                "mean_validation_error": 0.1 + rate,
+                "runs": [{"seed": seed, "status": "ok", "validation_error": 0.1 + rate} for seed in spec["seeds"]],
+            }
+            for rate in spec["learning_rates"]
+        ]
+        tuned = {"method": method, "learning_rate": trials[0]["learning_rate"], "trials": trials}
+        files.write_json(layout.solver_tuned(method), {**tuned, "provenance": PROVENANCE})
+    rows, facts = [], {"unique": True, "several_solutions": 0.0, "largest_residual": 1e-12}
+    for name, spec in study.problems.items():
+        for condition in conditions(spec):
+            if condition.kind in ("home", "finer"):
+                measured = {
+                    "converged": 1.0,
+                    "iterations": 9,
+                    "factor": 0.2,
+                    "operations": 50000,
+                    "relative_error": 0.1,
+                }
+                rows += [{"problem": name[8:], **described(condition, 2), "solver": "V(2,2)", **measured}]
+    known = [
+        {"problem": name[8:], **spec["problem"], "points": spec["length"], **facts}
+        for name, spec in study.problems.items()
+    ]
+    content = {"tolerance": 1e-8, "limits": {}, "problems": known, "rows": rows, "provenance": PROVENANCE}
+    files.write_json(layout.solvers, content)
+    for job, spec in study.solver_jobs.items():
+        _solver_job(layout, study, job, spec, diverged)
+
+
+def _solver_job(layout, study, job, spec, diverged):
+    rng = np.random.default_rng([len(job), *job.encode()])
+    learner = _solver_stages.architecture(spec)
+    cycle = spec["learner"] == "cycle"
+    base = 0.1 if spec["method"].startswith("unet") else 0.05 / int(spec["method"].split("-")[1])
+    states = ["diverged" if f"{job}/seed-{seed}" in diverged else "ok" for seed in spec["seeds"]]
+    errors = [base * math.exp(0.1 * rng.standard_normal()) if state == "ok" else None for state in states]
+    for seed, state, error in zip(spec["seeds"], states, errors, strict=True):
+        path = layout.job(job) / f"seed-{seed}.safetensors"
+        network = build(learner, seed)
+        _solver_stages.save(network, path)
+        record = {
+            "run": f"{job}/seed-{seed}",
+            **{key: spec[key] for key in ("problem_name", "method", "learner", "loss", "architecture", "problem")},
+            "seed": seed,
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "operations": 1000 * int(spec["method"].split("-")[1]),
+            "points": 256,
+            "dataset": spec["dataset"],
+            "training": {"learning_rate": 0.01, "epochs": spec["epochs"], "batch": 32},
+            "status": state,
+            "validation_error_by_epoch": [1.0] * (spec["epochs"] - 1) + [error],
+            "checkpoint_sha256": files.sha256(path),
+            "provenance": PROVENANCE,
+        }
+        files.write_json(path.with_suffix(".json"), record)
+    made = conditions(study.problems[spec["dataset"]])
+    values = {key: errors for key in ("relative_error", "residual", "energy_gap")}
+    several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1}
+    iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
+    evaluation = {
+        "job": job,
+        "seeds": spec["seeds"],
+        "conditions": [described(condition, 2) | values for condition in made],
+        "iterations": [
+            described(each, 2) | iterated for each in made if cycle and each.kind in ("home", "finer", "tau")
+        ],
+        "certificates": [
+            {"seed": seed, "points": 64, "radius": 0.1, "radius_dense": 0.1, "energy_norm": 0.2, "holds": True}
+            for seed in spec["seeds"]
+            if cycle and learner.linear
+        ],
+        "provenance": PROVENANCE,
+    }
+    files.write_json(layout.job(job) / "evaluation.json", evaluation)
 
 
 def _schemes(name, time, contrast, steps):

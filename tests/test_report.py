@@ -147,10 +147,12 @@ def test_the_table_of_means_holds_the_means(made):
 
 def test_limits_name_diverged_runs_edges_and_what_waits(made):
     layout, _ = made
-    text = " ".join(content.limits(summaries.read(layout), files.read_json(layout.claims)))
+    judged = files.read_json(layout.claims)
+    judged["claims"][0]["waits_for"] = "another experiment"
+    text = " ".join(content.limits(summaries.read(layout), judged))
     assert DIVERGED in text
     assert "edge of the grid: resnet-relu" in text
-    assert "C5" in text
+    assert "not measured yet: C1: another experiment." in text
     assert "The smallest p that 2 seeds can give is 0.25." in text
 
 

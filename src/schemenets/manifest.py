@@ -70,6 +70,12 @@ def records(results: Layout, study: Study) -> dict[Path, tuple[str, Json]]:
     by_file |= {results.remedies(name): ("remedies", spec) for name, spec in study.remedies.items()}
     by_file[results.fixed_points] = ("fixed_points", study.specs("fixed_points")["all"])
     by_file[results.schemes] = ("schemes", study.specs("schemes")["all"])
+    by_file[results.solvers] = ("solvers", study.specs("solvers")["all"])
+    by_file |= {results.solver_tuned(name): ("solver_tune", spec) for name, spec in study.solver_tunings.items()}
+    for job, spec in study.solver_jobs.items():
+        directory = results.job(job)
+        by_file |= {directory / f"seed-{seed}.json": ("solver_train", spec) for seed in spec["seeds"]}
+        by_file[directory / "evaluation.json"] = ("solver_evaluate", study.solver_evaluations[job])
     for job, spec in study.specs("train").items():
         directory = results.job(job)
         by_file |= {directory / f"seed-{seed}.json": ("train", spec) for seed in spec["seeds"]}
@@ -130,8 +136,25 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     yield results.fixed_points, iterated, results.fixed_points
     schemes = results.schemes
     yield schemes, [CONFIG], schemes
+    yield results.solvers, [CONFIG], results.solvers
+    solver_tunings = [results.solver_tuned(method) for method in study.solver_tunings]
+    for tuning in solver_tunings:
+        yield tuning, [CONFIG], tuning
+    solver_records, solver_evaluations = [], []
+    for job, spec in study.solver_jobs.items():
+        own = [results.job(job) / f"seed-{seed}.json" for seed in spec["seeds"]]
+        checkpoints = [record.with_suffix(".safetensors") for record in own]
+        trained_by = [CONFIG, results.solver_tuned(spec["method"])]
+        for record, checkpoint in zip(own, checkpoints, strict=True):
+            yield record, [*trained_by, checkpoint], record
+            yield checkpoint, trained_by, record
+        evaluation = results.job(job) / "evaluation.json"
+        yield evaluation, [*own, *checkpoints], evaluation
+        solver_records += own
+        solver_evaluations.append(evaluation)
 
-    measured = ("runs", "psnr", "stability", "growth", "fixed_points", "fixed_point_costs")
+    measured = ["runs", "psnr", "stability", "growth", "fixed_points", "fixed_point_costs"]
+    measured += ["solver_runs", "solver_errors"]
     judged = [CLAIMS, *map(results.table, measured)]
     tables = {
         **dict.fromkeys(("runs", "psnr", "curves"), records),
@@ -145,6 +168,11 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
         "robustness": attacks,
         "guarantees": [*records, *stabilities, *grown.values()],
         "schemes": [schemes],
+        "problems": [results.solvers],
+        **dict.fromkeys(("solver_runs", "solver_curves"), [*solver_records, *solver_evaluations]),
+        "solver_tuning": solver_tunings,
+        **dict.fromkeys(("solver_errors", "solver_certificates"), [*solver_records, *solver_evaluations]),
+        "solver_iterations": [results.solvers, *solver_records, *solver_evaluations],
         **dict.fromkeys(("claims", "sensitivity"), judged),
     }
     for name, inputs in tables.items():

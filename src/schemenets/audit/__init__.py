@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from schemenets.audit import _files, _fresh, _growth, _remedies, _runs, _tables
+from schemenets.audit import _files, _fresh, _growth, _remedies, _runs, _solvers, _tables
 from schemenets.audit._findings import Audited, Finding
 from schemenets.config import CONFIG
 from schemenets.errors import SchemenetsError
@@ -53,6 +53,7 @@ def audit(results: Path, full: bool = False) -> Iterator[Finding]:
     for check in (_files.check, _runs.check, _growth.check, _remedies.check, _tables.check):
         yield from check(audited)
     yield from _fresh.check(audited, full)
+    yield from _solvers.check(audited, full)
     _note_other_code(audited)
 
 

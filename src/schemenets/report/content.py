@@ -15,6 +15,8 @@ from schemenets.layout import Layout
 from schemenets.summaries import Tables, rows
 from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed, size_label
 
+RATIO = "ratio of errors"  # unit of thresholds of claims on errors
+MEASURED = ["relative_error", "residual", "energy_gap"]
 RIVALS = ("idiomatic", "compiled", "vmap")
 SIZES = ("blocks", "filters", "kernel_size", "channels", "length", "seeds")  # that benchmarks vary
 _NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
@@ -37,6 +39,40 @@ class Table:
 
 def comparisons(claim: dict[str, Any]) -> Table:
     """The comparisons of a claim."""
+    return _ratios(claim) if claim["threshold"]["unit"] == RATIO else _differences(claim)
+
+
+def _ratios(claim: dict[str, Any]) -> Table:
+    sides = ("candidate", "reference")
+    return Table(
+        f"Comparisons for {claim['id']}: relative errors, candidate over reference, geometric means of the ratios over "
+        "seeds; parameters and operations per signal, the median error of each. Diverged runs: candidate / reference.",
+        ["claims.json", "tables/claims.csv", "tables/solver_errors.csv"],
+        [
+            *("Role", "Problem", "Candidate", "Reference", "Parameters", "Operations", "Median errors", "Ratio"),
+            *("p (Holm)", "p of the opposite", "Seeds", "Diverged", "Outcome"),
+        ],
+        [
+            [
+                c["role"],
+                label(c["size"]),
+                *(_solver(c[side], c["size"]) for side in sides),
+                *(" / ".join(f"{c[f'{side}_{what}']:,}" for side in sides) for what in ("parameters", "operations")),
+                " / ".join(short(c[f"{side}_median"]) for side in sides),
+                _with_interval(short(c["effect"]), low, high, digits=3),
+                short(c["p_holm"]),
+                short(c["p_opposite_holm"]),
+                str(c["n"]),
+                " / ".join(str(c[f"{side}_diverged"]) for side in sides),
+                c["outcome"],
+            ]
+            for c in claim["comparisons"]
+            for low, high in [c["interval"] or (None, None)]
+        ],
+    )
+
+
+def _differences(claim: dict[str, Any]) -> Table:
     return Table(
         f"Comparisons for {claim['id']}: differences in PSNR, candidate minus reference, paired over seeds. "
         "Diverged runs: candidate / reference.",
@@ -315,6 +351,105 @@ def _gain_and_bound(own: pd.DataFrame) -> tuple[str, str]:
     return fixed(found["lipschitz_found"].iloc[0]), short(found["lipschitz_bound"].iloc[0])
 
 
+def solvers(tables: Tables) -> Table:
+    """Networks that learned to solve, by problem and method."""
+    home = tables["solver_errors"].query("kind == 'home'")
+    measured = tables["solver_runs"].merge(home[["run", *MEASURED]], on="run", how="left")
+    own = tables["solver_iterations"].query("kind == 'home'")
+    measured = measured.merge(
+        own[["run", "converged", "iterations", "factor"]].dropna(subset="run"), on="run", how="left"
+    )
+    radius = tables["solver_certificates"].groupby("run")["radius_dense"].max().rename("radius").reset_index()
+    measured = measured.merge(radius, on="run", how="left")
+    return Table(
+        "Networks that learned to solve: means over seeds of the relative error, the relative residual and the energy "
+        "gap (over that of the start) after one application, on right-hand sides like those of the training. For "
+        "cycles that are given the problem the share of right-hand sides that reach a residual of 1e-8, after how many "
+        "cycles at most, and the worst convergence factor; for linear problems the largest spectral radius on all "
+        "grids that were certified. Where a problem has several solutions, residual and energy gap count.",
+        ["tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_iterations.csv"],
+        [
+            *(
+                "Problem",
+                "Method",
+                "Loss",
+                "Parameters",
+                "Operations",
+                "Seeds",
+                "Diverged",
+                "Relative error",
+                "Worst seed",
+            ),
+            *("Residual", "Energy gap", "Converge", "Cycles", "Factor", "Spectral radius"),
+        ],
+        [
+            [
+                label(problem),
+                _solver(method, problem),
+                part["loss"].iloc[0],
+                f"{part['parameters'].iloc[0]:,}",
+                f"{part['operations'].iloc[0]:,}",
+                str(len(part)),
+                str((part["status"] != "ok").sum()),
+                short(part["relative_error"].mean()),
+                short(part["relative_error"].max()),
+                *(short(part[key].mean()) for key in ("residual", "energy_gap", "converged")),
+                *(short(part[key].max()) for key in ("iterations", "factor", "radius")),
+            ]
+            for problem, of_problem in summaries.groups(measured, "problem")
+            for method, part in summaries.groups(of_problem, "method")
+        ],
+    )
+
+
+def schemes_as_solvers(tables: Tables) -> Table:
+    """Numerical schemes as solvers, on the grid of the training."""
+    table = tables["solver_iterations"]
+    own = table[table["run"].isna() & (table["kind"] == "home")]
+    return Table(
+        "Numerical schemes on the same problems: relative error after one iteration, iterations to a residual of 1e-8, "
+        "worst convergence factor, operations of one iteration. A dash: not reached within the limit, or diverged. For "
+        "one right-hand side a direct solver for banded matrices is faster than all of them; see the section on speed.",
+        ["tables/solver_iterations.csv"],
+        ["Problem", "Scheme", "Relative error", "Converge", "Iterations", "Factor", "Operations"],
+        [
+            [
+                label(row.problem),
+                row.method,
+                *(short(getattr(row, key)) for key in ("relative_error", "converged", "iterations", "factor")),
+                f"{row.operations:,.0f}",
+            ]
+            for row in rows(own)
+        ],
+    )
+
+
+def problems(tables: Tables) -> Table:
+    """What is solved."""
+    return Table(
+        "Problems σx + τKᵀΦ(Kx) = b: whether their solutions are certain to be unique (σ > τm‖K‖²), for how many test "
+        "signals Newton's method finds another solution from another start, and the largest relative residual of all "
+        "solutions, over all grids. The solution that is meant is the one that Newton's method, secured by steps with "
+        "lagged diffusivities, reaches from b.",
+        ["tables/problems.csv"],
+        ["Problem", "Flux", "Contrast", "τ", "Order", "σ", "Unique", "Several solutions", "Largest residual"],
+        [
+            [
+                label(row.problem),
+                label(row.flux),
+                short(row.contrast),
+                short(row.tau, 4),
+                str(row.order),
+                "1" if row.screened else "0",
+                "yes" if row.unique else "no",
+                f"{row.several_solutions:.0%}",
+                short(row.largest_residual),
+            ]
+            for row in rows(tables["problems"])
+        ],
+    )
+
+
 def guarantees(tables: Tables) -> Table:
     """What is guaranteed on paper, and the remedy, in words."""
     return Table(
@@ -454,12 +589,17 @@ def _values(column: Any) -> str:
     return listed([f"{value:g}" if isinstance(value, float) else str(value) for value in pd.unique(column)])
 
 
-def _with_interval(text: str, low: float | None, high: float | None) -> str:
-    return f"{text} {interval(low, high)}".rstrip()
+def _with_interval(text: str, low: float | None, high: float | None, digits: int = 2) -> str:
+    return f"{text} {interval(low, high, digits)}".rstrip()
 
 
 def _code(name: str) -> str:
     return Markup("<code>{}</code>").format(name)
+
+
+def _solver(method: str, problem: str) -> str:
+    """The same of a method that learned to solve a problem."""
+    return Markup('<a href="runs/solvers/{}/{}/"><code>{}</code></a>').format(problem, method, method)
 
 
 def _job(method: str, where: dict[str, str]) -> str:

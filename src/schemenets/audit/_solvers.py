@@ -1,0 +1,122 @@
+"""Networks that learned to solve: records, checkpoints, what they compute on fresh problems, and their certificates."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from schemenets import files, networks, signals, solvers, stages
+from schemenets.audit._findings import Audited, Finding, Json, difference, guarded
+from schemenets.layout import Layout
+from schemenets.networks import Architecture
+from schemenets.progress import Progress
+from schemenets.solvers.data import conditions
+from schemenets.solvers.operations import counted
+from schemenets.stages import _solvers
+from schemenets.stages.solver_evaluate import tested
+
+SAMPLE = 4  # jobs, at most, whose problems are generated and solved again
+TOLERANCE = 1e-6  # relative: what another machine's rounding may change of values in double precision
+KEYS = ("problem_name", "method", "learner", "loss", "architecture", "problem", "dataset")
+
+
+def check(audited: Audited, full: bool) -> Iterator[Finding]:
+    """Findings about tunings, records, checkpoints and evaluations."""
+    for method, spec in audited.study.solver_tunings.items():
+        path = audited.results.solver_tuned(method)
+        yield from guarded(path, _tuning(spec, path))
+    for job, spec in audited.study.solver_jobs.items():
+        for seed in spec["seeds"]:
+            path = audited.results.job(job) / f"seed-{seed}.json"
+            yield from guarded(path, _record(audited, spec, seed, path))
+        path = audited.results.job(job) / "evaluation.json"
+        yield from guarded(path, _evaluation(audited, spec, path))
+    yield from _fresh(audited, full)
+
+
+def _tuning(spec: Json, path: Path) -> Iterator[Finding]:
+    tuning = files.read_json(path)
+    tried = [trial["learning_rate"] for trial in tuning["trials"]]
+    yield from difference(path, tried, sorted(spec["learning_rates"]), "the configuration says")
+    best = min(tuning["trials"], key=lambda trial: trial["mean_validation_error"])
+    if tuning["learning_rate"] != best["learning_rate"]:
+        yield Finding(path, f"learning rate {tuning['learning_rate']}, but the best trial is {best['learning_rate']}")
+
+
+def _record(audited: Audited, spec: Json, seed: int, path: Path) -> Iterator[Finding]:
+    record, network = _solvers.read(path.parent, spec, seed)
+    learner = _solvers.architecture(spec)
+    tuned = files.read_json(audited.results.solver_tuned(spec["method"]))["learning_rate"]
+    expected = {
+        "run": f"{spec['job']}/seed-{seed}",
+        "seed": seed,
+        **{key: spec[key] for key in KEYS},
+        "parameters": networks.count(learner).total if isinstance(learner, Architecture) else learner.parameters,
+        "training": {"learning_rate": tuned, "epochs": spec["epochs"], "batch": spec["batch"]},
+    }
+    yield from difference(path, {key: record[key] for key in expected}, expected, "the configuration says")
+    held = sum(parameter.numel() for parameter in network.parameters())
+    if held != record["parameters"]:
+        yield Finding(path, f"{record['parameters']} parameters, but its checkpoint holds {held}")
+    if (operations := counted(network.float(), record["points"])) != record["operations"]:
+        yield Finding(path, f"{record['operations']} operations, but counted again they are {operations}")
+    curve = record["validation_error_by_epoch"]
+    if (record["status"] == "ok") != (len(curve) == spec["epochs"] and curve[-1] is not None):
+        yield Finding(path, f"status {record['status']!r}, which its learning curve contradicts")
+
+
+def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
+    """Whether it is that of these checkpoints, and certificates computed again from them, by dense matrices."""
+    evaluation = files.read_json(path)
+    hashes = [files.sha256(path.with_name(f"seed-{seed}.safetensors")) for seed in spec["seeds"]]
+    yield from difference(path, evaluation["checkpoints_sha256"], hashes, "the checkpoints are")
+    expected = [condition.name for condition in conditions(audited.study.problems[spec["dataset"]])]
+    stored = [entry["condition"] for entry in evaluation["conditions"]]
+    if stored and stored != expected:
+        yield Finding(path, f"conditions {stored}, but the configuration says {expected}")
+    for entry in evaluation["certificates"]:
+        if entry["points"] == min(each["points"] for each in evaluation["certificates"]):
+            _, network = _solvers.read(path.parent, spec, entry["seed"])
+            grid = _solvers.architecture(spec).problem.on(entry["points"])  # type: ignore[union-attr]
+            found = solvers.certify(network, entry["points"], grid)  # type: ignore[arg-type]
+            again = {"radius_dense": found.radius_dense, "holds": found.holds}
+            before = {key: entry[key] for key in again}
+            yield from difference(path, before, again, f"seed {entry['seed']}: computed again", TOLERANCE)
+
+
+def _fresh(audited: Audited, full: bool) -> Iterator[Finding]:
+    """Problems generated and solved again, on which the networks of some jobs are tested again."""
+    jobs = list(audited.study.solver_jobs)
+    chosen = jobs if full else jobs[:: math.ceil(len(jobs) / SAMPLE)]
+    progress = Progress("audit with fresh problems", len(chosen), "jobs")
+    with TemporaryDirectory() as directory:
+        fresh = Layout(Path(directory))
+        for done, job in enumerate(chosen, start=1):
+            spec = audited.study.solver_jobs[job]
+            path = audited.results.job(job) / "evaluation.json"
+            yield from guarded(path, _tested_again(audited, fresh, spec, path))
+            progress.update(done, job)
+
+
+def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> Iterator[Finding]:
+    data = audited.study.problems[spec["dataset"]]
+    if not fresh.dataset(spec["dataset"]).is_file():
+        # right-hand sides of the tests do not depend on how many there are for the training, which take long
+        stages.run("problems", {**data, "train": 1, "validation": 1}, fresh)
+    arrays = signals.read(fresh.dataset(spec["dataset"]))
+    evaluation = files.read_json(path)
+    read = [_solvers.read(path.parent, spec, seed) for seed in spec["seeds"]]
+    sound = [index for index, (record, _) in enumerate(read) if record["status"] == "ok"]
+    if not sound:
+        return
+    stacked: Any = networks.stack([read[index][1] for index in sound])  # type: ignore[misc]
+    for condition, entry in zip(conditions(data), evaluation["conditions"], strict=True):
+        b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
+        for key, values in tested(stacked, condition, b, x).items():
+            stored = [np.nan if entry[key][index] is None else entry[key][index] for index in sound]
+            if not np.allclose(stored, values, rtol=TOLERANCE, atol=1e-9, equal_nan=True):
+                yield Finding(path, f"{condition.name}, {key}: {stored}, but its checkpoints give {values.tolist()}")
