@@ -129,7 +129,7 @@ def _solver_job(layout, study, job, spec, diverged):
         }
         files.write_json(path.with_suffix(".json"), record)
     made = conditions(study.problems[spec["dataset"]])
-    values = {key: errors for key in ("relative_error", "residual", "energy_gap")}
+    values = dict.fromkeys(("relative_error", "residual", "energy_gap"), errors)
     several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1}
     iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
     evaluation = {

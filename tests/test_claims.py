@@ -63,8 +63,32 @@ def tables(groups, seeds=10):
         "growth": growth,
         "fixed_points": fixed_points({}),
         "fixed_point_costs": costs(),
+        **solvers({}),
     }
     return {"runs": runs, "psnr": psnr, **none}
+
+
+SIZES = {"cycle": (27, 250_000), "unet": (2727, 310_000)}  # parameters and operations
+
+
+def solvers(errors):
+    """Tables of networks that solve, from {method: relative errors of the seeds, None for diverged}."""
+    runs, measured = [], []
+    for method, values in errors.items():
+        parameters, operations = SIZES[method.split("-")[0]]
+        for seed, value in enumerate(values):
+            of = {"run": f"solvers/charbonnier/{method}/seed-{seed}", "problem": "charbonnier", "method": method}
+            state = {"status": "ok" if value else "diverged", "parameters": parameters, "operations": operations}
+            runs.append({**of, "seed": seed, **state})
+            measured += [
+                {**of, "seed": seed, "kind": "home", "relative_error": value},
+                {**of, "seed": seed, "kind": "finer", "relative_error": 9.0},  # must be ignored
+            ]
+    columns = ["run", "problem", "method", "seed", "status", "parameters", "operations"]
+    return {
+        "solver_runs": pd.DataFrame(runs, columns=columns),
+        "solver_errors": pd.DataFrame(measured, columns=["run", "kind", "relative_error"]),
+    }
 
 
 def stability(runs):
@@ -137,7 +161,7 @@ def test_every_claim_is_registered_and_judged_in_order():
         "C4a": "inconclusive",
         "C4b": "inconclusive",
         "C4c": "inconclusive",
-        "C5": "not testable",
+        "C5": "inconclusive",
         "C6": "reproduced",
     }
     assert all("Not measured yet" in c["reason"] for c in result["claims"] if c["verdict"] == "not testable")
@@ -689,3 +713,90 @@ def test_a_claim_on_what_the_study_does_not_have_is_refused(key):
     registered["claims"][0]["comparisons"][0][key] = "growth"
     with pytest.raises(ConfigError, match=rf"claims\.C1\.{key} = 'growth': allowed: "):
         Study.load(ROOT, "smoke").check_claims(registered)
+
+
+def c5(errors, deciding=(("cycle-1", "unet-2"),), beside=(), threshold=1.0):
+    """The verdict of a C5 of these comparisons on these errors."""
+    registered = copy.deepcopy(REGISTERED)
+    (claim,) = (claim for claim in registered["claims"] if claim["id"] == "C5")
+    claim["ratios"] = [
+        {"role": role, "problem": "charbonnier", "candidate": candidate, "reference": reference}
+        for role, pairs in (("deciding", deciding), ("beside", beside))
+        for candidate, reference in pairs
+    ]
+    claim["threshold"]["value"] = threshold
+    (judged,) = claims.evaluate({**registered, "claims": [claim]}, solvers(errors))["claims"]
+    return judged
+
+
+ERRORS = np.exp(WOBBLE)
+
+
+def test_a_smaller_error_of_all_seeds_is_shown_with_the_exact_p_and_the_geometric_mean():
+    judged = c5({"cycle-1": 0.02 * ERRORS, "unet-2": 0.1 * ERRORS[::-1]})
+    assert judged["verdict"] == "reproduced"
+    (compared,) = judged["comparisons"]
+    assert compared["p"] == pytest.approx(1 / 2**10)
+    assert compared["effect"] == pytest.approx(0.2)
+    assert compared["interval"][0] < 0.2 < compared["interval"][1]
+    assert compared["candidate_median"] == pytest.approx(np.median(0.02 * ERRORS))
+
+
+def test_a_larger_error_is_refuted_and_one_of_two_is_partly_so():
+    errors = {"cycle-1": 0.2 * ERRORS, "cycle-3": 0.01 * ERRORS, "unet-2": 0.1 * ERRORS}
+    assert c5(errors)["verdict"] == "not reproduced"
+    judged = c5(errors, deciding=(("cycle-1", "unet-2"), ("cycle-3", "unet-2")))
+    assert judged["verdict"] == "partly"
+    assert judged["effect"] == pytest.approx(2.0)  # the weakest
+
+
+def test_the_threshold_of_a_ratio_can_be_moved():
+    errors = {"cycle-1": 0.03 * ERRORS, "unet-2": 0.1 * ERRORS}
+    assert [c5(errors, threshold=t)["verdict"] for t in (0.25, 0.5)] == ["not reproduced", "reproduced"]
+
+
+def test_diverged_networks_have_found_nothing():
+    one = [None, *(0.02 * ERRORS[1:])]
+    (compared,) = c5({"cycle-1": one, "unet-2": 0.1 * ERRORS})["comparisons"]
+    expected = np.log(np.array([1.0, *(0.02 * ERRORS[1:])]) / (0.1 * ERRORS))
+    assert compared["effect"] == pytest.approx(np.exp(expected.mean()))
+    assert compared["candidate_diverged"] == 1
+    assert c5({"cycle-1": [None] * 10, "unet-2": 0.1 * ERRORS})["verdict"] == "not reproduced"
+
+
+def test_references_with_too_few_parameters_or_operations_cannot_decide(monkeypatch):
+    errors = {"cycle-1": 0.02 * ERRORS, "unet-2": 0.1 * ERRORS}
+    for sizes in ((53, 310_000), (2727, 249_999)):
+        monkeypatch.setitem(SIZES, "unet", sizes)
+        judged = c5(errors)
+        assert judged["verdict"] == "inconclusive"
+        assert "cycle-1 against unet-2" in judged["reason"]
+        assert c5(errors | {"cycle-3": 0.02 * ERRORS}, (("cycle-1", "cycle-3"),))["verdict"] == "inconclusive"
+    monkeypatch.setitem(SIZES, "unet", (54, 250_000))
+    assert c5(errors)["verdict"] == "reproduced"
+
+
+def test_comparisons_of_errors_beside_do_not_decide_and_absent_ones_are_named():
+    errors = {"cycle-1": 0.02 * ERRORS, "unet-2": 0.1 * ERRORS, "unet-4": 0.01 * ERRORS}
+    judged = c5(errors, beside=(("cycle-1", "unet-4"), ("cycle-3", "unet-4")))
+    assert judged["verdict"] == "reproduced"
+    assert [c["outcome"] for c in judged["comparisons"]] == ["shown", "refuted"]
+    judged = c5(errors, deciding=(("cycle-1", "unet-2"), ("cycle-3", "unet-4")))
+    assert judged["verdict"] == "inconclusive"
+    assert "charbonnier, cycle-3 against unet-4" in judged["reason"]
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_too_few_seeds_of_solvers_are_inconclusive(seeds):
+    assert c5({"cycle-1": 0.02 * ERRORS[:seeds], "unet-2": 0.1 * ERRORS[:seeds]})["verdict"] == "inconclusive"
+
+
+def test_errors_and_partners_that_are_missing_are_named():
+    errors = {"cycle-1": 0.02 * ERRORS, "unet-2": 0.1 * ERRORS}
+    measured = solvers(errors)
+    (claim,) = (claim for claim in REGISTERED["claims"] if claim["id"] == "C5")
+    lost = measured["solver_errors"].query("run != 'solvers/charbonnier/unet-2/seed-3'")
+    with pytest.raises(MissingRunsError, match="unet-2/seed-3"):
+        claims.evaluate({**REGISTERED, "claims": [claim]}, measured | {"solver_errors": lost})
+    with pytest.raises(MissingRunsError, match="partners"):
+        c5(errors | {"cycle-1": 0.02 * ERRORS[:9]})
