@@ -24,6 +24,7 @@ report: "workflow/report/workflow.rst"
 wildcard_constraints:
     dataset=r"[a-z_]+-[0-9.]+",
     evolution=r"evolution_[0-9]+-[0-9.]+",
+    problem=r"problem_[a-z_0-9]+",
     experiment=r"[^/]+",
     method=r"[^/]+",
     size=r"(budget|blocks)-[0-9]+",
@@ -49,6 +50,7 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/stability.smk"
 include: "workflow/rules/robustness.smk"
 include: "workflow/rules/multigrid.smk"
+include: "workflow/rules/solvers.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 

@@ -47,7 +47,12 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
         for solver, factor in {"V(1,1)": 0.1, "damped Jacobi": 1 - 10 / 4**m}.items()
     ]
     files.write_json(layout.multigrid, {"problem": "poisson", "rows": rows, "provenance": PROVENANCE})
-    files.write_json(layout.growth, _growth(study.specs("growth")["all"]))
+    for job, spec in study.repeated.items():
+        files.write_json(layout.growth(job), _repeated(spec))
+    for name, spec in study.drawn.items():
+        files.write_json(layout.growth(name), _drawn(name, spec["depths"]))
+    for name, spec in study.remedies.items():
+        files.write_json(layout.remedies(name), {"rows": [*_remedies(name, spec)], "provenance": PROVENANCE})
     files.write_json(layout.fixed_points, _fixed_points(study))
     datasets = study.specs("schemes")["all"]["datasets"]
     rows = [row for name, spec in datasets.items() for row in _schemes(name, **spec)]
@@ -133,34 +138,54 @@ def _job(layout, study, job, spec, diverged):
     files.write_json(layout.job(job) / "stability.json", stability)
 
 
-def _growth(spec):
-    """Certified networks shrink, repeated ResNets grow by seed + 2 and overflow, random networks grow by their name."""
-    numbers, depths = [1, 2, 5, 100], spec["depths"]
-    repetition = []
-    for job, entry in spec["jobs"].items():
-        for seed, start in product(entry["seeds"], ("test", "random")):
-            factor = {"resnet": 2.0 + seed, "symmetric": 1.01}.get(job.split("/")[1].partition("-")[0], 0.999)
-            factor = 0.99 if "certified" in job else factor
-            values = [factor**n if factor**n < 1e40 else None for n in numbers]
-            run = {"run": f"{job}/seed-{seed}", "seed": seed, "start": start}
-            overflow = 90 if None in values else None
-            apart = values if start == "test" else None
-            repetition.append({**run, "amplification": values, "overflow": overflow, "perturbation": apart})
+def _repeated(spec):
+    """Certified networks shrink, repeated ResNets grow by seed + 2 and overflow."""
+    numbers, repetition, job = [1, 2, 5, 100], [], spec["job"]
+    for seed, start in product(spec["seeds"], ("test", "random")):
+        factor = {"resnet": 2.0 + seed, "symmetric": 1.01}.get(job.split("/")[1].partition("-")[0], 0.999)
+        factor = 0.99 if "certified" in job else factor
+        values = [factor**n if factor**n < 1e40 else None for n in numbers]
+        run = {"run": f"{job}/seed-{seed}", "seed": seed, "start": start}
+        overflow = 90 if None in values else None
+        apart = values if start == "test" else None
+        repetition.append({**run, "amplification": values, "overflow": overflow, "perturbation": apart})
+    return {"repetitions": numbers, "repetition": repetition, "provenance": PROVENANCE}
+
+
+def _drawn(name, depths):
+    """Random networks grow by their name, certified ones shrink."""
     depth = []
-    for name, tied, (certified, step), seed in product(
-        spec["networks"], (False, True), ((True, 1.0), (False, 1.0), (False, 1.5)), (0, 1)
-    ):
+    for tied, (certified, step), seed in product((False, True), ((True, 1.0), (False, 1.0), (False, 1.5)), (0, 1)):
         factor = 0.9 if certified else {"fsi": 1.6, "resnet": 1.2}.get(name, 0.95) * step
         network = {"name": name, "flux": "relu", "tied": tied, "certified": certified, "step": step, "seed": seed}
         bounds = [1.0] * len(depths) if certified else None
         grown = {"amplification": [factor**n for n in depths], "perturbation": [(2 * factor) ** n for n in depths]}
         if not (certified and name in ("resnet", "fsi")):
             depth.append({**network, "bounds": bounds, **grown, "expansion": [3.0**n for n in depths]})
-    worst = {"amplification": [2.4**n for n in depths], "perturbation": [2.4**n for n in depths], "expansion": []}
-    of_worst = {"name": "fsi", "flux": "linear", "tied": False, "certified": False, "step": 1.0, "seed": None}
-    depth.append({**of_worst, "bounds": None, **worst})
-    content = {"repetitions": numbers, "repetition": repetition, "depths": depths, "depth": depth}
-    return {**content, "provenance": PROVENANCE}
+    if name == "fsi":
+        worst = {"amplification": [2.4**n for n in depths], "perturbation": [2.4**n for n in depths], "expansion": []}
+        of_worst = {"name": "fsi", "flux": "linear", "tied": False, "certified": False, "step": 1.0, "seed": None}
+        depth.append({**of_worst, "bounds": None, **worst})
+    return {"depths": depths, "depth": depth, "provenance": PROVENANCE}
+
+
+def _remedies(name, spec):
+    """Extrapolation gains 2 dB, half of it under a remedy; networks grow without one, by their number of blocks."""
+    gains = {"none": 2.0, "less": 0.0, "energy": 1.0, "restart": 1.0, "projection": 1.0, "surface": 1.5}
+    for remedy, gain in gains.items():
+        bound = 1.0 if remedy in ("less", "restart", "projection", "surface") else None
+        if "job" in spec:
+            network = spec["architecture"]["name"]
+            own = remedy == ("surface" if network.startswith("safeguarded") else "none")
+            for seed in spec["seeds"]:
+                row = {"run": f"{name}/seed-{seed}", "seed": seed, "network": network, "flux": "perona_malik"}
+                quality = {"signals": 7, "psnr": 34 + gain + 0.1 * seed, "relative_error": 0.1 / (1 + gain)}
+                factor = {"amplification": 0.9 if bound else 1.1 + seed, "bound": bound}
+                yield row | {"remedy": remedy, "own": own} | quality | factor
+        else:
+            for n in spec["depths"]:
+                row = {"network": name, "flux": "relu", "worst": False, "seed": 0, "remedy": remedy, "n": n}
+                yield row | {"amplification": 0.9 if bound else 1.5**n}
 
 
 def _fixed_points(study):

@@ -33,12 +33,16 @@ SMOKE = {
         "stability": [
             {"methods": ["symmetric-perona_malik-certified", "implicit-perona_malik-certified"], "blocks": [2]}
         ],
-        "steps": [{"methods": ["symmetric-perona_malik"], "blocks": [2]}],
+        "steps": [
+            {"methods": ["symmetric-perona_malik"], "blocks": [2]},
+            {"methods": ["safeguarded_fsi-perona_malik-certified"], "blocks": [4]},
+        ],
     },
 }
 RESNET = "runs/factorial/resnet-relu/blocks-4"
 CERTIFIED = "runs/stability/symmetric-perona_malik-certified/blocks-2"
 IMPLICIT = "stability/implicit-perona_malik-certified/blocks-2"
+RANDOM = "growth/symmetric.json"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,7 @@ def original(tmp_path_factory):
         study = Study.load(tier="smoke")
         results = Layout(study.results)
         stages_of_runs = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness")
-        for name in (*stages_of_runs, "growth", "fixed_points", "schemes", "multigrid"):
+        for name in (*stages_of_runs, "growth", "remedies", "fixed_points", "schemes", "multigrid"):
             for spec in study.specs(name).values():
                 stages.run(name, spec, results)
         for name in ("tables", "claims"):
@@ -518,29 +522,30 @@ def test_bounds_that_no_random_network_has(results):
     def change(content):
         next(entry for entry in content["depth"] if entry["certified"])["bounds"][-1] = 2.0
 
-    edit(results / "growth.json", change)
+    edit(results / RANDOM, change)
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[RANDOM]
     assert "is 2.0, but" in problem
 
 
 def test_random_networks_that_are_missing(results):
-    edit(results / "growth.json", lambda content: content["depth"].pop())
+    edit(results / RANDOM, lambda content: content["depth"].pop())
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[RANDOM]
     assert problem.endswith(f"random networks, but the configuration says {int(problem.split()[0]) + 1}")
 
 
 def test_growth_of_a_trained_network_above_its_bound(results):
-    run = "factorial/symmetric-perona_malik/blocks-4/seed-1"
+    job = "factorial/symmetric-perona_malik/blocks-4"
+    run, path = f"{job}/seed-1", f"growth/{job}.json"
 
     def change(content):
         (entry,) = [x for x in content["repetition"] if (x["run"], x["start"]) == (run, "random")]
         entry["amplification"][2] = None
 
-    edit(results / "growth.json", change)
+    edit(results / path, change)
     hash_again(results)
-    problem, *others = problems(results)["growth.json"]
+    problem, *others = problems(results)[path]
     assert problem.startswith(f"{run}, repeated from random signals: a factor of None at n = 5, but the bound is ")
     assert others == []
 
@@ -550,25 +555,64 @@ def test_growth_of_a_certified_random_network_above_its_bound(results):
         entry = next(x for x in content["depth"] if x["certified"])
         entry["amplification"][-1] = 1.01
 
-    edit(results / "growth.json", change)
+    edit(results / RANDOM, change)
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[RANDOM]
     assert "certified, step 1, seed 0: a factor of 1.01 at n = 12, but the bound is 1" in problem
 
 
 @pytest.mark.parametrize("key", ["amplification", "perturbation", "expansion"])
 def test_growth_that_no_random_network_has(results, key):
-    edit(results / "growth.json", lambda content: content["depth"][1][key].__setitem__(1, 0.5))
+    path = "growth/resnet.json"
+    edit(results / path, lambda content: content["depth"][1][key].__setitem__(1, 0.5))
     hash_again(results)
-    (problem,) = problems(results)["growth.json"]
+    (problem,) = problems(results)[path]
     assert problem.startswith(f"resnet with perona_malik, untied, not certified, step 1, seed 1, {key}: [")
 
 
 def test_growth_of_other_networks_than_those_configured(results):
-    edit(results / "growth.json", lambda content: content["repetition"].pop(0))
+    path = "growth/factorial/resnet-relu/blocks-4.json"
+    edit(results / path, lambda content: content["repetition"].pop(0))
     hash_again(results)
-    problem, *_ = problems(results)["growth.json"]
+    problem, *_ = problems(results)[path]
     assert problem.startswith("runs.0 is 'factorial/resnet-relu/blocks-4/seed-1', but the configuration says ")
+
+
+REMEDIED = "remedies/steps/safeguarded_fsi-perona_malik-certified/blocks-4.json"
+
+
+@pytest.mark.parametrize("remedy", ["less", "restart", "projection", "surface"])
+def test_remedy_that_does_not_keep_its_bound(results, remedy):
+    def change(content):
+        next(row for row in content["rows"] if row["remedy"] == remedy)["amplification"] = 1.01
+
+    for path in (REMEDIED, "remedies/fsi.json"):
+        edit(results / path, change)
+    hash_again(results)
+    found = problems(results)
+    assert re.search(rf"seed-0 with the remedy {remedy}: a factor of 1.01, but the bound is 1", found[REMEDIED][0])
+    assert f"remedy {remedy}, n = 1: a factor of 1.01, but the bound is 1" in found["remedies/fsi.json"][0]
+
+
+def test_own_rule_that_was_evaluated_otherwise(results):
+    def change(content):
+        next(row for row in content["rows"] if row["own"])["psnr"] += 0.01
+
+    edit(results / REMEDIED, change)
+    hash_again(results)
+    (problem,) = problems(results)[REMEDIED]
+    assert problem.startswith("remedy surface, that of the network, seed 0: ")
+
+
+def test_remedies_of_other_networks(results):
+    edit(results / REMEDIED, lambda content: content["rows"][0].update(bound=1.0))
+    edit(results / "remedies/fsi.json", lambda content: content["rows"].pop())
+    edit(results / "remedies/du_fort_frankel.json", lambda content: content["rows"][0].update(amplification=0.5))
+    hash_again(results)
+    found = problems(results)
+    assert found[REMEDIED][0].startswith("0.bound is 1.0, but the checkpoints say None")
+    assert found["remedies/fsi.json"][-1].endswith("rows, but the configuration says 90")
+    assert found["remedies/du_fort_frankel.json"][0].startswith("0.amplification is 0.5, but drawn again it is ")
 
 
 def test_map_that_is_not_that_of_the_checkpoint(results, monkeypatch):

@@ -51,6 +51,8 @@ def test_help_names_all_commands(capsys):
         (["train", "none.json", "--results", "r"], "none.json"),
         (["certify", "none.safetensors"], "none.safetensors: file is missing"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
+        (["certify", "."], ".: is a directory; allowed: a checkpoint"),
+        (["info", "."], ".: is a directory; allowed: a checkpoint"),
     ],
 )
 def test_misuse_ends_with_status_2_and_one_message(arguments, message, capsys):
@@ -133,6 +135,17 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     assert re.search(r"^guarantee +none is known$", text, re.MULTILINE)
 
 
+def test_certify_verifies_a_checkpoint_by_the_reference_scheme(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    checkpoints.save(networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="relu", certified=True), path)
+    assert cli.main(["certify", str(path), "--verify", "16"]) == 0
+    assert "verification     nothing contradicts it, for signals of length 16" in capsys.readouterr().out
+    assert cli.main(["certify", str(path), "--verify", "2"]) == 2
+    monkeypatch.setattr(stability, "verify", lambda path, length: ["it is wrong", "twice"])
+    assert cli.main(["certify", str(path), "--verify", "16"]) == 1
+    assert "it is wrong; twice" in capsys.readouterr().out
+
+
 def released(certified):
     """The same network, with its effective weights as they are and no constraint on them."""
     net = networks.build(**certified.architecture.arguments() | {"certified": False})
@@ -198,6 +211,9 @@ def test_corrupted_checkpoints_are_rejected_with_the_condition_that_fails(
     assert cli.main(["certify", str(path)]) == 1
     problems = stability.verify(path, 40)  # the independent path
     assert [problem.partition(" fails ")[0] for problem in problems] == [f"blocks.{i}: {condition}" for i in bad]
+    assert cli.main(["certify", str(path), "--verify", "40"]) == 1
+    assert f"blocks.{bad[0]}: {condition} fails by dense matrices" in capsys.readouterr().out
+    assert cli.main(["certify", str(path)]) == 1
     text = capsys.readouterr().out
     assert re.search(r"^guarantee +does not hold$", text, re.MULTILINE)
     assert re.search(rf"^block 1 .*{re.escape(condition)} FAILS", text, re.MULTILINE)

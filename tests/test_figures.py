@@ -321,6 +321,17 @@ def test_training_length_says_what_doubling_changes(tables):
         assert text in sentences
 
 
+def test_factorial_says_what_shared_weights_and_certification_cost(tables):
+    other, tied = "symmetric-charbonnier", "symmetric-perona_malik-tied"
+    tables = tables | {name: tables[name].replace({"method": {other: tied}}) for name in ("runs", "psnr")}
+    own = tables["psnr"].query("experiment == 'factorial' and test_set == 'piecewise_affine'")
+    mean = own.groupby("method")["psnr"].mean()
+    sentences = figures.modules()["factorial"].findings(tables)
+    for start, method in (("Shared weights: ", tied), ("Certification: ", "symmetric-perona_malik-certified")):
+        (sentence,) = [text for text in sentences if text.startswith(f"{start}{label(method)} against")]
+        assert signed(mean[method] - mean["symmetric-perona_malik"]) in sentence
+
+
 def test_factorial_counts_learned_fluxes(tables):
     (sentence,) = [text for text in figures.modules()["factorial"].findings(tables) if "learned fluxes" in text]
     assert sentence.startswith("Of 8 learned fluxes")  # 4 of either seed, see fabricated

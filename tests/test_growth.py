@@ -1,5 +1,6 @@
 """What becomes of norms when networks are applied again and again, or have ever more blocks."""
 
+import copy
 import math
 import re
 
@@ -14,6 +15,7 @@ from schemenets.config import Study
 from schemenets.layout import Layout
 from schemenets.networks import Architecture
 from schemenets.stability import certify, growth
+from schemenets.stages import growth as stage
 from schemenets.stages import tables as stage_tables
 
 LENGTH = 32
@@ -206,22 +208,23 @@ def test_the_worst_fsi_network_grows_like_its_bound():
     assert certify(growth.worst_fsi(4)).failed == ["shared weights"]
 
 
-SPEC = {
-    "seeds": [0, 1],
-    "length": LENGTH,
-    "filters": 2,
-    "kernel_size": 3,
-    "networks": ["resnet", "fsi", "symmetric"],
-    "fluxes": ["relu"],
-    "repetitions": 20,
-    "depths": [1, 2, 5],
-}
+NETWORKS = ["resnet", "fsi", "symmetric"]
 JOB = "factorial/symmetric-relu/blocks-4"
+
+
+def drawn(depths):
+    """Specifications of random networks, for these depths."""
+    config = copy.deepcopy(Study.load(tier="smoke").config)
+    config["network"] = {"filters": 2, "kernel_size": 3}
+    config["signals"]["length"] = LENGTH
+    config["stability"] |= {"networks": NETWORKS, "fluxes": ["relu"]}
+    config["tiers"]["smoke"]["stability"]["depths"] = depths
+    return Study(config).drawn
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """What the stage writes about two trained networks, the second of which multiplies by -3."""
+    """What the stage writes: of two trained networks, the second of which multiplies by -3; and of random ones."""
     layout = Layout(tmp_path_factory.mktemp("results"))
     dataset = "piecewise_affine-10"
     spec = {
@@ -238,13 +241,13 @@ def written(tmp_path_factory):
         path = layout.job(JOB) / f"seed-{seed}.safetensors"
         checkpoints.save(net.float(), path)
         files.write_json(path.with_suffix(".json"), {"status": "ok", "checkpoint_sha256": files.sha256(path)})
-    jobs = {JOB: {"seeds": [0, 1], "dataset": dataset}}
+    specs = {JOB: {"job": JOB, "seeds": [0, 1], "dataset": dataset, "repetitions": 20}, **drawn([1, 2, 5])}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCHEMENETS_KERNEL", "reference")
-        stages.run("growth", {**SPEC, "jobs": jobs}, layout)
-        content = files.read_json(layout.growth)
-        stages.run("growth", {**SPEC, "jobs": {}}, layout)
-    return content, files.read_json(layout.growth)
+        for spec in specs.values():
+            stages.run("growth", spec, layout)
+    repeated, *random = [files.read_json(layout.growth(name)) for name in specs]
+    return repeated, random
 
 
 def test_the_stage_writes_powers_of_trained_networks(written):
@@ -263,36 +266,39 @@ def test_the_stage_writes_powers_of_trained_networks(written):
 
 
 def test_the_stage_draws_every_network_that_can_be_built(written):
-    for content in written:
-        kinds = {(entry["name"], entry["tied"], entry["certified"], entry["step"]) for entry in content["depth"]}
-        both = [False, True]
-        assert kinds == {
-            *((name, tied, False, step) for name in SPEC["networks"] for tied in both for step in (1.0, 1.5)),
-            *(("symmetric", tied, True, 1.0) for tied in both),
-        }
-        certified = [entry for entry in content["depth"] if entry["certified"]]
-        assert all(entry["bounds"] == pytest.approx([1, 1, 1]) for entry in certified)
-        assert all(max(entry["amplification"]) <= 1 + 1e-12 for entry in certified)
-        (worst,) = [entry for entry in content["depth"] if entry["seed"] is None]
-        assert worst["amplification"] == pytest.approx([1, 7 / 5, 99 / 11])
-        for entry in content["depth"]:  # the search starts from the direction of a rough signal, as the perturbation is
-            assert all(value > 0 for value in entry["expansion"])
+    _, random = written
+    entries = [entry for content in random for entry in content["depth"]]
+    kinds = {(entry["name"], entry["tied"], entry["certified"], entry["step"]) for entry in entries}
+    both = [False, True]
+    assert kinds == {
+        *((name, tied, False, step) for name in NETWORKS for tied in both for step in (1.0, 1.5)),
+        *(("symmetric", tied, True, 1.0) for tied in both),
+    }
+    certified = [entry for entry in entries if entry["certified"]]
+    assert all(entry["bounds"] == pytest.approx([1, 1, 1]) for entry in certified)
+    assert all(max(entry["amplification"]) <= 1 + 1e-12 for entry in certified)
+    (worst,) = [entry for entry in entries if entry["seed"] is None]
+    assert worst["amplification"] == pytest.approx([1, 7 / 5, 99 / 11])
+    for entry in entries:  # the search starts from the direction of a rough signal, as the perturbation is
+        assert all(value > 0 for value in entry["expansion"])
 
 
-def test_without_trained_networks_the_stage_draws_random_ones(written):
-    content, without = written
-    assert without["repetition"] == []
-    assert without["depth"] == content["depth"]
+def test_networks_of_one_kind_do_not_hang_on_others_and_fewer_depths_give_the_same(written):
+    _, random = written
+    for content, spec in zip(random, drawn([1, 2]).values(), strict=True):
+        for entry, again in zip(content["depth"], stage.behind_all_blocks(spec), strict=True):
+            for key in ("amplification", "perturbation", "expansion"):
+                assert entry[key][:2] == pytest.approx(again[key], rel=1e-9)
 
 
 def test_the_table_has_one_row_per_network_quantity_and_number(written):
-    content = replace_overflow(written[0])
-    rows = list(stage_tables._growth_rows(content))
-    repeated = [row for row in rows if row["kind"] == "repetition"]
-    assert len(repeated) == 2 * 2 * 5
+    repeated, random = replace_overflow(written[0]), written[1]
+    rows = list(stage_tables._growth_rows(repeated))
+    assert sum(row["kind"] == "repetition" for row in rows) == 2 * 2 * 5
     assert sum(row["kind"] == "repeated_perturbation" for row in rows) == 2 * 5
-    assert repeated[4] | {"method": "symmetric-relu", "n": 20, "amplification": None, "overflow": True} == repeated[4]
-    networks_drawn = len(content["depth"])
+    assert rows[4] | {"method": "symmetric-relu", "n": 20, "amplification": None, "overflow": True} == rows[4]
+    rows = [row for content in random for row in stage_tables._growth_rows(content)]
+    networks_drawn = sum(len(content["depth"]) for content in random)
     counts = {kind: sum(row["kind"] == kind for row in rows) for kind in ("depth", "perturbation", "worst")}
     assert counts == {
         "depth": 3 * networks_drawn,
@@ -308,10 +314,19 @@ def replace_overflow(content):
 
 
 @pytest.mark.parametrize("tier", ["smoke", "study", "extended"])
-def test_all_configured_networks_count_in_the_fingerprint_of_the_stage(tier):
-    spec = Study.load(tier=tier).specs("growth")["all"]
-    modules = fingerprint._closure(("schemenets.stages.growth",))
-    assert {f"schemenets.networks.{name}" for name in spec["networks"]} <= {*modules}
-    assert {f"schemenets.fluxes.{name}" for name in spec["fluxes"]} <= {*modules}
-    assert all(re.fullmatch(r"(factorial|evolution_4)/.*/blocks-4", job) for job in spec["jobs"])
-    assert spec["jobs"]
+def test_networks_count_in_the_fingerprint_of_their_own_results_alone(tier):
+    study = Study.load(tier=tier)
+    assert all(re.fullmatch(r"(factorial|evolution_4)/.*/blocks-4", job) for job in study.repeated)
+    assert study.repeated
+    for name, spec in study.drawn.items():
+        fluxes = {entry["architecture"]["flux"] for entry in spec["networks"]}
+        assert {entry["architecture"]["name"] for entry in spec["networks"]} == {name}
+        assert fluxes == {*study.config["stability"]["fluxes"], *(["linear"] if name == "fsi" else [])}
+    before = {name: fingerprint.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
+    assert before["resnet"] != before["symmetric"]
+    with pytest.MonkeyPatch.context() as patch:
+        code = fingerprint._code
+        changed = "schemenets.networks.implicit"
+        patch.setattr(fingerprint, "_code", lambda m: ("changed", code(m)[1]) if m == changed else code(m))
+        after = {name: fingerprint.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
+    assert {name for name in before if before[name] != after[name]} == {name for name in before if "implicit" in name}

@@ -39,7 +39,7 @@ def test_networks_schemes_and_certificates_need_no_package_of_the_study():
 
 def test_without_snakemake_and_plotting_every_stage_of_training_can_be_imported():
     stages = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness", "growth")
-    stages += ("fixed_points", "schemes", "multigrid")
+    stages += ("remedies", "fixed_points", "schemes", "multigrid")
     imports = "".join(f"import schemenets.stages.{name}\n" for name in stages)
     result = run(BLOCK + imports)
     assert result.returncode == 0, result.stderr

@@ -52,7 +52,10 @@ def results(study, tmp_path, monkeypatch):
         write(layout.job(job) / "evaluation.json", record("evaluate", job, study.tested_on(job)))
         write(layout.job(job) / "evaluation.safetensors", job)
         write(layout.job(job) / "stability.json", record("stability", job, [spec["dataset"]]))
-    write(layout.growth, record("growth", "all", ["piecewise_affine-10"]))
+    for name, spec in study.specs("growth").items():
+        write(layout.growth(name), record("growth", name, [spec["dataset"]] if "dataset" in spec else []))
+    for name, spec in study.remedies.items():
+        write(layout.remedies(name), record("remedies", name, [spec["dataset"]] if "dataset" in spec else []))
     write(layout.fixed_points, record("fixed_points", "all", ["piecewise_affine-10"]))
     for job, spec in study.attacks.items():
         write(layout.job(job) / "robustness.json", record("robustness", job, [spec["dataset"]]))
@@ -114,11 +117,21 @@ def test_direct_inputs(study, results):
         *entries[f"{directory}/evaluation.json"]["inputs"]
     }
     assert entries["multigrid.json"]["inputs"] == []
-    pattern = "(factorial|evolution_4)/.*/blocks-4"
-    repeated = [name for name in entries if re.fullmatch(f"runs/{pattern}/seed-..safetensors", name)]
-    assert entries["growth.json"]["inputs"] == sorted(["config/config.yaml", data, *repeated])
-    assert len(repeated) == 2 * sum(re.fullmatch(pattern, job) is not None for job in study.jobs)
-    assert entries["tables/growth.csv"]["inputs"] == ["growth.json"]
+    repeated = [job for job in study.jobs if re.fullmatch("(factorial|evolution_4)/.*/blocks-4", job)]
+    random = study.config["stability"]["networks"]
+    assert entries["tables/growth.csv"]["inputs"] == sorted(f"growth/{name}.json" for name in (*repeated, *random))
+    again = "factorial/symmetric-perona_malik-certified/blocks-4"
+    seeds = [f"runs/{again}/seed-{seed}.safetensors" for seed in (0, 1)]
+    assert entries[f"growth/{again}.json"]["inputs"] == ["config/config.yaml", data, *seeds]
+    assert entries["growth/symmetric.json"]["inputs"] == ["config/config.yaml"]
+    assert entries["remedies/fsi.json"]["inputs"] == ["config/config.yaml"]
+    remedied = [name for name in entries if name.startswith("remedies/")]
+    assert entries["tables/remedies.csv"]["inputs"] == remedied
+    extrapolating = [
+        job for job in study.jobs if re.search("/(safeguarded_)?(fsi|du_fort_frankel)-.*/blocks-[48]", job)
+    ]
+    extrapolating.remove("factorial/du_fort_frankel-perona_malik-certified/blocks-4")  # which 2τα < 1 keeps from it
+    assert {*remedied} == {f"remedies/{name}.json" for name in (*extrapolating, "fsi", "du_fort_frankel")}
     assert entries["tables/tuning.csv"]["inputs"] == sorted(name for name in entries if name.startswith("tuning/"))
     assert len(entries["tables/runs.csv"]["inputs"]) == 3 * len(study.jobs)
     attacked = "runs/factorial/resnet-relu/blocks-4"
@@ -126,7 +139,7 @@ def test_direct_inputs(study, results):
     assert entries[f"{attacked}/robustness.json"]["inputs"] == [data, *networks]
     jobs = {name.rpartition("/")[0] for name in entries["tables/robustness.csv"]["inputs"]}
     assert jobs == {f"runs/{job}" for job in study.jobs if job.startswith("factorial/")}
-    assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + 1
+    assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + len(repeated) + len(random)
     measured = [
         f"tables/{name}.csv" for name in ("fixed_point_costs", "fixed_points", "growth", "psnr", "runs", "stability")
     ]
@@ -193,7 +206,7 @@ def test_missing_file(study, results, name):
 def test_missing_files_are_counted(study, results):
     for name in TABLES:
         results.table(name).unlink()
-    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 13 more\)$"):
+    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 14 more\)$"):
         run(study, results)
 
 

@@ -277,8 +277,8 @@ def test_time_of_a_job_is_counted_once(made):
     records = {row[0]: int(row[1]) for row in work.rows}
     jobs, methods = len(study.specs("train")), len(study.specs("tune"))
     expected = {"tune": methods, **dict.fromkeys(("train", "evaluate", "stability"), jobs)}
-    expected |= {"robustness": len(study.specs("robustness"))}
-    expected |= dict.fromkeys(("growth", "fixed_points", "schemes", "multigrid"), 1)
+    expected |= {name: len(study.specs(name)) for name in ("robustness", "growth", "remedies")}
+    expected |= dict.fromkeys(("fixed_points", "schemes", "multigrid"), 1)
     assert records == expected | {"total": sum(expected.values())}
     assert work.rows[-1][2] == str(10 * sum(expected.values()))
 

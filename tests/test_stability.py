@@ -527,8 +527,30 @@ def test_certified_checkpoints_compute_what_the_schemes_compute_by_dense_matrice
 def test_bounds_by_dense_matrices_are_not_above_those_of_certificates(name, tmp_path):
     net = random_network(7, name=name, flux="perona_malik", certified=True, blocks=2, filters=3, kernel_size=4)
     checkpoints.save(net, tmp_path / "net.safetensors")
-    bound = verification._Dense.read(tmp_path / "net.safetensors", LENGTH).bound()
-    assert 1 <= bound <= certify(net).euclidean * (1 + 1e-12)
+    dense, certificate = verification._Dense.read(tmp_path / "net.safetensors", LENGTH), certify(net)
+    assert 1 <= dense.bound() <= certificate.euclidean * (1 + 1e-12)
+    if certificate.lipschitz == math.inf:
+        assert dense.lipschitz() == math.inf
+    else:  # ‖K‖ for this length is little below the bound for all lengths
+        assert 0.95 * certificate.lipschitz <= dense.lipschitz() <= certificate.lipschitz * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_lipschitz_bounds_that_are_too_small_are_noticed_by_dense_matrices(name, tmp_path, monkeypatch):
+    blocks = 1 if name == "safeguarded_fsi" else 2  # one does not extrapolate, so it has a bound
+    net = random_network(7, name=name, flux="perona_malik", certified=True, blocks=blocks, filters=3, kernel_size=4)
+    if name == "safeguarded_du_fort_frankel":
+        for block in net.blocks:
+            block.rho = torch.tensor(0.9, dtype=torch.float64)
+    path = tmp_path / "net.safetensors"
+    checkpoints.save(net.float(), path)
+    assert verify(path, LENGTH) == []
+    smaller = replace(certify(net), lipschitz=0.9 * certify(net).lipschitz)
+    monkeypatch.setattr(verification, "certify", lambda network: smaller)
+    (problem,) = verify(path, LENGTH)
+    assert problem.startswith(f"its Lipschitz bound is {smaller.lipschitz:.6g}, but by dense matrices ")
+    monkeypatch.setattr(verification._Dense, "lipschitz", lambda scheme: 0.01)
+    assert any("moves signals apart by" in problem for problem in verify(path, LENGTH))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ EXAMPLES = {
     "evolution": "evolution_4-10",
     "tune": "symmetric-perona_malik",
     **dict.fromkeys(("train", "evaluate", "stability"), JOB),
-    "robustness": "factorial/symmetric-perona_malik/blocks-4",
+    **dict.fromkeys(("robustness", "growth"), "factorial/symmetric-perona_malik/blocks-4"),
+    "remedies": "evolution_4/fsi-perona_malik/blocks-4",
 }
 log = logging.getLogger("schemenets")
 
@@ -120,6 +121,7 @@ def _add_certify(commands: Any) -> None:
         "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails",
         f"schemenets certify results/runs/{JOB}/seed-0.safetensors",
         f"schemenets certify results/runs/{JOB}/seed-0.safetensors --dense 256",
+        f"schemenets certify results/runs/{JOB.replace('malik', 'malik-certified')}/seed-0.safetensors --verify 256",
     )
     parser.add_argument("checkpoint", type=Path, help="a trained network (.safetensors)")
     parser.add_argument(
@@ -127,6 +129,13 @@ def _add_certify(commands: Any) -> None:
         type=int,
         metavar="LENGTH",
         help="take the norms of dense matrices for signals of this length, by another code path, instead of bounds",
+    )
+    parser.add_argument(
+        "--verify",
+        type=int,
+        metavar="LENGTH",
+        help="also let the reference scheme compute the same with dense matrices, for signals of this length, and name "
+        "what contradicts the certificate; status 1 if something does",
     )
 
 
@@ -204,8 +213,16 @@ def _audit(options: argparse.Namespace) -> int:
     return audit.run(options.results, options.full)
 
 
+def _loaded(path: Path) -> Any:
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: is a directory; allowed: a checkpoint, such as seed-0.safetensors in that of a job"
+        )
+    return checkpoints.load(path)
+
+
 def _certify(options: argparse.Namespace) -> int:
-    network = checkpoints.load(options.checkpoint)
+    network = _loaded(options.checkpoint)
     k = network.architecture.kernel_size
     if options.dense is not None and options.dense < k:
         raise InvalidParameterError("--dense", options.dense, f"at least the kernel size {k}")
@@ -226,13 +243,16 @@ def _certify(options: argparse.Namespace) -> int:
     lines["guarantee"] = "holds" if certificate.holds else "does not hold" if certificate.theorem else "none is known"
     if options.dense is not None:
         lines["guarantee"] += f", for signals of length {options.dense}: norms of dense matrices bound no others"
+    problems = stability.verify(options.checkpoint, options.verify) if options.verify is not None else []
+    if options.verify is not None:
+        lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
     _print(lines)
-    return OK if certificate.holds else FINDING
+    return OK if certificate.holds and not problems else FINDING
 
 
 def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
-        network = checkpoints.load(options.checkpoint)
+        network = _loaded(options.checkpoint)
         count = networks.count(network.architecture)
         lines = network.architecture.arguments()
         lines["certified by construction"] = lines.pop("certified")

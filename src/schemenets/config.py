@@ -9,14 +9,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from schemenets import networks, schema, signals
-from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
+from schemenets import networks, schema, signals, solver_study
+from schemenets.errors import ConfigError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.networks import Architecture
+from schemenets.stability.remedies import PLAIN, SAFEGUARDED
 
 CONFIG = Path("config/config.yaml")
 CLAIMS = Path("config/claims.yaml")
 SCHEMA = Path("workflow/schemas/config.schema.json")
 DEFAULT_TIER = "study"
+STEPS = (1.0, 1.5)  # step sizes of random networks relative to their limit
+REMEDIED = ("blocks-4", "blocks-8")  # sizes of the trained networks that remedies are measured for
+DEEP = 100  # and the largest number of blocks of random ones
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,10 @@ class Study:
         Raises:
             UnknownNameError: no such stage.
         """
-        summary = {"tier": self.tier, "jobs": list(self.jobs), "methods": list(self.tunings)}
+        summary = {
+            **{"tier": self.tier, "jobs": list(self.jobs), "methods": list(self.tunings)},
+            **{"solver_jobs": list(self.solver_jobs), "solver_methods": list(self.solver_tunings)},
+        }
         known: dict[str, Callable[[], dict[str, dict[str, Any]]]] = {
             "signals": lambda: self.datasets,
             "evolution": lambda: self.evolutions,
@@ -103,12 +110,18 @@ class Study:
             "train": lambda: self.jobs,
             "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
             "stability": lambda: self.searches,
-            "growth": lambda: {"all": self._growth},
+            "growth": lambda: self.repeated | self.drawn,
+            "remedies": lambda: self.remedies,
             "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
             "robustness": lambda: self.attacks,
             "multigrid": lambda: {"all": {"exponents": list(range(4, 11))}},
+            "problems": lambda: self.problems,
+            "solver_tune": lambda: self.solver_tunings,
+            "solver_train": lambda: self.solver_jobs,
+            "solver_evaluate": lambda: self.solver_evaluations,
+            "solvers": lambda: {"all": {"datasets": self.problems}},
             "schemes": lambda: {"all": {"datasets": self._steps_to_compare()}},
-            "tables": lambda: {"all": {**summary, "attacked": list(self.attacks)}},
+            "tables": lambda: {"all": summary | self._measured},
             "claims": lambda: {"all": {"registered": str(CLAIMS)}},
             "figures": lambda: {"all": summary},
             "report": lambda: {"all": {**summary, "experiments": self.config["experiments"]}},
@@ -186,6 +199,30 @@ class Study:
         return found
 
     @cached_property
+    def problems(self) -> dict[str, dict[str, Any]]:
+        """Specification of the right-hand sides and solutions of every problem, by name of the data set."""
+        return solver_study.datasets(self.config, self.tier)
+
+    @cached_property
+    def solver_jobs(self) -> dict[str, dict[str, Any]]:
+        """Specification of every training of a network that solves, by name."""
+        return solver_study.jobs(self.config, self.tier)
+
+    @cached_property
+    def solver_tunings(self) -> dict[str, dict[str, Any]]:
+        """Specification of the tuning of every method that learns to solve, by method."""
+        return solver_study.tunings(self.config, self.tier)
+
+    @cached_property
+    def solver_evaluations(self) -> dict[str, dict[str, Any]]:
+        """Specification of the tests of the networks of every job that learns to solve, by name."""
+        keys = ("job", "method", "seeds", "learner", "architecture", "problem", "dataset")
+        return {
+            name: {**{key: job[key] for key in keys}, "data": self.problems[job["dataset"]]}
+            for name, job in self.solver_jobs.items()
+        }
+
+    @cached_property
     def evolutions(self) -> dict[str, dict[str, Any]]:
         """Specification of every data set of an evolution f ↦ u(T), by name (evolution_T-noise)."""
         found = {}
@@ -201,23 +238,70 @@ class Study:
         """Names of the data sets that the networks of a job are tested on: denoisers on all, others on their own."""
         return self._tested_on(self.jobs[job]["experiment"])
 
-    @property
-    def _growth(self) -> dict[str, Any]:
-        """What is repeated, and what random networks are drawn."""
-        common = self.config["stability"]
-        repeated = {
-            name: {key: job[key] for key in ("seeds", "dataset")}
-            for name, job in sorted(self.jobs.items())  # as in a specification written down
+    @cached_property
+    def repeated(self) -> dict[str, dict[str, Any]]:
+        """Specification of the repetitions of the networks of every job that is repeated, by name."""
+        common, own = self.config["stability"], self._tier["stability"]
+        return {
+            name: self._of_job(name, dataset=job["dataset"], repetitions=own["repetitions"])
+            for name, job in sorted(self.jobs.items())
             if job["experiment"] in common["experiments"] and job["size"] == common["size"]
         }
+
+    @cached_property
+    def drawn(self) -> dict[str, dict[str, Any]]:
+        """Specification of the random networks of many blocks, by the name of their architecture."""
+        depths = self._tier["stability"]["depths"]
+        shared = {"seeds": list(range(self._tier["seeds"])), "length": self.config["signals"]["length"]}
         return {
-            "jobs": repeated,
-            "seeds": list(range(self._tier["seeds"])),
-            "length": self.config["signals"]["length"],
-            **self.config["network"],
-            **{key: common[key] for key in ("networks", "fluxes")},
-            **self._tier["stability"],
+            name: {"networks": list(self._drawn(name, max(depths))), "depths": depths, **shared}
+            for name in self.config["stability"]["networks"]
         }
+
+    @cached_property
+    def remedies(self) -> dict[str, dict[str, Any]]:
+        """Specification of remedies for two-step networks that extrapolate: trained ones by job, random ones by name.
+
+        Trained ones are those of some depths; random ones have weights of their own in up to ``DEEP`` blocks.
+        """
+        effort = {key: self._tier["search"][key] for key in ("starts", "steps")}
+        of_jobs = {
+            name: self._of_job(name, dataset=job["dataset"], **effort)
+            for name, job in self.jobs.items()
+            if job["size"] in REMEDIED and _extrapolates(job["architecture"])
+        }
+        of_random: dict[str, dict[str, Any]] = {}
+        for name, spec in self.drawn.items():
+            if name in PLAIN:
+                untied = [entry for entry in spec["networks"] if not entry["architecture"]["tied"]]
+                edge = [entry for entry in untied if entry["step"] == 1 and _extrapolates(entry["architecture"])]
+                depths = [depth for depth in spec["depths"] if depth <= DEEP]
+                of_random[name] = {**spec, "networks": edge, "depths": depths}
+        return of_jobs | of_random
+
+    @property
+    def _measured(self) -> dict[str, list[str]]:
+        """What has files of its own besides the jobs and methods."""
+        grown = self.repeated | self.drawn
+        return {"attacked": list(self.attacks), "grown": list(grown), "remedied": list(self.remedies)}
+
+    def _drawn(self, name: str, blocks: int) -> Iterator[dict[str, Any]]:
+        """Random networks of one name and their step sizes, and the worst of all; what cannot be built is left out."""
+        fluxes = self.config["stability"]["fluxes"]
+        for flux, tied, certified in product(fluxes, (False, True), (False, True)):
+            architecture = Architecture(
+                name=name, flux=flux, blocks=blocks, tied=tied, certified=certified, **self.config["network"]
+            )
+            try:
+                networks.check(architecture)
+            except InvalidParameterError:
+                continue
+            if tied or name != "implicit":  # whose blocks share their weights anyway
+                for step in STEPS[:1] if certified else STEPS:
+                    yield {"architecture": architecture.arguments(), "step": step}
+        if name == "fsi":
+            scalar = Architecture(name=name, flux="linear", blocks=blocks, filters=1, kernel_size=1)
+            yield {"architecture": scalar.arguments(), "step": 1.0, "worst": True}
 
     @property
     def test_sets(self) -> list[str]:
@@ -268,6 +352,12 @@ def _dataset_name(experiment: Mapping[str, Any]) -> str:
     return signals.dataset_name(experiment)
 
 
+def _extrapolates(architecture: Mapping[str, Any]) -> bool:
+    """Whether a network takes two-step extrapolations, which Du Fort-Frankel certified by 2τα ≤ 1 does not."""
+    name, certified = architecture["name"], architecture["certified"]
+    return name.removeprefix(SAFEGUARDED) in PLAIN and not (name in PLAIN and certified)
+
+
 def _architecture(config: Mapping[str, Any], method: str, experiment: str | None = None) -> Architecture:
     """Architecture of a method, with one block and the filter length of the experiment, if it has one of its own."""
     entry = {key: value for key, value in config["methods"][method].items() if key != "tuning_blocks"}
@@ -311,7 +401,7 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
             broken.append(f"experiments.{name}.kernel_size = {entry['kernel_size']}: allowed: {allowed}.")
     if k > length:
         broken.append(f"network.kernel_size = {k}: allowed: at most signals.length = {length}.")
-    broken += _stability_findings(config)
+    broken += [*_stability_findings(config), *solver_study.findings(config)]
     broken = broken or [
         finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]

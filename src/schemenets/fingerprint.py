@@ -36,8 +36,10 @@ def of_stage(stage: str, spec: Mapping[str, Any]) -> str:
     """Fingerprint of a stage's code together with the entries of registries that its specification names."""
     entries = [f"signals.{spec['family']}"] if "family" in spec else []
     for part in spec.get("networks", [spec]):
-        if "architecture" in part:
-            entries += [f"networks.{part['architecture']['name']}", f"fluxes.{part['architecture']['flux']}"]
+        architecture = part.get("architecture", {})
+        if "name" in architecture:  # cycles have none
+            entries.append(f"networks.{architecture['name']}")
+        entries += [f"fluxes.{entry['flux']}" for entry in (architecture, part.get("problem", {})) if "flux" in entry]
     return fingerprint(f"{PACKAGE}.stages.{stage}", *(f"{PACKAGE}.{entry}" for entry in entries))
 
 

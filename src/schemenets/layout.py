@@ -18,6 +18,10 @@ class Layout:
         """Tuning of a method."""
         return self.root / "tuning" / f"{method}.json"
 
+    def solver_tuned(self, method: str) -> Path:
+        """Tuning of a method that learns to solve."""
+        return self.root / "tuning" / "solvers" / f"{method}.json"
+
     def job(self, name: str) -> Path:
         """Records, checkpoints and evaluations of a training job."""
         return self.root / "runs" / name
@@ -46,9 +50,17 @@ class Layout:
         return self.root / "multigrid.json"
 
     @property
-    def growth(self) -> Path:
-        """Norms by the number of repetitions and by depth."""
-        return self.root / "growth.json"
+    def solvers(self) -> Path:
+        """Numerical schemes as solvers, the yardstick for networks that solve."""
+        return self.root / "solvers.json"
+
+    def growth(self, name: str) -> Path:
+        """Norms by the number of repetitions, of a training job, or by depth, of random networks of one kind."""
+        return self.root / "growth" / f"{name}.json"
+
+    def remedies(self, name: str) -> Path:
+        """Two-step networks of a training job, or random ones of a kind, with other rules for their extrapolation."""
+        return self.root / "remedies" / f"{name}.json"
 
     @property
     def fixed_points(self) -> Path:

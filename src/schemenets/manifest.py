@@ -66,7 +66,8 @@ def records(results: Layout, study: Study) -> dict[Path, tuple[str, Json]]:
     """Every file that tells its provenance, with the stage and the specification that it is to come from."""
     by_file = {results.tuned(name): ("tune", spec) for name, spec in study.specs("tune").items()}
     by_file[results.multigrid] = ("multigrid", study.specs("multigrid")["all"])
-    by_file[results.growth] = ("growth", study.specs("growth")["all"])
+    by_file |= {results.growth(name): ("growth", spec) for name, spec in study.specs("growth").items()}
+    by_file |= {results.remedies(name): ("remedies", spec) for name, spec in study.remedies.items()}
     by_file[results.fixed_points] = ("fixed_points", study.specs("fixed_points")["all"])
     by_file[results.schemes] = ("schemes", study.specs("schemes")["all"])
     for job, spec in study.specs("train").items():
@@ -114,9 +115,12 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
             yield attack, [*own, *checkpoints], attack
             attacks += [*own, attack]
     yield results.multigrid, [], results.multigrid
-    grown = results.growth
-    repeated = study.specs("growth")["all"]["jobs"]
-    yield grown, [CONFIG, *(path for job in repeated for path in _checkpoints(results, job, study))], grown
+    grown, remedied = (
+        {name: file_of(name) for name in study.specs(stage)}
+        for stage, file_of in (("growth", results.growth), ("remedies", results.remedies))
+    )
+    for name, path in (*grown.items(), *remedied.items()):
+        yield path, [CONFIG, *_checkpoints(results, name, study)], path
     iterated = [
         results.job(spec["job"]) / f"seed-{seed}.{suffix}"
         for spec in study.specs("fixed_points")["all"]["networks"]
@@ -133,12 +137,13 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
         **dict.fromkeys(("runs", "psnr", "curves"), records),
         "tuning": tunings,
         "stability": stabilities,
-        "growth": [grown],
+        "growth": list(grown.values()),
+        "remedies": list(remedied.values()),
         "multigrid": [results.multigrid],
         "fixed_points": [results.fixed_points],
         "fixed_point_costs": [results.fixed_points],
         "robustness": attacks,
-        "guarantees": [*records, *stabilities, grown],
+        "guarantees": [*records, *stabilities, *grown.values()],
         "schemes": [schemes],
         **dict.fromkeys(("claims", "sensitivity"), judged),
     }
@@ -155,8 +160,10 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     yield results.report, [*shown, *results.benchmarks, *figures, results.claims], None
 
 
-def _checkpoints(results: Layout, job: str, study: Study) -> list[Path]:
-    return [results.job(job) / f"seed-{seed}.safetensors" for seed in study.jobs[job]["seeds"]]
+def _checkpoints(results: Layout, name: str, study: Study) -> list[Path]:
+    """Those of a training job; random networks, which are named otherwise, have none."""
+    seeds = study.jobs[name]["seeds"] if name in study.jobs else ()
+    return [results.job(name) / f"seed-{seed}.safetensors" for seed in seeds]
 
 
 def _example(results: Layout) -> list[Path]:

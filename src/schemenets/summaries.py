@@ -10,7 +10,7 @@ from schemenets.layout import Layout
 from schemenets.statistics import paired_differences, t_interval
 
 TABLES = (
-    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees"),
+    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees", "remedies"),
     *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
 )
 BASELINE = "resnet-relu"  # the standard residual network
@@ -103,7 +103,7 @@ def attacked(tables: Tables) -> pd.DataFrame:
     one, for a diverged run that of the noisy signals in their worst case; ``loss`` and ``random_loss``, what
     they are below the PSNR without a perturbation (all in dB).
     """
-    described = tables["runs"][["run", "network", "flux", "certified", "dataset"]]
+    described = tables["runs"][["run", "network", "flux", "tied", "certified", "dataset"]]
     table = tables["robustness"].merge(described, on="run")
     diverged = (table["status"] != "ok") | table["psnr_attacked"].isna()
     table = table.assign(

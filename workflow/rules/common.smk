@@ -6,7 +6,7 @@ from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.specs import dumps
-from schemenets.summaries import TABLES
+from schemenets.summaries import SAFEGUARDED, TABLES
 
 try:
     schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key
@@ -47,9 +47,27 @@ def of_batch(name, batch):
     }
 
 
+def by_network(names):
+    """Training jobs and kinds of random networks by architecture, with and without a safeguard.
+
+    One process does each; what is new there leaves all others alone.
+    """
+    found = {}
+    for name in names:
+        network = JOBS[name]["architecture"]["name"] if name in JOBS else name
+        found.setdefault(network.removeprefix(SAFEGUARDED), []).append(name)
+    return found
+
+
 def seeds_of(batch, suffix):
     """Files of all seeds of a batch of training jobs."""
     return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in JOBS[job]["seeds"]]
+
+
+def solver_seeds(batch, suffix):
+    """The same for jobs that learn to solve."""
+    jobs = STUDY.specs("solver_train")
+    return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in jobs[job]["seeds"]]
 
 
 def run(name):

@@ -1,7 +1,5 @@
 # Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples; what
-# becomes of norms when networks are applied again and again, or have many blocks.
-
-GROWTH = STUDY.specs("growth")["all"]["jobs"]
+# becomes of norms when networks are applied again and again, or have many blocks; other rules of extrapolation.
 
 
 for number, batch in enumerate(BATCHES):
@@ -24,22 +22,26 @@ for number, batch in enumerate(BATCHES):
             run("stability")
 
 
-rule growth:
-    input:
-        seeds_of(GROWTH, "json"),
-        seeds_of(GROWTH, "safetensors"),
-        sorted({RESULTS.dataset(job["dataset"]) for job in GROWTH.values()}),
-    output:
-        RESULTS.growth,
-    log:
-        LOGS / "growth.log",
-    # it is long, and nothing but tables wait for it
-    priority: 1
-    threads: 1
-    params:
-        **stage("growth"),
-    shell:
-        run("growth")
+for what in ("growth", "remedies"):
+    for network, batch in by_network(STUDY.specs(what)).items():
+        jobs = [name for name in batch if name in JOBS]
+
+        rule:
+            name:
+                f"{what}_{network}"
+            input:
+                seeds_of(jobs, "json"),
+                seeds_of(jobs, "safetensors"),
+                sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in jobs}),
+            output:
+                [getattr(RESULTS, what)(name) for name in batch],
+            log:
+                LOGS / f"{what}-{network}.log",
+            threads: 1
+            params:
+                **of_batch(what, batch),
+            shell:
+                run(what)
 
 
 # Fixed points: how trained implicit networks converge, and what depth costs them.

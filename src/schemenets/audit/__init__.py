@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from schemenets.audit import _files, _fresh, _growth, _runs, _tables
+from schemenets.audit import _files, _fresh, _growth, _remedies, _runs, _tables
 from schemenets.audit._findings import Audited, Finding
 from schemenets.config import CONFIG
 from schemenets.errors import SchemenetsError
@@ -50,7 +50,7 @@ def audit(results: Path, full: bool = False) -> Iterator[Finding]:
     except (SchemenetsError, LookupError, TypeError, AttributeError) as error:
         yield Finding(results / "manifest.json", f"cannot be used: {error}")
         return
-    for check in (_files.check, _runs.check, _growth.check, _tables.check):
+    for check in (_files.check, _runs.check, _growth.check, _remedies.check, _tables.check):
         yield from check(audited)
     yield from _fresh.check(audited, full)
     _note_other_code(audited)

@@ -7,6 +7,7 @@ import numpy as np
 
 from schemenets import checkpoints, files
 from schemenets.audit._findings import Audited, Finding, Json, difference, guarded
+from schemenets.networks import Architecture
 from schemenets.stability import certify
 from schemenets.stability.growth import log_spaced, random_network
 from schemenets.stages import growth
@@ -18,20 +19,22 @@ TOLERANCE = 1e-6  # relative: what another machine's rounding may become in so m
 
 def check(audited: Audited) -> Iterator[Finding]:
     """Findings about repetitions and random networks."""
-    path = audited.results.growth
-    yield from guarded(path, _growth(audited))
+    for check_file, specs in ((_repeated, audited.study.repeated), (_drawn, audited.study.drawn)):
+        for name, spec in specs.items():
+            path = audited.results.growth(name)
+            yield from guarded(path, check_file(audited, spec, path))
 
 
-def _growth(audited: Audited) -> Iterator[Finding]:
-    path, spec = audited.results.growth, audited.study.specs("growth")["all"]
+def _repeated(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
     content = files.read_json(path)
-    data = {f"{entry['dataset']}.safetensors": audited.data[entry["dataset"]] for entry in spec["jobs"].values()}
+    data = {f"{spec['dataset']}.safetensors": audited.data[spec["dataset"]]}
     yield from difference(path, content["provenance"]["data_sha256"], data, "the manifest says")
-    runs = [f"{job}/seed-{seed}" for job, entry in spec["jobs"].items() for seed in entry["seeds"]]
-    stored: Json = {key: content[key] for key in ("repetitions", "depths")}
-    stored["runs"] = [entry["run"] for entry in content["repetition"] if entry["start"] == "test"]
-    expected = {"repetitions": log_spaced(spec["repetitions"]), "depths": spec["depths"], "runs": runs}
-    yield from difference(path, stored, expected, "the configuration says")
+    runs = [f"{spec['job']}/seed-{seed}" for seed in spec["seeds"]]
+    tested = [entry["run"] for entry in content["repetition"] if entry["start"] == "test"]
+    stored = {"repetitions": content["repetitions"], "runs": tested}
+    yield from difference(
+        path, stored, {"repetitions": log_spaced(spec["repetitions"]), "runs": runs}, "the configuration says"
+    )
     for run in runs:
         bound = certify(checkpoints.load(audited.results.job(f"{run}.safetensors"))).euclidean
         if bound is not None:
@@ -40,6 +43,11 @@ def _growth(audited: Audited) -> Iterator[Finding]:
                 if entry["run"] == run:
                     what = f"{run}, repeated from {entry['start']} signals"
                     yield from above(path, what, content["repetitions"], entry["amplification"], bounds)
+
+
+def _drawn(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
+    content = files.read_json(path)
+    yield from difference(path, content["depths"], spec["depths"], "the configuration says")
     for entry in content["depth"]:
         if entry["bounds"] is not None:
             yield from above(path, _name(entry), content["depths"], entry["amplification"], entry["bounds"])
@@ -65,17 +73,17 @@ def above(
 
 def _drawn_again(path: Path, spec: Json, stored: list[Json]) -> Iterator[Finding]:
     """Random networks of few blocks once more, entry by entry; of certified ones the bounds of all depths."""
-    for architecture, step in growth.drawn(spec):
+    for drawn in spec["networks"]:
+        architecture = Architecture(**drawn["architecture"])
         if architecture.certified:
-            bounds = growth.bounds_of(random_network(architecture, spec["seeds"][:1], step), spec["depths"])
+            bounds = growth.bounds_of(random_network(architecture, spec["seeds"][:1], drawn["step"]), spec["depths"])
             own = {key: getattr(architecture, key) for key in ("name", "flux", "tied", "certified")}
             for entry in stored:
                 if {key: entry[key] for key in own} == own:
                     yield from difference(path, entry["bounds"], bounds, f"{_name(entry)} says", tolerance=TOLERANCE)
     depths = [depth for depth in spec["depths"] if depth <= AGAIN]
-    few = {**spec, "depths": depths}
-    made = [entry for network in growth.drawn(few) for entry in growth.behind_blocks(*network, few)] if depths else []
-    count = 1 + sum(len(spec["seeds"]) for _ in growth.drawn(spec))  # the last one is the worst FSI network
+    made = list(growth.behind_all_blocks({**spec, "depths": depths})) if depths else []
+    count = sum(1 if drawn.get("worst") else len(spec["seeds"]) for drawn in spec["networks"])
     if len(stored) != count:
         yield Finding(path, f"{len(stored)} random networks, but the configuration says {count}")
     for old, new in zip(stored, made, strict=False):

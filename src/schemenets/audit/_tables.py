@@ -8,7 +8,7 @@ import pandas as pd
 from schemenets import claims, files, summaries
 from schemenets.audit._findings import Audited, Finding, Json, cells, difference, guarded
 from schemenets.config import CLAIMS
-from schemenets.stages.tables import tables
+from schemenets.stages.tables import WRITTEN, tables
 
 
 def check(audited: Audited) -> Iterator[Finding]:
@@ -18,8 +18,8 @@ def check(audited: Audited) -> Iterator[Finding]:
 
 
 def _of_runs(audited: Audited) -> Iterator[Finding]:
-    study = audited.study
-    made = tables(audited.results, list(study.jobs), list(study.tunings), list(study.attacks))
+    spec = audited.study.specs("tables")["all"]
+    made = tables(audited.results, *(spec[key] for key in WRITTEN))
     for name, table in made.items():
         yield from _table(audited.results.table(name), table, "the records say")
 

@@ -22,7 +22,7 @@ CAPTION = (
     "block again and again. The dotted line is the worst that FSI can do within the limit. The grey line is 1. Curves "
     "end where they leave the panel; explicit steps at the limit lie under the certified ones."
 )
-SOURCES = ("tables/growth.csv", "growth.json")
+SOURCES = ("tables/growth.csv", "growth/")
 RANGE = (1e-4, 1e8)  # of a panel
 KINDS = {"depth": "signals", "perturbation": "differences"}
 WHAT = {

@@ -13,6 +13,7 @@ CAPTION = (
     "Test PSNR of every combination of network and flux with the same number of blocks, on the signals they were "
     "trained for; in brackets the number of trainable parameters. " + _style.MARKS
 )
+TIED = "-tied"  # how the names of methods end whose blocks share their weights
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/stability.csv")
 
 
@@ -41,7 +42,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def findings(tables: Tables) -> list[str]:
-    """Effect of the flux in each structure, of the structure with each flux, interaction, and cost of certification."""
+    """Effects of the flux in each structure, of the structure with each flux, and of both; costs of restrictions."""
     methods = set(tables["runs"].query("experiment == 'factorial'")["method"])
     split = [method.split("-") for method in sorted(methods) if method.count("-") == 1]
     others = [flux for flux in dict.fromkeys(flux for _, flux in split) if flux != "relu"]
@@ -66,8 +67,10 @@ def findings(tables: Tables) -> list[str]:
             f"Interaction: what {label(flux)} instead of ReLU brings the symmetric network beyond what it brings ResNet"
         )
         found += _sentences(both, what)
-    for method in sorted(name for name in methods if name.endswith("-certified")):
-        found += [f"Certification: {text}" for text in _compared(tables, method, method.removesuffix("-certified"))]
+    for method in sorted(name for name in methods if summaries.CERTIFIED in name):
+        found += [f"Certification: {text}" for text in _compared(tables, method, summaries.free_twin(method))]
+    for method in sorted(name for name in methods if name.endswith(TIED)):
+        found += [f"Shared weights: {text}" for text in _compared(tables, method, method.removesuffix(TIED))]
     return found + _learned(tables["stability"])
 
 

@@ -18,7 +18,7 @@ CAPTION = (
     "of these but implicit ones, whose iterations may exceed it by the power of their rate that is left. A cross: the "
     "last value of a run before it leaves the panel."
 )
-SOURCES = ("tables/growth.csv", "tables/runs.csv", "growth.json")
+SOURCES = ("tables/growth.csv", "tables/runs.csv", "growth/")
 RANGE = (1e-3, 1e6)  # of a panel, at most
 BAND = {"alpha": 0.15, "linewidth": 0}
 ROUNDING = 1e-9  # of tens of thousands of blocks

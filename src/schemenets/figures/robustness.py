@@ -19,8 +19,8 @@ CAPTION = (
     "panel per network, at the depth that most methods have. Markers: the worst perturbation that projected gradient "
     "ascent found for every signal and every trained network, so that the truth may be worse; means with 95 % t "
     "intervals over seeds. Thin lines of the same colour: a random perturbation of the same size. Hollow markers: "
-    "certified by construction; shaded: what the Lipschitz bounds of these networks exclude. Grey: the noisy signals "
-    "themselves, each in its worst case; diverged runs count as them."
+    "certified by construction; dashed: tied weights; shaded: what the Lipschitz bounds of these networks exclude. "
+    "Grey: the noisy signals themselves, each in its worst case; diverged runs count as them."
 )
 SOURCES = ("tables/robustness.csv", "tables/psnr.csv", "tables/runs.csv")
 
@@ -40,7 +40,7 @@ def draw(tables: Tables) -> Figure:
         ax.plot(mean.index, mean, color="0.6", linewidth=1, label="noisy signals, worst case")
         for method, own in summaries.groups(panel, "method"):
             name = label(method.partition("-")[2])  # panels tell the network
-            style = styles[method] | {"label": name, "linestyle": "-", "markersize": 5}
+            style = styles[method] | {"label": name, "linestyle": "--" if own["tied"].all() else "-", "markersize": 5}
             style["marker"], _ = shapes[own["flux"].iloc[0]]
             sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **bars, **style)
             means = own.groupby("perturbation")[["random", "psnr_guaranteed"]].mean()

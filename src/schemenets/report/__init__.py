@@ -46,6 +46,7 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         robustness=content.robustness(tables),
         guarantees=content.guarantees(tables),
         guarantees_measured=content.guarantees_measured(tables),
+        remedies=[content.remedies(tables), content.remedies_of_random_networks(tables)],
         speed=content.speed(results),
         limits=content.limits(tables, judged),
         origin=origin.gather(results, tables["runs"]),

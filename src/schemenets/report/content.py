@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from schemenets import summaries
 from schemenets.layout import Layout
 from schemenets.summaries import Tables, rows
-from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed
+from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed, size_label
 
 RIVALS = ("idiomatic", "compiled", "vmap")
 SIZES = ("blocks", "filters", "kernel_size", "channels", "length", "seeds")  # that benchmarks vary
@@ -360,6 +361,56 @@ def guarantees_measured(tables: Tables) -> Table:
             if row[f"{prefix}networks"] or not prefix
         ],
     )
+
+
+def remedies(tables: Tables) -> Table:
+    """What rules of extrapolation make of trained weights."""
+    table = tables["remedies"].query("kind == 'trained'")
+    names = list(table["remedy"].unique())
+    found = []
+    for job, own in summaries.groups(table.assign(job=table["run"].str.rpartition("/")[0]), "job"):
+        rule = own[own["own"].astype(bool)]
+        cells = []
+        for _, part in summaries.groups(own, "remedy"):
+            gain = part["psnr"].mean(skipna=False) - rule["psnr"].mean(skipna=False)
+            quality = fixed(rule["psnr"].mean(skipna=False)) if part["own"].all() else signed(gain)
+            cells.append(f"{quality} ({_largest(part)})")
+        experiment, method, size = job.split("/")
+        found.append([_job(method, {"experiment": experiment, "size": size}), experiment, size_label(size), *cells])
+    return Table(
+        "Trained two-step networks whose extrapolation follows other rules: mean PSNR in dB on the test signals with "
+        "the rule of the training, and differences from it with the others, for which the weights were not trained; "
+        "in brackets the largest ‖N(u)‖₂ / ‖u‖₂ found from test and random signals by a short gradient ascent, over "
+        "all seeds.",
+        ["tables/remedies.csv"],
+        ["Weights of", "Experiment", "Size", *names],
+        found,
+    )
+
+
+def remedies_of_random_networks(tables: Tables) -> Table:
+    """How far random networks grow under these rules."""
+    table = tables["remedies"].query("kind == 'random'")
+    deepest = table[table["n"] == table["n"].max()]
+    names = list(deepest["remedy"].unique())
+    kinds = deepest["network"].map(label) + np.where(
+        deepest["worst"].astype(bool), ", the worst within the limit", ", random, " + deepest["flux"].map(label)
+    )
+    return Table(
+        "Two-step networks with weights of their own in every block, at the limit of stable explicit steps, under the "
+        f"same rules: the largest ‖uⁿ‖₂ / ‖u⁰‖₂ of a few random signals behind n = {short(table['n'].max())} blocks.",
+        ["tables/remedies.csv"],
+        ["Network", *names],
+        [
+            [kind, *(_largest(part) for _, part in summaries.groups(own, "remedy"))]
+            for kind, own in summaries.groups(deepest.assign(kind=kinds), "kind")
+        ],
+    )
+
+
+def _largest(own: pd.DataFrame) -> str:
+    """The largest amplification, missing ones being beyond all numbers."""
+    return "overflow" if own["amplification"].isna().any() else short(own["amplification"].max(), 4)
 
 
 def _growth(row: dict[Any, Any], name: str) -> list[str]:

@@ -34,7 +34,7 @@ def gather(results: Layout, runs: pd.DataFrame) -> Json:
     work = Table(
         "Time of all computations that left a record; several ran at the same time. Of a computation that was "
         "interrupted and resumed it is the time of the last process.",
-        ["runs/", "tuning/", "growth.json", "fixed_points.json", "schemes.json", "multigrid.json"],
+        ["runs/", "tuning/", "growth/", "remedies/", "fixed_points.json", "schemes.json", "multigrid.json"],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
             [stage, str(len(own)), fixed(own["wall"].sum(), 0), fixed(own["cpu"].sum(), 0)]
@@ -52,8 +52,10 @@ def _records(results: Layout, runs: pd.DataFrame) -> Iterator[Json]:
         job = results.job(run).parent
         paths.append(("train", job / f"{run.rpartition('/')[2]}.json"))
         paths += [("evaluate", job / "evaluation.json"), ("stability", job / "stability.json")]
-    once = ("growth", "fixed_points", "schemes", "multigrid")
+    once = ("fixed_points", "schemes", "multigrid")
     paths += [(name, getattr(results, name)) for name in once]
+    for name in ("growth", "remedies"):
+        paths += [(name, path) for path in sorted(results.root.glob(f"{name}/**/*.json"))]
     attacked = pd.read_csv(results.table("robustness"))
     for run in attacked.drop_duplicates(["experiment", "method", "size"])["run"]:
         paths.append(("robustness", results.job(run).parent / "robustness.json"))

@@ -109,6 +109,12 @@ class CycleArchitecture:
         return CycleNetwork(self, torch.Generator().manual_seed(seed))
 
     @property
+    def linear(self) -> bool:
+        """Whether the error of one cycle depends on that before linearly, see :func:`schemenets.solvers.certify`."""
+        own = self.problem.flux, self.flux, self.coarse_side, self.skip
+        return own == ("linear", "linear", "fas", "additive")
+
+    @property
     def levels(self) -> int:
         """Number of levels with weights of their own."""
         grid, count = self.problem.on(round(self.problem.extent) - (not self.problem.screened)), 1
@@ -216,6 +222,20 @@ class CycleNetwork(nn.Module):
         if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
             allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
+
+    def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
+        """x from coarse to fine: the solution of the coarse problem with Rb, interpolated, starts a cycle on the next grid.
+
+        Args:
+            b: right-hand sides, (batch, N) or (seeds, batch, N).
+            grid: the problem to solve; that of the architecture if not given.
+        """
+        grid = grid or self.architecture.problem.on(b.shape[-1])
+        x = self.start(b)
+        if grid.coarsens:
+            stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
+            x = 2 * prolong(self.full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
+        return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
 
     def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
         own, *rest = weights

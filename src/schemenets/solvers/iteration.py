@@ -17,8 +17,8 @@ class Iteration:
     """What became of an iteration.
 
     Attributes:
-        x: the last iterates, (batch, N).
-        residuals: ‖b - A(x)‖₂/‖b‖₂ of every iterate, the start first, (iterations + 1, batch).
+        x: the last iterates, (batch, N) or (seeds, batch, N).
+        residuals: ‖b - A(x)‖₂/‖b‖₂ of every iterate, the start first, (iterations + 1, batch) or with seeds before batch.
         tolerance: of the relative residual.
     """
 
@@ -27,45 +27,35 @@ class Iteration:
     tolerance: float
 
     @property
-    def iterations(self) -> list[int | None]:
-        """For every right-hand side the number of iterations to the tolerance; None where it was not reached."""
+    def iterations(self) -> Tensor:
+        """Number of iterations to the tolerance for every right-hand side; NaN where it was not reached."""
         reached = self.residuals <= self.tolerance
-        first = reached.int().argmax(0)
-        return [int(n) if hit else None for n, hit in zip(first, reached.any(0), strict=True)]
+        first = reached.to(torch.uint8).argmax(0).to(self.residuals.dtype)
+        return first.where(reached.any(0), torch.nan)
 
     @property
-    def factor(self) -> float:
-        """Convergence factor: the residual's mean reduction per iteration, over the second half of what was needed.
-
-        The largest over the right-hand sides; infinite if one diverged, 0 if there was nothing to reduce.
+    def factor(self) -> Tensor:
+        """Convergence factor for every right-hand side: by what an iteration reduces the residual, in the geometric mean
+        over the second half of those that were needed; infinite where it diverged, 0 where the start was good enough.
         """
-        factors = []
-        for residuals in self.residuals.T:
-            if not bool(residuals[-1] < DIVERGED):
-                return float("inf")
-            sound = residuals[residuals > 0.1 * self.tolerance]
-            half = len(sound) // 2
-            if half:
-                factors.append(float((sound[-1] / sound[half - 1]) ** (1 / (len(sound) - half))))
-        return max(factors, default=0.0)
+        taken = self.iterations.nan_to_num(len(self.residuals) - 1).long()
+        half = taken // 2
+        last, middle = (self.residuals.gather(0, n[None])[0] for n in (taken, half))
+        factor = (last / middle) ** (1 / (taken - half).clamp_min(1))
+        return factor.where(last < DIVERGED, torch.inf).where(taken > 0, 0)
 
 
 def iterate(
-    step: Callable[[Tensor, Tensor], Tensor],
-    grid: Grid,
-    b: Tensor,
-    x: Tensor,
-    tolerance: float = 1e-8,
-    limit: int = 100,
+    step: Callable[[Tensor, Tensor], Tensor], grid: Grid, b: Tensor, x: Tensor, tolerance: float = 1e-8, limit: int = 100
 ) -> Iteration:
-    """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``.
+    """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``, or no longer of any use.
 
-    It ends early, without an error, where a residual is no longer finite or beyond :data:`DIVERGED`.
+    Residuals that are not finite or beyond :data:`DIVERGED` count as diverged; when all others are small enough, it ends.
 
     Args:
         step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`.
         grid: the problem on N points.
-        b: right-hand sides (batch, N), in double precision for small tolerances.
+        b: right-hand sides, (batch, N) or (seeds, batch, N), in double precision for small tolerances.
         x: the start, of that shape.
         tolerance: of ‖b - A(x)‖₂/‖b‖₂.
         limit: most iterations.
@@ -82,7 +72,9 @@ def iterate(
         raise InvalidParameterError("b", "zeros", "right-hand sides other than zero")
     with torch.inference_mode():
         residuals = [(b - grid(x)).norm(dim=-1) / norms]
-        while len(residuals) <= limit and (residuals[-1] > tolerance).any() and (residuals[-1] < DIVERGED).all():
+        while len(residuals) <= limit and ((residuals[-1] > tolerance) & (residuals[-1] < DIVERGED)).any():
             x = step(x, b)
-            residuals.append((b - grid(x)).norm(dim=-1) / norms)
+            new = (b - grid(x)).norm(dim=-1) / norms
+            # what has diverged stays so, even if it overflows into something else later
+            residuals.append(new.where((residuals[-1] < DIVERGED) & new.isfinite(), torch.inf))
     return Iteration(x, torch.stack(residuals), tolerance)

@@ -5,7 +5,7 @@ moving numbers is none. Counted are those of the plain torch operations, the sam
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,11 +75,17 @@ def counted(network: nn.Module, length: int) -> int:
         InvalidParameterError: the network runs an operation whose cost is not known.
     """
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    one = torch.ones(1, length, dtype=dtype)
+    return counted_step(lambda x, b: network(b), one, one)
+
+
+def counted_step(step: Callable[[Tensor, Tensor], Tensor], b: Tensor, x: Tensor) -> int:
+    """The same for one iteration x ↦ step(x, b), for x and b of shape (1, N)."""
     totals = []
     with torch.no_grad(), _plain_kernels():
         for signals in (1, 2):
             with _Counter() as counter:
-                network(torch.ones(signals, length, dtype=dtype))
+                step(*(each.expand(signals, -1).contiguous() for each in (x, b)))
             totals.append(counter.total)
     return totals[1] - totals[0]
 

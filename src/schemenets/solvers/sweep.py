@@ -19,6 +19,8 @@ from schemenets.fluxes import Flux
 from schemenets.kernels.reference import correlate, correlate_adjoint, per_filter
 from schemenets.solvers.problems import Grid
 
+NO_FILTERS = 5  # length of the filters of which there are none: any one will do that is compiled anyway
+
 
 def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam: Tensor | None, psi: Flux) -> Tensor:
     """The iterate after one sweep for A(x) = b: x + D^(-½) B(D^(-½)(b - A(x))) with B(z) = ωz + WᵀΨ(Wz).
@@ -37,7 +39,7 @@ def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam
         Of the shape of x, differentiable in all tensors.
     """
     if x.shape[:-2] == omega.shape and _is_compiled(grid, psi, x, b, omega, W, lam):
-        W = omega.new_zeros((*omega.shape, 0, 1)) if W is None else W
+        W = omega.new_zeros((*omega.shape, 0, NO_FILTERS)) if W is None else W
         lam = W.new_ones(W.shape[:-1]) if lam is None else lam
         y: Tensor = _Sweep.apply(x, b, omega, W, lam, grid, psi)
         return y

@@ -23,6 +23,7 @@ from schemenets.solvers.cycle import CycleArchitecture
 from schemenets.solvers.problems import Grid, Problem
 from schemenets.training import Run, Training, _identity, _Trainer
 
+Learner = CycleArchitecture | Architecture
 LOSSES = ("supervised", "residual")
 PAIR = "b", "x"
 
@@ -78,7 +79,7 @@ def fit(job: SolverTraining, data: Mapping[str, np.ndarray], state: Path, label:
         return _SolverTrainer(job, data).run(state, label)
 
 
-def build(architecture: CycleArchitecture | Architecture, seed: int) -> Any:
+def build(architecture: Learner, seed: int) -> Any:
     """A network with fresh weights."""
     if isinstance(architecture, CycleArchitecture):
         return architecture.build(seed)

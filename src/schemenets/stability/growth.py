@@ -21,6 +21,7 @@ from schemenets.networks._parametrizations import SAFETY
 from schemenets.operators import norm_bound
 
 NEAR = 1e-8  # size of a perturbation relative to the signal, between rounding and the size of what grows
+SIZES = (0.01, 1.0)  # root mean squares of the signals that go through random networks
 RHO = 4.0  # 2τα of Du Fort-Frankel networks without certificate: τ is four times the limit of explicit steps
 _CONSTRAINED = {"tau": 100.0, "rho": 100.0, "alpha": -100.0}  # θ where constraints reach their limits, to rounding
 
@@ -188,6 +189,18 @@ def worst_fsi(blocks: int) -> DenoisingNetwork:
         block.tau = torch.tensor(0.5, dtype=torch.float64)
     network.requires_grad_(False)
     return network
+
+
+def random_signals(sizes: Sequence[float], length: int) -> Tensor:
+    """A rough and a smooth random signal for each root mean square."""
+    rough = torch.randn(len(sizes), length, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    both = torch.cat([unit(rough), unit(rough.cumsum(-1))])
+    return torch.tensor(2 * tuple(sizes), dtype=torch.float64)[:, None] * length**0.5 * both
+
+
+def unit(u: Tensor) -> Tensor:
+    """u/‖u‖₂ along the last axis."""
+    return u / torch.linalg.vector_norm(u, dim=-1, keepdim=True)
 
 
 def _norm(u: Tensor) -> Tensor:

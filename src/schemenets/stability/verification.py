@@ -9,7 +9,7 @@ neither the forward map nor norms and certificates with the networks that it che
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.linalg import svdvals, toeplitz
 from scipy.sparse import linalg as sparse
+from scipy.spatial.distance import pdist
 
 from schemenets import checkpoints, files
 from schemenets.errors import InvalidParameterError, UnknownNameError
@@ -29,6 +30,7 @@ from schemenets.schemes import (
     safeguarded_fsi,
 )
 from schemenets.schemes._base import Array
+from schemenets.stability.certificates import certify
 
 SCALES = (1e-3, 1.0, 1e3)  # root mean squares of the signals; those of the study lie in [0, 1]
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative: more than rounding makes
@@ -68,8 +70,10 @@ def verify(path: Path, length: int) -> list[str]:
     """What contradicts the certificate of a checkpoint, on made-up signals of this length; nothing if all is well.
 
     The network has to compute what the scheme of its name computes with its parameters, to rounding in single and in
-    double precision; every block has to meet the conditions of its theorem, with ‖K‖ by dense matrices; and no output
-    may be longer than the bound allows that these give.
+    double precision; every block has to meet the conditions of its theorem, with ‖K‖ by dense matrices; no output may
+    be longer, and no two further apart, than the bounds allow that these give; and the certificate, whose norms are
+    not smaller, must not promise a smaller Lipschitz bound (unless fluxes are learned, whose slopes are taken for all
+    weights here).
 
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint.
@@ -98,6 +102,14 @@ def verify(path: Path, length: int) -> list[str]:
     bound, gain = scheme.bound(), float((size_after / size).max())
     if not gain <= bound * (1 + 1e-12):
         found.append(f"it amplifies a signal by {gain:.6g}, but its bound by dense matrices is {bound:.6g}")
+    lipschitz, apart = scheme.lipschitz(), float((pdist(expected) / pdist(f)).max())
+    if not apart <= lipschitz * (1 + 1e-9):
+        found.append(
+            f"it moves signals apart by {apart:.6g}, but its Lipschitz bound by dense matrices is {lipschitz:.6g}"
+        )
+    certified, known = certify(network).lipschitz, math.isfinite(lipschitz) and not scheme.blocks[0].shape
+    if known and not certified >= lipschitz * (1 - 1e-9):
+        found.append(f"its Lipschitz bound is {certified:.6g}, but by dense matrices {lipschitz:.6g}")
     return found
 
 
@@ -157,6 +169,11 @@ class _Block:
     def __call__(self, u: Array) -> Array:
         return self.K.T @ (self.lam * self.flux.phi(self.K @ u / self.lam, *self.shape))
 
+    def lipschitz(self, tau: float) -> float:
+        """That of the explicit step of size τ."""
+        step = tau * self.norm_squared
+        return max(1 + step * self.flux.m, abs(1 - step * self.flux.L_prime))
+
     def below(self, name: str, limit: float) -> float:
         """A positive parameter, below the limit in certified networks."""
         theta = self.parameters[name]
@@ -200,13 +217,24 @@ class _Dense:
 
     def bound(self) -> float:
         """c with ‖output‖₂ ≤ c ‖f‖₂; infinite where the theorem says nothing."""
-        return float(np.linalg.norm(self.lift) * np.linalg.norm(self.projection)) * self.factor()
+        return self._ends() * self.factor()
+
+    def lipschitz(self) -> float:
+        """c with ‖output - output'‖₂ ≤ c ‖f - f'‖₂; infinite where none is known."""
+        return self._ends() * self.expansion()
+
+    def _ends(self) -> float:
+        return float(np.linalg.norm(self.lift) * np.linalg.norm(self.projection))
 
     def run(self, u: Array) -> Array:
         raise NotImplementedError
 
     def factor(self) -> float:
         """That of the steps; infinite where the theorem says nothing."""
+        raise NotImplementedError
+
+    def expansion(self) -> float:
+        """Lipschitz bound of the steps; infinite where none is known."""
         raise NotImplementedError
 
     def margins(self, A: _Block) -> dict[str, float]:
@@ -222,6 +250,9 @@ class _Symmetric(_Dense):
 
     def factor(self) -> float:
         return math.prod(max(1.0, self._tau(A) * A.flux.L * A.norm_squared - 1) for A in self.blocks)
+
+    def expansion(self) -> float:
+        return math.prod(A.lipschitz(self._tau(A)) for A in self.blocks)
 
     def margins(self, A: _Block) -> dict[str, float]:
         return {"τ ≤ 2/(L‖K‖²)": 1 - self._tau(A) * A.flux.L * A.norm_squared / 2}
@@ -242,6 +273,11 @@ class _DuFortFrankel(_Dense):
     def factor(self) -> float:
         return 1.0 if all(min(self.margins(A).values()) >= 0 for A in self.blocks) else math.inf
 
+    def expansion(self) -> float:
+        weights = [self._weights(A) for A in self.blocks]
+        slopes = [A.lipschitz(1 / (2 * alpha)) for A, (alpha, _) in zip(self.blocks, weights, strict=True)]
+        return _two_steps(slopes, [(rho - 1) / (rho + 1) for _, rho in weights])
+
     def margins(self, A: _Block) -> dict[str, float]:
         alpha, rho = self._weights(A)
         return {"1/(2α) ≤ 2/(L‖K‖²)": 1 - A.flux.L * A.norm_squared / (4 * alpha), "2τα ≤ 1": 1 - rho}
@@ -261,6 +297,13 @@ class _Implicit(_Dense):
         q = 1 - self.margins(self.blocks[0])[CONTRACTION]
         return 1 + q ** (len(self.blocks) + 1) if q < 1 else math.inf
 
+    def expansion(self) -> float:
+        A, q = self.blocks[0], 1 - self.margins(self.blocks[0])[CONTRACTION]
+        e = A.lipschitz(self._tau(A))
+        for _ in self.blocks[1:]:
+            e = 1 + q * e
+        return e
+
     def margins(self, A: _Block) -> dict[str, float]:
         q = self._tau(A) * self._slope(A) * A.norm_squared
         return {CONTRACTION: 1 - q if q < 1 else min(1 - q, -math.ulp(1.0))}
@@ -274,6 +317,11 @@ class _Implicit(_Dense):
 
 class _SafeguardedFSI(_Symmetric):
     tolerances = ROOTS
+
+    def expansion(self) -> float:
+        s = [(2 * k - 1) / (2 * k + 3) for k in range(len(self.blocks))]
+        slopes = [A.lipschitz(self._tau(A)) for A in self.blocks]
+        return math.inf if max(s) > 0 else _two_steps(slopes, s)
 
     def run(self, u: Array) -> Array:
         previous = start = u
@@ -297,6 +345,11 @@ class _SafeguardedDuFortFrankel(_Dense):
     def factor(self) -> float:
         return math.prod(max(1.0, A.flux.L * A.norm_squared / (2 * self._alpha(A)) - 1) for A in self.blocks)
 
+    def expansion(self) -> float:
+        rho = [float(_positive(A.parameters["rho"])) for A in self.blocks]
+        slopes = [A.lipschitz(1 / (2 * self._alpha(A))) for A in self.blocks]
+        return math.inf if max(rho) > 1 else _two_steps(slopes, [(x - 1) / (x + 1) for x in rho])
+
     def margins(self, A: _Block) -> dict[str, float]:
         return {"1/(2α) ≤ 2/(L‖K‖²)": 1 - A.flux.L * A.norm_squared / (4 * self._alpha(A))}
 
@@ -311,6 +364,14 @@ _SCHEMES = {
     "safeguarded_fsi": _SafeguardedFSI,
     "symmetric": _Symmetric,
 }
+
+
+def _two_steps(slopes: Sequence[float], s: Sequence[float]) -> float:
+    """Lipschitz bound of steps w + s_k (w - u^{k-1}) from those of w, by the triangle inequality."""
+    previous = e = 1.0
+    for slope, s_k in zip(slopes, s, strict=True):
+        previous, e = e, (1 + s_k) * slope * e + abs(s_k) * previous
+    return e
 
 
 def _as_operator(A: _Block) -> Any:

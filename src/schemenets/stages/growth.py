@@ -1,7 +1,7 @@
 """Apply trained networks again and again, and send signals through random networks of many blocks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,87 +9,53 @@ from torch import Tensor
 
 from schemenets import files, networks, signals
 from schemenets.devices import flushed_subnormals
-from schemenets.errors import InvalidParameterError
 from schemenets.evaluation import PEAK
 from schemenets.fingerprint import of_stage
-from schemenets.fluxes import linear, perona_malik, relu
 from schemenets.layout import Layout
-from schemenets.networks import (
-    Architecture,
-    du_fort_frankel,
-    fsi,
-    implicit,
-    resnet,
-    safeguarded_du_fort_frankel,
-    safeguarded_fsi,
-    symmetric,
-)
+from schemenets.networks import Architecture
 from schemenets.progress import Progress
 from schemenets.provenance import Stopwatch, collect
 from schemenets.stability import certify, growth, largest_expansion
 from schemenets.stability.search import SCALES
 from schemenets.stages import _trained
 
-# by name, so that they count in the fingerprint of this stage
-DRAWN = (
-    *(resnet, symmetric, fsi, safeguarded_fsi, du_fort_frankel, safeguarded_du_fort_frankel, implicit),
-    *(linear, perona_malik, relu),
-)
 STARTS = 4  # test signals that are repeated, besides random ones of all sizes
-STEPS = (1.0, 1.5)  # step sizes of random networks relative to their limit
-SIZES = (0.01, 1.0)  # root mean squares of the signals that go through random networks
 SEARCHED = 100  # depth up to which the worst perturbation is searched for: each costs as much as thousands of blocks
 
 
 @flushed_subnormals()
 def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``growth.json``: norms by the number of repetitions and by depth, null from an overflow on."""
+    """Write norms by the number of repetitions, of a job, or by depth, of random networks; null from an overflow on."""
     stopwatch = Stopwatch()
-    jobs, random = spec["jobs"], list(drawn(spec))
-    progress = Progress("growth", len(jobs) + len(random), "networks")
-    numbers, depths = growth.log_spaced(spec["repetitions"]), spec["depths"]
-    repeated: list[Any] = []
-    for done, (job, entry) in enumerate(jobs.items(), start=1):
-        repeated += _repeated(results, job, entry, numbers)
-        progress.update(done, job)
-    deep: list[Any] = []
-    for done, (architecture, step) in enumerate(random, start=len(jobs) + 1):
-        deep += behind_blocks(architecture, step, spec)
-        progress.update(done, architecture.name)
-    deep += _worst(depths)
-    datasets = [results.dataset(name) for name in sorted({entry["dataset"] for entry in jobs.values()})]
-    content = {
-        "repetitions": numbers,
-        "repetition": repeated,
-        "depths": depths,
-        "depth": deep,
-        "provenance": collect(
-            stopwatch,
-            spec=spec,
-            source=of_stage("growth", spec),
-            data={dataset.name: files.sha256(dataset) for dataset in datasets},
-        ),
-    }
-    files.write_json(results.growth, content)
+    if "job" in spec:
+        name, dataset = spec["job"], results.dataset(spec["dataset"])
+        data = {dataset.name: files.sha256(dataset)}
+        numbers = growth.log_spaced(spec["repetitions"])
+        content = {"repetitions": numbers, "repetition": list(_repeated(results, spec, numbers))}
+    else:
+        name, data = spec["networks"][0]["architecture"]["name"], {}
+        content = {"depths": spec["depths"], "depth": list(behind_all_blocks(spec))}
+    provenance = collect(stopwatch, spec=spec, source=of_stage("growth", spec), data=data)
+    files.write_json(results.growth(name), content | {"provenance": provenance})
 
 
-def _repeated(results: Layout, job: str, entry: Mapping[str, Any], numbers: list[int]) -> Iterator[dict[str, Any]]:
+def _repeated(results: Layout, spec: Mapping[str, Any], numbers: list[int]) -> Iterator[dict[str, Any]]:
     """One entry for each seed and kind of start: the largest ‖u_n‖₂ / ‖u_0‖₂ over its signals.
 
     From test signals also the largest ‖u_n - v_n‖₂ / ‖u_0 - v_0‖₂ for close v_0.
     """
-    nets = [_trained.read(results.job(job), seed)[1] for seed in entry["seeds"]]
+    nets = [_trained.read(results.job(spec["job"]), seed)[1] for seed in spec["seeds"]]
     network = networks.stack(nets).double().requires_grad_(False)
-    test = torch.from_numpy(signals.read(results.dataset(entry["dataset"]))["test/noisy"][:STARTS]).double() / PEAK
-    random = _random(SCALES, test.shape[-1])
+    test = torch.from_numpy(signals.read(results.dataset(spec["dataset"]))["test/noisy"][:STARTS]).double() / PEAK
+    random = growth.random_signals(SCALES, test.shape[-1])
     starts = torch.cat([test, random]).expand(len(nets), -1, -1)
     found = growth.repetition(network, starts, numbers, _perturbations(starts[:, : len(test)]))
     distances = found.distances.amax(-1)
-    for index, seed in enumerate(entry["seeds"]):
+    for index, seed in enumerate(spec["seeds"]):
         for start, which in (("test", slice(len(test))), ("random", slice(len(test), None))):
             overflow = found.overflow[index, which]
             yield {
-                "run": f"{job}/seed-{seed}",
+                "run": f"{spec['job']}/seed-{seed}",
                 "seed": seed,
                 "start": start,
                 "amplification": _numbers(found.factors[:, index, which].amax(-1)),
@@ -98,26 +64,23 @@ def _repeated(results: Layout, job: str, entry: Mapping[str, Any], numbers: list
             }
 
 
-def drawn(spec: Mapping[str, Any]) -> Iterator[tuple[Architecture, float]]:
-    """The random networks, with their step sizes relative to the limit; what cannot be built is left out."""
-    shape = {key: spec[key] for key in ("filters", "kernel_size")}
-    for name, flux, tied, certified in product(spec["networks"], spec["fluxes"], (False, True), (False, True)):
-        architecture = Architecture(
-            name=name, flux=flux, blocks=max(spec["depths"]), tied=tied, certified=certified, **shape
-        )
-        try:
-            networks.check(architecture)
-        except InvalidParameterError:
-            continue
-        if tied or name != "implicit":  # whose blocks share their weights anyway
-            yield from ((architecture, step) for step in (STEPS[:1] if certified else STEPS))
+def behind_all_blocks(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The entries of all random networks of a specification, with as many blocks as its largest depth."""
+    progress = Progress("growth", len(spec["networks"]), "networks")
+    for done, entry in enumerate(spec["networks"], start=1):
+        if entry.get("worst"):
+            yield _worst(spec["depths"])
+        else:
+            architecture = replace(Architecture(**entry["architecture"]), blocks=max(spec["depths"]))
+            yield from behind_blocks(architecture, entry["step"], spec)
+        progress.update(done, entry["architecture"]["name"])
 
 
 def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """One entry for each seed: growth of signals and of differences in a random network, by the number of blocks."""
     seeds, depths = spec["seeds"], spec["depths"]
     network = growth.random_network(architecture, seeds, step)
-    starts = _random(SIZES, spec["length"]).expand(len(seeds), -1, -1)
+    starts = growth.random_signals(growth.SIZES, spec["length"]).expand(len(seeds), -1, -1)
     found = growth.through_depth(network, starts, _perturbations(starts), depths)
     amplification, perturbation = (x.amax(-1) for x in found)
     searched = [depth for depth in depths if depth <= SEARCHED]
@@ -143,12 +106,12 @@ def bounds_of(network: networks.DenoisingNetwork, depths: Sequence[int]) -> list
     return [certify(networks.unstack(growth.truncated(network, depth), 0)).euclidean for depth in depths]
 
 
-def _worst(depths: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _worst(depths: Sequence[int]) -> dict[str, Any]:
     """The FSI network that grows fastest within the limits of stable explicit steps."""
     network = networks.stack([growth.worst_fsi(max(depths))])
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     amplification, perturbation = (x[:, 0, 0] for x in growth.through_depth(network, one, growth.NEAR * one, depths))
-    yield {
+    return {
         "name": "fsi",
         "flux": "linear",
         "tied": False,
@@ -165,18 +128,7 @@ def _worst(depths: Sequence[int]) -> Iterator[dict[str, Any]]:
 def _perturbations(starts: Tensor) -> Tensor:
     """Small ones in rough random directions."""
     rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * _unit(rough)
-
-
-def _random(sizes: Sequence[float], length: int) -> Tensor:
-    """A rough and a smooth random signal for each root mean square."""
-    rough = torch.randn(len(sizes), length, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    both = torch.cat([_unit(rough), _unit(rough.cumsum(-1))])
-    return torch.tensor(2 * tuple(sizes), dtype=torch.float64)[:, None] * length**0.5 * both
-
-
-def _unit(u: Tensor) -> Tensor:
-    return u / torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+    return growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * growth.unit(rough)
 
 
 def _numbers(x: Tensor) -> list[float | None]:

@@ -12,6 +12,8 @@ from schemenets.layout import Layout
 from schemenets.stability.guarantees import GUARANTEES
 from schemenets.statistics import over_power
 
+# what tables are made from, in the specification of this stage
+WRITTEN = ("jobs", "methods", "attacked", "grown", "remedied")
 KINDS = ("monotone", "nonmonotone", "undecided")
 FOUND = ("largest_amplification_found", "largest_expansion_found")
 GROWTH = [
@@ -27,6 +29,10 @@ COLUMNS = {  # of tables that have no row in a tier without implicit networks
     ],
     "fixed_point_costs": [*COLUMNS_OF_A_RUN, "iterations", "gradients", "parameters", "saved_bytes", "seconds"],
 }
+COLUMNS_OF_REMEDIES = [
+    *("kind", *COLUMNS_OF_A_RUN, "network", "flux", "worst", "n", "remedy", "own", "signals"),
+    *("psnr", "relative_error", "amplification", "bound"),
+]
 MEASURED_BY_ATTACKS = ["psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"]
 COLUMNS_OF_AN_ATTACK = [
     *COLUMNS_OF_A_RUN,
@@ -40,12 +46,17 @@ COLUMNS_OF_SCHEMES = (
 
 def run(spec: Mapping[str, Any], results: Layout) -> None:
     """Write the tables of the jobs, tuned methods and attacked jobs in ``spec``."""
-    for name, table in tables(results, spec["jobs"], spec["methods"], spec["attacked"]).items():
+    for name, table in tables(results, *(spec[key] for key in WRITTEN)).items():
         files.atomic_write(results.table(name), table.to_csv(index=False, lineterminator="\n"))
 
 
 def tables(
-    results: Layout, jobs: Sequence[str], methods: Sequence[str], attacked: Sequence[str]
+    results: Layout,
+    jobs: Sequence[str],
+    methods: Sequence[str],
+    attacked: Sequence[str],
+    grown: Sequence[str],
+    remedied: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
     """The tables by name, those in :data:`schemenets.summaries.TABLES`.
 
@@ -65,9 +76,15 @@ def tables(
         "curves": pd.DataFrame(row for record in records for row in _curve_rows(record)),
         "tuning": pd.DataFrame(row for method in methods for row in _tuning_rows(results.tuned(method))),
         "stability": pd.DataFrame(row for job in jobs for row in _stability_rows(results.job(job), job)),
-        "growth": pd.DataFrame(_growth_rows(files.read_json(results.growth)), columns=GROWTH),
+        "growth": pd.DataFrame(
+            (row for name in grown for row in _growth_rows(files.read_json(results.growth(name)))), columns=GROWTH
+        ),
         "robustness": pd.DataFrame(
             (row for record in records for row in _attack_rows(record, attacks)), columns=COLUMNS_OF_AN_ATTACK
+        ),
+        "remedies": pd.DataFrame(
+            (row for name in remedied for row in _remedy_rows(files.read_json(results.remedies(name)))),
+            columns=COLUMNS_OF_REMEDIES,
         ),
         "multigrid": pd.DataFrame(files.read_json(results.multigrid)["rows"]),
         **_fixed_points(files.read_json(results.fixed_points)),
@@ -162,13 +179,13 @@ def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float
 
 def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One row per network, quantity and number n of repetitions or blocks; after an overflow without a number."""
-    for entry in content["repetition"]:
+    for entry in content.get("repetition", ()):
         of_run = {"run": entry["run"], "method": entry["run"].split("/")[1], "seed": entry["seed"]}
         for kind, quantity in (("repetition", "amplification"), ("repeated_perturbation", "perturbation")):
             if entry[quantity] is not None:  # not every start is perturbed
                 for n, value in zip(content["repetitions"], entry[quantity], strict=True):
                     yield {"kind": kind, **of_run, "start": entry["start"], **_grown(n, value)}
-    for entry in content["depth"]:
+    for entry in content.get("depth", ()):
         network = {key: entry[key] for key in ("flux", "tied", "certified", "step", "seed")}
         bounds = entry["bounds"] or [None] * len(content["depths"])
         for kind, quantity in (("depth", "amplification"), ("perturbation", "perturbation"), ("worst", "expansion")):
@@ -176,6 +193,11 @@ def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for n, value, bound in zip(content["depths"], entry[quantity], bounds, strict=False):
                 limit = {"bound": bound} if kind == "depth" else {}
                 yield {"kind": kind, "network": entry["name"], **network, **limit, **_grown(n, value)}
+
+
+def _remedy_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in content["rows"]:
+        yield {"kind": "trained", **row, **_parts(row["run"])} if "run" in row else {"kind": "random", **row}
 
 
 def _grown(n: int, value: float | None) -> dict[str, Any]:
