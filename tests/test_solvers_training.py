@@ -137,8 +137,8 @@ def test_the_factor_and_the_number_of_iterations_of_a_linear_iteration():
     x = torch.stack((b[0], b[0] + 1, b[0] + 1e-3))
     found = iterate(shrink(0.5), grid, b, x, tolerance=1e-6)
     # 2⁻²⁰ < 10⁻⁶ < 2⁻¹⁹; relative residuals of the starts are 0, 1 and 10⁻³
-    assert found.iterations == [0, 20, 10]
-    assert found.factor == pytest.approx(0.5, rel=1e-4)
+    assert found.iterations.tolist() == [0, 20, 10]
+    assert found.factor.tolist() == pytest.approx([0, 0.5, 0.5], rel=1e-4)
     assert found.residuals.shape == (21, 3)
     assert found.residuals[0].tolist() == pytest.approx([0.0, 1.0, 1e-3], abs=1e-10)
     torch.testing.assert_close(found.x, b + 2.0**-20 * (x - b), rtol=0, atol=1e-15)
@@ -150,17 +150,17 @@ def test_the_factor_is_that_of_the_long_run():
     factors = torch.full((16,), 0.1, dtype=torch.float64)
     factors[0] = 0.7
     found = iterate(lambda x, b: b + factors * (x - b), grid, b, 0 * b, tolerance=1e-8)
-    assert found.factor == pytest.approx(0.7, rel=1e-3)
+    assert found.factor.item() == pytest.approx(0.7, rel=1e-3)
 
 
-def test_what_is_not_reached_is_none():
+def test_what_is_not_reached_is_no_number():
     grid, b = IDENTITY.on(16), torch.ones(2, 16, dtype=torch.float64)
     found = iterate(shrink(0.5), grid, b, torch.stack((b[0] * 0, b[0] + 1e-3)), tolerance=1e-6, limit=12)
-    assert found.iterations == [None, 10]
+    np.testing.assert_equal(found.iterations.tolist(), [math.nan, 10])
     assert len(found.residuals) == 13
     none = iterate(shrink(0.5), grid, b, 0 * b, limit=0)
-    assert none.iterations == [None, None]
-    assert none.factor == 0
+    assert none.iterations.isnan().all()
+    assert none.factor.tolist() == [0, 0]
     assert torch.equal(none.x, 0 * b)
 
 
@@ -169,15 +169,25 @@ def test_iterations_that_diverge_end_early(factor):
     grid, b = IDENTITY.on(16), torch.ones(1, 16, dtype=torch.float64)
     found = iterate(shrink(factor), grid, b, 0 * b)
     assert len(found.residuals) <= 5
-    assert found.iterations == [None]
-    assert found.factor == math.inf
+    assert found.iterations.isnan().all()
+    assert found.factor.tolist() == [math.inf]
+
+
+@pytest.mark.parametrize("factor", [100.0, math.nan])
+def test_one_that_diverges_does_not_end_the_others(factor):
+    grid, b = IDENTITY.on(16), torch.ones(2, 1, 16, dtype=torch.float64)
+    factors = torch.tensor([factor, 0.5], dtype=torch.float64)[:, None, None]
+    found = iterate(shrink(factors), grid, b, 0 * b, tolerance=1e-6)
+    np.testing.assert_equal(found.iterations.tolist(), [[math.nan], [20]])
+    assert found.factor.flatten().tolist() == pytest.approx([math.inf, 0.5], rel=1e-4)
+    assert found.residuals[-1, 0, 0] == math.inf
 
 
 def test_a_cycle_iterated_to_tolerance_solves():
     network = CycleArchitecture(problem=CHARBONNIER).build().double()
     b = torch.rand(3, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = iterate(network.cycle, CHARBONNIER.on(32), b, b, tolerance=1e-10)
-    assert None not in found.iterations
+    assert found.iterations.isfinite().all()
     for x, side in zip(found.x, b, strict=True):
         np.testing.assert_allclose(x.numpy(), CHARBONNIER.on(32).solve(side.numpy()), rtol=0, atol=1e-9)
 

@@ -224,18 +224,19 @@ class CycleNetwork(nn.Module):
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
 
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
-        """x from coarse to fine: the solution of the coarse problem with Rb, interpolated, starts a cycle on the next grid.
+        """x from coarse to fine: the solution for Rb on the coarser grid, interpolated, starts a cycle on the next one.
 
         Args:
-            b: right-hand sides, (batch, N) or (seeds, batch, N).
+            b: right-hand sides, (batch, N), of stacked networks (seeds, batch, N).
             grid: the problem to solve; that of the architecture if not given.
         """
+        self._check(b)
         grid = grid or self.architecture.problem.on(b.shape[-1])
         x = self.start(b)
         if grid.coarsens:
             stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
             x = 2 * prolong(self.full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
-        return self._cycle(x, b, grid, [level.read() for level in self.levels], self.architecture.kind)
+        return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
 
     def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
         own, *rest = weights

@@ -18,7 +18,8 @@ class Iteration:
 
     Attributes:
         x: the last iterates, (batch, N) or (seeds, batch, N).
-        residuals: ‖b - A(x)‖₂/‖b‖₂ of every iterate, the start first, (iterations + 1, batch) or with seeds before batch.
+        residuals: ‖b - A(x)‖₂/‖b‖₂ of every iterate, the start first, (iterations + 1, batch), or with seeds before
+            the batch.
         tolerance: of the relative residual.
     """
 
@@ -35,8 +36,10 @@ class Iteration:
 
     @property
     def factor(self) -> Tensor:
-        """Convergence factor for every right-hand side: by what an iteration reduces the residual, in the geometric mean
-        over the second half of those that were needed; infinite where it diverged, 0 where the start was good enough.
+        """Convergence factor for every right-hand side: by what an iteration reduces the residual in the long run.
+
+        In the geometric mean over the second half of the iterations that were needed; infinite where it diverged, 0
+        where the start was good enough.
         """
         taken = self.iterations.nan_to_num(len(self.residuals) - 1).long()
         half = taken // 2
@@ -46,11 +49,16 @@ class Iteration:
 
 
 def iterate(
-    step: Callable[[Tensor, Tensor], Tensor], grid: Grid, b: Tensor, x: Tensor, tolerance: float = 1e-8, limit: int = 100
+    step: Callable[[Tensor, Tensor], Tensor],
+    grid: Grid,
+    b: Tensor,
+    x: Tensor,
+    tolerance: float = 1e-8,
+    limit: int = 100,
 ) -> Iteration:
     """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``, or no longer of any use.
 
-    Residuals that are not finite or beyond :data:`DIVERGED` count as diverged; when all others are small enough, it ends.
+    Residuals beyond :data:`DIVERGED`, or not finite, count as diverged; it ends when all others are small enough.
 
     Args:
         step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`.
