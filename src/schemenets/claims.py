@@ -20,6 +20,7 @@ from schemenets.wording import short
 
 Json = dict[str, Any]
 Tables = Mapping[str, pd.DataFrame]
+NOTHING_FOUND = 1.0  # relative error that a diverged run counts for
 ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 10,000 applications, with reserve
 
 
@@ -45,7 +46,8 @@ def evaluate(registered: Json, tables: Tables) -> Json:
 
     Args:
         registered: what ``load`` returns.
-        tables: ``runs``, one row per trained run; ``psnr``, one row per run, test set and noise level; ``stability``,
+        tables: ``solver_runs``, one row per run that learned to solve; ``solver_errors``, one per run and condition;
+            ``runs``, one row per trained denoiser; ``psnr``, one row per run, test set and noise level; ``stability``,
             one row per run; ``fixed_points``, one row per run of an implicit network and tolerance;
             ``fixed_point_costs``, one row per run, kind of gradients and number of iterations; ``growth``, one row per
             network, kind of growth and number ``n`` of repetitions or blocks.
@@ -116,17 +118,7 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
         if entry["role"] == "deciding" and (missing or not sizes):
             at = f" at {', '.join(missing)}" if missing else ""
             absent.append("{experiment}, {candidate} against {reference}".format(**entry) + at)
-    for role in ("deciding", "beside"):
-        family = [c for c in comparisons if c["role"] == role]
-        for p in ("p", "p_opposite"):
-            for c, adjusted in zip(family, holm([c[p] for c in family]), strict=True):
-                c[f"{p}_holm"] = float(adjusted)
-    for c in comparisons:
-        enough = c["n"] >= claim["minimum_seeds"]
-        tests = {"shown": c["p_holm"], "refuted": c["p_opposite_holm"]}
-        c["outcome"] = next((name for name, p in tests.items() if enough and p <= settings["alpha"]), "open")
-
-    deciding = [c for c in comparisons if c["role"] == "deciding"]
+    deciding = _tested(claim, comparisons, settings)
     verdict, reason = _verdict(claim, deciding, absent, settings["alpha"])
     weakest = max(deciding, key=lambda c: (c["p_holm"], -c["effect"]), default={})
     return {
@@ -136,6 +128,97 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
         "runs": sorted({run for c in deciding for run in c["runs"]}),
         "comparisons": comparisons,
     }
+
+
+def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
+    """Errors of networks that solve, candidate over reference; the smaller the better.
+
+    A diverged run counts as having found nothing, with a relative error of 1. A deciding reference that has not twice
+    the parameters of its candidate, or takes fewer operations, cannot decide.
+    """
+    runs, errors = tables["solver_runs"], tables["solver_errors"]
+    home = errors.loc[errors["kind"] == "home", ["run", "relative_error"]]
+    scored = runs.merge(home, on="run", how="left", validate="one_to_one")
+    scored = scored.assign(score=scored["relative_error"].where(scored["status"] == "ok", NOTHING_FOUND))
+    if missing := scored.loc[scored["score"].isna(), "run"].tolist():
+        raise MissingRunsError("errors of networks that solve", missing)
+    comparisons, absent, unfit = [], [], []
+    for entry in claim["ratios"]:
+        pair = {
+            side: scored[(scored["problem"] == entry["problem"]) & (scored["method"] == entry[side])].set_index("seed")
+            for side in ("candidate", "reference")
+        }
+        name = "{problem}, {candidate} against {reference}".format(**entry)
+        if any(own.empty for own in pair.values()):  # as in tiers that do without one of them
+            absent += [name] if entry["role"] == "deciding" else []
+            continue
+        compared = _ratio(claim, entry, pair["candidate"], pair["reference"], settings)
+        few = compared["reference_parameters"] < 2 * compared["candidate_parameters"]
+        if entry["role"] == "deciding" and (few or compared["reference_operations"] < compared["candidate_operations"]):
+            unfit.append(name)
+        comparisons.append(compared)
+    deciding = _tested(claim, comparisons, settings)
+    if unfit:
+        verdict, reason = "inconclusive", f"References with too few parameters or operations: {'; '.join(unfit)}."
+    else:
+        verdict, reason = _verdict(claim, deciding, absent, settings["alpha"])
+    weakest = max(deciding, key=lambda c: (c["p_holm"], c["effect"]), default={})
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        **{key: weakest.get(key) for key in ("effect", "interval", "p", "p_holm", "p_opposite_holm", "n")},
+        "runs": sorted({run for c in deciding for run in c["runs"]}),
+        "comparisons": comparisons,
+    }
+
+
+def _ratio(claim: Json, entry: Json, candidate: pd.DataFrame, reference: pd.DataFrame, settings: Json) -> Json:
+    """One comparison; effect and interval are the geometric mean of the ratio and its t interval."""
+    if missing := sorted(set(candidate.index) ^ set(reference.index)):
+        raise MissingRunsError("partners of seeds", [str(seed) for seed in missing])
+    log_ratio = np.log(candidate["score"].to_numpy() / reference["score"].reindex(candidate.index).to_numpy())
+    below = np.log(claim["threshold"]["value"]) - log_ratio
+    interval = t_interval(log_ratio, settings["interval_level"]) if log_ratio.size > 1 else None
+    return {
+        "role": entry["role"],
+        "size": entry["problem"],
+        "experiment": "solvers",
+        "candidate": entry["candidate"],
+        "reference": entry["reference"],
+        "effect": float(np.exp(log_ratio.mean())),
+        "interval": None if interval is None else np.exp(interval).tolist(),
+        "p": sign_flip(below),
+        "p_opposite": sign_flip(-below),
+        "n": int(log_ratio.size),
+        **{
+            f"{side}_diverged": int((own["status"] != "ok").sum())
+            for side, own in (("candidate", candidate), ("reference", reference))
+        },
+        **{
+            f"{side}_{what}": int(own[what].iloc[0])
+            for what in ("parameters", "operations")
+            for side, own in (("candidate", candidate), ("reference", reference))
+        },
+        **{
+            f"{side}_median": float(own["score"].median())
+            for side, own in (("candidate", candidate), ("reference", reference))
+        },
+        "runs": [*candidate["run"], *reference["run"]],
+    }
+
+
+def _tested(claim: Json, comparisons: list[Json], settings: Json) -> list[Json]:
+    """The deciding ones of these comparisons; all get their adjusted p and their outcome."""
+    for role in ("deciding", "beside"):
+        family = [c for c in comparisons if c["role"] == role]
+        for p in ("p", "p_opposite"):
+            for c, adjusted in zip(family, holm([c[p] for c in family]), strict=True):
+                c[f"{p}_holm"] = float(adjusted)
+    for c in comparisons:
+        enough = c["n"] >= claim["minimum_seeds"]
+        tests = {"shown": c["p_holm"], "refuted": c["p_opposite_holm"]}
+        c["outcome"] = next((name for name, p in tests.items() if enough and p <= settings["alpha"]), "open")
+    return [c for c in comparisons if c["role"] == "deciding"]
 
 
 def _sizes(entry: Json, runs: pd.DataFrame) -> list[str]:
@@ -341,6 +424,7 @@ def _extreme(value: Any) -> float | None:
 _EVALUATORS: dict[str, Callable[[Json, Json, Tables], Json]] = {
     "noninferiority": _by_comparisons,
     "superiority": _by_comparisons,
+    "ratio": _by_ratios,
     "violations": _violations,
     "maximum": _maximum,
     "none": _waiting,

@@ -80,6 +80,12 @@ class Study:
                 if entry["experiment"] in self._tier["experiments"] and name not in tested_on:
                     key = f"claims.{claim['id']}.{entry['experiment']}"
                     findings.append(f"{key}: test_set and noise = {name}: allowed in this tier: {tested_on}.")
+            section = self.config["solvers"]
+            for entry in claim.get("ratios", ()):
+                for key, kind in (("problem", "problems"), ("candidate", "methods"), ("reference", "methods")):
+                    if entry[key] not in section[kind]:
+                        allowed = ", ".join(section[kind])
+                        findings.append(f"claims.{claim['id']}.{key} = {entry[key]!r}: allowed: {allowed}.")
         if findings:
             raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in findings))
 

@@ -1,4 +1,4 @@
-"""What the study asks of solvers: problems, methods and jobs that follow from the configuration's section ``solvers``."""
+"""What the study asks of solvers: problems, methods and jobs by the configuration's section ``solvers``."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -12,6 +12,8 @@ from schemenets.statistics import paired_differences, t_interval
 TABLES = (
     *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees", "remedies"),
     *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
+    *("problems", "solver_runs", "solver_curves", "solver_tuning", "solver_errors", "solver_iterations"),
+    "solver_certificates",
 )
 BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction

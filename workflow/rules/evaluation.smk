@@ -30,6 +30,10 @@ rule tables:
         [RESULTS.growth(name) for name in STUDY.specs("growth")],
         [RESULTS.remedies(name) for name in STUDY.remedies],
         RESULTS.multigrid,
+        RESULTS.solvers,
+        solver_seeds(SOLVERS, "json"),
+        [RESULTS.job(name) / "evaluation.json" for name in SOLVERS],
+        [RESULTS.solver_tuned(method) for method in STUDY.specs("solver_tune")],
         RESULTS.fixed_points,
         RESULTS.schemes,
     output:

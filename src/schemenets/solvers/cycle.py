@@ -224,7 +224,7 @@ class CycleNetwork(nn.Module):
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
 
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
-        """x from coarse to fine: the solution for Rb on the coarser grid, interpolated, starts a cycle on the next one.
+        """x from coarse to fine: the result for the coarse problem with Rb, interpolated, starts a cycle.
 
         Args:
             b: right-hand sides, (batch, N), of stacked networks (seeds, batch, N).

@@ -3,7 +3,7 @@
 Right-hand sides have values of about [0, 1]: noisy signals of the study's families, and random smooth and rough ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -26,8 +26,8 @@ class Condition:
     """What is tested on.
 
     Attributes:
-        kind: ``home``: as in training; ``family``: other right-hand sides; ``longer``: other lengths, the mesh width being
-            that of the training; ``finer``: other mesh widths, the interval being that of the training; ``tau``: another τ.
+        kind: ``home``: as in training; ``family``: other right-hand sides; ``longer``: other lengths, with the mesh
+            width of the training; ``finer``: other mesh widths, on the interval of the training; ``tau``: another τ.
         family: of the right-hand sides.
         grid: the problem.
     """
@@ -58,12 +58,12 @@ def conditions(spec: Mapping[str, Any]) -> list[Condition]:
 
 
 def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays ``train/b``, ``train/x``, ``validation/…``, ``<condition>/b``, ``<condition>/x``, and what is known of them.
+    """The arrays ``train/b``, ``train/x``, ``validation/…``, ``<condition>/b``, ``<condition>/x``, and facts of them.
 
     Args:
         spec: ``problem``, arguments of :class:`Problem`; ``length``, points of the training; ``seed``, ``noise`` of the
-            signals; numbers of right-hand sides ``train``, ``validation``, ``test`` and, for every condition but that of
-            the training, ``others``; ``points`` of other grids.
+            signals; numbers of right-hand sides ``train``, ``validation``, ``test`` and, for every condition but that
+            of the training, ``others``; ``points`` of other grids.
 
     Returns:
         float64 arrays (count, N), and the largest relative residual of the solutions, whether they are certain to be
@@ -71,7 +71,7 @@ def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]
     """
     problem = Problem(**spec["problem"])
     home = _grid(problem, spec["length"])
-    wanted: Iterator[tuple[str, str, int, Condition]] = (
+    wanted: tuple[tuple[str, str, int, Condition], ...] = (
         *((split, split, spec[split], Condition("home", HOME, home)) for split in ("train", "validation")),
         *(
             (each.name, "test", spec["test"] if each.kind == "home" else spec["others"], each)

@@ -18,8 +18,7 @@ class Iteration:
 
     Attributes:
         x: the last iterates, (batch, N) or (seeds, batch, N).
-        residuals: ‖b - A(x)‖₂/‖b‖₂ of every iterate, the start first, (iterations + 1, batch), or with seeds before
-            the batch.
+        residuals: ‖b - A(x)‖₂/‖b‖₂ of every iterate, the start first, (iterations + 1, batch) or (…, seeds, batch).
         tolerance: of the relative residual.
     """
 
@@ -36,10 +35,10 @@ class Iteration:
 
     @property
     def factor(self) -> Tensor:
-        """Convergence factor for every right-hand side: by what an iteration reduces the residual in the long run.
+        """Convergence factor for every right-hand side: by what an iteration multiplies the residual.
 
-        In the geometric mean over the second half of the iterations that were needed; infinite where it diverged, 0
-        where the start was good enough.
+        The geometric mean over the second half of those that were needed; infinite where it diverged, 0 where the
+        start was good enough.
         """
         taken = self.iterations.nan_to_num(len(self.residuals) - 1).long()
         half = taken // 2
@@ -58,7 +57,7 @@ def iterate(
 ) -> Iteration:
     """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``, or no longer of any use.
 
-    Residuals beyond :data:`DIVERGED`, or not finite, count as diverged; it ends when all others are small enough.
+    Residuals that are not finite or beyond :data:`DIVERGED` count as diverged. It ends when all others are small.
 
     Args:
         step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`.

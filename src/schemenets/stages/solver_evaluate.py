@@ -37,7 +37,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         "iterations": [],
         "certificates": [],
     }
-    stacked = networks.stack([nets[index] for index in sound]) if sound else None
+    stacked: Any = networks.stack([nets[index] for index in sound]) if sound else None
     cycles = spec["learner"] == "cycle"
 
     def spread(measured: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
@@ -78,8 +78,8 @@ def tested(stacked: torch.nn.Module, condition: Condition, b: Tensor, x: Tensor)
     """Means over the right-hand sides, for every seed, after one application of stacked networks.
 
     Returns:
-        ``relative_error``: ‖y - x‖/‖x‖; ``residual``: ‖b - A(y)‖/‖b‖; ``energy_gap``: E(y) - E(x) over that of the start
-        of the iterations, b (or 0 if the problem is not screened). Each of shape (seeds,).
+        ``relative_error``: ‖y - x‖/‖x‖; ``residual``: ‖b - A(y)‖/‖b‖; ``energy_gap``: E(y) - E(x) over that of the
+        start of the iterations, b (or 0 if the problem is not screened). Each of shape (seeds,).
     """
     grid, seeds = condition.grid, len(next(stacked.parameters()))
     with torch.inference_mode():
@@ -105,7 +105,7 @@ def applied(stacked: Any, b: Tensor, grid: Any) -> Tensor:
 
 
 def _iterated(stacked: Any, condition: Condition, b: Tensor) -> dict[str, np.ndarray]:
-    """Share of right-hand sides that reach the tolerance, the most cycles to it and the worst factor, for every seed."""
+    """For every seed the share of b that reach the tolerance, the most cycles to it, and the worst factor."""
     grid, many = condition.grid, b.expand(len(next(stacked.parameters())), *b.shape)
     found = iterate(lambda x, b: stacked.cycle(x, b, grid), grid, many, stacked.start(many), TOLERANCE, LIMIT)
     return {

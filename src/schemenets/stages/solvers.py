@@ -30,16 +30,20 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``solvers.json``: a row for every data set of a problem in ``spec``, grid or τ, and solver."""
-    stopwatch, rows, data = Stopwatch(), [], {}
+    """Write ``solvers.json``: what is known of the problems in ``spec``, and a row for every grid or τ, and solver."""
+    stopwatch, rows, data, problems = Stopwatch(), [], {}, []
     progress = Progress("solvers", len(spec["datasets"]), "problems")
     for done, (name, own) in enumerate(spec["datasets"].items(), start=1):
         path = results.dataset(name)
         data[path.name] = files.sha256(path)
         rows += compared(signals.read(path), own)
+        known = files.read_json(path.with_suffix(".json"))
+        facts = {key: known[key] for key in ("unique", "several_solutions", "largest_residual")}
+        problems.append({"problem": name.removeprefix("problem_"), **own["problem"], "points": own["length"], **facts})
         progress.update(done, name)
     provenance = collect(stopwatch, spec=spec, source=of_stage("solvers", spec), data=data)
-    files.write_json(results.solvers, {"tolerance": TOLERANCE, "limits": LIMITS, "rows": rows, "provenance": provenance})
+    content = {"tolerance": TOLERANCE, "limits": LIMITS, "problems": problems, "rows": rows, "provenance": provenance}
+    files.write_json(results.solvers, content)
 
 
 def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ import pandas as pd
 from schemenets import files
 from schemenets.layout import Layout
 from schemenets.stability.guarantees import GUARANTEES
+from schemenets.stages._solver_tables import solver_tables
 from schemenets.statistics import over_power
 
 # what tables are made from, in the specification of this stage
-WRITTEN = ("jobs", "methods", "attacked", "grown", "remedied")
+WRITTEN = ("jobs", "methods", "attacked", "grown", "remedied", "solver_jobs", "solver_methods")
 KINDS = ("monotone", "nonmonotone", "undecided")
 FOUND = ("largest_amplification_found", "largest_expansion_found")
 GROWTH = [
@@ -57,6 +58,8 @@ def tables(
     attacked: Sequence[str],
     grown: Sequence[str],
     remedied: Sequence[str],
+    solver_jobs: Sequence[str],
+    solver_methods: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
     """The tables by name, those in :data:`schemenets.summaries.TABLES`.
 
@@ -86,6 +89,7 @@ def tables(
             (row for name in remedied for row in _remedy_rows(files.read_json(results.remedies(name)))),
             columns=COLUMNS_OF_REMEDIES,
         ),
+        **solver_tables(results, solver_jobs, solver_methods),
         "multigrid": pd.DataFrame(files.read_json(results.multigrid)["rows"]),
         **_fixed_points(files.read_json(results.fixed_points)),
         "schemes": pd.DataFrame(files.read_json(results.schemes)["rows"], columns=COLUMNS_OF_SCHEMES),

@@ -1,0 +1,109 @@
+"""Tidy tables of solvers, numerical and learned, one row per observation."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from schemenets import files
+from schemenets.layout import Layout
+
+Json = dict[str, Any]
+OF_A_RUN = ["run", "problem", "method", "seed"]
+PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "signals"]
+ERRORS = ["relative_error", "residual", "energy_gap"]
+ITERATED = ["converged", "iterations", "factor"]
+CERTIFIED = ["points", "radius", "radius_dense", "energy_norm", "holds"]
+COLUMNS = {
+    "solver_errors": [*OF_A_RUN, "status", *PLACE, *ERRORS],
+    "solver_iterations": [*OF_A_RUN, *PLACE, *ITERATED, "operations", "relative_error"],
+    "solver_certificates": [*OF_A_RUN, *CERTIFIED],
+}
+
+
+def solver_tables(results: Layout, jobs: Sequence[str], methods: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The tables by name.
+
+    Raises:
+        CheckpointError: a record is missing or damaged.
+    """
+    schemes = files.read_json(results.solvers)
+    evaluations = {job: files.read_json(results.job(job) / "evaluation.json") for job in jobs}
+    records = {
+        job: [files.read_json(results.job(job) / f"seed-{seed}.json") for seed in evaluation["seeds"]]
+        for job, evaluation in evaluations.items()
+    }
+    every = [(record, evaluations[job], index) for job, own in records.items() for index, record in enumerate(own)]
+    rows = {
+        "solver_errors": [row for each in every for row in _error_rows(*each)],
+        "solver_iterations": [
+            *_scheme_rows(schemes["rows"]),
+            *(row for each in every for row in _iteration_rows(*each)),
+        ],
+        "solver_certificates": [
+            _of(record) | {key: entry[key] for key in CERTIFIED}
+            for record, evaluation, _ in every
+            for entry in evaluation["certificates"]
+            if entry["seed"] == record["seed"]
+        ],
+    }
+    return {
+        "problems": pd.DataFrame(schemes["problems"]),
+        "solver_runs": pd.DataFrame(_run_row(record) for record, _, _ in every),
+        "solver_curves": pd.DataFrame(row for record, _, _ in every for row in _curve_rows(record)),
+        "solver_tuning": pd.DataFrame(row for method in methods for row in _tuning_rows(results, method)),
+        **{name: pd.DataFrame(rows[name], columns=columns) for name, columns in COLUMNS.items()},
+    }
+
+
+def _of(record: Json) -> Json:
+    return {"run": record["run"], "problem": record["problem_name"], **{key: record[key] for key in ("method", "seed")}}
+
+
+def _run_row(record: Json) -> Json:
+    architecture = record["architecture"]
+    return {
+        **_of(record),
+        "network": architecture.get("name", record["learner"]),
+        **{key: record[key] for key in ("loss", "parameters", "operations", "points", "dataset")},
+        **record["training"],
+        "status": record["status"],
+        "validation_error": record["validation_error_by_epoch"][-1],
+    }
+
+
+def _curve_rows(record: Json) -> Iterator[Json]:
+    for epoch, value in enumerate(record["validation_error_by_epoch"], start=1):
+        yield {**_of(record), "epoch": epoch, "validation_error": value}
+
+
+def _tuning_rows(results: Layout, method: str) -> Iterator[Json]:
+    tuned = files.read_json(results.solver_tuned(method))
+    for trial in tuned["trials"]:
+        chosen = trial["learning_rate"] == tuned["learning_rate"]
+        for run in trial["runs"]:
+            yield {"method": method, "learning_rate": trial["learning_rate"], "chosen": chosen, **run}
+
+
+def _error_rows(record: Json, evaluation: Json, index: int) -> Iterator[Json]:
+    for entry in evaluation["conditions"]:
+        values = {key: entry[key][index] for key in ERRORS}
+        yield {**_of(record), "status": record["status"], **{key: entry[key] for key in PLACE}, **values}
+
+
+def _iteration_rows(record: Json, evaluation: Json, index: int) -> Iterator[Json]:
+    errors = {entry["condition"]: entry["relative_error"][index] for entry in evaluation["conditions"]}
+    for entry in evaluation["iterations"]:
+        values = {key: entry[key][index] for key in ITERATED}
+        # an application of some cycles is that many iterations, and longer grids take longer
+        cycles = record["architecture"]["cycles"]
+        operations = record["operations"] / cycles * entry["points"] / record["points"]
+        error = errors[entry["condition"]] if cycles == 1 else None
+        place = {key: entry[key] for key in PLACE}
+        yield {**_of(record), **place, **values, "operations": operations, "relative_error": error}
+
+
+def _scheme_rows(rows: Sequence[Json]) -> Iterator[Json]:
+    for row in rows:
+        measured = {key: row[key] for key in (*ITERATED, "operations", "relative_error")}
+        yield {"problem": row["problem"], "method": row["solver"], **{key: row[key] for key in PLACE}, **measured}
