@@ -227,9 +227,10 @@ class CycleNetwork(nn.Module):
         """x from coarse to fine: the result for the coarse problem with Rb, interpolated, starts a cycle.
 
         Args:
-            b: right-hand sides, (batch, N) or (seeds, batch, N).
+            b: right-hand sides, (batch, N), of stacked networks (seeds, batch, N).
             grid: the problem to solve; that of the architecture if not given.
         """
+        self._check(b)
         grid = grid or self.architecture.problem.on(b.shape[-1])
         x = self.start(b)
         if grid.coarsens:

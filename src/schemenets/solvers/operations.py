@@ -99,10 +99,10 @@ def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
     total, sweeps = 0, 2 * architecture.sweeps
     while grid.coarsens:
         merging = 4 if architecture.skip == "additive" else 3 + 4 * architecture.kernel_size
-        restrictions = 5 if architecture.coarse_side == "fas" else 2.5
-        coarse_side = (of_residual(architecture.problem) + 3) / 2 if architecture.coarse_side == "fas" else 0
-        others = of_residual(architecture.problem) + merging + restrictions + coarse_side
-        total += round(len(kinds) * (sweeps * of_sweep(architecture, grid.N) + grid.N * others))
+        coarse_side = 2.5  # a restriction
+        if architecture.coarse_side == "fas":
+            coarse_side += 2.5 + of_residual(architecture.problem) + (of_residual(architecture.problem) + 3) / 2
+        total += round(len(kinds) * (sweeps * of_sweep(architecture, grid.N) + grid.N * (merging + coarse_side)))
         kinds = [kind for visit in kinds for kind in CYCLES[visit]]
         grid = grid.coarser
     return total + len(kinds) * 2 * sweeps * of_sweep(architecture, grid.N)
@@ -111,7 +111,7 @@ def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
 def of_residual(problem: Problem) -> int:
     """Operations per point of b - A(x)."""
     flux = 0 if problem.linear else COST[problem.flux] + 2
-    return 7 + 4 * (problem.order - 1) + flux
+    return 6 + problem.screened + 4 * (problem.order - 1) + flux
 
 
 def of_sweep(architecture: CycleArchitecture, N: int) -> int:

@@ -35,8 +35,9 @@ class SolverTraining(Training):
     Attributes:
         architecture: what is trained, a cycle or a network of :mod:`schemenets.networks`.
         problem: what it learns to solve.
-        loss: ``supervised``: mean of (x - x*)²; ``residual``: mean of (b - A(x))², divided by the mean of A(b)² over
-            the training signals, so that it is not beyond all bounds just because A is large.
+        loss: ``supervised``: mean of (x - x*)² over that of x*²; ``residual``: mean of (b - A(x))² over that of A(b)².
+            What is divided by is of all training signals, and keeps a loss from being beyond all bounds just because
+            A or its inverse is large.
     """
 
     architecture: Any  # wider than that of the base class
@@ -93,9 +94,10 @@ def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
     return (torch.cat(parts, 1) - x).norm(dim=-1) / x.norm(dim=-1)
 
 
-def _applied(grid: Grid, network: nn.Module, size: Tensor, b: Tensor) -> Tensor:
-    """A(network(b))/size."""
-    return grid(network(b)) / size
+def _relative(network: nn.Module, grid: Grid | None, size: Tensor, b: Tensor) -> Tensor:
+    """network(b)/size, or A(network(b))/size if there is a grid."""
+    x: Tensor = network(b)
+    return (x if grid is None else grid(x)) / size
 
 
 class _SolverTrainer(_Trainer):
@@ -112,9 +114,10 @@ class _SolverTrainer(_Trainer):
         self.steps = len(b) // job.batch
         self.net = networks.stack([build(job.architecture, seed) for seed in job.seeds]).to(self.device)
         grid = job.problem.on(b.shape[-1])
-        size = grid(b).square().mean().sqrt()
-        self.noisy, self.clean = b, x if job.loss == "supervised" else b / size
-        self.denoise = self.net if job.loss == "supervised" else partial(_applied, grid, self.net, size)
+        supervised = job.loss == "supervised"
+        size = (x if supervised else grid(b)).square().mean().sqrt()
+        self.noisy, self.clean = b, (x if supervised else b) / size
+        self.denoise = partial(_relative, self.net, None if supervised else grid, size)
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
