@@ -611,7 +611,7 @@ def test_sensitivity_moves_the_verdict_with_the_threshold():
     }
     assert table.loc["C2", "verdict"].to_dict() == {0.0: "reproduced", 0.1: "reproduced", 0.25: "partly"}
     absent = [("C4a", 0.0), ("C4b", 0.0)]
-    expected = [("C1", 0.5), ("C2", 0.0), ("C3", 0.0), *absent, ("C4c", 1e-8), ("C6", 0.0)]
+    expected = [("C1", 0.5), ("C2", 0.0), ("C3", 0.0), *absent, ("C4c", 1e-8), ("C5", 1.0), ("C6", 0.0)]
     assert table.index[table["registered"]].tolist() == expected
 
 
@@ -638,7 +638,9 @@ def written(tmp_path, change):
             ["claims.1.evaluator = 'superority'", "Did you mean 'superiority'?"],
         ),
         (lambda r: r["claims"][1].update(minimum_seeds=2), ["claims.1.minimum_seeds = 2: allowed: at least 6."]),
-        (lambda r: r["claims"][6].pop("waits_for"), ["'waits_for' is a required property"]),
+        (lambda r: r["claims"][6].update(evaluator="none"), ["'waits_for' is a required property"]),
+        (lambda r: r["claims"][6].pop("ratios"), ["'ratios' is a required property"]),
+        (lambda r: r["claims"][6]["ratios"][0].update(role="aside"), ["claims.6.ratios.0.role = 'aside'"]),
         (lambda r: r["claims"][2].update(comparisons=r["claims"][0]["comparisons"]), ["claims.2.comparisons = "]),
         (lambda r: r["claims"][0].pop("comparisons"), ["'comparisons' is a required property"]),
         (lambda r: r["claims"][0]["comparisons"].pop(0), ["claims.0.comparisons = "]),

@@ -12,7 +12,19 @@ from typing import Any
 import torch
 
 import schemenets
-from schemenets import checkpoints, fluxes, kernels, memory, networks, operators, signals, specs, stability, stages
+from schemenets import (
+    checkpoints,
+    fluxes,
+    kernels,
+    memory,
+    networks,
+    operators,
+    signals,
+    solvers,
+    specs,
+    stability,
+    stages,
+)
 from schemenets.errors import (
     CheckpointError,
     ConfigError,
@@ -31,6 +43,9 @@ EXAMPLES = {
     "evolution": "evolution_4-10",
     "tune": "symmetric-perona_malik",
     **dict.fromkeys(("train", "evaluate", "stability"), JOB),
+    "problems": "problem_charbonnier",
+    "solver_tune": "cycle-1",
+    **dict.fromkeys(("solver_train", "solver_evaluate"), "solvers/charbonnier/cycle-1"),
     **dict.fromkeys(("robustness", "growth"), "factorial/symmetric-perona_malik/blocks-4"),
     "remedies": "evolution_4/fsi-perona_malik/blocks-4",
 }
@@ -218,11 +233,13 @@ def _loaded(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: is a directory; allowed: a checkpoint, such as seed-0.safetensors in that of a job"
         )
-    return checkpoints.load(path)
+    return (solvers.load if solvers.is_cycle(path) else checkpoints.load)(path)
 
 
 def _certify(options: argparse.Namespace) -> int:
     network = _loaded(options.checkpoint)
+    if isinstance(network, solvers.CycleNetwork):
+        return _certify_cycle(network, options.dense)
     k = network.architecture.kernel_size
     if options.dense is not None and options.dense < k:
         raise InvalidParameterError("--dense", options.dense, f"at least the kernel size {k}")
@@ -250,9 +267,39 @@ def _certify(options: argparse.Namespace) -> int:
     return OK if certificate.holds and not problems else FINDING
 
 
+def _certify_cycle(network: solvers.CycleNetwork, length: int | None) -> int:
+    """The certificate for grids of ``length`` points, by default those of the training."""
+    architecture = network.architecture
+    lines: dict[str, object] = {"network": "learned cycle", **_of_problem(architecture.problem)}
+    lines["solutions"] = "are fixed points" if architecture.consistent else "are NO fixed points"
+    if not architecture.linear:
+        lines["guarantee"] = "of convergence: none is known, since problem or network is nonlinear"
+        _print(lines)
+        return FINDING
+    length = length or round(architecture.problem.extent) - (not architecture.problem.screened)
+    certificate = solvers.certify(network, length)
+    lines |= {
+        "points": length,
+        "spectral radius": f"{certificate.radius:.6g}, by dense matrices {certificate.radius_dense:.6g}",
+        "energy norm": f"{certificate.energy_norm:.6g}",
+        "guarantee": f"of convergence: {'holds' if certificate.holds else 'does not hold'}, on this grid",
+    }
+    _print(lines)
+    return OK if certificate.holds else FINDING
+
+
+def _of_problem(problem: solvers.Problem) -> dict[str, object]:
+    arguments = problem.arguments()
+    return {"problem": ", ".join(f"{key} {value}" for key, value in arguments.items())}
+
+
 def _info(options: argparse.Namespace) -> None:
-    if options.checkpoint:
-        network = _loaded(options.checkpoint)
+    network = _loaded(options.checkpoint) if options.checkpoint else None
+    if isinstance(network, solvers.CycleNetwork):
+        architecture = network.architecture
+        lines = {"network": "learned cycle", **architecture.arguments(), **_of_problem(architecture.problem)}
+        lines["parameters"] = architecture.parameters
+    elif network is not None:
         count = networks.count(network.architecture)
         lines = network.architecture.arguments()
         lines["certified by construction"] = lines.pop("certified")

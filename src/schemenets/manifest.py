@@ -140,7 +140,7 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     solver_tunings = [results.solver_tuned(method) for method in study.solver_tunings]
     for tuning in solver_tunings:
         yield tuning, [CONFIG], tuning
-    solver_records, solver_evaluations = [], []
+    solved = []
     for job, spec in study.solver_jobs.items():
         own = [results.job(job) / f"seed-{seed}.json" for seed in spec["seeds"]]
         checkpoints = [record.with_suffix(".safetensors") for record in own]
@@ -150,8 +150,7 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
             yield checkpoint, trained_by, record
         evaluation = results.job(job) / "evaluation.json"
         yield evaluation, [*own, *checkpoints], evaluation
-        solver_records += own
-        solver_evaluations.append(evaluation)
+        solved += [*own, evaluation]
 
     measured = ["runs", "psnr", "stability", "growth", "fixed_points", "fixed_point_costs"]
     measured += ["solver_runs", "solver_errors"]
@@ -169,10 +168,10 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
         "guarantees": [*records, *stabilities, *grown.values()],
         "schemes": [schemes],
         "problems": [results.solvers],
-        **dict.fromkeys(("solver_runs", "solver_curves"), [*solver_records, *solver_evaluations]),
+        **dict.fromkeys(("solver_runs", "solver_curves"), solved),
         "solver_tuning": solver_tunings,
-        **dict.fromkeys(("solver_errors", "solver_certificates"), [*solver_records, *solver_evaluations]),
-        "solver_iterations": [results.solvers, *solver_records, *solver_evaluations],
+        **dict.fromkeys(("solver_errors", "solver_certificates"), solved),
+        "solver_iterations": [results.solvers, *solved],
         **dict.fromkeys(("claims", "sensitivity"), judged),
     }
     for name, inputs in tables.items():

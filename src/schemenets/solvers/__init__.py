@@ -11,7 +11,7 @@ torch.Size([2, 256])
 """
 
 from schemenets.solvers.certificates import CycleCertificate, certify
-from schemenets.solvers.checkpoints import load, save
+from schemenets.solvers.checkpoints import is_cycle, load, save
 from schemenets.solvers.cycle import CycleArchitecture, CycleNetwork
 from schemenets.solvers.iteration import Iteration, iterate
 from schemenets.solvers.problems import Grid, Problem
@@ -24,6 +24,7 @@ __all__ = [
     "Iteration",
     "Problem",
     "certify",
+    "is_cycle",
     "iterate",
     "load",
     "save",

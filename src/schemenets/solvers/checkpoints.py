@@ -17,6 +17,19 @@ def save(network: CycleNetwork, path: Path) -> None:
     files.write_safetensors(path, network.state_dict(), json.dumps({KEY: network.architecture.arguments()}))
 
 
+def is_cycle(path: Path) -> bool:
+    """Whether a checkpoint is that of a cycle.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    _, header = files.read_safetensors(path)
+    try:
+        return KEY in json.loads(header or "{}")
+    except ValueError:
+        return False
+
+
 def load(path: Path) -> CycleNetwork:
     """The network in a checkpoint.
 

@@ -109,10 +109,14 @@ class CycleArchitecture:
         return CycleNetwork(self, torch.Generator().manual_seed(seed))
 
     @property
+    def consistent(self) -> bool:
+        """Whether solutions are fixed points of the cycle, whatever the weights are."""
+        return self.coarse_side == "fas" and self.skip == "additive"
+
+    @property
     def linear(self) -> bool:
         """Whether the error of one cycle depends on that before linearly, see :func:`schemenets.solvers.certify`."""
-        own = self.problem.flux, self.flux, self.coarse_side, self.skip
-        return own == ("linear", "linear", "fas", "additive")
+        return self.consistent and self.problem.linear and self.flux == "linear"
 
     @property
     def levels(self) -> int:

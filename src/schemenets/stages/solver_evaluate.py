@@ -51,7 +51,8 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     for condition in made if stacked is not None else ():
         b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
         result["conditions"].append(described(condition, len(b)) | spread(tested(stacked, condition, b, x)))
-        if cycles and condition.kind in ITERATED:
+        # without fixed points there is nothing to converge to, which one grid is enough to show
+        if cycles and condition.kind in (ITERATED if stacked.architecture.consistent else ITERATED[:1]):
             few = b[: spec["data"]["others"]]
             result["iterations"].append(described(condition, len(few)) | spread(_iterated(stacked, condition, few)))
     if cycles and nets[0].architecture.linear:
