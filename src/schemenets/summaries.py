@@ -19,6 +19,9 @@ BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction
 SAFEGUARDED = "safeguarded_"  # how the names of methods with a safeguard begin
 EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, of data and of test sets
+NOTHING_FOUND = 1.0  # relative error of a run that diverged while it learned to solve, as in claims
+PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau"]  # columns that describe a condition of a test
+MEASURED = ["relative_error", "residual", "energy_gap"]
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
 Tables = dict[str, pd.DataFrame]
@@ -79,6 +82,50 @@ def means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
         counts = {"n": values.size, "diverged": int(group["diverged"].sum())}
         found.append(dict(zip(by, key, strict=True)) | {"mean": values.mean(), "low": low, "high": high} | counts)
     return pd.DataFrame(found, columns=[*by, "mean", "low", "high", "n", "diverged"])
+
+
+def geometric_means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """What :func:`means` returns, of the logarithms, and back from them: geometric mean and interval over seeds."""
+    found = means(table.assign(**{value: np.log(table[value])}), by, value)
+    return found.assign(**{key: np.exp(found[key]) for key in ("mean", "low", "high")})
+
+
+def solver_scores(tables: Tables, problem: str) -> pd.DataFrame:
+    """Every run that learned to solve a problem under every condition that it was tested under.
+
+    Two columns are added: ``diverged``, and ``score``, the relative error, for a diverged run that of having found
+    nothing, :data:`NOTHING_FOUND`.
+    """
+    runs, errors = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_errors"))
+    places = errors[PLACE].drop_duplicates()
+    measured = errors[["run", "condition", *MEASURED]]
+    described = runs.drop(columns="points").merge(places, how="cross")  # also those of which there is no test
+    table = described.merge(measured, on=["run", "condition"], how="left")
+    diverged = (table["status"] != "ok") | ~np.isfinite(table["relative_error"].astype(float))
+    return table.assign(diverged=diverged, score=table["relative_error"].where(~diverged, NOTHING_FOUND).astype(float))
+
+
+def iterated(tables: Tables, problem: str) -> pd.DataFrame:
+    """Every run of a learned cycle for a problem on every grid of its interval, with what became of iterating it.
+
+    Columns ``converged``, ``iterations`` and ``factor`` of a diverged run are NaN.
+    """
+    runs, table = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_iterations"))
+    places = table.loc[table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
+    own = runs.loc[runs["method"].str.startswith("cycle-"), ["run", "problem", "method", "seed", "status"]]
+    measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
+    found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")
+    return found.astype({"converged": float, "iterations": float, "factor": float})
+
+
+def _of_problem(table: pd.DataFrame, problem: str) -> pd.DataFrame:
+    return table[table["problem"] == problem]
+
+
+def several_solutions(tables: Tables) -> list[str]:
+    """The problems whose solutions need not be unique: there, distances to one of them mean nothing."""
+    known = tables["problems"]
+    return list(known.loc[~known["unique"].astype(bool), "problem"])
 
 
 def gains(tables: Tables, experiment: str, candidate: str, reference: str) -> pd.DataFrame:

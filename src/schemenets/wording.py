@@ -1,6 +1,7 @@
 """How figures and report name things and write numbers."""
 
 import math
+import re
 
 NAMES = {
     "charbonnier": "Charbonnier",
@@ -11,14 +12,33 @@ NAMES = {
     "fab": "FAB",
     "fsi": "FSI",
     "perona_malik": "Perona–Malik",
+    "perona_malik_nonconvex": "Perona–Malik, nonconvex",
+    "poisson": "Poisson",
     "relu": "ReLU",
     "resnet": "ResNet",
     "safeguarded_du_fort_frankel": "safeguarded Du Fort–Frankel",
     "safeguarded_fsi": "safeguarded FSI",
     "scanlines": "scan lines",
+    "screened_poisson": "screened Poisson",
     "tv_regularised": "regularised TV",
     "weickert": "Weickert",
 }
+SOLVERS = {  # one and several
+    "cycle": ("{} learned cycle", "{} learned cycles"),
+    "multigrid": ("multigrid U-net, {} cycle", "multigrid U-net, {} cycles"),
+    "unet": ("U-net, {} channel", "U-net, {} channels"),
+}
+VARIANTS = {
+    "concatenated": "concatenating skip",
+    "fixed": "textbook transfers",
+    "free": "transfers of their own",
+    "jacobi": "no learned filters",
+    "levels": "weights per level",
+    "long": "trained longer",
+    "nonlinear": "nonlinear smoother",
+    "residual": "residual loss",
+    "restricted": "coarse side without FAS term",
+}  # of networks that solve
 NOTHING = "–"
 
 
@@ -27,7 +47,13 @@ def label(name: str) -> str:
 
     >>> label("resnet-perona_malik")
     'ResNet, Perona–Malik'
+    >>> label("cycle-3"), label("unet-4-long")
+    ('3 learned cycles', 'U-net, 4 channels, trained longer')
     """
+    if solver := re.fullmatch(rf"({'|'.join(SOLVERS)})-(\d+)(?:-(\w+))?", name):
+        kind, count, variant = solver.groups()
+        text = SOLVERS[kind][count != "1"].format(count)
+        return f"{text}, {VARIANTS.get(variant, variant)}" if variant else text
     return ", ".join(NAMES.get(part, part.replace("_", " ")) for part in name.split("-"))
 
 
