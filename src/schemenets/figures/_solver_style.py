@@ -23,7 +23,11 @@ MARKS = (
     "with an error of 1."
 )
 DIVERGED = _style.DIVERGED | {"label": "diverged, counted as an error of 1"}
-STEPS = (1, 2, 3, 5)  # of ticks on axes of errors
+STEPS = {  # of ticks on axes of errors, by what the ratio of their extremes is below
+    1.6: (1, 1.2, 1.5, *range(2, 10)),
+    4: (1, 1.5, 2, 3, 4, 6),
+    300: (1, 2, 3, 5),
+}
 
 
 def family(method: str) -> str:
@@ -83,7 +87,7 @@ def error_axis(ax: Axes, values: pd.Series, sideways: bool = False) -> None:
     """A logarithmic axis for these errors, with plain numbers on it; long intervals may leave it."""
     low, high = values.min(), values.max()
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    steps = STEPS if high / low < 300 else (1,)
+    steps = next((each for ratio, each in STEPS.items() if high / low < ratio), (1,))
     ticks = [step * 10.0**decade for decade in decades for step in steps]
     axis = ax.xaxis if sideways else ax.yaxis
     (ax.set_xscale if sideways else ax.set_yscale)("log")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from schemenets import summaries
@@ -99,7 +100,9 @@ def _draw_cycles(ax: Axes, cycles: pd.DataFrame, rows: dict[str, int], reference
         if failing := len(own) - len(counts):
             ax.plot(edge, row, clip_on=False, **FAILS)
             text = f"{failing} of {len(own)}"
-            ax.annotate(text, (edge, row), xytext=(-7, 0), textcoords="offset points", ha="right", va="center")
+            place: Any = {"textcoords": "offset points", "ha": "right", "va": "center", "zorder": 6}
+            halo = [withStroke(linewidth=2.5, foreground="white")]
+            ax.annotate(text, (edge, row), xytext=(-7, 0), path_effects=halo, **place)
     if cycles["iterations"].isna().any():
         ax.plot([], [], label="not within the limit", **FAILS)
     for value in reference:
