@@ -25,6 +25,10 @@ FIGURES = (
     "certification_cost",
     "robustness",
     "multigrid",
+    "solver_efficiency",
+    "solver_mesh",
+    "solver_transfer",
+    "solver_parts",
     "fixed_points",
 )
 
@@ -46,6 +50,10 @@ def modules() -> dict[str, ModuleType]:
         robustness,
         signals,
         skips,
+        solver_efficiency,
+        solver_mesh,
+        solver_parts,
+        solver_transfer,
         stability,
         training_length,
         transfer,
@@ -54,6 +62,7 @@ def modules() -> dict[str, ModuleType]:
 
     drawn = (
         *(signals, capacity, capacity_gain, factorial, skips, evolution, learning_curves, training_length, tuning),
-        *(transfer, stability, growth, depth, certification_cost, robustness, multigrid, fixed_points),
+        *(transfer, stability, growth, depth, certification_cost, robustness, multigrid),
+        *(solver_efficiency, solver_mesh, solver_transfer, solver_parts, fixed_points),
     )
     return dict(zip(FIGURES, drawn, strict=True))
