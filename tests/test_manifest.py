@@ -61,6 +61,14 @@ def results(study, tmp_path, monkeypatch):
         write(layout.job(job) / "robustness.json", record("robustness", job, [spec["dataset"]]))
     write(layout.multigrid, record("multigrid", "all", [], finished="2026-02-03T04:05:06+00:00"))
     write(layout.schemes, record("schemes", "all", study.evolutions))
+    write(layout.solvers, record("solvers", "all", study.problems))
+    for method, spec in study.solver_tunings.items():
+        write(layout.solver_tuned(method), record("solver_tune", method, [spec["dataset"]]))
+    for job, spec in study.solver_jobs.items():
+        for seed in spec["seeds"]:
+            write(layout.job(job) / f"seed-{seed}.json", record("solver_train", job, [spec["dataset"]]))
+            write(layout.job(job) / f"seed-{seed}.safetensors", f"{job} {seed}")
+        write(layout.job(job) / "evaluation.json", record("solver_evaluate", job, [spec["dataset"]]))
     for name in TABLES:
         write(layout.table(name), f"{name}\n")
     write(
