@@ -140,7 +140,15 @@ def test_direct_inputs(study, results):
     ]
     extrapolating.remove("factorial/du_fort_frankel-perona_malik-certified/blocks-4")  # which 2τα < 1 keeps from it
     assert {*remedied} == {f"remedies/{name}.json" for name in (*extrapolating, "fsi", "du_fort_frankel")}
-    assert entries["tables/tuning.csv"]["inputs"] == sorted(name for name in entries if name.startswith("tuning/"))
+    tuned = {name for name in entries if name.startswith("tuning/")}
+    of_solvers = {name for name in tuned if name.startswith("tuning/solvers/")}
+    assert entries["tables/tuning.csv"]["inputs"] == sorted(tuned - of_solvers)
+    assert entries["tables/solver_tuning.csv"]["inputs"] == sorted(of_solvers)
+    solved = sorted(name for name in entries if re.match(r"runs/solvers/.*\.json", name))
+    assert len(solved) == 3 * len(study.solver_jobs)
+    assert entries["tables/solver_errors.csv"]["inputs"] == solved
+    assert entries["tables/solver_iterations.csv"]["inputs"] == [*solved, "solvers.json"]
+    assert entries["tables/problems.csv"]["inputs"] == ["solvers.json"]
     assert len(entries["tables/runs.csv"]["inputs"]) == 3 * len(study.jobs)
     attacked = "runs/factorial/resnet-relu/blocks-4"
     networks = [f"{attacked}/seed-{seed}.{suffix}" for seed in (0, 1) for suffix in ("json", "safetensors")]
@@ -148,9 +156,8 @@ def test_direct_inputs(study, results):
     jobs = {name.rpartition("/")[0] for name in entries["tables/robustness.csv"]["inputs"]}
     assert jobs == {f"runs/{job}" for job in study.jobs if job.startswith("factorial/")}
     assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + len(repeated) + len(random)
-    measured = [
-        f"tables/{name}.csv" for name in ("fixed_point_costs", "fixed_points", "growth", "psnr", "runs", "stability")
-    ]
+    measured = ["fixed_point_costs", "fixed_points", "growth", "psnr", "runs", "solver_errors", "solver_runs"]
+    measured = [f"tables/{name}.csv" for name in (*measured, "stability")]
     assert entries["claims.json"]["inputs"] == ["config/claims.yaml", *measured]
     implicit = [name for name in entries if "/implicit-" in name and "/seed-" in name]
     assert entries["fixed_points.json"]["inputs"] == ["data/piecewise_affine-10.safetensors", *sorted(implicit)]
@@ -170,7 +177,7 @@ def test_benchmarks_belong_to_the_results(study, results):
 
 def test_data_sets_are_marked_as_regenerated(study, results):
     content, _ = run(study, results)
-    assert set(content["data"]) == {f"data/{name}.safetensors" for name in [*study.datasets, *study.evolutions]}
+    assert set(content["data"]) == {f"data/{name}.safetensors" for name in [*study.datasets, *study.evolutions, *study.problems]}
     sha256 = hashlib.sha256(b"ecg-10").hexdigest()
     expected = {"sha256": sha256, "inputs": ["config/config.yaml"], "regenerated": True}
     assert content["data"]["data/ecg-10.safetensors"] == expected
@@ -214,7 +221,7 @@ def test_missing_file(study, results, name):
 def test_missing_files_are_counted(study, results):
     for name in TABLES:
         results.table(name).unlink()
-    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 14 more\)$"):
+    with pytest.raises(CheckpointError, match=r"^results/tables/runs.csv: file is missing \(and 21 more\)$"):
         run(study, results)
 
 

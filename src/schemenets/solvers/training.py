@@ -95,8 +95,11 @@ def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
 
 
 def _relative(network: nn.Module, grid: Grid | None, size: Tensor, b: Tensor) -> Tensor:
-    """network(b)/size, or A(network(b))/size if there is a grid."""
+    """network(b)/size, or A(network(b))/size if there is a grid; it depends on all weights, if only by a factor 0."""
     x: Tensor = network(b)
+    if not getattr(network.architecture, "shared", True):  # transfers of the coarsest level are not used
+        sums = [weights.reshape(len(weights), -1).sum(1) for weights in network.parameters()]
+        x = x + 0 * torch.stack(sums).sum(0)[:, None, None]
     return (x if grid is None else grid(x)) / size
 
 
