@@ -177,7 +177,9 @@ def test_benchmarks_belong_to_the_results(study, results):
 
 def test_data_sets_are_marked_as_regenerated(study, results):
     content, _ = run(study, results)
-    assert set(content["data"]) == {f"data/{name}.safetensors" for name in [*study.datasets, *study.evolutions, *study.problems]}
+    assert set(content["data"]) == {
+        f"data/{name}.safetensors" for name in [*study.datasets, *study.evolutions, *study.problems]
+    }
     sha256 = hashlib.sha256(b"ecg-10").hexdigest()
     expected = {"sha256": sha256, "inputs": ["config/config.yaml"], "regenerated": True}
     assert content["data"]["data/ecg-10.safetensors"] == expected
