@@ -28,6 +28,11 @@ SMOKE = {
     "search": {"starts": 2, "steps": 2, "climb": 3, "repetitions": 5},
     "stability": {"repetitions": 5, "depths": [1, 3, 12]},
     "robustness": {"experiment": "factorial", "signals": 8, "starts": 2, "steps": 2, "sizes": [5]},
+    "solvers": {
+        **{"epochs": 1, "train": 8, "validation": 2, "test": 2, "others": 1, "points": [16]},
+        "tuning": {"seeds": 1, "learning_rates": [0.01, 0.03]},
+        "problems": {"charbonnier": ["cycle-1", "unet-2"], "poisson": ["cycle-1"]},
+    },
     "experiments": {
         "factorial": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "blocks": [4]}],
         "stability": [
@@ -54,6 +59,7 @@ def original(tmp_path_factory):
     config = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))
     config["signals"]["length"] = 64
     config["network"] = {"filters": 2, "kernel_size": 3}
+    config["solvers"] |= {"points": 32, "batch": 8}
     config["tiers"] = dict.fromkeys(config["tiers"], SMOKE)
     config["experiments"]["stability"] = {"title": "Certified", "family": "piecewise_affine", "noise": 10}
     config["experiments"]["steps"] = {"title": "Evolution", "family": "piecewise_affine", "noise": 10, "time": 4}
@@ -68,7 +74,9 @@ def original(tmp_path_factory):
         study = Study.load(tier="smoke")
         results = Layout(study.results)
         stages_of_runs = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness")
-        for name in (*stages_of_runs, "growth", "remedies", "fixed_points", "schemes", "multigrid"):
+        stages_of_solvers = ("problems", "solver_tune", "solver_train", "solver_evaluate", "solvers")
+        others = ("growth", "remedies", "fixed_points", "schemes", "multigrid")
+        for name in (*stages_of_runs, *stages_of_solvers, *others):
             for spec in study.specs(name).values():
                 stages.run(name, spec, results)
         for name in ("tables", "claims"):

@@ -42,7 +42,13 @@ def miniature(directory):
         "validation": {"piecewise_affine": 16, "scanlines": 16, "evolution": 16},
         "tuning": {"seeds": 1, "learning_rates": [0.01]},
         "experiments": {"capacity": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "budgets": [240]}]},
+        "solvers": {
+            **{"epochs": 1, "train": 8, "validation": 2, "test": 2, "others": 1, "points": [16]},
+            "tuning": {"seeds": 1, "learning_rates": [0.01]},
+            "problems": {"charbonnier": ["unet-2"]},
+        },
     }
+    config["solvers"] |= {"points": 32, "batch": 8}
     config["test_families"] = ["piecewise_affine"]
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return directory
