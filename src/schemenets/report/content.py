@@ -16,7 +16,6 @@ from schemenets.summaries import Tables, rows
 from schemenets.wording import NOTHING, fixed, interval, label, listed, short, signed, size_label
 
 RATIO = "ratio of errors"  # unit of thresholds of claims on errors
-MEASURED = ["relative_error", "residual", "energy_gap"]
 RIVALS = ("idiomatic", "compiled", "vmap")
 SIZES = ("blocks", "filters", "kernel_size", "channels", "length", "seeds")  # that benchmarks vary
 _NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
@@ -354,7 +353,7 @@ def _gain_and_bound(own: pd.DataFrame) -> tuple[str, str]:
 def solvers(tables: Tables) -> Table:
     """Networks that learned to solve, by problem and method."""
     home = tables["solver_errors"].query("kind == 'home'")
-    measured = tables["solver_runs"].merge(home[["run", *MEASURED]], on="run", how="left")
+    measured = tables["solver_runs"].merge(home[["run", *summaries.MEASURED]], on="run", how="left")
     own = tables["solver_iterations"].query("kind == 'home'")
     measured = measured.merge(
         own[["run", "converged", "iterations", "factor"]].dropna(subset="run"), on="run", how="left"
