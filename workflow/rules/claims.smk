@@ -15,4 +15,4 @@ rule claims:
     params:
         **stage("claims"),
     shell:
-        run("claims")
+        RUN

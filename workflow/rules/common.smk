@@ -33,6 +33,7 @@ def stage(name):
     """Parameters of a stage's rule: what to do, and the code it depends on. A change in either runs it again."""
     specs = STUDY.specs(name)
     return {
+        "stage": name,
         "spec": lambda wildcards: dumps(specs[named(wildcards)]),
         "source": lambda wildcards: of_stage(name, specs[named(wildcards)]),
     }
@@ -42,6 +43,7 @@ def of_batch(name, batch):
     """The same as ``stage`` for a rule that does all of a batch in one process."""
     specs = STUDY.specs(name)
     return {
+        "stage": name,
         "spec": [dumps(specs[job]) for job in batch],
         "source": [of_stage(name, specs[job]) for job in batch],
     }
@@ -70,9 +72,9 @@ def solver_seeds(batch, suffix):
     return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in jobs[job]["seeds"]]
 
 
-def run(name):
-    """Shell command of a stage's rule."""
-    return (
-        f"OMP_NUM_THREADS={{threads}} python -m schemenets {name} {{params.spec:q}}"
-        f" --results {RESULTS.root} --log {{log:q}}"
-    )
+# Shell command of a stage's rule. A constant: Snakemake evaluates commands when jobs start, loop variables are the
+# last of their loop by then.
+RUN = (
+    "OMP_NUM_THREADS={threads} python -m schemenets {params.stage} {params.spec:q}"
+    f" --results {RESULTS.root} --log {{log:q}}"
+)

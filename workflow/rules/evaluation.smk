@@ -18,7 +18,7 @@ for number, batch in enumerate(BATCHES):
         params:
             **of_batch("evaluate", batch),
         shell:
-            run("evaluate")
+            RUN
 
 
 rule tables:
@@ -44,4 +44,4 @@ rule tables:
     params:
         **stage("tables"),
     shell:
-        run("tables")
+        RUN

@@ -16,7 +16,7 @@ rule evolution:
     params:
         **stage("evolution"),
     shell:
-        run("evolution")
+        RUN
 
 
 rule schemes:
@@ -30,4 +30,4 @@ rule schemes:
     params:
         **stage("schemes"),
     shell:
-        run("schemes")
+        RUN

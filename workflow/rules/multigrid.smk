@@ -10,4 +10,4 @@ rule multigrid:
     params:
         **stage("multigrid"),
     shell:
-        run("multigrid")
+        RUN

@@ -27,7 +27,7 @@ rule figures:
     params:
         **stage("figures"),
     shell:
-        run("figures")
+        RUN
 
 
 rule report:
@@ -45,7 +45,7 @@ rule report:
     params:
         **stage("report"),
     shell:
-        run("report")
+        RUN
 
 
 rule manifest:
@@ -67,4 +67,4 @@ rule manifest:
     params:
         **stage("manifest"),
     shell:
-        run("manifest")
+        RUN

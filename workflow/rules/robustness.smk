@@ -21,4 +21,4 @@ for number, first in enumerate(range(0, len(ATTACKED), AT_ONCE)):
         params:
             **of_batch("robustness", batch),
         shell:
-            run("robustness")
+            RUN

@@ -11,4 +11,4 @@ rule signals:
     params:
         **stage("signals"),
     shell:
-        run("signals")
+        RUN

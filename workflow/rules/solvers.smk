@@ -15,7 +15,7 @@ rule problems:
     params:
         **stage("problems"),
     shell:
-        run("problems")
+        RUN
 
 
 rule solvers:
@@ -29,7 +29,7 @@ rule solvers:
     params:
         **stage("solvers"),
     shell:
-        run("solvers")
+        RUN
 
 
 rule solver_tune:
@@ -44,7 +44,7 @@ rule solver_tune:
     params:
         **stage("solver_tune"),
     shell:
-        run("solver_tune")
+        RUN
 
 
 for number, (name, spec) in enumerate(SOLVERS.items()):
@@ -65,7 +65,7 @@ for number, (name, spec) in enumerate(SOLVERS.items()):
         params:
             **of_batch("solver_train", [name]),
         shell:
-            run("solver_train")
+            RUN
 
     rule:
         name:
@@ -82,4 +82,4 @@ for number, (name, spec) in enumerate(SOLVERS.items()):
         params:
             **of_batch("solver_evaluate", [name]),
         shell:
-            run("solver_evaluate")
+            RUN

@@ -19,7 +19,7 @@ for number, batch in enumerate(BATCHES):
         params:
             **of_batch("stability", batch),
         shell:
-            run("stability")
+            RUN
 
 
 for what in ("growth", "remedies"):
@@ -41,7 +41,7 @@ for what in ("growth", "remedies"):
             params:
                 **of_batch(what, batch),
             shell:
-                run(what)
+                RUN
 
 
 # Fixed points: how trained implicit networks converge, and what depth costs them.
@@ -62,4 +62,4 @@ rule fixed_points:
     params:
         **stage("fixed_points"),
     shell:
-        run("fixed_points")
+        RUN

@@ -19,4 +19,4 @@ rule train:
     params:
         **stage("train"),
     shell:
-        run("train")
+        RUN

@@ -13,4 +13,4 @@ rule tune:
     params:
         **stage("tune"),
     shell:
-        run("tune")
+        RUN
