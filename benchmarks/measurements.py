@@ -125,7 +125,7 @@ def _ours(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -
     job = training.Training(
         architecture=architecture, seeds=tuple(range(seeds)), learning_rate=RATE, epochs=1000, batch=SIZE["batch"]
     )
-    trainer = training._Trainer(job, data)
+    trainer = training.Trainer(job, data)
     return Contender(trainer._train_epoch, seeds * trainer.steps)
 
 

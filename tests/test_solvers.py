@@ -136,6 +136,16 @@ def test_solutions(problem, N):
         close(x, np.linalg.solve(problem.sigma * np.eye(N) + problem.tau * K.T @ K, b), 1e-11)
 
 
+@each_problem
+@pytest.mark.parametrize(
+    ("b", "message"),
+    [(np.ones(39), r"shape of the signal = \(39,\)"), (np.full(40, np.nan), "a value of the signal = nan")],
+)
+def test_right_hand_sides_that_make_no_sense(problem, b, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        problem.on(40).solve(b)
+
+
 def test_a_problem_with_several_solutions_says_so_and_starts_choose_among_them():
     """On two points the difference s solves s + 2τΦ(s) = β, for Perona-Malik with λ = 1 a cubic equation."""
     tau, beta = 30.0, 20.0
@@ -473,12 +483,12 @@ def test_cycles_share_their_weights_and_each_starts_where_the_last_one_ended():
     b = torched(right_hand_sides(64))
     one, three = (build(CHARBONNIER, cycles=cycles) for cycles in (1, 3))
     assert [p.shape for p in one.parameters()] == [p.shape for p in three.parameters()]
-    x = one.start(b)
+    x = one.architecture.problem.on(b.shape[-1]).start(b)
     for _ in range(3):
         x = one.cycle(x, b)
     close(numbers(three(b)), numbers(x), 1e-14)
-    close(numbers(one.start(b)), numbers(b))
-    assert build(POISSON).start(b[:, :63]).abs().max() == 0
+    close(numbers(LINEAR.on(64).start(b)), numbers(b))
+    assert POISSON.on(63).start(b[:, :63]).abs().max() == 0
 
 
 @pytest.mark.parametrize("problem", [LINEAR, POISSON, CHARBONNIER], ids=["linear", "poisson", "charbonnier"])

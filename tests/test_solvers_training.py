@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -317,6 +318,16 @@ def test_networks_of_the_registry_learn_to_solve_as_well(tmp_path):
         assert run.curve[1] < run.curve[0]
 
 
+def test_weights_that_an_epoch_does_not_use_stay_as_they_are(tmp_path):
+    """The coarsest of several levels with weights of their own has no transfers."""
+    own = replace(job().architecture, shared=False)
+    for run in fit(job(architecture=own), data(), tmp_path / "state", "test"):
+        fresh, coarsest = own.build(run.seed).levels, run.network.levels[-1]
+        assert torch.equal(coarsest.r, fresh[-1].r)
+        assert not torch.equal(coarsest.omega, fresh[-1].omega)
+        assert not torch.equal(run.network.levels[0].r, fresh[0].r)
+
+
 def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path):
     bad, good = fit(job(learning_rate=(1e6, 0.01), epochs=3), data(), tmp_path / "state", "test")
     assert bad.status == "diverged"
@@ -349,6 +360,8 @@ def test_jobs_that_are_not_possible(tmp_path):
     state = tmp_path / "state"
     with pytest.raises(InvalidParameterError, match=r"loss = 'energy' .* supervised, residual"):
         fit(job("energy"), arrays, state, "test")
+    with pytest.raises(InvalidParameterError, match=r"problem = .* that of the architecture"):
+        fit(replace(job(), problem=replace(job().problem, tau=2.0)), arrays, state, "test")
     with pytest.raises(InvalidParameterError, match=r"names of the arrays .* validation/x"):
         fit(job(), {n: x for n, x in arrays.items() if n != "train/x"}, state, "test")
     empty = {f"validation/{part}": np.empty((0, 32)) for part in ("b", "x")}

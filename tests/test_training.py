@@ -45,7 +45,7 @@ def test_training_denoises(data, state):
     for run, start in zip(fit(JOB, data, state, "job"), before, strict=True):
         assert run.status == "ok"
         assert len(run.curve) == JOB.epochs
-        assert run.validation_psnr > start + 1
+        assert run.outcome > start + 1
 
 
 def test_training_is_the_loop_one_writes_with_torch(data, state, monkeypatch):
@@ -112,8 +112,8 @@ def test_interrupted_training_ends_with_the_same_numbers(data, state, tmp_path, 
         with pytest.raises(InterruptionError):
             fit(JOB, data, state, "job")
     epochs = []
-    train_epoch = training._Trainer._train_epoch
-    monkeypatch.setattr(training._Trainer, "_train_epoch", lambda self: (epochs.append(self.epoch), train_epoch(self)))
+    train_epoch = training.Trainer._train_epoch
+    monkeypatch.setattr(training.Trainer, "_train_epoch", lambda self: (epochs.append(self.epoch), train_epoch(self)))
     assert_equal_runs(fit(JOB, data, state, "job"), expected)
     assert epochs == list(range(interrupted_after, JOB.epochs))  # the rest, and nothing again
 
@@ -132,7 +132,7 @@ def test_a_diverged_seed_is_frozen_and_the_others_go_on(data, state, tmp_path, m
     assert [run.status for run in runs] == ["ok", "diverged", "ok"]
     assert runs[1].diverged_at == 0
     assert runs[1].curve == [None] * JOB.epochs
-    assert runs[1].validation_psnr is None
+    assert runs[1].outcome is None
     start = build(**vars(ARCHITECTURE), seed=1).state_dict()
     assert all(torch.equal(start[name], value) for name, value in runs[1].network.state_dict().items())
     assert_equal_runs([runs[0], runs[2]], [expected[0], expected[2]])
@@ -159,9 +159,9 @@ def test_a_diverged_seed_leaves_the_others_alone_in_every_network(data, state, t
 
 
 def test_every_seed_and_every_epoch_has_a_shuffling_of_its_own(data, monkeypatch):
-    trainer = training._Trainer(JOB, data)
+    trainer = training.Trainer(JOB, data)
     seen = []
-    monkeypatch.setattr(trainer, "noisy", _Recorded(trainer.noisy, seen))
+    monkeypatch.setattr(trainer, "inputs", _Recorded(trainer.inputs, seen))
     for trainer.epoch in range(2):
         trainer._train_epoch()
     orders = torch.cat(seen, dim=1).unflatten(1, (2, -1)).flatten(0, 1).tolist()
@@ -185,19 +185,19 @@ class _Recorded:
 
 @pytest.mark.parametrize(("distance", "diverged_at"), [(90.0, None), (110.0, 0)])
 def test_an_error_beyond_minus_forty_decibels_is_divergence(data, distance, diverged_at):
-    trainer = training._Trainer(JOB, data)
-    trainer.clean = trainer.noisy + distance
+    trainer = training.Trainer(JOB, data)
+    trainer.targets = trainer.inputs + distance
     trainer._train_epoch()
     assert trainer.diverged_at == [diverged_at] * len(JOB.seeds)
 
 
 def test_divergence_later_keeps_the_last_sound_epoch(data):
-    trainer = training._Trainer(JOB, data)
+    trainer = training.Trainer(JOB, data)
     trainer._train_epoch()
     trainer._validate()
     sound = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     trainer.epoch = 1
-    trainer.clean = torch.full_like(trainer.clean, float("nan"))
+    trainer.targets = torch.full_like(trainer.targets, float("nan"))
     trainer._train_epoch()
     trainer._validate()
     assert trainer.diverged_at == [trainer.steps] * 3
@@ -206,7 +206,7 @@ def test_divergence_later_keeps_the_last_sound_epoch(data):
 
 
 def test_divergence_in_the_last_step_of_an_epoch_keeps_the_last_sound_epoch(data):
-    trainer = training._Trainer(JOB, data)
+    trainer = training.Trainer(JOB, data)
     start = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     trainer._train_epoch()
     trainer.adam.values[1] = float("nan")

@@ -47,8 +47,12 @@ class Adam:
         self.mean, self.square = torch.zeros_like(self.values), torch.zeros_like(self.values)
 
     def step(self, number: int, learning_rate: float | Tensor) -> None:
-        """Step ``number`` (1, 2, ...) along the gradients, which are cleared; rates of shape (networks, 1) or one."""
-        gradient = torch.cat([p.grad.reshape(len(p), -1) for p in self._parameters if p.grad is not None], dim=1)
+        """Step ``number`` (1, 2, ...) along the gradients, which are cleared; rates of shape (networks, 1) or one.
+
+        Parameters without a gradient have that of zero.
+        """
+        gradients = (torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters)
+        gradient = torch.cat([each.reshape(len(each), -1) for each in gradients], dim=1)
         for parameter in self._parameters:
             parameter.grad = None
         self.mean.lerp_(gradient, 1 - BETA_1)

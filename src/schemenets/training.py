@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from schemenets import files, networks
 from schemenets.devices import device, flushed_subnormals
 from schemenets.errors import CheckpointError, InvalidParameterError
 from schemenets.evaluation import PEAK, denoised_psnr
-from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.networks import Architecture
 from schemenets.optimisation import Adam, one_cycle
 from schemenets.progress import Progress
 
@@ -49,12 +50,13 @@ class Run:
     Attributes:
         seed: seed of the initial weights and of the shuffling.
         network: the trained network; for a diverged run as it was at the last epoch's end that was still finite.
-        curve: PSNR in dB on the validation signals after every epoch; None from divergence on.
+        curve: what is measured on the validation signals after every epoch, for denoisers the PSNR in dB; None from
+            divergence on.
         diverged_at: step at which the loss was no longer finite, or beyond all bounds; None for a run that went well.
     """
 
     seed: int
-    network: DenoisingNetwork
+    network: Any
     curve: list[float | None]
     diverged_at: int | None
 
@@ -64,8 +66,8 @@ class Run:
         return "ok" if self.diverged_at is None else "diverged"
 
     @property
-    def validation_psnr(self) -> float | None:
-        """PSNR in dB on the validation signals at the end; None for a diverged run."""
+    def outcome(self) -> float | None:
+        """The end of the curve; None for a diverged run."""
         return self.curve[-1]
 
 
@@ -88,19 +90,17 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
             signals than a batch.
         CheckpointError: ``state`` belongs to another job or to other data.
     """
-    _check(job, data)
-    state.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(state.with_suffix(".lock")), flushed_subnormals():
-        return _Trainer(job, data).run(state, label)
+    check(job, data, PAIR)
+    return Trainer(job, data).run(state, label)
 
 
-def _check(job: Training, data: Mapping[str, np.ndarray]) -> None:
-    """Make sure that these arrays can be trained on."""
-    keys = [f"{split}/{part}" for split in ("train", "validation") for part in PAIR]
+def check(job: Training, data: Mapping[str, np.ndarray], pair: tuple[str, str]) -> None:
+    """Make sure that the arrays of these pairs, inputs and targets, can be trained on."""
+    keys = [f"{split}/{part}" for split in ("train", "validation") for part in pair]
     if not set(keys) <= set(data):
         raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
     for key in keys:
-        other = key.replace("noisy", "clean")
+        other = f"{key.partition('/')[0]}/{pair[1]}"
         if data[key].ndim != 2 or 0 in data[key].shape or data[key].shape != data[other].shape:
             allowed = f"(signals, length), that of {other}, {data[other].shape}"
             raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
@@ -126,19 +126,21 @@ def _rows(signals: Tensor, indices: Tensor) -> Tensor:
     return signals.index_select(0, indices.flatten()).unflatten(0, indices.shape)
 
 
-class _Trainer:
-    """A stacked network on its way through the epochs."""
+class Trainer:
+    """A stacked network on its way through the epochs.
+
+    Networks that learn something else than denoising override what is built, trained on and measured: ``_build``,
+    ``_prepare``, ``_measure`` and the format ``MEASURED`` of the latter.
+    """
+
+    MEASURED = "{:.2f} dB"
 
     def __init__(self, job: Training, data: Mapping[str, np.ndarray]) -> None:
-        self.job, self.identity = job, _identity(job, data)
-        self.device = device()
-        self.noisy, self.clean = (torch.from_numpy(data[f"train/{part}"]).to(self.device) / PEAK for part in PAIR)
-        self.validation = [data[f"validation/{part}"] for part in PAIR]
-        self.steps = len(self.noisy) // job.batch  # per epoch
-        nets = [networks.build(**job.architecture.arguments(), seed=seed) for seed in job.seeds]
-        self.net = networks.stack(nets).to(self.device)
-        # on a GPU the many small operations are to become few; on the CPU one kernel does most of them
-        self.denoise = torch.compile(self.net) if self.device.type == "cuda" else self.net
+        self.job, self.identity, self.device = job, _identity(job, data), device()
+        self.net = networks.stack([self._build(seed) for seed in job.seeds]).to(self.device)
+        self.apply: Callable[[Tensor], Tensor] = self.net
+        self.inputs, self.targets = self._prepare(data)
+        self.steps = len(self.inputs) // job.batch  # per epoch
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
@@ -147,7 +149,29 @@ class _Trainer:
         self.diverged_at: list[int | None] = [None] * len(job.seeds)
         self.curves: list[list[float | None]] = [[] for _ in job.seeds]
 
+    def _build(self, seed: int) -> Any:
+        """A network with fresh weights."""
+        return networks.build(**self.job.architecture.arguments(), seed=seed)
+
+    def _prepare(self, data: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the training, (signals, length) on the device; ``apply`` maps one to the other."""
+        self.validation = [data[f"validation/{part}"] for part in PAIR]
+        # on a GPU the many small operations are to become few; on the CPU one kernel does most of them
+        self.apply = torch.compile(self.net) if self.device.type == "cuda" else self.net
+        noisy, clean = (torch.from_numpy(data[f"train/{part}"]).to(self.device) / PEAK for part in PAIR)
+        return noisy, clean
+
+    def _measure(self) -> Tensor:
+        """The mean over the validation signals of every seed, (seeds,)."""
+        return torch.from_numpy(denoised_psnr(self.net, *self.validation).mean(1))
+
     def run(self, state: Path, label: str) -> list[Run]:
+        """Train on from where ``state`` was left, see :func:`fit`."""
+        state.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(state.with_suffix(".lock")), flushed_subnormals():
+            return self._run(state, label)
+
+    def _run(self, state: Path, label: str) -> list[Run]:
         if state.is_file():
             self._load(state)
         progress = Progress(
@@ -166,10 +190,10 @@ class _Trainer:
 
     def _train_epoch(self) -> None:
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
-        shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.noisy)) for seed in self.job.seeds]
+        shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.inputs)) for seed in self.job.seeds]
         batches = torch.from_numpy(np.stack(shuffled)).to(self.device).split(self.job.batch, dim=1)
         for step, batch in enumerate(batches[: self.steps], start=self.epoch * self.steps):
-            losses = (self.denoise(_rows(self.noisy, batch)) - _rows(self.clean, batch)).square().mean((1, 2))
+            losses = (self.apply(_rows(self.inputs, batch)) - _rows(self.targets, batch)).square().mean((1, 2))
             self._note_divergence(losses.detach() < DIVERGED, step)  # false for NaN
             losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
             self.adam.step(step + 1, self.largest * one_cycle(step, self.job.epochs * self.steps, 1))
@@ -187,8 +211,8 @@ class _Trainer:
             self.adam.values[diverged] = self.sound[diverged]
 
     def _validate(self) -> None:
-        values = denoised_psnr(self.net, *self.validation).mean(1)
-        self._note_divergence(torch.from_numpy(values).isfinite(), (self.epoch + 1) * self.steps)
+        values = self._measure()
+        self._note_divergence(values.isfinite(), (self.epoch + 1) * self.steps)
         for curve, step, value in zip(self.curves, self.diverged_at, values.tolist(), strict=True):
             curve.append(value if step is None else None)
         self._restore_diverged()
@@ -197,7 +221,7 @@ class _Trainer:
     def _summary(self) -> str:
         values = [curve[-1] for curve in self.curves if curve[-1] is not None]
         diverged = len(self.curves) - len(values)
-        text = f"{np.mean(values):.2f} dB" if values else "no run left"
+        text = self.MEASURED.format(np.mean(values)) if values else "no run left"
         return f"epoch {self.epoch}, validation {text}" + (f", {diverged} diverged" if diverged else "")
 
     def _save(self, state: Path) -> None:

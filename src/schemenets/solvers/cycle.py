@@ -189,15 +189,11 @@ class CycleNetwork(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
-        weights = [read(level) for level in self.levels]
-        x = self.start(b)
+        weights, grid = [read(level) for level in self.levels], self.architecture.problem.on(b.shape[-1])
+        x = grid.start(b)
         for _ in range(self.architecture.cycles):
-            x = self._cycle(x, b, self.architecture.problem.on(b.shape[-1]), weights, self.architecture.kind)
+            x = self._cycle(x, b, grid, weights, self.architecture.kind)
         return x
-
-    def start(self, b: Tensor) -> Tensor:
-        """x⁰."""
-        return b if self.architecture.problem.screened else torch.zeros_like(b)
 
     def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x after one more cycle, so that a trained network can be iterated as a solver.
@@ -236,7 +232,7 @@ class CycleNetwork(nn.Module):
         """
         self._check(b)
         grid = grid or self.architecture.problem.on(b.shape[-1])
-        x = self.start(b)
+        x = grid.start(b)
         if grid.coarsens:
             stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
             x = 2 * prolong(self.full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)

@@ -3,7 +3,7 @@
 σ = 1 is the *screened* problem, an implicit diffusion step ([A], Section 5 of [B]); with the linear flux the screened
 Poisson problem. σ = 0 with the linear flux is the Poisson problem. K is the first or second difference over h^order.
 Every grid discretises the same continuous problem, on an interval of length ``extent``, so that refining the grid is
-what makes a problem harder, and ``extent`` points have mesh width 1.
+what makes a problem harder.
 """
 
 import math
@@ -20,7 +20,7 @@ from schemenets import fluxes
 from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
 from schemenets.operators import derivative
-from schemenets.schemes._base import Array, Diffusion, solve_spd
+from schemenets.schemes._base import Array, Diffusion, check_problem, solve_spd
 from schemenets.schemes.implicit import newton
 
 ORDERS = (1, 2)
@@ -34,12 +34,12 @@ class Problem:
     have zero values just outside and vertex-centred grids, which are halved as long as N is odd.
 
     Attributes:
-        tau: τ, in units of the mesh width of the grid of ``extent`` points to the power of twice the order.
+        tau: τ, in the unit of length to the power of twice the order.
         flux: Φ, a name in :mod:`schemenets.fluxes`: linear, or odd with g ≥ 0, the contrast λ and no weights.
         contrast: λ, in the unit of x per unit of length to the power of the order.
         order: m of the derivative ∂ᵐ that K discretises.
         screened: whether σ = 1 instead of 0.
-        extent: length of the interval.
+        extent: length of the interval. N points have the mesh width extent/N if screened, else extent/(N + 1).
 
     Raises:
         InvalidParameterError: a value that is not possible, or a problem without a solution for some b.
@@ -205,6 +205,10 @@ class Grid:
         p = self.problem
         return p.linear or p.tau * self.flux.m * self.norm_squared < p.sigma
 
+    def start(self, b: Tensor) -> Tensor:
+        """Where iterations begin if they are not told otherwise: b of screened problems, 0 of the others."""
+        return b if self.problem.screened else torch.zeros_like(b)
+
     def solve(self, b: Array, start: Array | None = None) -> Array:
         """The solution for b (N,), to a residual of 1e-12 ‖b‖ or of rounding errors, by banded matrices.
 
@@ -212,10 +216,11 @@ class Grid:
         lagged diffusivities, reaches from b, or from ``start``.
 
         Raises:
-            InvalidParameterError: that residual was not reached.
+            InvalidParameterError: b is not a finite signal of N values, or that residual was not reached.
         """
         if self.problem.linear:
             A = self.diffusion
+            check_problem(b, A, self.problem.tau)
             eye = sp.eye_array(self.N, format="csr")
             return solve_spd(self.problem.sigma * eye + self.problem.tau * A.jacobian(b), b)
         return newton(b, self.diffusion, self.problem.tau, start=start)

@@ -5,23 +5,19 @@ All that training is, seeds side by side, schedule, divergence, resuming, is tha
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 from schemenets import networks
-from schemenets.devices import device, flushed_subnormals
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture
-from schemenets.optimisation import Adam
 from schemenets.solvers.cycle import CycleArchitecture
-from schemenets.solvers.problems import Grid, Problem
-from schemenets.training import Run, Training, _identity, _Trainer
+from schemenets.solvers.problems import Problem
+from schemenets.training import Run, Trainer, Training, check
 
 Learner = CycleArchitecture | Architecture
 LOSSES = ("supervised", "residual")
@@ -55,28 +51,17 @@ def fit(job: SolverTraining, data: Mapping[str, np.ndarray], state: Path, label:
         label: name of the job in the progress lines.
 
     Raises:
-        InvalidParameterError: an unknown loss, or arrays that are missing, do not fit together or are not finite.
+        InvalidParameterError: an unknown loss, a problem that is not that of the cycle, or arrays that are missing, do
+            not fit together or are not finite.
         CheckpointError: ``state`` belongs to another job or to other data.
     """
     if job.loss not in LOSSES:
         raise InvalidParameterError("loss", job.loss, ", ".join(LOSSES))
-    keys = [f"{split}/{part}" for split in ("train", "validation") for part in PAIR]
-    if not set(keys) <= set(data):
-        raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
-    for key in keys:
-        shape = data[f"{key.partition('/')[0]}/x"].shape
-        if data[key].ndim != 2 or 0 in shape or data[key].shape != shape:
-            allowed = f"(signals, N), that of {key.partition('/')[0]}/x, {shape}"
-            raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
-        if not np.isfinite(data[key]).all():
-            raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
-    if np.size(job.learning_rate) not in (1, len(job.seeds)):
-        raise InvalidParameterError("learning_rate", job.learning_rate, f"one, or one of each of {len(job.seeds)} runs")
-    if not 1 <= job.batch <= len(data[keys[0]]):
-        raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
-    state.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(state.with_suffix(".lock")), flushed_subnormals():
-        return _SolverTrainer(job, data).run(state, label)
+    if isinstance(job.architecture, CycleArchitecture) and job.architecture.problem != job.problem:
+        raise InvalidParameterError("problem", job.problem, f"that of the architecture, {job.architecture.problem}")
+    check(job, data, PAIR)
+    # solutions are computed in double precision, networks trained in single
+    return _SolverTrainer(job, {key: array.astype(np.float32) for key, array in data.items()}).run(state, label)
 
 
 def build(architecture: Learner, seed: int) -> Any:
@@ -94,49 +79,26 @@ def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
     return (torch.cat(parts, 1) - x).norm(dim=-1) / x.norm(dim=-1)
 
 
-def _relative(network: nn.Module, grid: Grid | None, size: Tensor, b: Tensor) -> Tensor:
-    """network(b)/size, or A(network(b))/size if there is a grid; it depends on all weights, if only by a factor 0."""
-    x: Tensor = network(b)
-    if not getattr(network.architecture, "shared", True):  # transfers of the coarsest level are not used
-        sums = [weights.reshape(len(weights), -1).sum(1) for weights in network.parameters()]
-        x = x + 0 * torch.stack(sums).sum(0)[:, None, None]
-    return (x if grid is None else grid(x)) / size
-
-
-class _SolverTrainer(_Trainer):
+class _SolverTrainer(Trainer):
     """The trainer of denoisers with other networks, another loss and another measure."""
 
     job: SolverTraining
+    MEASURED = "error {:.2e}"
 
-    def __init__(self, job: SolverTraining, data: Mapping[str, np.ndarray]) -> None:
-        single = {key: array.astype(np.float32) for key, array in data.items()}
-        # what the base class prepares is for denoisers; all that follows from the networks is made here
-        self.job, self.identity, self.device = job, _identity(job, single), device()
-        b, x = (torch.from_numpy(single[f"train/{part}"]).to(self.device) for part in PAIR)
-        self.held_out = [torch.from_numpy(single[f"validation/{part}"]).to(self.device) for part in PAIR]
-        self.steps = len(b) // job.batch
-        self.net = networks.stack([build(job.architecture, seed) for seed in job.seeds]).to(self.device)
-        grid = job.problem.on(b.shape[-1])
-        supervised = job.loss == "supervised"
-        size = (x if supervised else grid(b)).square().mean().sqrt()
-        self.noisy, self.clean = b, (x if supervised else b) / size
-        self.denoise = partial(_relative, self.net, None if supervised else grid, size)
-        self.adam = Adam(self.net)
-        rates = np.broadcast_to(job.learning_rate, len(job.seeds))
-        self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
-        self.sound = self.adam.values.clone()
-        self.epoch = 0
-        self.diverged_at, self.curves = [None] * len(job.seeds), [[] for _ in job.seeds]
+    def _build(self, seed: int) -> Any:
+        return build(self.job.architecture, seed)
 
-    def _validate(self) -> None:
-        errors = relative_errors(self.net, *self.held_out).mean(1).cpu()
-        self._note_divergence(errors.isfinite(), (self.epoch + 1) * self.steps)
-        for curve, step, error in zip(self.curves, self.diverged_at, errors.tolist(), strict=True):
-            curve.append(error if step is None else None)
-        self._restore_diverged()
-        self.sound.copy_(self.adam.values)
+    def _prepare(self, data: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor]:
+        b, x = (torch.from_numpy(data[f"train/{part}"]).to(self.device) for part in PAIR)
+        self.held_out = [torch.from_numpy(data[f"validation/{part}"]).to(self.device) for part in PAIR]
+        if self.job.loss == "supervised":
+            size = x.square().mean().sqrt()
+            self.apply = lambda b: self.net(b) / size
+            return b, x / size
+        grid = self.job.problem.on(b.shape[-1])
+        size = grid(b).square().mean().sqrt()
+        self.apply = lambda b: grid(self.net(b)) / size
+        return b, b / size
 
-    def _summary(self) -> str:
-        errors = [curve[-1] for curve in self.curves if curve[-1] is not None]
-        text = f"{np.mean(errors):.2e}" if errors else "no run left"
-        return f"epoch {self.epoch}, validation error {text}"
+    def _measure(self) -> Tensor:
+        return relative_errors(self.net, *self.held_out).mean(1).cpu()

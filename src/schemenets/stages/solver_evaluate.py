@@ -86,8 +86,7 @@ def tested(stacked: torch.nn.Module, condition: Condition, b: Tensor, x: Tensor)
     with torch.inference_mode():
         parts = b.split(max(1, AT_ONCE // grid.N))
         y = torch.cat([applied(stacked, part.expand(seeds, *part.shape), grid) for part in parts], 1)
-        start = b if grid.problem.screened else torch.zeros_like(b)
-        gap = (grid.energy(y, b) - grid.energy(x, b)) / (grid.energy(start, b) - grid.energy(x, b))
+        gap = (grid.energy(y, b) - grid.energy(x, b)) / (grid.energy(grid.start(b), b) - grid.energy(x, b))
         errors = (y - x).norm(dim=-1) / x.norm(dim=-1)
         residuals = (b - grid(y)).norm(dim=-1) / b.norm(dim=-1)
     means = {"relative_error": errors, "residual": residuals, "energy_gap": gap}
@@ -99,7 +98,7 @@ def applied(stacked: Any, b: Tensor, grid: Any) -> Tensor:
     if not isinstance(stacked, CycleNetwork):
         y: Tensor = stacked(b)
         return y
-    x = stacked.start(b)
+    x = grid.start(b)
     for _ in range(stacked.architecture.cycles):
         x = stacked.cycle(x, b, grid)
     return x
@@ -108,7 +107,7 @@ def applied(stacked: Any, b: Tensor, grid: Any) -> Tensor:
 def _iterated(stacked: Any, condition: Condition, b: Tensor) -> dict[str, np.ndarray]:
     """For every seed the share of b that reach the tolerance, the most cycles to it, and the worst factor."""
     grid, many = condition.grid, b.expand(len(next(stacked.parameters())), *b.shape)
-    found = iterate(lambda x, b: stacked.cycle(x, b, grid), grid, many, stacked.start(many), TOLERANCE, LIMIT)
+    found = iterate(lambda x, b: stacked.cycle(x, b, grid), grid, many, grid.start(many), TOLERANCE, LIMIT)
     return {
         "converged": found.iterations.isfinite().double().mean(1).numpy(),
         "iterations": found.iterations.amax(1).numpy(),  # NaN if one did not reach it

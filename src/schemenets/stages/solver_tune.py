@@ -29,7 +29,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     trials = []
     for index, learning_rate in enumerate(learning_rates):
         runs = every[index * seeds : (index + 1) * seeds]
-        errors = [run.curve[-1] for run in runs]
+        errors = [run.outcome for run in runs]
         trials.append(
             {
                 "learning_rate": learning_rate,

@@ -77,7 +77,7 @@ def solved(grid: Grid, b: Tensor, x: Tensor | None, kinds: str) -> list[tuple[st
     The relative error after the first iteration is a mean over b, iterations and factor are those of the worst.
     """
     rows = []
-    start = b if grid.problem.screened else torch.zeros_like(b)
+    start = grid.start(b)
     for solver, (step, limit) in steps(grid, kinds).items():
         found = iterate(step, grid, b, start, TOLERANCE, LIMITS[limit])
         counts, factor = found.iterations, float(found.factor.max())

@@ -38,7 +38,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             "training": {"learning_rate": learning_rate, "epochs": spec["epochs"], "batch": spec["batch"]},
             "status": run.status,
             "diverged_at_step": run.diverged_at,
-            "metrics": {"validation_psnr": run.validation_psnr, "validation_psnr_by_epoch": run.curve},
+            "metrics": {"validation_psnr": run.outcome, "validation_psnr_by_epoch": run.curve},
             "checkpoint_sha256": files.sha256(out / f"seed-{run.seed}.safetensors"),
             "provenance": provenance,
         }

@@ -31,14 +31,12 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     trials = []
     for index, learning_rate in enumerate(learning_rates):
         runs = every[index * seeds : (index + 1) * seeds]
-        values = [noisy if run.validation_psnr is None else run.validation_psnr for run in runs]
+        values = [noisy if run.outcome is None else run.outcome for run in runs]
         trials.append(
             {
                 "learning_rate": learning_rate,
                 "mean_validation_psnr": float(np.mean(values)),
-                "runs": [
-                    {"seed": run.seed, "status": run.status, "validation_psnr": run.validation_psnr} for run in runs
-                ],
+                "runs": [{"seed": run.seed, "status": run.status, "validation_psnr": run.outcome} for run in runs],
             }
         )
     best = max(trials, key=lambda trial: trial["mean_validation_psnr"])  # the first, hence smallest, of equals
