@@ -53,13 +53,16 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
         grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
 
     Raises:
-        InvalidParameterError: the problem or Ψ is nonlinear, or the coarse side is not that of FAS.
+        InvalidParameterError: the problem or Ψ is nonlinear, the coarse side is not that of FAS, or the operator is not
+            that of the problem.
     """
     architecture = network.architecture
     if not architecture.linear:
         allowed = "linear problems and linear Ψ, with additive skips and the coarse side of FAS"
         raise InvalidParameterError("architecture", architecture, allowed)
     grid = grid or architecture.problem.on(length)
+    if type(grid) is not Grid:
+        raise InvalidParameterError("grid", type(grid).__name__, "Grid itself, whose matrices are known")
     double = architecture.build().double()
     double.load_state_dict({name: tensor.double() for name, tensor in network.state_dict().items()})
     with torch.inference_mode():

@@ -7,7 +7,7 @@ what makes a problem harder.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -94,7 +94,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Grid:
-    """A problem on N points of mesh width h, with torch for signals (..., N) of any dtype and with SciPy for one."""
+    """A problem on N points of mesh width h, with torch for signals (..., N) of any dtype and with SciPy for one.
+
+    Operators A of other kinds, with coefficients of their own, say, are subclasses: cycles ask for the values of A by
+    calling the grid, and for :meth:`smoothing`. What is computed with SciPy is not theirs then.
+    """
 
     problem: Problem
     N: int
@@ -118,7 +122,7 @@ class Grid:
     @cached_property
     def coarser(self) -> "Grid":
         """The grid with half as many points, rounded down, of twice the mesh width."""
-        return Grid(self.problem, self.N // 2, 2 * self.h)
+        return replace(self, N=self.N // 2, h=2 * self.h)
 
     @cached_property
     def flux(self) -> Flux:

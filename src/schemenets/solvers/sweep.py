@@ -72,7 +72,8 @@ def residual(x: Tensor, b: Tensor, grid: Grid) -> Tensor:
 def _is_compiled(grid: Grid, psi: Flux, *tensors: Tensor | None) -> bool:
     """Whether the compiled operations take these."""
     return (
-        kernels.backend() == "fused"
+        type(grid) is Grid  # what others compute is not known here
+        and kernels.backend() == "fused"
         and not torch.compiler.is_compiling()
         and all(kernels._is_plain(t) for t in tensors if t is not None)
         and grid.flux.scalar is not None
