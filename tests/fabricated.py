@@ -89,14 +89,22 @@ def _solvers(layout, study, diverged):
                     "iterations": 9,
                     "factor": 0.2,
                     "operations": 50000,
-                    "relative_error": 0.1,
+                    **dict.fromkeys(("relative_error", "residual", "energy_gap"), 0.1),
                 }
                 rows += [{"problem": name[8:], **described(condition, 2), "solver": "V(2,2)", **measured}]
     known = [
         {"problem": name[8:], **spec["problem"], "points": spec["length"], **facts}
         for name, spec in study.problems.items()
     ]
-    content = {"tolerance": 1e-8, "limits": {}, "problems": known, "rows": rows, "provenance": PROVENANCE}
+    # V-cycles take 10,000 operations each and divide all errors by four
+    paths = [
+        {"problem": name[8:], "solver": "V(2,2)", "iterations": n, "operations": 10_000 * n}
+        | dict.fromkeys(("relative_error", "residual", "energy_gap"), 0.25**n)
+        for name in study.problems
+        for n in range(14)
+    ]
+    content = {"tolerance": 1e-8, "limits": {}, "problems": known, "rows": rows, "paths": paths}
+    content["provenance"] = PROVENANCE
     files.write_json(layout.solvers, content)
     for job, spec in study.solver_jobs.items():
         _solver_job(layout, study, job, spec, diverged)
@@ -132,6 +140,7 @@ def _solver_job(layout, study, job, spec, diverged):
     values = dict.fromkeys(("relative_error", "residual", "energy_gap"), errors)
     several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1}
     iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
+    iterated["operations"] = 12_000
     evaluation = {
         "job": job,
         "seeds": spec["seeds"],
@@ -140,7 +149,8 @@ def _solver_job(layout, study, job, spec, diverged):
             described(each, 2) | iterated for each in made if cycle and each.kind in ("home", "finer", "tau")
         ],
         "certificates": [
-            {"seed": seed, "points": 64, "radius": 0.1, "radius_dense": 0.1, "energy_norm": 0.2, "holds": True}
+            {"seed": seed, "condition": made[0].name, "points": 64, "tau": 100.0}
+            | {"radius": 0.1, "radius_dense": 0.1, "energy_norm": 0.2, "holds": True}
             for seed in spec["seeds"]
             if cycle and learner.linear
         ],

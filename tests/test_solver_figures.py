@@ -9,10 +9,20 @@ from matplotlib import rc_context
 from matplotlib.text import Text
 
 from schemenets import summaries
-from schemenets.figures import _style, solver_efficiency, solver_mesh, solver_parts, solver_transfer
+from schemenets.figures import (
+    _solver_factors,
+    _solver_style,
+    _style,
+    solver_efficiency,
+    solver_mesh,
+    solver_parts,
+    solver_tau,
+    solver_transfer,
+)
+from schemenets.stages.solvers import MEAN_VALUE
 from schemenets.wording import label, short
 
-FIGURES = (solver_efficiency, solver_mesh, solver_transfer, solver_parts)
+FIGURES = (solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts)
 # parameters, operations, error, factor and number of cycles to the tolerance
 METHODS = {
     "cycle-1": (27, 254_052, 0.05, 0.35, 16),
@@ -39,26 +49,39 @@ SMOKE = {"charbonnier": ("cycle-1", "multigrid-1", "unet-2"), "poisson": ("cycle
 SCHEMES = {
     "gradient descent": (4600, 0.165, 0.99),
     "FSI, cycles of 10": (46000, 0.118, 0.81),
+    "FSI, cycles of 20": (92000, 0.09, 0.7),
     "damped Jacobi": (6388, 0.159, 0.995),
     "V(2,2)": (67172, 0.08, 0.5),
     "W(2,2)": (277824, 0.062, 0.48),
     "F(2,2)": (130432, 0.063, 0.45),
     "full multigrid": (131957, 0.007, None),
+    MEAN_VALUE: (None, 0.5, None),
 }
+# operations of an iteration, factor of the error
+PATHS = {"V(2,2)": (67172, 0.5), "FSI, cycles of 10": (46000, 0.8), "FSI, cycles of 20": (92000, 0.4)}
+PATHS |= {"full multigrid, then V(2,2)": (131957, 0.1), "Newton's method": (17000, 0.45)}
 DIVERGED = "solvers/charbonnier/unet-2/seed-1"
 HOME = {"condition": "home-256", "kind": "home", "family": "piecewise_affine", "points": 256, "mesh_width": 1.0}
 
 
 def places(points):
-    yield HOME | {"tau": 100.0, "signals": 128}
+    yield HOME | {"tau": 100.0, "signals": 128, "unique": True}
     for name in ("smooth", "rough", "scanlines", "donoho_johnstone", "ecg"):
-        yield HOME | {"condition": f"family-{name}", "kind": "family", "family": name, "tau": 100.0, "signals": 4}
+        yield HOME | {
+            "condition": f"family-{name}",
+            "kind": "family",
+            "family": name,
+            "tau": 100.0,
+            "signals": 4,
+            "unique": True,
+        }
     for n in points:
-        yield HOME | {"condition": f"longer-{n}", "kind": "longer", "points": n, "tau": 100.0, "signals": 4}
+        other = {"tau": 100.0, "signals": 4, "unique": True}
+        yield HOME | {"condition": f"longer-{n}", "kind": "longer", "points": n} | other
         finer = {"condition": f"finer-{n}", "kind": "finer", "points": n, "mesh_width": 256 / n}
-        yield HOME | finer | {"tau": 100.0, "signals": 4}
+        yield HOME | finer | other
     for tau in (10.0, 1000.0):
-        yield HOME | {"condition": f"tau-{tau:g}", "kind": "tau", "tau": tau, "signals": 4}
+        yield HOME | {"condition": f"tau-{tau:g}", "kind": "tau", "tau": tau, "signals": 4, "unique": True}
 
 
 def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), diverged=(DIVERGED,)):
@@ -67,16 +90,18 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
     runs, errors, iterations = [], [], []
     for problem, methods in problems.items():
         for place in places(points):
-            if place["kind"] not in ("home", "finer"):
+            if place["kind"] not in ("home", "finer", "tau"):
                 continue
+            place = place | {"unique": problem != OTHERS[1]}
             for name, (operations, error, factor) in SCHEMES.items():
                 if name.startswith("W") and place["kind"] != "home":
                     continue
-                grown = None if factor is None else factor ** ((256 / place["points"]) ** 0.3)
+                slower = (256 / place["points"]) ** 0.3 * (100 / place["tau"]) ** 0.2
+                grown = None if factor is None else factor**slower
                 count = None if factor is None or grown > 0.74 else np.ceil(-18 / np.log(grown))
                 known = {"problem": problem, "method": name, **place, "converged": float(count is not None)}
-                known |= {"iterations": count, "factor": grown, "relative_error": error}
-                iterations.append(known | {"operations": operations * place["points"] / 256})
+                known |= {"iterations": count, "factor": grown, "relative_error": error if place["unique"] else None}
+                iterations.append(known | {"operations": operations and operations * place["points"] / 256})
         for method in methods:
             parameters, operations, error, factor, count = METHODS[method]
             for seed in range(seeds):
@@ -88,10 +113,12 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
                 runs.append(of_run | cost | {"network": "x", "loss": "supervised", "status": status})
                 own = 0.9 if method == "unet-2" and seed == 3 else error * np.exp(0.05 * rng.standard_normal())
                 for place in places(points):
+                    place = place | {"unique": problem != OTHERS[1]}
                     change = np.log2(place["points"] / 256) + np.log10(place["tau"] / 100)
                     blind = 0.0 if method.startswith("cycle") else 0.5
                     away = own * (1 + 0.1 * abs(change) + blind * abs(change) + (place["kind"] == "family"))
                     measured = dict.fromkeys(("relative_error", "residual", "energy_gap"), away if ok else None)
+                    measured |= {} if place["unique"] else {"relative_error": None}
                     errors.append(of_run | {"status": status, **place, **measured})
                     if method.startswith("cycle") and place["kind"] in ("home", "finer", "tau"):
                         steep = None if factor is None or not ok else factor * (1 + 0.05 * change + 0.01 * seed)
@@ -103,7 +130,15 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
         {"problem": problem, "unique": problem != OTHERS[1], "several_solutions": 0.5 * (problem == OTHERS[1])}
         for problem in problems
     ]
+    paths = [
+        {"problem": problem, "method": name, "iterations": n, "operations": n * operations, "residual": 0.3 * factor**n}
+        | {"relative_error": 0.2 * factor**n if problem != OTHERS[1] else None, "energy_gap": factor**n}
+        for problem in problems
+        for name, (operations, factor) in PATHS.items()
+        for n in range(1 + 2_000_000 // operations)
+    ]
     return {
+        "solver_paths": pd.DataFrame(paths),
         "solver_runs": pd.DataFrame(runs),
         "solver_errors": pd.DataFrame(errors),
         "solver_iterations": pd.DataFrame(iterations),
@@ -198,6 +233,7 @@ def test_a_job_of_which_all_runs_diverged_is_not_dropped(module):
     assert {
         solver_efficiency: f"Diverged, and counted with an error of 1: {', '.join(lost)}.",
         solver_mesh: "learned in a network of 1 cycle (none and none)",
+        solver_tau: "learned in a network of 1 cycle (none and none)",
         solver_transfer: "1 learned cycle: relative error 1 where",
         solver_parts: "The whole cycle: relative error 1 [1, 1]; 2 of 2 seeds do not get there within the limit.",
     }[module] in sentences
@@ -239,14 +275,47 @@ def test_efficiency_tells_ratios_that_follow_the_tables(tables):
     assert "3 learned cycles: the seeds differ by a factor of" in " ".join(solver_efficiency.findings(worse))
     assert "U-net, 2 channels: the seeds differ by a factor of" in " ".join(solver_efficiency.findings(tables))
     assert f"Diverged, and counted with an error of 1: {DIVERGED}." in solver_efficiency.findings(tables)
-    multigrid = sentence(tables, "Full multigrid without training: relative error 0.007 with 131,957 operations")
-    assert f"{short(geometric(tables, 'cycle-3') / 0.007)} times this error" in multigrid
-    assert f"{short(762156 / 131957)} times the operations" in multigrid
+
+
+def test_efficiency_says_where_classical_schemes_win(tables):
+    """FSI in cycles of 20 gets through 8 of them in the operations of the best network."""
+    (sentence,) = [text for text in solver_efficiency.findings(tables) if text.startswith("Charbonnier, ")]
+    error = geometric(tables, "cycle-3")
+    assert f"3 learned cycles, the best network, {short(error)} with 762,156 operations" in sentence
+    newton = 0.2 * 0.45 ** (762156 // 17000)
+    assert f"Newton's method {short(newton)} ({762156 // 17000 * 17000:,} operations)" in sentence
+    assert f"FSI, cycles of 20 {short(0.2 * 0.4**8)} (736,000 operations)" in sentence
+    assert sentence.endswith(f"classical schemes win by a factor of {short(error / newton)}.")
+    slow = tables["solver_paths"].assign(relative_error=0.1)
+    (sentence,) = [
+        text for text in solver_efficiency.findings(tables | {"solver_paths": slow}) if text.startswith("Charbonnier, ")
+    ]
+    assert sentence.endswith("training wins.")
+    (sentence,) = [text for text in solver_efficiency.findings(tables) if text.startswith("Perona–Malik, nonconvex, ")]
+    assert sentence.startswith("Perona–Malik, nonconvex, relative residual: ")
+
+
+def test_efficiency_draws_paths_and_the_fastest_fsi(tables):
+    right = drawn(solver_efficiency, tables).axes[1]
+    labels = {line.get_label(): line for line in right.lines}
+    assert "FSI, cycles of 20" in labels
+    assert "FSI, cycles of 10" not in labels
+    assert labels["V(2,2)"].get_xydata()[:2].tolist() == [[67172, pytest.approx(0.1)], [2 * 67172, pytest.approx(0.05)]]
+
+
+def test_efficiency_counts_seeds_that_learned_nothing(tables):
+    """The mean value of the solution has an error of 0.5, seed 3 of the U-net with 2 channels one of 0.9."""
+    assert _solver_style.MEAN_VALUE == MEAN_VALUE
+    (sentence,) = [text for text in solver_efficiency.findings(tables) if "next to nothing" in text]
+    own = tables["solver_errors"].query("problem == 'charbonnier' and kind == 'home' and method == 'unet-2'")
+    rest = own.loc[~own["seed"].isin([1, 3]), "relative_error"].astype(float)
+    assert sentence.startswith("U-net, 2 channels: 2 of 10 seeds have learned next to nothing")
+    assert f"the others is {short(float(np.exp(np.log(rest).mean())))}" in sentence
 
 
 def test_no_distances_where_solutions_are_not_unique(tables):
     def sentence(tables):
-        (found,) = [text for text in solver_efficiency.findings(tables) if "nonconvex" in text]
+        (found,) = [text for text in solver_efficiency.findings(tables) if "need not be unique" in text]
         return found
 
     own = tables["solver_errors"].query("problem == 'perona_malik_nonconvex' and kind == 'home' and method == 'unet-4'")
@@ -270,27 +339,49 @@ def test_mesh_shows_medians_and_what_does_not_converge_on_the_edge(tables):
     (line,) = [
         line
         for line in axes[0].lines
-        if len(line.get_xdata()) == 7 and line.get_ydata()[0] == pytest.approx(medians[64])
+        if len(line.get_xdata()) == 7 and line.get_ydata()[0] == pytest.approx(-np.log10(medians[64]))
     ]
-    assert line.get_ydata()[:-1] == pytest.approx(medians[medians.index < 4096])
-    assert line.get_ydata()[-1] == solver_mesh.EDGE  # of 6 of 10 seeds there is no factor
+    assert line.get_ydata()[:-1] == pytest.approx(-np.log10(medians[medians.index < 4096].to_numpy()))
+    assert line.get_ydata()[-1] == _solver_factors.EDGE  # of 6 of 10 seeds there is no factor
     edge = [
         line
         for line in lines(axes[0], markerfacecolor="white")
-        if line.get_xydata().tolist() == [[4096, solver_mesh.EDGE]]
+        if line.get_xydata().tolist() == [[4096, _solver_factors.EDGE]]
     ]
     assert len(edge) == 2
     sentences = solver_mesh.findings(tables)
     assert f"learned in a network of 3 cycles ({short(medians[64])} and none)" in sentences[0]
-    text = "Charbonnier, learned in a network of 3 cycles: cycles of 10 seeds that do not converge, by grid points: "
-    assert f"{text}6 with 4096." in sentences
+    text = "Charbonnier, learned in a network of 3 cycles: of 10 seeds, cycles that do not converge: "
+    assert f"{text}6 with 4096 points." in sentences
     diverging = changed(
         tables,
         "solver_iterations",
         lambda t: (t["method"] == "cycle-3") & (t["points"] == 64) & (t["kind"] == "finer"),
         factor=1.5,
     )
-    assert f"{text}10 with 64, 6 with 4096." in solver_mesh.findings(diverging)
+    assert f"{text}10 with 64 points, 6 with 4096 points." in solver_mesh.findings(diverging)
+
+
+def test_only_the_length_of_fsi_cycles_that_is_best_per_step_is_shown(tables):
+    """0.81^(1/10) < 0.7^(1/20)."""
+    shown = {text.get_text() for text in drawn(solver_mesh, tables).legends[0].get_texts()}
+    assert {text for text in shown if text.startswith("FSI")} == {"FSI, cycles of 10"}
+    faster = changed(tables, "solver_iterations", lambda t: t["method"] == "FSI, cycles of 20", factor=0.1)
+    shown = {text.get_text() for text in drawn(solver_mesh, faster).legends[0].get_texts()}
+    assert {text for text in shown if text.startswith("FSI")} == {"FSI, cycles of 20"}
+
+
+def test_cycles_against_tau(tables):
+    axes = drawn(solver_tau, tables).axes
+    own = tables["solver_iterations"].query("problem == 'poisson' and method == 'cycle-1' and kind in ['home', 'tau']")
+    medians = own.groupby("tau")["factor"].median()
+    assert list(medians.index) == [10, 100, 1000]
+    assert any(
+        len(line.get_ydata()) == 3 and line.get_ydata() == pytest.approx(-np.log10(medians.to_numpy()))
+        for line in axes[-1].lines
+    )
+    (sentence,) = [text for text in solver_tau.findings(tables) if text.startswith("Poisson, convergence")]
+    assert f"with τ = 10 and τ = 1000: learned in a network of 1 cycle ({short(medians[10])} and " in sentence
 
 
 def test_mesh_says_so_where_a_problem_is_not_convex(tables):

@@ -137,6 +137,7 @@ def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
     the parameters of its candidate, or takes fewer operations, cannot decide.
     """
     runs, errors = tables["solver_runs"], tables["solver_errors"]
+    runs = runs[runs["problem"].isin({entry["problem"] for entry in claim["ratios"]})]
     home = errors.loc[errors["kind"] == "home", ["run", "relative_error"]]
     scored = runs.merge(home, on="run", how="left", validate="one_to_one")
     scored = scored.assign(score=scored["relative_error"].where(scored["status"] == "ok", NOTHING_FOUND))

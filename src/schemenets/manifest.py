@@ -168,6 +168,7 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
         "guarantees": [*records, *stabilities, *grown.values()],
         "schemes": [schemes],
         "problems": [results.solvers],
+        "solver_paths": [results.solvers],
         **dict.fromkeys(("solver_runs", "solver_curves"), solved),
         "solver_tuning": solver_tunings,
         **dict.fromkeys(("solver_errors", "solver_certificates"), solved),

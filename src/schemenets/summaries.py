@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from schemenets.claims import NOTHING_FOUND
 from schemenets.layout import Layout
 from schemenets.statistics import paired_differences, t_interval
 
@@ -14,13 +15,14 @@ TABLES = (
     *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
     *("problems", "solver_runs", "solver_curves", "solver_tuning", "solver_errors", "solver_iterations"),
     "solver_certificates",
+    "solver_paths",
 )
 BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction
 SAFEGUARDED = "safeguarded_"  # how the names of methods with a safeguard begin
 EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, of data and of test sets
-NOTHING_FOUND = 1.0  # relative error of a run that diverged while it learned to solve, as in claims
-PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau"]  # columns that describe a condition of a test
+# columns that describe a condition of a test
+PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique"]
 MEASURED = ["relative_error", "residual", "energy_gap"]
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
@@ -94,24 +96,25 @@ def solver_scores(tables: Tables, problem: str) -> pd.DataFrame:
     """Every run that learned to solve a problem under every condition that it was tested under.
 
     Two columns are added: ``diverged``, and ``score``, the relative error, for a diverged run that of having found
-    nothing, :data:`NOTHING_FOUND`.
+    nothing, :data:`NOTHING_FOUND`; NaN where solutions need not be unique.
     """
     runs, errors = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_errors"))
     places = errors[PLACE].drop_duplicates()
     measured = errors[["run", "condition", *MEASURED]]
     described = runs.drop(columns="points").merge(places, how="cross")  # also those of which there is no test
     table = described.merge(measured, on=["run", "condition"], how="left")
-    diverged = (table["status"] != "ok") | ~np.isfinite(table["relative_error"].astype(float))
+    known = table["relative_error"].notna() | ~table["unique"].astype(bool)
+    diverged = (table["status"] != "ok") | ~known
     return table.assign(diverged=diverged, score=table["relative_error"].where(~diverged, NOTHING_FOUND).astype(float))
 
 
 def iterated(tables: Tables, problem: str) -> pd.DataFrame:
-    """Every run of a learned cycle for a problem on every grid of its interval, with what became of iterating it.
+    """Every run of a learned cycle for a problem under every condition that any was iterated under.
 
     Columns ``converged``, ``iterations`` and ``factor`` of a diverged run are NaN.
     """
     runs, table = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_iterations"))
-    places = table.loc[table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
+    places = table.loc[table["run"].notna() | table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
     own = runs.loc[runs["method"].str.startswith("cycle-"), ["run", "problem", "method", "seed", "status"]]
     measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
     found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")

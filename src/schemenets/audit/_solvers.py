@@ -74,14 +74,14 @@ def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
     evaluation = files.read_json(path)
     hashes = [files.sha256(path.with_name(f"seed-{seed}.safetensors")) for seed in spec["seeds"]]
     yield from difference(path, evaluation["checkpoints_sha256"], hashes, "the checkpoints are")
-    expected = [condition.name for condition in conditions(audited.study.problems[spec["dataset"]])]
+    grids = {condition.name: condition.grid for condition in conditions(audited.study.problems[spec["dataset"]])}
     stored = [entry["condition"] for entry in evaluation["conditions"]]
-    if stored and stored != expected:
-        yield Finding(path, f"conditions {stored}, but the configuration says {expected}")
+    if stored and stored != list(grids):
+        yield Finding(path, f"conditions {stored}, but the configuration says {list(grids)}")
     for entry in evaluation["certificates"]:
         if entry["points"] == min(each["points"] for each in evaluation["certificates"]):
             _, network = _solvers.read(path.parent, spec, entry["seed"])
-            grid = _solvers.architecture(spec).problem.on(entry["points"])  # type: ignore[union-attr]
+            grid = grids[entry["condition"]]
             found = solvers.certify(network, entry["points"], grid)  # type: ignore[arg-type]
             again = {"radius_dense": found.radius_dense, "holds": found.holds}
             before = {key: entry[key] for key in again}

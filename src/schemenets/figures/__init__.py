@@ -27,6 +27,7 @@ FIGURES = (
     "multigrid",
     "solver_efficiency",
     "solver_mesh",
+    "solver_tau",
     "solver_transfer",
     "solver_parts",
     "fixed_points",
@@ -53,6 +54,7 @@ def modules() -> dict[str, ModuleType]:
         solver_efficiency,
         solver_mesh,
         solver_parts,
+        solver_tau,
         solver_transfer,
         stability,
         training_length,
@@ -63,6 +65,6 @@ def modules() -> dict[str, ModuleType]:
     drawn = (
         *(signals, capacity, capacity_gain, factorial, skips, evolution, learning_curves, training_length, tuning),
         *(transfer, stability, growth, depth, certification_cost, robustness, multigrid),
-        *(solver_efficiency, solver_mesh, solver_transfer, solver_parts, fixed_points),
+        *(solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts, fixed_points),
     )
     return dict(zip(FIGURES, drawn, strict=True))

@@ -17,6 +17,7 @@ FAMILIES = {
     "unet": ("standard U-net, by channels", _style.PALETTE[2], "^"),
 }
 ERROR = "relative error after one application"
+MEAN_VALUE = "mean value of the solution"  # among the schemes, what a solver knows at the very least
 MARKS = (
     "Small dots: single seeds; large marks: geometric means with 95 % t intervals (of the logarithms) over seeds, "
     "which may leave the panel where seeds are few. Crosses: runs that diverged, which count as having found nothing, "
@@ -26,7 +27,8 @@ DIVERGED = _style.DIVERGED | {"label": "diverged, counted as an error of 1"}
 STEPS = {  # of ticks on axes of errors, by what the ratio of their extremes is below
     1.6: (1, 1.2, 1.5, *range(2, 10)),
     4: (1, 1.5, 2, 3, 4, 6),
-    300: (1, 2, 3, 5),
+    20: (1, 2, 5),
+    300: (1, 3),
 }
 
 

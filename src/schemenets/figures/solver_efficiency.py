@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import ticker
 from matplotlib.axes import Axes
@@ -20,16 +21,24 @@ CAPTION = (
     "test right-hand sides like those of the training, for the Charbonnier problem: against the number of trainable "
     "parameters, and against floating-point operations per signal. Numbers beside the marks: how many cycles or "
     "channels. Circles are networks of multigrid cycles that are given the operator, squares such networks that learn "
-    "it as well, triangles standard U-nets. Hollow marks have one thing different: the U-net with 4 channels its "
-    "loss or the length of its training, the network of 1 cycle what the figure of its parts names. Black: numerical "
-    "schemes without training, measured on the first few of the same right-hand sides; having no parameters, they are "
-    "level lines on the left. " + _solver_style.MARKS
+    "it as well, triangles standard U-nets. Hollow marks have one thing different: the loss, the length of the "
+    "training, or what the figure of the parts of a cycle names. Lines on the right: numerical schemes without "
+    "training on the same right-hand sides, a mark for every iteration; they go on below the panel. The operations of "
+    "Newton's method are told by formula. " + _solver_style.MARKS
 )
-SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_iterations.csv", "tables/problems.csv")
-SCHEMES = {
-    "V(2,2)": ("one V(2,2) cycle", "X", "--"),
-    "F(2,2)": ("one F(2,2) cycle", "D", ":"),
-    "full multigrid": ("full multigrid", "P", "-."),
+SOURCES = (
+    "tables/solver_runs.csv",
+    "tables/solver_errors.csv",
+    "tables/solver_iterations.csv",
+    "tables/solver_paths.csv",
+    "tables/problems.csv",
+)
+FSI = "FSI"  # how the names of extrapolated schemes begin
+SCHEMES: dict[str, dict[str, Any]] = {
+    "V(2,2)": {"color": "black", "marker": "v", "linestyle": ":"},
+    "full multigrid, then V(2,2)": {"color": "black", "marker": "P", "linestyle": "-"},
+    FSI: {"color": _style.PALETTE[5], "marker": "D", "linestyle": "-."},
+    "Newton's method": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
 }
 AXES = {"parameters": "trainable parameters", "operations": "operations per signal"}
 VARIANTS = {
@@ -37,11 +46,16 @@ VARIANTS = {
     "unet-4-long": (">", "U-net, trained longer"),
 }
 SPREAD = 3  # factor between the seeds of a method from which it is told
+HARDLY = 0.9  # share of the error of the mean value of the solution from which a seed has learned next to nothing
+ERROR = ("relative_error", "relative error")
+MOST = 4  # schemes that are told
+TINY = 1e-16  # beyond which errors are rounding
+BELOW = 5  # factor by which the axis goes on below the smallest error of a seed
 
 
 def draw(tables: Tables) -> Figure:
     """Two panels that share the axis of the errors."""
-    scores, schemes = _at_home(tables), _schemes(tables)
+    scores = _at_home(tables)
     if scores.empty:
         return _style.empty("networks that learned to solve")
     figure, axes = _style.grid(2, 2, 4.2, sharey=True)
@@ -50,32 +64,25 @@ def draw(tables: Tables) -> Figure:
             own = scores[scores["method"].map(family) == kind]
             if len(own):
                 _draw_family(ax, own, column, kind)
-        for row in summaries.rows(schemes):
-            name, marker, line = SCHEMES[row.method]
-            look: Any = {"color": "black", "linestyle": line, "linewidth": 1}
-            if column == "parameters":
-                ax.axhline(row.relative_error, **look)
-                # for the legend, where line and mark belong together
-                ax.plot([], [], marker=marker, markersize=5, label=f"{name}, untrained", **look)
-            else:
-                ax.plot(row.operations, row.relative_error, color="black", marker=marker, markersize=6)
         ax.set_xscale("log")
         ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.margins(x=0.12)
         ax.set_xlabel(text)
-    _solver_style.error_axis(axes[0], pd.concat([scores["score"], schemes["relative_error"]]))
+    axes[1].set_xlim(axes[1].get_xlim())  # schemes take as many operations as they are given
+    _draw_schemes(axes[1], tables)
+    _solver_style.error_axis(axes[0], pd.concat([scores["score"], scores["score"].nsmallest(1) / BELOW]))
     axes[0].set_ylabel(_solver_style.ERROR)
     _style.legend(figure, axes)
     return figure
 
 
 def findings(tables: Tables) -> list[str]:
-    """Errors, networks of cycles against U-nets and against schemes, seeds that differ, and problems like no other."""
-    scores, schemes = _at_home(tables), _schemes(tables)
-    by = ["method", "parameters", "operations"]
-    means = summaries.geometric_means(scores, by, "score")
+    """Schemes that win without training, networks of cycles against U-nets, seeds that differ or learned nothing."""
+    scores = _at_home(tables)
+    means = summaries.geometric_means(scores, ["method", "parameters", "operations"], "score")
     usual = means[means["method"].map(plain).astype(bool)]
-    found = [
+    found = [text for problem in tables["problems"]["problem"] for text in _against_schemes(tables, problem)]
+    found += [
         f"{label(row.method)}: relative error {short(row.mean)}{_interval(row)} with {row.parameters:,} parameters and "
         f"{row.operations:,.0f} operations."
         for row in summaries.rows(usual)
@@ -95,17 +102,52 @@ def findings(tables: Tables) -> list[str]:
             f"Smallest error of a network of cycles ({label(best.method)}) against that of a U-net "
             f"({label(rival.method)}): {_times(best, rival)}."
         )
-    if len(cycles):
-        (best,) = summaries.rows(cycles.nsmallest(1, "mean"))
-        for scheme in summaries.rows(schemes):
-            name = SCHEMES[scheme.method][0]
-            found.append(
-                f"{name[0].upper()}{name[1:]} without training: relative error {short(scheme.relative_error)} with "
-                f"{scheme.operations:,.0f} operations; the network of cycles with the smallest error has "
-                f"{short(best.mean / scheme.relative_error)} times this error for "
-                f"{short(best.operations / scheme.operations)} times the operations."
-            )
-    return found + _spread(scores) + _without_distances(tables)
+    return found + _spread(scores) + _nothing_learned(tables, scores) + _without_distances(tables)
+
+
+def _against_schemes(tables: Tables, problem: str) -> list[str]:
+    """The best network for a problem beside what schemes reach for no more operations."""
+    measure, what = ("residual", "relative residual") if problem in summaries.several_solutions(tables) else ERROR
+    scores = summaries.solver_scores(tables, problem)
+    scores = scores[(scores["kind"] == "home") & scores["method"].map(plain).astype(bool)]
+    scores = scores.assign(score=scores[measure].where(~scores["diverged"], summaries.NOTHING_FOUND).astype(float))
+    paths = tables["solver_paths"]
+    paths = paths[(paths["problem"] == problem) & paths[measure].notna()]
+    if scores.empty or paths.empty:
+        return []
+    means = summaries.geometric_means(scores, ["method", "operations"], "score")
+    (best,) = summaries.rows(means.nsmallest(1, "mean"))
+    within = paths[(paths["operations"] <= best.operations) & (paths["operations"] > 0)]
+    reached = within.loc[within.groupby("method")[measure].idxmin()].sort_values(measure)
+    schemes = [
+        f"{row.method} {short(getattr(row, measure))} ({row.operations:,.0f} operations)"
+        for row in summaries.rows(reached.head(MOST))
+    ]
+    start = f"{label(problem)}, {what}: {label(best.method)}, the best network, {short(best.mean)} with "
+    start += f"{best.operations:,.0f} operations; without training, for no more"
+    if not schemes:
+        return [f"{start}, no scheme gets through an iteration."]
+    ratio = best.mean / max(reached[measure].min(), TINY)
+    end = f"classical schemes win by a factor of {short(ratio)}" if ratio > 1 else "training wins"
+    return [f"{start}: {', '.join(schemes)}. Here {end}."]
+
+
+def _draw_schemes(ax: Axes, tables: Tables) -> None:
+    paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
+    for name, look in SCHEMES.items():
+        own = paths[paths["method"] == name]
+        if name == FSI and len(fsi := paths[paths["method"].str.startswith(FSI)]):
+            own = fsi[fsi["method"] == _fastest(fsi)]
+            name = own["method"].iloc[0]
+        if len(own):
+            ax.plot(own["operations"], own["relative_error"], linewidth=1, markersize=3.5, label=name, **look, zorder=2)
+
+
+def _fastest(paths: pd.DataFrame) -> str:
+    """The method that has the smallest error where the shortest of these paths ends."""
+    end = paths.groupby("method")["operations"].max().min()
+    within = paths[paths["operations"] <= end]
+    return str(within.loc[within["relative_error"].idxmin(), "method"])
 
 
 def _draw_family(ax: Axes, scores: pd.DataFrame, column: str, kind: str) -> None:
@@ -155,6 +197,21 @@ def _spread(scores: pd.DataFrame) -> list[str]:
     return found
 
 
+def _nothing_learned(tables: Tables, scores: pd.DataFrame) -> list[str]:
+    """Methods with seeds that are hardly better than who knows nothing but the mean of the solution."""
+    table = tables["solver_iterations"].query("problem == @PROBLEM and kind == 'home'")
+    found = []
+    for value in table.loc[table["method"] == _solver_style.MEAN_VALUE, "relative_error"]:
+        for method, own in summaries.groups(scores, "method"):
+            if few := int((own["score"] > HARDLY * value).sum()):
+                found.append(
+                    f"{label(method)}: {few} of {len(own)} seeds have learned next to nothing, with errors above "
+                    f"{HARDLY:g} times {short(value)}, that of the mean value of the solution; the geometric mean of "
+                    f"the others is {short(np.exp(np.log(own['score'][own['score'] <= HARDLY * value]).mean()))}."
+                )
+    return found
+
+
 def _without_distances(tables: Tables) -> list[str]:
     """Residual and energy gap where there may be several solutions."""
     errors = tables["solver_errors"].query("kind == 'home' and status == 'ok'")
@@ -179,8 +236,3 @@ def _without_distances(tables: Tables) -> list[str]:
 def _at_home(tables: Tables) -> pd.DataFrame:
     scores = summaries.solver_scores(tables, PROBLEM)
     return scores[scores["kind"] == "home"]
-
-
-def _schemes(tables: Tables) -> pd.DataFrame:
-    table = tables["solver_iterations"].query("problem == @PROBLEM and kind == 'home'")
-    return table[table["method"].isin(list(SCHEMES)) & table["relative_error"].notna()]

@@ -10,14 +10,16 @@ from schemenets.layout import Layout
 
 Json = dict[str, Any]
 OF_A_RUN = ["run", "problem", "method", "seed"]
-PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "signals"]
+PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique", "signals"]
 ERRORS = ["relative_error", "residual", "energy_gap"]
 ITERATED = ["converged", "iterations", "factor"]
-CERTIFIED = ["points", "radius", "radius_dense", "energy_norm", "holds"]
+CERTIFIED = ["condition", "points", "tau", "radius", "radius_dense", "energy_norm", "holds"]
+FOLLOWED = ["iterations", "operations", *ERRORS]
 COLUMNS = {
     "solver_errors": [*OF_A_RUN, "status", *PLACE, *ERRORS],
-    "solver_iterations": [*OF_A_RUN, *PLACE, *ITERATED, "operations", "relative_error"],
+    "solver_iterations": [*OF_A_RUN, *PLACE, *ITERATED, "operations", *ERRORS],
     "solver_certificates": [*OF_A_RUN, *CERTIFIED],
+    "solver_paths": ["problem", "method", *FOLLOWED],
 }
 
 
@@ -45,6 +47,10 @@ def solver_tables(results: Layout, jobs: Sequence[str], methods: Sequence[str]) 
             for record, evaluation, _ in every
             for entry in evaluation["certificates"]
             if entry["seed"] == record["seed"]
+        ],
+        "solver_paths": [
+            {"problem": row["problem"], "method": row["solver"], **{key: row[key] for key in FOLLOWED}}
+            for row in schemes["paths"]
         ],
     }
     return {
@@ -92,18 +98,16 @@ def _error_rows(record: Json, evaluation: Json, index: int) -> Iterator[Json]:
 
 
 def _iteration_rows(record: Json, evaluation: Json, index: int) -> Iterator[Json]:
-    errors = {entry["condition"]: entry["relative_error"][index] for entry in evaluation["conditions"]}
+    tested = {entry["condition"]: {key: entry[key][index] for key in ERRORS} for entry in evaluation["conditions"]}
     for entry in evaluation["iterations"]:
+        place = {key: entry[key] for key in (*PLACE, "operations")}
         values = {key: entry[key][index] for key in ITERATED}
-        # an application of some cycles is that many iterations, and longer grids take longer
-        cycles = record["architecture"]["cycles"]
-        operations = record["operations"] / cycles * entry["points"] / record["points"]
-        error = errors[entry["condition"]] if cycles == 1 else None
-        place = {key: entry[key] for key in PLACE}
-        yield {**_of(record), **place, **values, "operations": operations, "relative_error": error}
+        # an application of several cycles is more than one iteration
+        errors = tested[entry["condition"]] if record["architecture"]["cycles"] == 1 else dict.fromkeys(ERRORS)
+        yield {**_of(record), **place, **values, **errors}
 
 
 def _scheme_rows(rows: Sequence[Json]) -> Iterator[Json]:
     for row in rows:
-        measured = {key: row[key] for key in (*ITERATED, "operations", "relative_error")}
+        measured = {key: row[key] for key in (*ITERATED, "operations", *ERRORS)}
         yield {"problem": row["problem"], "method": row["solver"], **{key: row[key] for key in PLACE}, **measured}

@@ -1,6 +1,7 @@
 """Test all seeds of one network that solves: errors, iterations to a tolerance, and certificates of linear problems."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from schemenets import files, networks, signals
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.provenance import Stopwatch, collect
-from schemenets.solvers import CycleNetwork, certify, iterate
+from schemenets.solvers import CycleNetwork, Grid, certify, iterate
 from schemenets.solvers.data import Condition, conditions
+from schemenets.solvers.operations import counted_step
 from schemenets.stages import _solvers
 
 TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
+FEW = 4  # right-hand sides that are iterated
 CERTIFIED = 512  # points up to which dense matrices are computed
 ITERATED = ("home", "finer", "tau")  # kinds of conditions
 AT_ONCE = 4096  # points of all signals of a seed that pass through a network at once
@@ -53,17 +56,22 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         result["conditions"].append(described(condition, len(b)) | spread(tested(stacked, condition, b, x)))
         # without fixed points there is nothing to converge to, which one grid is enough to show
         if cycles and condition.kind in (ITERATED if stacked.architecture.consistent else ITERATED[:1]):
-            few = b[: spec["data"]["others"]]
-            result["iterations"].append(described(condition, len(few)) | spread(_iterated(stacked, condition, few)))
+            few, one = b[:FEW], b[:1]
+            step = partial(nets[sound[0]].cycle, grid=condition.grid)
+            of_step = {"operations": counted_step(step, one, one)}
+            measured = spread(_iterated(stacked, condition, few))
+            result["iterations"].append(described(condition, len(few)) | of_step | measured)
     if cycles and nets[0].architecture.linear:
         for index in sound:
             for condition in made:
-                if condition.kind in ("home", "finer") and condition.grid.N <= CERTIFIED:
+                if condition.kind in ITERATED and condition.grid.N <= CERTIFIED:
                     found = certify(nets[index], condition.grid.N, condition.grid)
                     result["certificates"].append(
                         {
                             "seed": spec["seeds"][index],
+                            "condition": condition.name,
                             "points": found.length,
+                            "tau": condition.grid.problem.tau,
                             "radius": found.radius,
                             "radius_dense": found.radius_dense,
                             "energy_norm": found.energy_norm,
@@ -79,21 +87,28 @@ def tested(stacked: torch.nn.Module, condition: Condition, b: Tensor, x: Tensor)
     """Means over the right-hand sides, for every seed, after one application of stacked networks.
 
     Returns:
-        ``relative_error``: ‖y - x‖/‖x‖; ``residual``: ‖b - A(y)‖/‖b‖; ``energy_gap``: E(y) - E(x) over that of the
-        start of the iterations, b (or 0 if the problem is not screened). Each of shape (seeds,).
+        ``relative_error``: ‖y - x‖/‖x‖, NaN where x need not be the only solution; ``residual``: ‖b - A(y)‖/‖b‖;
+        ``energy_gap``: E(y) - E(x) over that of the start of the iterations. Each of shape (seeds,).
     """
     grid, seeds = condition.grid, len(next(stacked.parameters()))
     with torch.inference_mode():
         parts = b.split(max(1, AT_ONCE // grid.N))
         y = torch.cat([applied(stacked, part.expand(seeds, *part.shape), grid) for part in parts], 1)
-        gap = (grid.energy(y, b) - grid.energy(x, b)) / (grid.energy(grid.start(b), b) - grid.energy(x, b))
-        errors = (y - x).norm(dim=-1) / x.norm(dim=-1)
-        residuals = (b - grid(y)).norm(dim=-1) / b.norm(dim=-1)
-    means = {"relative_error": errors, "residual": residuals, "energy_gap": gap}
-    return {key: values.mean(1).numpy() for key, values in means.items()}
+        return {key: values.mean(-1).numpy() for key, values in measures(y, b, x, grid).items()}
 
 
-def applied(stacked: Any, b: Tensor, grid: Any) -> Tensor:
+def measures(y: Tensor, b: Tensor, x: Tensor, grid: Grid) -> dict[str, Tensor]:
+    """The same for every right-hand side, of approximations y (..., N) of solutions x."""
+    gap = (grid.energy(y, b) - grid.energy(x, b)) / (grid.energy(grid.start(b), b) - grid.energy(x, b))
+    errors = (y - x).norm(dim=-1) / x.norm(dim=-1)
+    return {
+        "relative_error": errors if grid.unique else torch.full_like(errors, torch.nan),
+        "residual": (b - grid(y)).norm(dim=-1) / b.norm(dim=-1),
+        "energy_gap": gap,
+    }
+
+
+def applied(stacked: Any, b: Tensor, grid: Grid) -> Tensor:
     """What networks make of right-hand sides; cycles are told the problem, others know that of their training."""
     if not isinstance(stacked, CycleNetwork):
         y: Tensor = stacked(b)
@@ -124,5 +139,6 @@ def described(condition: Condition, count: int) -> dict[str, Any]:
         "points": grid.N,
         "mesh_width": grid.h,
         "tau": grid.problem.tau,
+        "unique": grid.unique,
         "signals": count,
     }

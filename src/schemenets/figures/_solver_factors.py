@@ -1,0 +1,190 @@
+"""How fast iterations converge, learned cycles beside numerical schemes: one panel per problem.
+
+The axis is that of the decimal digits that an iteration gains, -log₁₀ of its convergence factor, so that fast ones can
+be told apart, and slow ones from those that do not converge.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from schemenets import summaries
+from schemenets.figures import _solver_style, _style
+from schemenets.figures._solver_style import family, number, plain
+from schemenets.summaries import Tables
+from schemenets.wording import label, short
+
+READING = (
+    "Decimal digits by which, in the long run, one iteration reduces the residual, of the slowest of a few right-hand "
+    "sides: more is faster. Learned cycles come from the networks with one cycle and with several; medians over "
+    "seeds, and the range of the seeds as a band. FSI: a cycle of the length that is best per step on the grid of the "
+    "training. Open marks on the lower edge: no convergence, or the run diverged in training, for at least half of the "
+    "seeds; a band that reaches this edge: for some."
+)
+SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
+EDGE = 5e-4  # digits at which fewer, and none, are drawn
+MOST = 4.0
+WIDE = "gradient descent"  # nearly as fast as damped Jacobi, whose marks lie inside its own
+FSI = "FSI"
+SCHEMES: dict[str, dict[str, Any]] = {
+    "V(2,2)": {"color": "black", "marker": "v", "linestyle": "-"},
+    "F(2,2)": {"color": _style.PALETTE[3], "marker": "D", "linestyle": "-."},
+    FSI: {"color": _style.PALETTE[5], "marker": "P", "linestyle": ":"},
+    "damped Jacobi": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
+    WIDE: {"color": _style.PALETTE[2], "marker": "s", "linestyle": ":", "markerfacecolor": "none"},
+}
+COLUMNS = ["problem", "method", "run", "points", "tau", "factor"]
+
+
+def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
+    """One panel per problem.
+
+    Args:
+        kind: of the conditions besides that of the training, ``finer`` or ``tau``.
+        column: what is on the horizontal axis.
+        text: its label.
+    """
+    factors = _factors(tables, kind)
+    if factors.empty:
+        return _style.empty("iterated cycles")
+    problems = list(summaries.groups(factors, "problem"))
+    figure, axes = _style.grid(len(problems), min(3, len(problems)), 2.5 if len(problems) > 3 else 3.2, sharey=True)
+    axes[0].set_ylim(EDGE / 1.3, MOST)  # of all panels
+    axes[0].set_yscale("log")
+    several = summaries.several_solutions(tables)
+    for ax, (problem, own) in zip(axes, problems, strict=True):
+        for method in _shown(own):
+            ax.plot([], [], label=_name(method), **_look(method))
+        # the learned ones last, on top
+        for order, method in enumerate(reversed(_shown(own))):
+            _draw_method(ax, own[own["method"] == method], method, order, column)
+        values = sorted(own[column].unique())
+        _style.log_ticks(ax, values[:: 1 + (len(values) > 4)])
+        ax.margins(x=0.1)
+        name = label(problem)
+        ax.set(title=name if problem not in several or "nonconvex" in name else f"{name}, nonconvex")
+        ax.set(xlabel=text)
+    for ax in axes[:: min(3, len(problems))]:
+        ax.set_ylabel("digits per iteration")
+    _style.legend(figure, axes)
+    return figure
+
+
+def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
+    """Factors at the ends of the axis, and where cycles do not converge."""
+    found = []
+    for problem, own in summaries.groups(_factors(tables, kind), "problem"):
+        least, most = own[column].min(), own[column].max()
+        texts = []
+        for method in _shown(own):
+            medians = own[own["method"] == method].groupby(column)["factor"].apply(_median)
+            ends = (_text(medians.get(value, np.nan)) for value in (least, most))
+            texts.append(f"{_name(method)} ({' and '.join(ends)})")
+        found.append(
+            f"{label(problem)}, convergence factors with {_at(least, unit)} and {_at(most, unit)}: {'; '.join(texts)}."
+        )
+        found += _not_converging(own, problem, column, unit)
+    return found
+
+
+def _not_converging(own: pd.DataFrame, problem: str, column: str, unit: str) -> Iterator[str]:
+    for method in _learned(own):
+        part = own[own["method"] == method]
+        failing = part[~(part["factor"] < 1)]
+        if len(failing):
+            where = failing.groupby(column)["factor"].size()
+            counts = ", ".join(f"{count} with {_at(value, unit)}" for value, count in where.items())
+            seeds = part["run"].nunique()
+            yield f"{label(problem)}, {_name(method)}: of {seeds} seeds, cycles that do not converge: {counts}."
+
+
+def _draw_method(ax: Axes, table: pd.DataFrame, method: str, order: int, column: str) -> None:
+    """Median and range over seeds; the marks of later methods are smaller, so that lines that coincide can be seen."""
+    by_place = table.groupby(column)["factor"]
+    middle, low, high = (_digits(values) for values in (by_place.apply(_median), by_place.max(), by_place.min()))
+    look = _look(method) | {"zorder": 2 + order / 10}
+    ax.plot(middle.index, middle, **look)
+    if len(table) > len(middle):
+        ax.fill_between(middle.index, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    beyond = middle[middle <= EDGE]
+    ax.plot(
+        beyond.index, beyond, **look | {"linestyle": "none", "markerfacecolor": "white", "markersize": 8 - 0.5 * order}
+    )
+
+
+def _digits(factors: pd.Series) -> pd.Series:
+    """Decimal digits per iteration, none of them for factors of 1 and beyond."""
+    return (-np.log10(factors.clip(lower=1e-16, upper=1))).clip(lower=EDGE, upper=MOST)
+
+
+def _look(method: str) -> dict[str, Any]:
+    look = _scheme(method) or _solver_style.style(method)
+    return {"markeredgecolor": look["color"], "linewidth": 1.2} | look | {"markersize": 7 if method == WIDE else 4.5}
+
+
+def _scheme(method: str) -> dict[str, Any]:
+    return SCHEMES.get(FSI if method.startswith(FSI) else method, {})
+
+
+def _learned(table: pd.DataFrame) -> list[str]:
+    """The usual learned cycles."""
+    return [method for method in table["method"].unique() if plain(method) and family(method) == "cycle"]
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    schemes = sorted(filter(_scheme, table["method"].unique()), key=lambda name: list(SCHEMES).index(_kind(name)))
+    return [*_learned(table), *schemes]
+
+
+def _kind(method: str) -> str:
+    return FSI if method.startswith(FSI) else method
+
+
+def _name(method: str) -> str:
+    if _scheme(method):
+        return method
+    several = number(method)
+    return f"learned in a network of {several} cycle{'s' if several > 1 else ''}"
+
+
+def _factors(tables: Tables, kind: str) -> pd.DataFrame:
+    """Convergence factors of the problems that have learned cycles; infinite where there is none."""
+    table = tables["solver_iterations"]
+    known = table["method"].map(_scheme).astype(bool)
+    schemes = table[known & table["kind"].isin(["home", kind])]
+    parts = []
+    for problem, own in summaries.groups(schemes, "problem"):
+        learned = summaries.iterated(tables, problem)
+        learned = learned[learned["method"].map(plain).astype(bool) & learned["kind"].isin(["home", kind])]
+        if len(learned):
+            parts += [learned[COLUMNS], own.loc[~own["method"].isin(_slower_fsi(own)), COLUMNS]]
+    if not parts:
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.concat([part.astype({"run": object, "factor": float}) for part in parts], ignore_index=True)
+    found = found.drop_duplicates(["problem", "method", "run", "points", "tau"])  # that of the training, of two kinds
+    return found.assign(factor=found["factor"].fillna(np.inf))
+
+
+def _slower_fsi(schemes: pd.DataFrame) -> list[str]:
+    """All lengths of FSI cycles but the one that is best per step at home."""
+    home = schemes[(schemes["kind"] == "home") & schemes["method"].str.startswith(FSI)].astype({"factor": float})
+    per_step = home["factor"].fillna(np.inf) ** (1 / home["method"].str.extract(r"(\d+)")[0].astype(float))
+    ranked = home["method"].loc[per_step.sort_values(kind="stable").index]
+    return list(ranked.iloc[1:])
+
+
+def _median(factors: pd.Series) -> float:
+    """Infinite if at least half of them are."""
+    return float(factors.median()) if np.isfinite(factors).sum() * 2 > len(factors) else np.inf
+
+
+def _text(factor: float) -> str:
+    return short(factor) if np.isfinite(factor) else "none"
+
+
+def _at(value: Any, unit: str) -> str:
+    return f"{value:g} {unit}" if unit == "points" else f"{unit} = {value:g}"
