@@ -275,25 +275,26 @@ def test_robustness_holds_attacks_bounds_and_other_noise(made):
 
 def test_time_of_a_job_is_counted_once(made):
     layout, study = made
-    work = origin.gather(layout, summaries.read(layout)["runs"])["work"]
+    work = origin.gather(layout, summaries.read(layout))["work"]
     records = {row[0]: int(row[1]) for row in work.rows}
     jobs, methods = len(study.specs("train")), len(study.specs("tune"))
     expected = {"tune": methods, **dict.fromkeys(("train", "evaluate", "stability"), jobs)}
     expected |= {name: len(study.specs(name)) for name in ("robustness", "growth", "remedies")}
-    expected |= dict.fromkeys(("fixed_points", "schemes", "multigrid"), 1)
+    expected |= dict.fromkeys(("fixed_points", "schemes", "multigrid", "solvers"), 1)
+    expected |= {name: len(study.specs(name)) for name in ("solver_tune", "solver_train", "solver_evaluate")}
     assert records == expected | {"total": sum(expected.values())}
     assert work.rows[-1][2] == str(10 * sum(expected.values()))
 
 
 def test_records_that_disagree_about_a_data_file_are_shown(made):
     layout, study = made
-    runs = summaries.read(layout)["runs"]
-    assert origin.gather(layout, runs)["consistent"]
+    tables = summaries.read(layout)
+    assert origin.gather(layout, tables)["consistent"]
     kept = layout.multigrid.read_bytes()
     other = {"piecewise_affine-10.safetensors": "0" * 64}
     files.write_json(layout.multigrid, {"provenance": PROVENANCE | {"data_sha256": other}})
     try:
-        assert not origin.gather(layout, runs)["consistent"]
+        assert not origin.gather(layout, tables)["consistent"]
         stages.run("report", study.specs("report")["all"], layout)
         assert "Records disagree" in layout.report.read_text(encoding="utf-8")
     finally:
@@ -302,6 +303,8 @@ def test_records_that_disagree_about_a_data_file_are_shown(made):
 
 def test_a_missing_record_is_a_named_error(made):
     layout, _ = made
-    runs = summaries.read(layout)["runs"]
-    with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
-        origin.gather(layout, runs.assign(method="no-such-method"))
+    tables = summaries.read(layout)
+    for name in ("runs", "solver_runs"):
+        other = tables | {name: tables[name].assign(method="no-such-method")}
+        with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
+            origin.gather(layout, other)

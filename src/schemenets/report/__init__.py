@@ -47,10 +47,16 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         guarantees=content.guarantees(tables),
         guarantees_measured=content.guarantees_measured(tables),
         remedies=[content.remedies(tables), content.remedies_of_random_networks(tables)],
-        solvers=[content.problems(tables), content.solvers(tables), content.schemes_as_solvers(tables)],
+        solvers=[
+            content.problems(tables),
+            content.solvers(tables),
+            content.schemes_as_solvers(tables),
+            content.direct_solvers(tables),
+            content.schemes_by_tau(tables),
+        ],
         speed=content.speed(results),
         limits=content.limits(tables, judged),
-        origin=origin.gather(results, tables["runs"]),
+        origin=origin.gather(results, tables),
     )
 
 

@@ -358,28 +358,27 @@ def solvers(tables: Tables) -> Table:
     measured = measured.merge(
         own[["run", "converged", "iterations", "factor"]].dropna(subset="run"), on="run", how="left"
     )
-    radius = tables["solver_certificates"].groupby("run")["radius_dense"].max().rename("radius").reset_index()
+    certificates = tables["solver_certificates"]
+    at_home = certificates["condition"].astype(str).str.startswith("home")
+    radius = certificates.loc[at_home, ["run", "radius_dense"]].rename(columns={"radius_dense": "radius"})
     measured = measured.merge(radius, on="run", how="left")
+    several = summaries.several_solutions(tables)
     return Table(
-        "Networks that learned to solve: means over seeds of the relative error, the relative residual and the energy "
-        "gap (over that of the start) after one application, on right-hand sides like those of the training. For "
-        "cycles that are given the problem the share of right-hand sides that reach a residual of 1e-8, after how many "
-        "cycles at most, and the worst convergence factor; for linear problems the largest spectral radius on all "
-        "grids that were certified. Where a problem has several solutions, residual and energy gap count.",
-        ["tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_iterations.csv"],
+        "Networks that learned to solve: geometric mean over seeds of the relative error after one application (of a "
+        "run that diverged it is 1) and the worst seed, and medians of the relative residual and of the energy gap to "
+        "the solution that Newton's method finds (over that of the start), on right-hand sides like those of the "
+        "training. For cycles that are given the problem: how many seeds get all of a few right-hand sides to a "
+        "residual of 1e-8, after how many cycles at most, and the worst convergence factor; for linear problems the "
+        "largest spectral radius. A dash for the error: solutions need not be unique.",
         [
-            *(
-                "Problem",
-                "Method",
-                "Loss",
-                "Parameters",
-                "Operations",
-                "Seeds",
-                "Diverged",
-                "Relative error",
-                "Worst seed",
-            ),
-            *("Residual", "Energy gap", "Converge", "Cycles", "Factor", "Spectral radius"),
+            "tables/solver_runs.csv",
+            "tables/solver_errors.csv",
+            "tables/solver_iterations.csv",
+            "tables/solver_certificates.csv",
+        ],
+        [
+            *("Problem", "Method", "Loss", "Parameters", "Operations", "Seeds", "Diverged", "Relative error"),
+            *("Worst seed", "Residual", "Energy gap", "Get there", "Cycles", "Factor", "Spectral radius"),
         ],
         [
             [
@@ -390,10 +389,10 @@ def solvers(tables: Tables) -> Table:
                 f"{part['operations'].iloc[0]:,}",
                 str(len(part)),
                 str((part["status"] != "ok").sum()),
-                short(part["relative_error"].mean()),
-                short(part["relative_error"].max()),
-                *(short(part[key].mean()) for key in ("residual", "energy_gap", "converged")),
-                *(short(part[key].max()) for key in ("iterations", "factor", "radius")),
+                *([NOTHING] * 2 if problem in several else _errors(part)),
+                *(short(part[key].median()) for key in ("residual", "energy_gap")),
+                *_iterating(part),
+                short(part["radius"].max()),
             ]
             for problem, of_problem in summaries.groups(measured, "problem")
             for method, part in summaries.groups(of_problem, "method")
@@ -401,24 +400,87 @@ def solvers(tables: Tables) -> Table:
     )
 
 
+def _errors(part: pd.DataFrame) -> list[str]:
+    """Geometric mean and worst of all seeds, diverged ones among them."""
+    scores = part["relative_error"].where(part["status"] == "ok", summaries.NOTHING_FOUND).astype(float)
+    return [short(float(np.exp(np.log(scores).mean()))), short(scores.max())]
+
+
+def _iterating(part: pd.DataFrame) -> list[str]:
+    """How many seeds get to the tolerance, after how many cycles at most, and the worst factor."""
+    sound = part[part["converged"].notna()]
+    if sound.empty:
+        return [NOTHING] * 3
+    there = (sound["converged"] == 1).sum()
+    factor = "diverges" if sound["factor"].isna().any() else short(sound["factor"].max())
+    return [f"{there} of {len(part)}", short(sound["iterations"].max()) if there else NOTHING, factor]
+
+
 def schemes_as_solvers(tables: Tables) -> Table:
     """Numerical schemes as solvers, on the grid of the training."""
     table = tables["solver_iterations"]
     own = table[table["run"].isna() & (table["kind"] == "home")]
     return Table(
-        "Numerical schemes on the same problems: relative error after one iteration, iterations to a residual of 1e-8, "
-        "worst convergence factor, operations of one iteration. A dash: not reached within the limit, or diverged. For "
-        "one right-hand side a direct solver for banded matrices is faster than all of them; see the section on speed.",
+        "Numerical schemes on the same right-hand sides: relative error, relative residual and energy gap after one "
+        "iteration; the share of a few right-hand sides that reach a residual of 1e-8 within the limit, iterations of "
+        "the slowest, worst convergence factor, operations of one iteration. A dash: not reached, or diverged; for the "
+        "error: solutions need not be unique.",
         ["tables/solver_iterations.csv"],
-        ["Problem", "Scheme", "Relative error", "Converge", "Iterations", "Factor", "Operations"],
+        [
+            *("Problem", "Scheme", "Relative error", "Residual", "Energy gap"),
+            *("Converge", "Iterations", "Factor", "Operations"),
+        ],
         [
             [
                 label(row.problem),
                 row.method,
-                *(short(getattr(row, key)) for key in ("relative_error", "converged", "iterations", "factor")),
-                f"{row.operations:,.0f}",
+                *(short(getattr(row, key)) for key in (*summaries.MEASURED, "converged", "iterations", "factor")),
+                NOTHING if pd.isna(row.operations) else f"{row.operations:,.0f}",
             ]
             for row in rows(own)
+        ],
+    )
+
+
+def direct_solvers(tables: Tables) -> Table:
+    """What banded matrices need."""
+    paths = tables["solver_paths"]
+    direct = paths[paths["method"].isin(["banded matrix", "Newton's method"])]
+    last = direct.loc[direct.groupby("problem", sort=False)["iterations"].idxmax()]
+    return Table(
+        "Direct solution with banded matrices on the grid of the training: Newton's method for nonlinear problems, for "
+        "linear ones a single system. Operations by formula, to leading order, a mean over the test right-hand sides; "
+        "steps of the slowest.",
+        ["tables/solver_paths.csv"],
+        ["Problem", "Method", "Steps", "Operations", "Residual"],
+        [
+            [label(row.problem), row.method, str(row.iterations), f"{row.operations:,}", short(row.residual)]
+            for row in rows(last)
+        ],
+    )
+
+
+def schemes_by_tau(tables: Tables) -> Table:
+    """Convergence factors of numerical schemes for small to large τ."""
+    table = tables["solver_iterations"]
+    own = table[table["run"].isna() & (table["kind"] == "tau")].astype({"factor": float})
+    values = {problem: sorted(part["tau"].unique()) for problem, part in summaries.groups(own, "problem")}
+    most = max(map(len, values.values()), default=0)
+    return Table(
+        "Convergence factors of numerical schemes on the grid of the training, for τ from small to large: the slowest "
+        "of a few right-hand sides. A dash: diverged.",
+        ["tables/solver_iterations.csv"],
+        ["Problem", "Scheme", *[f"τ {n}" for n in range(1, most + 1)]],
+        [
+            row
+            for problem, part in summaries.groups(own, "problem")
+            for row in [
+                [label(problem), "τ", *(f"{tau:g}" for tau in values[problem])],
+                *(
+                    ["", method, *(short(value) for value in each.sort_values("tau")["factor"])]
+                    for method, each in summaries.groups(part, "method")
+                ),
+            ]
         ],
     )
 
@@ -560,21 +622,29 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
     """What these results do not say, as far as the tables know."""
     runs, psnr = tables["runs"], tables["psnr"]
     seeds, epochs = runs["seed"].nunique(), runs["epochs"].unique()
-    edges = [row.method for row in rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge]
+    solving = tables["solver_runs"]
+    edges = [
+        row.method
+        for trials in (tables["tuning"], tables["solver_tuning"])
+        for row in rows(summaries.chosen_rates(trials))
+        if row.at_edge
+    ]
     waiting = [f"{claim['id']}: {claim['waits_for']}" for claim in judged["claims"] if claim["waits_for"]]
-    diverged = runs.loc[runs["status"] != "ok", "run"].tolist()
+    diverged = [run for table in (runs, solving) for run in table.loc[table["status"] != "ok", "run"]]
     return [
         f"Claims, or parts of them, that are not measured yet: {'; '.join(waiting) or 'none'}.",
-        f"All networks have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} per block and "
-        f"states of {_values(runs['channels'])} channels. They were trained on {_values(runs['dataset'])}, and tested "
-        f"at noise {_values(psnr['noise'])}. Nothing is known about images, other widths and other kinds of noise.",
+        f"All networks that denoise have {_values(runs['filters'])} filters of length {_values(runs['kernel_size'])} "
+        f"per block and states of {_values(runs['channels'])} channels. They were trained on "
+        f"{_values(runs['dataset'])}, and tested at noise {_values(psnr['noise'])}. Nothing is known about images, "
+        "other widths and other kinds of noise.",
         f"Intervals and tests are over {seeds} seeds of initial weights and shuffling, with the data fixed; they say "
         f"nothing about other draws of the training data. The smallest p that {seeds} seeds can give is "
         f"{short(0.5**seeds)}.",
-        f"Training took {_values(epochs)} epochs. What the length of training changes is known for the methods and the "
-        "budget of the figure on it only, and with learning rates that were tuned for one length.",
-        "Only the learning rate was tuned, at one parameter budget. Methods with the best rate at the edge of the "
-        f"grid: {', '.join(edges) or 'none'}.",
+        f"Training took {_values(epochs)} epochs, of networks that solve {_values(solving['epochs'])}. What the length "
+        "of training changes is known for the methods and the budget of the figure on it only, and with learning rates "
+        "that were tuned for one length.",
+        "Only the learning rate was tuned, at one parameter budget, of networks that solve on one problem. Methods "
+        f"with the best rate at the edge of the grid: {', '.join(edges) or 'none'}.",
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
         "certificates do, up to rounding; that distances do not grow, either, they say for monotone fluxes only.",
         "Rounding differs between processors and versions of the code, and training magnifies it: the same job trained "

@@ -11,16 +11,17 @@ from schemenets.report.content import Table
 from schemenets.wording import fixed, listed
 
 Json = dict[str, Any]
+ONCE = ("fixed_points", "schemes", "multigrid", "solvers")  # stages with one record
 
 
-def gather(results: Layout, runs: pd.DataFrame) -> Json:
+def gather(results: Layout, tables: summaries.Tables) -> Json:
     """What the records have in common and where they differ.
 
     Returns:
         ``work`` (table of time by stage), ``data`` (table of hashes), ``facts`` (name to the list of values that occur)
         and ``consistent``, whether each data file has one hash only.
     """
-    found = pd.DataFrame(_records(results, runs))
+    found = pd.DataFrame(_records(results, tables))
     hashes = sorted({entry for record in found["data"] for entry in record.items()})
     names = [name for name, _ in hashes]
     facts = {
@@ -34,7 +35,7 @@ def gather(results: Layout, runs: pd.DataFrame) -> Json:
     work = Table(
         "Time of all computations that left a record; several ran at the same time. Of a computation that was "
         "interrupted and resumed it is the time of the last process.",
-        ["runs/", "tuning/", "growth/", "remedies/", "fixed_points.json", "schemes.json", "multigrid.json"],
+        ["runs/", "tuning/", "growth/", "remedies/", *(f"{name}.json" for name in ONCE)],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
             [stage, str(len(own)), fixed(own["wall"].sum(), 0), fixed(own["cpu"].sum(), 0)]
@@ -45,19 +46,23 @@ def gather(results: Layout, runs: pd.DataFrame) -> Json:
     return {"work": work, "data": data, "facts": facts, "consistent": len(set(names)) == len(names)}
 
 
-def _records(results: Layout, runs: pd.DataFrame) -> Iterator[Json]:
+def _records(results: Layout, tables: summaries.Tables) -> Iterator[Json]:
     """Provenance of every record, one row each; the seeds of a job were trained together and share theirs."""
+    runs, solving = tables["runs"], tables["solver_runs"]
     paths = [("tune", results.tuned(method)) for method in runs["method"].unique()]
     for run in runs.drop_duplicates(["experiment", "method", "size"])["run"]:
         job = results.job(run).parent
         paths.append(("train", job / f"{run.rpartition('/')[2]}.json"))
         paths += [("evaluate", job / "evaluation.json"), ("stability", job / "stability.json")]
-    once = ("fixed_points", "schemes", "multigrid")
-    paths += [(name, getattr(results, name)) for name in once]
+    paths += [("solver_tune", results.solver_tuned(method)) for method in solving["method"].unique()]
+    for run in solving.drop_duplicates(["problem", "method"])["run"]:
+        job = results.job(run).parent
+        paths.append(("solver_train", job / f"{run.rpartition('/')[2]}.json"))
+        paths.append(("solver_evaluate", job / "evaluation.json"))
+    paths += [(name, getattr(results, name)) for name in ONCE]
     for name in ("growth", "remedies"):
         paths += [(name, path) for path in sorted(results.root.glob(f"{name}/**/*.json"))]
-    attacked = pd.read_csv(results.table("robustness"))
-    for run in attacked.drop_duplicates(["experiment", "method", "size"])["run"]:
+    for run in tables["robustness"].drop_duplicates(["experiment", "method", "size"])["run"]:
         paths.append(("robustness", results.job(run).parent / "robustness.json"))
     for stage, path in paths:
         record = files.read_json(path)["provenance"]
