@@ -248,10 +248,11 @@ def stability(tables: Tables) -> Table:
 
 
 def speed(results: Layout) -> list[Table]:
-    """What the benchmark was to show and what it measured; nothing where it has not been run."""
-    if len(results.benchmarks) < 2:
+    """What the benchmark of trainings was to show and what it measured; nothing where it has not been run."""
+    paths = [results.table(name) for name in ("benchmark_targets", "benchmark")]
+    if not all(path.is_file() for path in paths):
         return []
-    targets, measured = (pd.read_csv(path) for path in results.benchmarks)
+    targets, measured = map(pd.read_csv, paths)
     machine = next(rows(measured))  # the same in every row
     cases: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows(measured):
@@ -407,8 +408,8 @@ def schemes_as_solvers(tables: Tables) -> Table:
     own = table[table["run"].isna() & (table["kind"] == "home")]
     return Table(
         "Numerical schemes on the same problems: relative error after one iteration, iterations to a residual of 1e-8, "
-        "worst convergence factor, operations of one iteration. A dash: not reached within the limit, or diverged. For "
-        "one right-hand side a direct solver for banded matrices is faster than all of them; see the section on speed.",
+        "worst convergence factor, operations of one iteration. A dash: not reached within the limit, or diverged. "
+        "Wall times, those of direct solvers as well, are in the section on speed.",
         ["tables/solver_iterations.csv"],
         ["Problem", "Scheme", "Relative error", "Converge", "Iterations", "Factor", "Operations"],
         [
