@@ -11,8 +11,9 @@ study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CORES=2]
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 
-benchmark: .venv/study.stamp ## compare the speed of trainings with plain torch, on one core that should be idle
-	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m benchmarks --out results/tables/benchmark.csv
+benchmark: .venv/test.stamp ## compare the speed of trainings with plain torch, and of solvers with each other, on one core that should be idle
+	. .venv/bin/activate && export OMP_NUM_THREADS=1 && python -m benchmarks --out results/tables/benchmark.csv \
+	  && python -m benchmarks.solvers --out results/tables/solver_benchmark.csv
 
 lint: .venv/test.stamp ## check style, types and workflow
 	. .venv/bin/activate && ruff check . && ruff format --check . && mypy \

@@ -22,14 +22,20 @@ PRODUCTS = (256, 512, 1024)  # sizes of the matrix products
 COPIED = 2**26  # numbers in the copy that the bandwidth is measured by: 256 MiB, beyond all caches
 
 
-def least_seconds(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Seconds per call of every contender: the least of the means of several rounds, in which they take turns."""
+def least_seconds(
+    contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, least: float | None = None
+) -> dict[str, float]:
+    """Seconds per call of every contender: the least of the means of several rounds, in which they take turns.
+
+    A turn takes ``least`` seconds at least, :data:`SLICE` if not given.
+    """
+    least = SLICE if least is None else least
     calls = {}
     for name, run in contenders.items():
         run()  # compiles, fills caches
         start = time.perf_counter()
         run()
-        calls[name] = max(1, round(SLICE / max(time.perf_counter() - start, 1e-9)))
+        calls[name] = max(1, round(least / max(time.perf_counter() - start, 1e-9)))
     best = dict.fromkeys(contenders, float("inf"))
     gc.disable()
     try:

@@ -1,14 +1,21 @@
 """Benchmarks: rivals compute the same, work and memory are counted right, targets are judged by what was measured."""
 
 import csv
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__, measurements, rivals, targets, timing
-from schemenets import fluxes, networks
+from benchmarks import __main__, measurements, rivals, solvers, targets, timing
+from schemenets import checkpoints, files, fluxes, networks, signals
+from schemenets.layout import Layout
 from schemenets.networks import Architecture
+from schemenets.report import solver_speed
+from schemenets.solvers import CycleArchitecture, Problem, save
 
 SMALL = {"filters": 3, "kernel_size": 5, "channels": 1, "length": 24, "batch": 4}
 
@@ -306,3 +313,154 @@ def test_the_study_is_measured_with_the_seeds_that_it_trains():
     assert len(found) == len(set(found))
     assert {seeds for _, seeds in found} == {2, 10}
     assert {a.name for a, _ in found} >= {"resnet", "symmetric", "fsi", "du_fort_frankel", "implicit"}
+
+
+# Solvers
+
+
+@pytest.fixture
+def small(monkeypatch, reference_kernel):
+    monkeypatch.setattr(solvers, "POINTS", (16, 32))
+    monkeypatch.setattr(solvers, "COUNTS", (3,))
+    monkeypatch.setattr(solvers, "ROUNDS", 1)
+    monkeypatch.setattr(solvers, "SLICE", 1e-6)
+
+
+PROBLEM = Problem(tau=100.0)
+GRID = PROBLEM.on(16)
+
+
+def right_hand_sides(count):
+    return np.random.default_rng(0).random((count, GRID.N))
+
+
+def trained(root, method="cycle-1", name="screened_poisson", errors=(0.3, 0.1, 0.2), omega=None):
+    """Checkpoints and records of some seeds, of which the last one has the median error."""
+    directory = Layout(root).job(f"solvers/{name}/{method}")
+    directory.mkdir(parents=True)
+    for seed, error in enumerate(errors):
+        path = directory / f"seed-{seed}.json"
+        files.write_json(
+            path, {"status": "diverged" if error is None else "ok", "validation_error_by_epoch": [1, error]}
+        )
+        if method == "unet-4":
+            net = networks.build("unet", blocks=1, filters=2, kernel_size=3, flux="relu", seed=seed)
+            checkpoints.save(net, path.with_suffix(".safetensors"))
+            continue
+        network = CycleArchitecture(problem=PROBLEM).build(seed)
+        if omega:
+            network.levels[0].omega = torch.full((2,), omega)
+        save(network, path.with_suffix(".safetensors"))
+    return Layout(root)
+
+
+def test_a_whole_run_of_the_solvers(small, tmp_path, capsys):
+    trained(tmp_path)
+    out = tmp_path / "solvers.csv"
+    assert solvers.main(["--quick", "--results", str(tmp_path), "--out", str(out)]) == 0
+    table, printed = pd.read_csv(out), capsys.readouterr().out
+    assert tuple(table.columns) == solvers.COLUMNS
+    assert set(table["points"]) == {15, 16}  # --quick: the smallest grid
+    assert set(table["right_hand_sides"]) == {3}
+    assert table["machine"].str.contains("PyAMG").all()
+    linear = {"banded", "pyamg-ruge_stuben", "pyamg-smoothed_aggregation", "textbook"}
+    for problem, own in table.groupby("problem"):
+        direct, cycles = own.iloc[0], {"cycle-1", "cycle-1-iterated"} if problem == "screened_poisson" else set()
+        expected = linear if "poisson" in problem else {"newton", "textbook"}
+        assert set(own["contender"]) == expected | cycles
+        assert direct["contender"] in ("banded", "newton")
+        times = own["milliseconds_per_right_hand_side"]
+        np.testing.assert_allclose(own["times_slower_than_banded"], times / times.iloc[0])
+        solved = own[own["iterations"].notna()]
+        assert set(solved["contender"]) == (expected | cycles) - {direct["contender"], "cycle-1"}
+        assert (solved["relative_error"] < 1e-6).all()
+        assert own["setup_milliseconds"].notna().equals(own["contender"].str.startswith("pyamg"))
+        assert (f"{problem}, {direct['points']} points: no trained networks" in printed) == (not cycles)
+    once = table[table["contender"] == "cycle-1"]
+    assert list(once["dtype"]) == ["float64", "float32"]
+    assert (once["relative_error"] > 1e-6).all()
+    assert "\n".join(solver_speed.findings(table)) in printed
+
+
+def test_solvers_agree_and_unfinished_iterations_have_no_time(small, tmp_path):
+    networks = solvers.trained(trained(tmp_path, omega=2.9), "screened_poisson", GRID, home=GRID)
+    rows = {row["contender"]: row for row in solvers.compared("", GRID, right_hand_sides(3), networks)}
+    assert rows["banded"]["times_slower_than_banded"] == 1
+    assert rows["pyamg-ruge_stuben"]["relative_error"] < 1e-6
+    missing = rows["cycle-1-iterated"]
+    assert all(missing.get(key) is None for key in ("milliseconds_per_right_hand_side", "iterations", "relative_error"))
+
+
+def test_right_hand_sides_are_those_of_the_studys_test():
+    config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+    config["solvers"]["problems"] = {name: config["solvers"]["problems"][name] for name in ("charbonnier", "poisson")}
+    b = {(name, grid.N): b for name, grid, b in solvers.cases(config, (64, 256), (2,))}
+    assert set(b) == {("charbonnier", 64), ("charbonnier", 256), ("poisson", 63), ("poisson", 255)}
+    fine, coarse = b["charbonnier", 256], b["charbonnier", 64]
+    np.testing.assert_allclose(fine.reshape(2, 64, 4).mean(-1), coarse)
+    spec = {"family": "piecewise_affine", "length": 256, "noise": 10, "seed": config["signals"]["seed"], "test": 2}
+    made = signals.generate(spec)["test/noisy"] / 255
+    np.testing.assert_allclose(fine, made, rtol=1e-6)
+
+
+def test_bands_are_those_of_the_matrix():
+    for problem in (PROBLEM, Problem(tau=10.0, order=2), Problem(tau=6640.0, screened=False)):
+        grid = problem.on(15)
+        b = np.random.default_rng(0).random((2, 15))
+        x, _ = solvers.direct(grid, b)["banded"].run()
+        np.testing.assert_allclose(grid(torch.from_numpy(x)), b, atol=1e-9)
+
+
+def test_the_median_seed_and_unets_on_the_grid_of_their_training(tmp_path):
+    results = trained(tmp_path, errors=(0.3, 0.1, 0.2, None))
+    trained(tmp_path, "unet-4")
+    found = solvers.trained(results, "screened_poisson", GRID, home=GRID)
+    assert set(found) == {"cycle-1", "unet-4"}
+    expected = CycleArchitecture(problem=PROBLEM).build(2)
+    assert torch.equal(found["cycle-1"].levels[0].W, expected.levels[0].W)
+    assert set(solvers.trained(results, "screened_poisson", GRID, home=PROBLEM.on(32))) == {"cycle-1"}
+    assert solvers.trained(results, "poisson", GRID, home=GRID) == {}
+
+
+def times(**milliseconds):
+    """Rows of a table, of grids of 64, 128, ... points and one right-hand side."""
+    return pd.DataFrame(
+        {
+            "problem": "poisson",
+            "points": 64 * 2**level,
+            "right_hand_sides": 1,
+            "contender": contender.replace("_", "-"),
+            "milliseconds_per_right_hand_side": time,
+            "times_slower_than_banded": time / milliseconds["banded"][level],
+            "relative_error": 0.02,
+        }
+        for contender, all_times in milliseconds.items()
+        for level, time in enumerate(all_times)
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "winner", "cycle"),
+    [
+        ({"textbook": (9, 9, 8), "cycle_1": (2, 2, 3)}, "simply wins, banded matrices: 8 times", "on no grid"),
+        ({"textbook": (9, 9, 0.5), "cycle_1": (2, 0.9, 0.8)}, "wins, textbook V(2,2)-cycles: 2 times", "from 128"),
+        ({"cycle_1_iterated": (9, 9, 0.1), "cycle_1": (0.5, 2, 0.8)}, "the learned solver wins", "from 256"),
+        ({"cycle_1_iterated": (9, 9, np.nan), "cycle_1": (0.5, 0.6, 2)}, "banded matrices: no other one", "on no"),
+        ({"textbook": (9, 9, 8)}, "simply wins", "No learned cycle was measured."),
+    ],
+)  # fmt: skip
+def test_findings_follow_from_the_times(measured, winner, cycle):
+    (text,) = solver_speed.findings(times(banded=(1, 1, 1), **measured))
+    assert text.startswith("Poisson: To a residual of 1e-8 on 256 points, with 1 right-hand side ")
+    assert winner in text
+    assert cycle in text
+
+
+def test_findings_that_are_the_same_are_told_once():
+    table = times(banded=(1, 1, 1), textbook=(9, 9, 250), cycle_1=(2, 2, 3))
+    (text,) = solver_speed.findings(pd.concat([table, table.assign(right_hand_sides=64)]))
+    assert text == (
+        "Poisson: To a residual of 1e-8 on 256 points, with 1 and 64 right-hand sides the classical solver simply "
+        "wins, banded matrices: 250 times faster than the next, textbook V(2,2)-cycles. One learned cycle, to a "
+        "relative error of 0.02, takes less time than banded matrices with 1 and 64 right-hand sides on no grid."
+    )

@@ -167,10 +167,11 @@ def test_direct_inputs(study, results):
 
 
 def test_benchmarks_belong_to_the_results(study, results):
-    for name in ("benchmark", "benchmark_targets"):
+    names = ("benchmark", "benchmark_targets", "solver_benchmark")
+    for name in names:
         results.table(name).write_text("machine\n")
     content, _ = run(study, results)
-    tables = {"tables/benchmark.csv", "tables/benchmark_targets.csv"}
+    tables = {f"tables/{name}.csv" for name in names}
     assert {name for name, entry in content["files"].items() if entry["inputs"] == []} >= tables
     assert tables < {*content["files"]["report.html"]["inputs"]}
 

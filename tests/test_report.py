@@ -13,7 +13,7 @@ from benchmarks import __main__, targets
 from schemenets import figures, files, stages, summaries
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
-from schemenets.report import content, origin
+from schemenets.report import content, origin, solver_speed
 from schemenets.stages.tables import _guarantee_rows
 
 DIVERGED = "factorial/resnet-relu/blocks-4/seed-1"
@@ -186,6 +186,41 @@ def test_speed_is_shown_where_it_was_measured(tmp_path):
         "idiomatic (times ours)": "12",
         "compiled (times ours)": "–",
         "vmap (times ours)": "8",
+    }
+
+
+def test_times_of_solvers_are_shown_where_they_were_measured(tmp_path):
+    layout = Layout(tmp_path)
+    assert solver_speed.shown(layout) == []
+    about = {"problem": "poisson", "right_hand_sides": 64, "dtype": "float64", "machine": "Some Processor"}
+    time = "milliseconds_per_right_hand_side"
+    measured = [
+        about | {"points": points, "contender": "banded", time: points / 1000, "times_slower_than_banded": 1}
+        for points in (63, 255)
+    ]
+    measured += [
+        about | {"points": 255, "contender": "pyamg-ruge_stuben", time: 5.1, "times_slower_than_banded": 20}
+        | {"setup_milliseconds": 2.5, "iterations": 7, "relative_error": 1e-9}
+    ]  # fmt: skip
+    layout.table("solver_benchmark").parent.mkdir()
+    pd.DataFrame(measured).to_csv(layout.table("solver_benchmark"), index=False)
+    assert layout.benchmarks == [layout.table("solver_benchmark")]
+    (table,) = solver_speed.shown(layout)
+    assert "Some Processor" in table.caption
+    assert "banded matrices: 20 times faster than the next, PyAMG (Ruge–Stüben)" in table.caption
+    direct, amg = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    assert (direct["64 points"], direct["256 points"], direct["Times the direct solver"]) == ("0.063", "0.255", "1")
+    assert amg == {
+        "Problem": "Poisson",
+        "b": "64",
+        "Solver": "PyAMG (Ruge–Stüben)",
+        "Precision": "float64",
+        "64 points": "–",
+        "256 points": "5.1",
+        "Setup (ms)": "2.5",
+        "Times the direct solver": "20",
+        "Iterations": "7",
+        "Relative error": "1e−09",
     }
 
 

@@ -36,8 +36,9 @@ class Layout:
 
     @property
     def benchmarks(self) -> list[Path]:
-        """The tables of ``make benchmark``, where it has been run: all targets, and all that was measured."""
-        return [path for path in map(self.table, ("benchmark_targets", "benchmark")) if path.is_file()]
+        """The tables of ``make benchmark``, where it has been run: targets, all that was measured, and solvers."""
+        names = ("benchmark_targets", "benchmark", "solver_benchmark")
+        return [path for path in map(self.table, names) if path.is_file()]
 
     @property
     def resume(self) -> Path:

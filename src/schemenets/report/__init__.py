@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from schemenets import figures, files, summaries, wording
 from schemenets.layout import Layout
-from schemenets.report import content, origin
+from schemenets.report import content, origin, solver_speed
 
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 
@@ -55,6 +55,7 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
             content.schemes_by_tau(tables),
         ],
         speed=content.speed(results),
+        solver_speed=solver_speed.shown(results),
         limits=content.limits(tables, judged),
         origin=origin.gather(results, tables),
     )

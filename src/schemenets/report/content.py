@@ -248,10 +248,11 @@ def stability(tables: Tables) -> Table:
 
 
 def speed(results: Layout) -> list[Table]:
-    """What the benchmark was to show and what it measured; nothing where it has not been run."""
-    if len(results.benchmarks) < 2:
+    """What the benchmark of trainings was to show and what it measured; nothing where it has not been run."""
+    paths = [results.table(name) for name in ("benchmark_targets", "benchmark")]
+    if not all(path.is_file() for path in paths):
         return []
-    targets, measured = (pd.read_csv(path) for path in results.benchmarks)
+    targets, measured = map(pd.read_csv, paths)
     machine = next(rows(measured))  # the same in every row
     cases: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows(measured):
@@ -424,7 +425,7 @@ def schemes_as_solvers(tables: Tables) -> Table:
         "Numerical schemes on the same right-hand sides: relative error, relative residual and energy gap after one "
         "iteration; the share of a few right-hand sides that reach a residual of 1e-8 within the limit, iterations of "
         "the slowest, worst convergence factor, operations of one iteration. A dash: not reached, or diverged; for the "
-        "error: solutions need not be unique.",
+        "error: solutions need not be unique. Wall times, those of direct solvers as well, are in the section on speed.",
         ["tables/solver_iterations.csv"],
         [
             *("Problem", "Scheme", "Relative error", "Residual", "Energy gap"),

@@ -1,0 +1,280 @@
+"""Wall time of solvers: `python -m benchmarks.solvers` has direct solvers, multigrid and networks take turns.
+
+Contenders, all of them on one thread and on the same right-hand sides, like those of the study's tests:
+
+* banded: ``scipy.linalg.solveh_banded``, factor and solve, on bands made before; linear problems;
+* newton: the library's Newton method on SciPy's sparse and banded matrices, which start anew in every step; the others;
+* pyamg-ruge_stuben, pyamg-smoothed_aggregation: PyAMG's V-cycles with its defaults; linear problems;
+* textbook: V(2,2)-cycles with damped Jacobi, iterated;
+* cycle-1-iterated: the learned cycle, iterated;
+* cycle-1, cycle-3, unet-4: one application of trained networks; U-nets know the grid of their training alone.
+
+Iterations end at a relative residual of 1e-8 of every right-hand side, all together; 60 that do not reach it have no
+time. Newton's method and PyAMG take one right-hand side at a time; they are timed on the first few. Errors are those of
+one application or after the last iteration, relative to what the direct solver finds; where a problem has several
+solutions, others count as errors. Of trained networks it is the seed with the median validation error.
+"""
+
+import argparse
+import csv
+import io
+import logging
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyamg
+import scipy.linalg
+import scipy.sparse as sp
+import torch
+from torch import nn
+
+from benchmarks import timing
+from schemenets import checkpoints, files, memory, solver_study, solvers
+from schemenets.config import Study
+from schemenets.layout import Layout
+from schemenets.progress import Progress
+from schemenets.report import solver_speed
+from schemenets.schemes._base import Array
+from schemenets.solvers import CycleArchitecture, CycleNetwork, Grid, iterate
+from schemenets.solvers.data import HOME, Condition, right_hand_sides
+from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
+from schemenets.stages.solvers import SWEEPS
+
+POINTS = (64, 256, 1024, 4096)  # one less where the ends are zero
+COUNTS = (1, 64)  # right-hand sides solved together
+FEW = 2  # of them for solvers that take one at a time
+ROUNDS = 2
+SLICE = 0.05  # seconds per contender and round, at least
+ITERATED = "cycle-1"
+ONCE = (ITERATED, "cycle-3", "unet-4")
+AMG = {
+    "pyamg-ruge_stuben": pyamg.ruge_stuben_solver,
+    "pyamg-smoothed_aggregation": pyamg.smoothed_aggregation_solver,
+}
+COLUMNS = (
+    "problem",
+    "points",
+    "right_hand_sides",
+    "contender",
+    "dtype",
+    "setup_milliseconds",
+    "milliseconds_per_right_hand_side",
+    "times_slower_than_banded",
+    "iterations",
+    "relative_error",
+    "machine",
+)
+Row = dict[str, Any]
+Networks = Mapping[str, nn.Module]  # by method
+
+
+class Contender(NamedTuple):
+    """Something to be timed.
+
+    Attributes:
+        run: solutions x (count, N), and after how many iterations: None if there are none, infinite without an end.
+        dtype: of its numbers.
+        setup: what is done once for all right-hand sides.
+    """
+
+    run: Callable[[], tuple[Array, float | None]]
+    dtype: str = "float64"
+    setup: Callable[[], object] | None = None
+
+
+def compared(problem: str, grid: Grid, b: Array, networks: Networks) -> Iterator[Row]:
+    """A row for every contender on the right-hand sides b (count, N); the first is the direct solver."""
+    contenders = {**direct(grid, b), **classical(grid, b), **learned(grid, b, networks)}
+    results = {name: each.run() for name, each in contenders.items()}
+    ended = {name: each.run for name, each in contenders.items() if results[name][1] != np.inf}
+    calls = timing.least_seconds(ended, ROUNDS, SLICE)
+    seconds = {name: calls[name] / len(results[name][0]) for name in ended}
+    prepared = {name: each.setup for name, each in contenders.items() if each.setup}
+    setups = timing.least_seconds(prepared, ROUNDS, SLICE)
+    reference = next(iter(contenders))
+    for name, each in contenders.items():
+        about = {"problem": problem, "points": grid.N, "right_hand_sides": len(b)}
+        row = about | {"contender": name.partition(" ")[0], "dtype": each.dtype}
+        row["setup_milliseconds"] = 1e3 * setups[name] if name in setups else None
+        if name in ended:
+            row["milliseconds_per_right_hand_side"] = 1e3 * seconds[name]
+            row["times_slower_than_banded"] = seconds[name] / seconds[reference]
+            row["iterations"] = results[name][1]
+            if name != reference:
+                row["relative_error"] = error(results[name][0], results[reference][0])
+        yield row
+
+
+def error(x: Array, exact: Array) -> float:
+    """Mean of ‖x - x*‖/‖x*‖ over the right-hand sides that both have solved."""
+    known = min(len(x), len(exact))
+    difference = np.linalg.norm(x[:known] - exact[:known], axis=-1)
+    return float((difference / np.linalg.norm(exact[:known], axis=-1)).mean())
+
+
+def matrix(grid: Grid) -> sp.csr_array:
+    """A of a linear problem."""
+    problem = grid.problem
+    return sp.csr_array(problem.sigma * sp.eye_array(grid.N) + problem.tau * grid.diffusion.jacobian(np.zeros(grid.N)))
+
+
+def direct(grid: Grid, b: Array) -> dict[str, Contender]:
+    """Banded matrices for linear problems, Newton's method for others."""
+    if not grid.problem.linear:
+        return {"newton": Contender(lambda: (np.stack([grid.solve(row) for row in b[:FEW]]), None))}
+    A, width = matrix(grid), grid.problem.order
+    bands = np.zeros((width + 1, grid.N))
+    for offset in range(width + 1):
+        bands[width - offset, offset:] = A.diagonal(offset)
+    return {"banded": Contender(lambda: (scipy.linalg.solveh_banded(bands, b.T).T, None))}
+
+
+def classical(grid: Grid, b: Array) -> dict[str, Contender]:
+    """Cycles of the textbook, and PyAMG for linear problems."""
+    architecture = CycleArchitecture(problem=grid.problem, sweeps=SWEEPS, filters=0, transfers="fixed")
+    found = {"textbook": Contender(partial(by_cycles, architecture.build().double(), grid, b))}
+    for name, make in AMG.items() if grid.problem.linear else ():
+        setup = partial(make, matrix(grid))
+        found[name] = Contender(partial(by_pyamg, setup(), grid, b[:FEW]), setup=setup)
+    return found
+
+
+def learned(grid: Grid, b: Array, networks: Networks) -> dict[str, Contender]:
+    """Trained networks, applied once, and the learned cycle iterated as well."""
+    found = {}
+    for method, network in networks.items():
+        if method == ITERATED:
+            found[f"{method}-iterated"] = Contender(partial(by_cycles, deepcopy(network).double(), grid, b))
+        for dtype in (torch.float64, torch.float32):
+            name, sides = str(dtype).removeprefix("torch."), torch.from_numpy(b).to(dtype)
+            found[f"{method} {name}"] = Contender(partial(once, deepcopy(network).to(dtype), sides), name)
+    return found
+
+
+def by_cycles(network: Any, grid: Grid, b: Array) -> tuple[Array, float]:
+    """Iterated cycles, and how many of them the slowest right-hand side takes."""
+    sides = torch.from_numpy(b)
+    found = iterate(network.cycle, grid, sides, grid.start(sides), TOLERANCE, LIMIT)
+    return found.x.numpy(), float(found.iterations.nan_to_num(np.inf).max())
+
+
+def by_pyamg(solver: Any, grid: Grid, b: Array) -> tuple[Array, float]:
+    """PyAMG's cycles from the same start, and how many of them the slowest right-hand side takes."""
+    solutions, most = [], 0.0
+    for row in b:
+        residuals: list[float] = []
+        start = grid.start(torch.from_numpy(row)).numpy()
+        solutions.append(solver.solve(row, x0=start, tol=TOLERANCE, maxiter=LIMIT, residuals=residuals))
+        ended = residuals[-1] <= TOLERANCE * np.linalg.norm(row)
+        most = max(most, len(residuals) - 1 if ended else np.inf)
+    return np.stack(solutions), most
+
+
+def once(network: nn.Module, b: torch.Tensor) -> tuple[Array, None]:
+    """One application of a network of the precision of b."""
+    with torch.inference_mode():
+        return network(b).numpy(), None
+
+
+def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, nn.Module]:
+    """The networks that there are for a problem and know its grid, each the seed with the median validation error.
+
+    Args:
+        results: where they lie.
+        problem: its name.
+        grid: the problem on N points.
+        home: that of the training.
+    """
+    found: dict[str, nn.Module] = {}
+    for method in ONCE:
+        directory = results.job(f"{solver_study.EXPERIMENT}/{problem}/{method}")
+        records = {path: files.read_json(path) for path in sorted(directory.glob("seed-*.json"))}
+        errors = {
+            path: record["validation_error_by_epoch"][-1]
+            for path, record in records.items()
+            if record["status"] == "ok"
+        }
+        if errors:
+            median = statistics.median_low(errors.values())
+            path = next(path for path, own in errors.items() if own == median).with_suffix(".safetensors")
+            network: Any = (solvers.load if solvers.is_cycle(path) else checkpoints.load)(path)
+            if isinstance(network, CycleNetwork) or grid == home:
+                found[method] = network
+    return found
+
+
+def cases(config: Mapping[str, Any], points: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[str, Grid, Array]]:
+    """Every problem of the configuration on every grid, with right-hand sides of the study's test (count, N)."""
+    spec = {
+        "length": config["solvers"]["points"],
+        "noise": config["tuning"]["noise"],
+        "seed": config["signals"]["seed"],
+    }
+    for name in config["solvers"]["problems"]:
+        problem = solver_study.problem(config, name)
+        for length in points:
+            grid = problem.on(length - (not problem.screened))
+            for count in counts:
+                yield name, grid, right_hand_sides(Condition("finer", HOME, grid), "test", count, spec)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.solvers", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="only the smallest grid and one right-hand side")
+    parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/solver_benchmark.csv")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="directory of the trained networks")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    memory.keep()
+    config, rows = Study.load().config, []
+    machine = f"{timing.description()}, SciPy {version('scipy')}, PyAMG {version('pyamg')}"
+    print(machine, flush=True)
+    todo = list(cases(config, *((POINTS[:1], COUNTS[:1]) if options.quick else (POINTS, COUNTS))))
+    progress = Progress("solver benchmark", len(todo), "cases")
+    for done, (name, grid, b) in enumerate(todo, start=1):
+        home = grid.problem.on(config["solvers"]["points"] - (not grid.problem.screened))
+        networks = trained(Layout(options.results), name, grid, home)
+        if not networks:
+            print(f"{name}, {grid.N} points: no trained networks in {options.results}", flush=True)
+        for row in compared(name, grid, b, networks):
+            rows.append(row | {"machine": machine})
+            print(_line(row), flush=True)
+        progress.update(done)
+    print("\n" + "\n".join(solver_speed.findings(pd.DataFrame(rows, columns=COLUMNS))))
+    if options.out:
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.atomic_write(options.out, table.getvalue())
+    return 0
+
+
+def _line(row: Row) -> str:
+    about = f"{row['problem']}, {row['points']} points, {row['right_hand_sides']}: {row['contender']} ({row['dtype']})"
+    if row.get("milliseconds_per_right_hand_side") is None:
+        return f"{about:75} does not converge"
+    parts = [f"{row['milliseconds_per_right_hand_side']:10.4f} ms {row['times_slower_than_banded']:8.2f} x"]
+    if row["setup_milliseconds"] is not None:
+        parts.append(f"setup {row['setup_milliseconds']:.2f} ms")
+    if row["iterations"] is not None:
+        parts.append(f"{row['iterations']:.0f} iterations")
+    if row.get("relative_error") is not None:
+        parts.append(f"error {row['relative_error']:.1e}")
+    return " ".join([f"{about:75}", *parts])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
