@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from schemenets import fluxes, networks
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.operators import prolongation, restriction
 from schemenets.schemes import Diffusion, fas, multigrid
-from schemenets.solvers import CycleArchitecture, Problem, certify, load, save
+from schemenets.solvers import CycleArchitecture, Grid, Problem, certify, iterate, load, save
 from schemenets.solvers.cycle import prolong, restrict
 
 LINEAR = Problem(tau=7.0, extent=64.0)
@@ -583,6 +584,39 @@ def test_signals_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     "arguments", [{"kind": "V"}, {"kind": "W"}, {"kind": "F", "transfers": "free"}, {"shared": False, "sweeps": 2}]
 )
+class Layered(Grid):
+    """A(x) = x + τKᵀ(aKx), where a jumps."""
+
+    @property
+    def a(self):
+        return 1 + 19 * (self.h * torch.arange(1, self.N, dtype=torch.float64) // 8 % 2)
+
+    def __call__(self, x):
+        return x + self.problem.tau * self.K_adjoint(self.a * self.K(x))
+
+    def smoothing(self, x, b):
+        a = torch.nn.functional.pad(self.a, (1, 1))
+        return b - self(x), 1 + self.problem.tau / self.h**2 * (a[:-1] + a[1:])
+
+
+@pytest.mark.parametrize("N", [32, 64])
+def test_an_operator_of_another_kind_is_solved_on_all_levels(N):
+    """Compiled sweeps know nothing of it, and coarser grids have the same operator."""
+    problem = Problem(tau=10.0, extent=64.0)
+    grid = Layered(problem, N, 64 / N)
+    assert type(grid.coarser) is Layered
+    K = (np.eye(N, k=1) - np.eye(N))[:-1] * N / 64
+    A = np.eye(N) + 10 * K.T @ np.diag(numbers(grid.a)) @ K
+    b = torched(right_hand_sides(N))
+    close(numbers(grid(b)), numbers(b) @ A)
+    close(numbers(grid.smoothing(b, b)[1]), np.diag(A))
+    network = CycleArchitecture(problem=problem, filters=0, sweeps=2).build().double()
+    found = iterate(partial(network.cycle, grid=grid), grid, b, b)
+    close(numbers(found.x), np.linalg.solve(A, numbers(b).T).T, 1e-7)
+    with pytest.raises(InvalidParameterError, match=r"grid = 'Layered'.*Grid itself"):
+        certify(network, N, grid)
+
+
 def test_the_certificate_is_the_reduction_in_the_long_run_and_the_energy_norm_bounds_every_cycle(problem, arguments):
     """By iterating the network on an error, A x = 0."""
     network = build(problem, randomness=0.05, **arguments)

@@ -425,7 +425,8 @@ def schemes_as_solvers(tables: Tables) -> Table:
         "Numerical schemes on the same right-hand sides: relative error, relative residual and energy gap after one "
         "iteration; the share of a few right-hand sides that reach a residual of 1e-8 within the limit, iterations of "
         "the slowest, worst convergence factor, operations of one iteration. A dash: not reached, or diverged; for the "
-        "error: solutions need not be unique. Wall times, those of direct solvers as well, are in the section on speed.",
+        "error: solutions need not be unique. Wall times, those of direct solvers as well, are in the section on "
+        "speed.",
         ["tables/solver_iterations.csv"],
         [
             *("Problem", "Scheme", "Relative error", "Residual", "Energy gap"),
