@@ -1,0 +1,196 @@
+"""What stages measure of solvers, against dense matrices and counts by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from schemenets.solvers import Problem
+from schemenets.solvers.data import conditions, generate
+from schemenets.stages import solvers
+from schemenets.stages.solver_evaluate import TOLERANCE, described, measures
+
+COUNTS = {"train": 1, "validation": 1, "test": 3, "others": 2, "points": [16]}
+PROBLEMS = {
+    "charbonnier": Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0),
+    "second_order": Problem(tau=2.0, flux="charbonnier", contrast=0.05, order=2, extent=32.0),
+    "screened_poisson": Problem(tau=20.0, extent=32.0),
+    "poisson": Problem(tau=100.0, screened=False, extent=32.0),
+    "nonconvex": Problem(tau=20.0, flux="perona_malik", contrast=0.05, extent=32.0),
+}
+
+
+@pytest.fixture(scope="module", params=PROBLEMS)
+def made(request):
+    """A problem, its specification and its data."""
+    problem = PROBLEMS[request.param]
+    spec = {"dataset": f"problem_{request.param}", "problem": problem.arguments(), "length": 32, "seed": 1, "noise": 10}
+    return problem, spec | COUNTS, generate(spec | COUNTS)[0]
+
+
+@pytest.fixture(scope="module")
+def rows(made):
+    return solvers.compared(made[2], made[1])
+
+
+def home(made):
+    """Right-hand sides and solutions of the tests, and A in NumPy."""
+    problem, spec, arrays = made
+    condition = conditions(spec)[0]
+    K = condition.grid.diffusion.K.toarray()
+
+    def flux(s):
+        if problem.linear:
+            return s
+        g = 1 + (s / problem.contrast) ** 2
+        return s / (g if problem.flux == "perona_malik" else np.sqrt(g))
+
+    def A(x):
+        return problem.sigma * x + problem.tau * flux(x @ K.T) @ K
+
+    return arrays[f"{condition.name}/b"], arrays[f"{condition.name}/x"], A, K
+
+
+def first(rows, solver, kind="home"):
+    return next(row for row in rows if row["solver"] == solver and row["kind"] == kind)
+
+
+def test_single_level_schemes_are_their_formulas(made, rows):
+    problem, *_ = made
+    b, x, A, K = home(made)
+    start = b if problem.screened else np.zeros_like(b)
+    steepest = 1.0  # L' of all these fluxes
+    theta = 2 / (2 * problem.sigma + problem.tau * steepest * np.linalg.norm(K, 2) ** 2)
+    squares = K**2
+    g = np.ones((len(b), len(K)))
+    if not problem.linear:
+        t = 1 + (start @ K.T / problem.contrast) ** 2
+        g = 1 / (t if problem.flux == "perona_malik" else np.sqrt(t))
+    jacobi = start + 2 / 3 * (b - A(start)) / (problem.sigma + problem.tau * g @ squares)
+    previous, u = start, start
+    for k in range(10):
+        alpha = (4 * k + 2) / (2 * k + 3)
+        previous, u = u, alpha * (u + theta * (b - A(u))) + (1 - alpha) * previous
+    expected = {
+        "gradient descent": start + theta * (b - A(start)),
+        "FSI, cycles of 10": u,
+        "damped Jacobi": jacobi,
+        solvers.MEAN_VALUE: np.repeat(x.mean(-1, keepdims=True), x.shape[-1], -1),
+    }
+    for solver, y in expected.items():
+        row = first(rows, solver)
+        residual = np.mean(np.linalg.norm(b - A(y), axis=-1) / np.linalg.norm(b, axis=-1))
+        assert row["residual"] == pytest.approx(residual, rel=1e-9)
+        error = np.mean(np.linalg.norm(y - x, axis=-1) / np.linalg.norm(x, axis=-1))
+        assert row["relative_error"] == (pytest.approx(error, rel=1e-9) if row["unique"] else None)
+
+
+def test_there_is_no_distance_where_solutions_need_not_be_unique(made, rows):
+    problem, spec, arrays = made
+    unique = problem.flux != "perona_malik"
+    measured = [row for row in rows if row["kind"] != "tau"]
+    assert {row["unique"] for row in measured} == {unique}
+    assert {row["unique"] for row in rows if row["tau"] == 0.01 * problem.tau} == {True}
+    assert all((row["relative_error"] is not None) == unique for row in measured)
+    assert all(row["residual"] is not None for row in measured)
+    condition = conditions(spec)[0]
+    b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in "bx")
+    found = measures(b, b, x, condition.grid)
+    assert found["relative_error"].isnan().all() != unique
+    # the start itself, and the solution
+    start = condition.grid.start(b)
+    assert measures(start, b, x, condition.grid)["energy_gap"] == pytest.approx(1)
+    assert measures(x, b, x, condition.grid)["energy_gap"].abs().max() == 0
+
+
+def test_a_grid_may_be_fine_enough_for_several_solutions():
+    """τm‖K‖² grows with the number of points: m = 1/8, and ‖K‖² near 4 on 32 points."""
+    problem = Problem(tau=1.5, flux="perona_malik", contrast=0.02, extent=32.0)
+    spec = {"problem": problem.arguments(), "length": 32, "points": [16, 64]}
+    unique = {each.name: described(each, 1)["unique"] for each in conditions(spec)}
+    assert unique["home-32"]
+    assert unique["finer-16"]
+    assert not unique["finer-64"]
+    assert unique["longer-64"]
+    assert [unique[f"tau-{tau}"] for tau in ("0.15", "15")] == [True, False]
+
+
+def test_paths_end_at_the_tolerance_or_where_operations_run_out(made):
+    problem, spec, arrays = made
+    b, x, A, _ = home(made)
+    paths = {}
+    for row in solvers.followed(arrays, spec):
+        paths.setdefault(row["solver"], []).append(row)
+    direct = "banded matrix" if problem.linear else "Newton's method"
+    assert set(paths) == {
+        *("V(2,2)", "F(2,2)", "full multigrid, then V(2,2)", direct),
+        *(f"FSI, cycles of {n}" for n in (10, 20, 50)),
+    }
+    for solver, path in paths.items():
+        assert [row["iterations"] for row in path] == list(range(len(path)))
+        operations = np.array([row["operations"] for row in path])
+        assert (np.diff(operations) >= 0).all()
+        if solver != direct:
+            steps = set(np.diff(operations))
+            assert len(steps) <= 1
+            ended = path[-1]["residual"] <= TOLERANCE
+            assert ended or operations[-1] + max(steps, default=0) > solvers.BUDGET
+            assert all(row["residual"] > TOLERANCE for row in path[:-1])
+    last = paths[direct][-1]
+    assert last["residual"] < 1e-10
+    assert last["relative_error"] == (pytest.approx(0, abs=1e-10) if problem.flux != "perona_malik" else None)
+    if not problem.linear:
+        # the first step of Newton's method, or of lagged diffusivities, in every path starts at b
+        start = np.mean(np.linalg.norm(b - A(b), axis=-1) / np.linalg.norm(b, axis=-1))
+        assert paths[direct][0]["residual"] == pytest.approx(start, rel=1e-12)
+        assert paths[direct][0]["operations"] == 0
+
+
+@pytest.mark.parametrize("w", [1, 2])
+def test_operations_of_banded_matrices_by_hand(w):
+    """LDLᵀ with w bands and its solution, every operation counted where it is done."""
+    N, count = 200, 0
+    rng = np.random.default_rng(0)
+    A = np.diag(np.full(N, 10.0))
+    for band in range(1, w + 1):
+        A += np.diag(v := rng.random(N - band), band) + np.diag(v, -band)
+    b, L, D = rng.random(N), np.eye(N), np.zeros(N)
+    work = A.copy()
+    for j in range(N):
+        D[j] = work[j, j]
+        below = range(j + 1, min(j + w + 1, N))
+        for i in below:
+            L[i, j] = work[i, j] / D[j]
+            count += 1
+        for i in below:
+            for k in range(j + 1, i + 1):
+                work[i, k] -= L[i, j] * work[k, j]
+                count += 2
+    x = b.copy()
+    for i in range(N):
+        for j in range(max(0, i - w), i):
+            x[i] -= L[i, j] * x[j]
+            count += 2
+    x /= D
+    count += N
+    for i in reversed(range(N)):
+        for j in range(i + 1, min(i + w + 1, N)):
+            x[i] -= L[j, i] * x[j]
+            count += 2
+    np.testing.assert_allclose(A @ x, b)
+    grid = Problem(tau=1.0, order=w, extent=float(N)).on(N)
+    assert count == pytest.approx(solvers.of_banded(grid), rel=0.02)
+
+
+def test_newtons_method_is_watched_without_being_changed():
+    problem = PROBLEMS["charbonnier"]
+    grid = problem.on(32)
+    b = np.random.default_rng(0).random(32)
+    path = solvers._newton(b, grid)
+    np.testing.assert_array_equal(path[-1][0], grid.solve(b))
+    np.testing.assert_array_equal(path[0][0], b)
+    # from iterate to iterate by one matrix, or by two where the first was of no use
+    matrix = (8 + 10) * 32
+    step = (2 * 13 + 4) * 32  # the residual: 7 operations per point, and 6 for the flux
+    costs = np.diff([operations for _, operations in path])
+    assert len(costs) > 2
+    assert set(costs) <= {step + matrix, step + 2 * matrix}
