@@ -23,7 +23,7 @@ def draw(tables: Tables) -> Figure:
     table = summaries.certification(tables)
     if table.empty:
         return _style.empty("pairs of certified and free networks")
-    jobs = table["experiment"] + ", " + table["size"].map(size_label) + table["trained"].map(" ({:g})".format)
+    jobs = table["experiment"].map(label) + ", " + table["size"].map(size_label) + table["trained"].map(" ({:g})".format)
     names, methods = list(jobs.unique()), list(table["method"].unique())
     noises = sorted(table["noise"].unique())
     figure, axes = _style.grid(len(noises), min(3, len(noises)), 1.2 + 0.4 * len(names), sharex=True, sharey=True)
@@ -58,7 +58,7 @@ def findings(tables: Tables) -> list[str]:
                     f"{label(method)}, {where}: certification changes the mean by {signed(worst.mean)} to "
                     f"{signed(means['mean'].max())} dB; interval above zero in {above}, below zero in {below} of "
                     f"{len(means)} comparisons. At worst {signed(worst.mean)} dB "
-                    f"{interval(worst.low, worst.high)} ({worst.experiment}, {size_label(worst.size)}, tested at "
+                    f"{interval(worst.low, worst.high)} ({label(worst.experiment)}, {size_label(worst.size)}, tested at "
                     f"noise {worst.noise:g})."
                 )
     return found

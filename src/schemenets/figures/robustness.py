@@ -39,7 +39,8 @@ def draw(tables: Tables) -> Figure:
         mean = panel.groupby("perturbation")["noisy_psnr"].mean()
         ax.plot(mean.index, mean, color="0.6", linewidth=1, label="noisy signals, worst case")
         for method, own in summaries.groups(panel, "method"):
-            name = label(method.partition("-")[2])  # panels tell the network
+            kinds = {name: own[name].all() for name in ("certified", "tied")}
+            name = ", ".join([label(own["flux"].iloc[0]), *(name for name in kinds if kinds[name])])
             style = styles[method] | {"label": name, "linestyle": "--" if own["tied"].all() else "-", "markersize": 5}
             style["marker"], _ = shapes[own["flux"].iloc[0]]
             sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **bars, **style)
