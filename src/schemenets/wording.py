@@ -91,6 +91,15 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     return "" if low is None or math.isnan(low) else f"[{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
+def sentence(text: str) -> str:
+    """A title with a full stop, unless it ends with a mark of its own.
+
+    >>> sentence("Growth"), sentence("Who grows?")
+    ('Growth.', 'Who grows?')
+    """
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def ranged(values: Iterable[float], write: Callable[[float], str]) -> str:
     """The least and the largest of some values; one number where these are written alike.
 

@@ -134,9 +134,9 @@ def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
 
 
 def leaving(curve: pd.Series, low: float, high: float) -> pd.Series:
-    """A curve up to its first value above a panel from ``low`` to ``high``, drawn slightly beyond the edge that it leaves.
+    """A curve up to its first value above a panel from ``low`` to ``high``, and slightly beyond the edge it leaves.
 
-    >>> leaving(pd.Series([1, 1e-5, 1e9, 1e5]), 1e-3, 1e6).tolist()
+    >>> leaving(pd.Series([1.0, 1e-5, 1e9, 1e5]), 1e-3, 1e6).tolist()
     [1.0, 0.0001, 10000000.0]
     """
     above = (curve > high).to_numpy()

@@ -15,11 +15,12 @@ from schemenets.wording import label, listed, short
 TITLE = "Growth through depth: networks with random weights"
 CAPTION = (
     "Left: largest ‖u^k‖₂ / ‖u^0‖₂ behind k blocks over a few random signals, right: ‖u^k − v^k‖₂ / ‖u^0 − v^0‖₂ of "
-    "close ones, with v^0 − u^0 in a random direction and of 10⁻⁸ times the size of u^0; largest over seeds and fluxes. "
-    "Where no state exceeds its start, two states are at most 2‖u^0‖₂ apart, so that the factor of differences ends at "
-    "2 · 10⁸, the dash-dotted ceiling: curves that bend there are saturated, and say that close signals become "
-    "unrelated, not that the network is unbounded. Filters are random with ‖K‖ = 1. Step sizes are at the limit of stable "
-    "explicit steps (implicit: of the contraction), by construction in certified networks, or 1.5 times that; Du "
+    "close ones, with v^0 − u^0 in a random direction and of 10⁻⁸ times the size of u^0; largest over seeds and "
+    "fluxes. Where no state exceeds its start, two states are at most 2‖u^0‖₂ apart, so that the factor of "
+    "differences ends at 2 · 10⁸, the dash-dotted ceiling: curves that bend there are saturated, and say that close "
+    "signals become unrelated, not that the network is unbounded. Filters are random with ‖K‖ = 1. Step sizes are at "
+    "the limit of stable explicit steps (implicit: of the contraction), by construction in certified networks, or 1.5 "
+    "times that; Du "
     "Fort–Frankel networks have α at its limit and 2τα = 4, certified ones 2τα = 1 or with a safeguard the largest "
     "number there is; ResNets have branches of the same size. Full lines: blocks of their own weights; dashed: one "
     "block again and again. The dotted line is the worst that FSI can do within the limit. The grey line is 1. Curves "
@@ -98,14 +99,14 @@ def _message(table: pd.DataFrame) -> list[str]:
         return []
     text = (
         f"Behind up to {signals['n'].max()} random blocks certified networks amplify "
-        f"{_amplified(certified, 'signals')}; at the limit of stable explicit steps, but without a certificate, networks "
-        f"amplify {_amplified(others, 'signals')}."
+        f"{_amplified(certified, 'signals')}; at the limit of stable explicit steps, but without a certificate, "
+        f"networks amplify {_amplified(others, 'signals')}."
     )
     largest = apart.loc[apart["weights"] == "certified", "amplification"].max()
     if largest > 1 + ROUNDING:
         text += (
-            f" Close signals move apart in certified networks as well, by up to {short(largest)}, "
-            f"{short(100 * largest / CEILING, 2)} % of the ceiling {CEILING:.0e} of states that do not exceed their start."
+            f" Close signals move apart in certified networks as well, by up to {short(largest)}, where states that do "
+            f"not exceed their start allow {short(CEILING)}."
         )
     return [text]
 
@@ -114,7 +115,7 @@ def _amplified(table: pd.DataFrame, what: str) -> str:
     """The networks whose largest factor exceeds 1, with that factor."""
     worst = table.groupby("network", sort=False)["amplification"].max()
     grown = [
-        f"{label(network)} ({'beyond double precision' if np.isinf(factor) else f'by up to {short(factor)}'})"
+        f"{label(str(network))} ({'beyond double precision' if np.isinf(factor) else f'by up to {short(factor)}'})"
         for network, factor in worst[worst > 1 + ROUNDING].items()
     ]
     return f"{what}: {listed(grown)}" if grown else f"no {what}"

@@ -1,7 +1,5 @@
 """Error of learned evolutions against the number of blocks."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +13,7 @@ from schemenets.wording import label, listed, ranged, short
 TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
     "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the outputs v for noisy test signals f, a mean over the signals, against "
-    "the number n of blocks; above networks with weights of their own in every block, below networks with tied weights. "
+    "the number n of blocks; above networks with weights of their own in every block, below tied ones. "
     "Dotted: the numerical schemes with n steps of the diffusion. Networks on lines and schemes keep the bound "
     "τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the "
     "time n/2, and FSI and Du Fort–Frankel networks have a safeguard; hollow markers, set a little aside: means of the "
@@ -48,8 +46,8 @@ def draw(tables: Tables) -> Figure:
             free = own[~own["certified"]].groupby("blocks")["error"].mean()
             hollow = look | {"linestyle": "none", "markerfacecolor": "white", "markeredgecolor": COLORS[scheme]}
             ax.plot(free.index * ASIDE, free, **hollow | {"label": ""})
-        time = schemes["time"].iloc[0]
-        ax.set(title=f"T = {time:g}, {WEIGHTS[tied]}", ylabel="relative error (log scale)", xlabel="blocks or steps n")
+        time = networks["time"].iloc[0]
+        ax.set(title=f"{time}, {WEIGHTS[tied]}", ylabel="relative error (log scale)", xlabel="blocks or steps n")
         _style.log_ticks(ax, sorted(measured.loc[measured["test_set"] == test_set, "blocks"].unique()))
     hollow = {"marker": "o", "linestyle": "none", "markerfacecolor": "white", "markeredgecolor": _style.GREY}
     axes[0].plot([], [], label="same networks without bound", **hollow)
@@ -63,21 +61,11 @@ def findings(tables: Tables) -> list[str]:
     measured = _measured(tables)
     if measured.empty:
         return []
-    means = measured.groupby(["test_set", "tied", "scheme", "certified", "blocks"], sort=False)["error"].mean()
-    bounded = means.xs(True, level="certified").unstack("scheme")
-    found = [*_of_extrapolation(bounded, tables)] if EXPLICIT in bounded else []
-    found += _of_safeguards(measured, means.unstack("certified").dropna(), tables)
-    for test_set, errors in means.groupby("test_set", sort=False):
-        schemes = tables["schemes"][tables["schemes"]["test_set"] == test_set]
-        pairs = errors.reset_index().merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
-        below = (pairs["error"] < pairs["relative_error"]).sum()
-        text = f"{_time(tables, test_set)}: networks have a smaller error than their scheme with n steps in {below} of "
-        text += f"{len(pairs)} cases"
-        short_of = schemes[(schemes["reached"] < schemes["time"] * (1 - 1e-9)) & (schemes["steps"] > 0)]
-        for scheme, own in summaries.groups(short_of, "scheme"):
-            reached = listed([f"{row.reached:.3g} with {row.steps}" for row in summaries.rows(own)])
-            text += f"; the {label(scheme)} scheme stops short of T, at {reached} steps"
-        found.append(f"{text}.")
+    by = ["test_set", "time", "tied", "scheme", "certified", "blocks"]
+    means = measured.groupby(by, sort=False)["error"].mean().reset_index()
+    found = _of_extrapolation(means[means["certified"]]) + _of_safeguards(measured, means)
+    for test_set, own in summaries.groups(means, "test_set"):
+        found.append(_of_schemes(own, tables["schemes"][tables["schemes"]["test_set"] == test_set]))
     if measured["diverged"].any():
         found.append(
             f"Diverged, and counted with the error of f: {', '.join(measured.loc[measured['diverged'], 'run'])}."
@@ -85,55 +73,68 @@ def findings(tables: Tables) -> list[str]:
     return found
 
 
-def _of_extrapolation(bounded: pd.DataFrame, tables: Tables) -> Iterator[str]:
-    """Mean errors of networks with a bound by scheme: those that extrapolate over those of explicit steps."""
-    ratios = bounded.drop(columns=EXPLICIT).div(bounded[EXPLICIT], axis=0).stack().dropna()
-    if len(ratios):
-        test_set, tied, blocks, scheme = ratios.idxmin()
-        yield (
-            f"Networks that extrapolate have a smaller error than explicit ones with as many blocks in "
-            f"{(ratios < 1).sum()} of {len(ratios)} comparisons, all with a bound; at best {short(ratios.min())} times as "
-            f"large ({label(scheme)}, {WEIGHTS[tied]}, {_time(tables, test_set)}, {blocks} blocks)."
-        )
-    for (test_set, tied), own in bounded.groupby(["test_set", "tied"], sort=False):
-        errors = own.dropna(axis=1, how="all").dropna()
-        if EXPLICIT in errors and len(errors):
-            depths, values = listed([str(n) for *_, n in errors.index]), listed([short(e) for e in errors[EXPLICIT]])
-            others = [
-                f"; of {label(scheme)} networks {listed([short(r) for r in errors[scheme] / errors[EXPLICIT]])} times that"
-                for scheme in errors.columns.drop(EXPLICIT)
-            ]
-            yield (
-                f"{_time(tables, test_set)}, {WEIGHTS[tied]}, {depths} blocks: relative error {values} of explicit "
-                f"networks{''.join(others)}."
+def _of_extrapolation(means: pd.DataFrame) -> list[str]:
+    """Errors of explicit networks, and those of networks that extrapolate as multiples of them."""
+    place = ["time", "tied", "blocks"]
+    explicit = means[means["scheme"] == EXPLICIT]
+    pairs = means[means["scheme"] != EXPLICIT].merge(explicit[[*place, "error"]], on=place, suffixes=("", "_explicit"))
+    pairs = pairs.assign(ratio=pairs["error"] / pairs["error_explicit"])
+    found = [
+        "Networks that extrapolate, all with a bound, have a smaller error than explicit ones with as many blocks in "
+        f"{(pairs['ratio'] < 1).sum()} of {len(pairs)} comparisons; at best {short(best.ratio)} times as large "
+        f"({label(best.scheme)}, {WEIGHTS[best.tied]}, {best.time}, {best.blocks} blocks)."
+        for best in summaries.rows(pairs.nsmallest(1, "ratio"))
+    ]
+    for time, of_time in summaries.groups(explicit, "time"):
+        for tied, own in of_time.groupby("tied"):
+            others = pairs[(pairs["time"] == time) & (pairs["tied"] == tied)]
+            ratios = "".join(
+                f"; of {label(scheme)} networks {listed([short(ratio) for ratio in part['ratio']])} times that"
+                for scheme, part in summaries.groups(others, "scheme")
             )
+            found.append(
+                f"{time}, {WEIGHTS[bool(tied)]}, {listed([str(n) for n in own['blocks']])} blocks: relative error "
+                f"{listed([short(error) for error in own['error']])} of explicit networks{ratios}."
+            )
+    return found
 
 
-def _of_safeguards(measured: pd.DataFrame, pairs: pd.DataFrame, tables: Tables) -> Iterator[str]:
+def _of_safeguards(measured: pd.DataFrame, means: pd.DataFrame) -> list[str]:
     """How often safeguards act; errors with the constraints and a safeguard over those without either."""
-    by = ["test_set", "tied", "scheme", "blocks"]
-    shares = measured.groupby(by, sort=False)["held_back"].mean().dropna()
-    if len(shares):
-        acting = shares[shares > 0]
-        yield (
+    found = []
+    place = ["time", "tied", "scheme", "blocks"]
+    shares = measured.groupby(place, sort=False)["held_back"].mean().dropna()
+    acting = shares[shares > 0]
+    if len(acting):
+        found.append(
             f"The safeguard acts on test signals in {len(acting)} of {len(shares)} cases, where it shortens at most "
             f"{short(100 * acting.max(), 2)} % of the extrapolations."
-            if len(acting)
-            else "The safeguard never acts on test signals."
         )
-    if pairs.shape[1] == 2:
-        ratios = pairs[True] / pairs[False]
-        for test_set, own in ratios.groupby("test_set", sort=False):
-            _, tied, scheme, blocks = own.idxmax()
-            yield (
-                f"{_time(tables, test_set)}: safeguard and constraints make the error {ranged(own, short)} times as "
-                f"large, at most for {label(scheme)} networks, {WEIGHTS[tied]}, {blocks} blocks."
-            )
+    elif len(shares):
+        found.append("The safeguard never acts on test signals.")
+    free, kept = (means[means["certified"] == certified] for certified in (False, True))
+    pairs = kept.merge(free[[*place, "error"]], on=place, suffixes=("", "_free"))
+    pairs = pairs.assign(ratio=pairs["error"] / pairs["error_free"])
+    for time, own in summaries.groups(pairs, "time"):
+        (most,) = summaries.rows(own.nlargest(1, "ratio"))
+        found.append(
+            f"{time}: safeguard and constraints make the error {ranged(own['ratio'], short)} times as large, at most "
+            f"with {label(most.scheme)}, {WEIGHTS[most.tied]}, {most.blocks} blocks."
+        )
+    return found
 
 
-def _time(tables: Tables, test_set: str) -> str:
-    schemes = tables["schemes"]
-    return f"T = {schemes.loc[schemes['test_set'] == test_set, 'time'].iloc[0]:g}"
+def _of_schemes(means: pd.DataFrame, schemes: pd.DataFrame) -> str:
+    """In how many cases networks are better than their scheme, and which schemes do not get to the time T."""
+    pairs = means.merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
+    below = (pairs["error"] < pairs["relative_error"]).sum()
+    text = f"{means['time'].iloc[0]}: networks have a smaller error than their scheme with n steps in {below} of "
+    text += f"{len(pairs)} cases"
+    short_of = schemes[(schemes["reached"] < schemes["time"] * (1 - 1e-9)) & (schemes["steps"] > 0)]
+    for scheme, own in summaries.groups(short_of, "scheme"):
+        reached = listed([f"{row.reached:.3g} with {row.steps}" for row in summaries.rows(own)])
+        text += f"; the {label(scheme)} scheme stops short of T, at {reached} steps"
+    return f"{text}."
 
 
 def _draw_schemes(ax: Axes, schemes: pd.DataFrame) -> None:
@@ -160,5 +161,6 @@ def _measured(tables: Tables) -> pd.DataFrame:
     idle = tables["schemes"].query("steps == 0").set_index("test_set")["relative_error"]
     error = np.where(table["diverged"], table["test_set"].map(idle), table["relative_error"])
     scheme = table["network"].str.removeprefix("safeguarded_").replace("symmetric", EXPLICIT)
+    times = tables["schemes"].groupby("test_set")["time"].first().map("T = {:g}".format)
     flags = {name: table[name].astype(bool) for name in ("tied", "certified")}
-    return table.assign(error=error, scheme=scheme, **flags)
+    return table.assign(error=error, scheme=scheme, time=table["test_set"].map(times), **flags)

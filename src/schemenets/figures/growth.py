@@ -76,8 +76,8 @@ def findings(tables: Tables) -> list[str]:
         if len(own)
     ]
     found = [
-        f"Applied up to {repeated['n'].max()} times to test or random signals, {listed(counts)} ever exceed the norm of "
-        "their start."
+        f"Applied up to {repeated['n'].max()} times to test or random signals, {listed(counts)} ever exceed the norm "
+        "of their start."
     ]
     certified = apart[apart["group"] == CERTIFIED]
     for most in summaries.rows(certified.nlargest(1, "amplification")):
@@ -86,12 +86,14 @@ def findings(tables: Tables) -> list[str]:
             f"{_exceeding(certified, 'repeated_perturbation')} certified networks, to at most "
             f"{short(most.amplification, 6)} times their size ({most.run}, n = {most.n})."
         )
-    for (group, kind), own in table.groupby(["group", "kind"], sort=False):
-        of_networks = [
-            f"{label(network)} {_exceeding(part, str(kind))} ({_factor(part)})"
-            for network, part in summaries.groups(own, "network")
-        ]
-        found.append(f"{group[0].upper()}{group[1:]}, networks whose {WHAT[str(kind)]}, and the largest factor: {listed(of_networks)}.")
+    for group, of_group in summaries.groups(table, "group"):
+        for kind, own in summaries.groups(of_group, "kind"):
+            of_networks = [
+                f"{label(network)} {_exceeding(part, kind)} ({_factor(part)})"
+                for network, part in summaries.groups(own, "network")
+            ]
+            start = f"{group[0].upper()}{group[1:]}, networks whose {WHAT[kind]}, and the largest factor"
+            found.append(f"{start}: {listed(of_networks)}.")
     return found
 
 
