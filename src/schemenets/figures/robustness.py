@@ -16,11 +16,12 @@ from schemenets.wording import fixed, interval, label, signed, size_label
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after a perturbation of the noisy test signals, against its size (root mean square in grey values), one "
-    "panel per network, at the depth that most methods have. Markers: the worst perturbation that projected gradient "
-    "ascent found for every signal and every trained network, so that the truth may be worse; means with 95 % t "
-    "intervals over seeds. Thin lines of the same colour: a random perturbation of the same size. Hollow markers: "
-    "certified by construction; dashed: tied weights; shaded: what the Lipschitz bounds of these networks exclude. "
-    "Grey: the noisy signals themselves, each in its worst case; diverged runs count as them."
+    "panel per network (feedforward: without skips), at the depth that most methods have. Markers: the worst "
+    "perturbation that projected gradient ascent found for every signal and every trained network, so that the truth "
+    "may be worse; means with 95 % t intervals over seeds. Thin lines of the same colour: a random perturbation of "
+    "the same size. Hollow markers: certified by construction; dashed: tied weights; shaded: what the Lipschitz "
+    "bounds of these networks exclude. Grey: the noisy signals themselves, each in its worst case; diverged runs "
+    "count as them."
 )
 SOURCES = ("tables/robustness.csv", "tables/psnr.csv", "tables/runs.csv")
 
