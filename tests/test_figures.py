@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from fabricated import ROOT, results
 from matplotlib import rc_context
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy import stats
 
@@ -169,11 +170,30 @@ def test_a_diverged_trial_is_a_cross_at_the_noisy_level_and_counted_there(tables
 def test_stability_counts_certificates_and_counterexamples(tables):
     broken = tables | {"stability": tables["stability"].assign(counterexample=lambda t: t["seed"] == 1)}
     sentences = figures.modules()["stability"].findings(broken)
-    certified = tables["stability"]["method"].str.contains("-certified").sum()
-    assert sentences[0] == f"Certified: {certified} of {len(tables['runs'])} networks."
-    assert sentences[1] == f"Counterexamples to a bound: {len(tables['runs']) // 2}."
-    assert sentences[-2].startswith("Largest amplification found among the networks not certified: 80 (")
-    assert sentences[-1].endswith("relative to its bound: 0.8 to 0.8, median 0.8.")
+    certified, networks = tables["stability"]["method"].str.contains("-certified").sum(), len(tables["runs"])
+    start = f"The search finds signals that are amplified by 0 of {certified} networks that are certified "
+    assert sentences[0].startswith(f"{start}(largest factor 0.99, ")
+    others = networks - certified
+    assert f" and {others} of {others} networks that are not (largest factor 80, " in sentences[0]
+    assert sentences[1] == f"Counterexamples to a bound: {networks // 2}."
+    assert sentences[-1].endswith(f"networks not certified: 0.8 to 0.8, median 0.8, of {others}.")
+
+
+def test_stability_shows_how_tight_bounds_are_and_what_is_beyond_the_panel(tables):
+    loose = tables["stability"]["run"] == "factorial/symmetric-relu/blocks-4/seed-1"
+    table = tables["stability"].assign(euclidean_bound=lambda t: t["euclidean_bound"].mask(loose, 1e12))
+    figure = drawn("stability", tables | {"stability": table})
+    found, share, _ = figure.axes
+    assert sorted({*np.concatenate([line.get_xdata() for line in found.lines if line.get_marker() in "os"])}) == (
+        [0.99, 1.5, 2.5, 40, 80]
+    )
+    (triangles,) = lines(figure, "<")
+    assert triangles.get_xdata().tolist() == [1e-4]
+    assert share.get_xlim()[0] < 1e-4
+    (certified,) = (line for line in share.lines if line.get_label() == "certified")
+    assert set(certified.get_xdata()[~np.isnan(certified.get_xdata())]) == {0.99}
+    names = [text.get_text() for text in found.get_yticklabels()]
+    assert [name.startswith("symmetric, certified\n") for name in names].count(True) == 1
 
 
 def test_growth_counts_what_exceeds_its_start_and_what_overflows(tables):
@@ -181,25 +201,52 @@ def test_growth_counts_what_exceeds_its_start_and_what_overflows(tables):
     certified = (
         tables["runs"].query("size == 'blocks-4' and experiment in ['factorial', 'evolution_4']")["certified"].sum()
     )
-    assert sentences[0] == (
-        f"Certified networks: 0 of {certified} ever exceed their start, from test or random signals, within 100 "
-        "repetitions; largest factor 0.99."
+    assert sentences[0].startswith(
+        f"Applied up to 100 times to test or random signals, 0 of {certified} certified networks and "
     )
-    (resnets,) = [text for text in sentences if text.startswith("ResNet")]
-    # 2^100 < 1e40 < 3^100, of two methods
-    assert resnets.startswith("ResNet, not certified: 4 of 4 ever exceed their start")
-    assert resnets.endswith("; 2 leave the range of double precision; largest factor of the others 1.26765e+30.")
+    (resnets,) = [text for text in sentences if "norms ever exceed" in text and text.startswith("ResNets")]
+    assert "ResNet 4 of 4 (beyond double precision)" in resnets  # 2^100 < 1e40 < 3^100, of two methods
+    (free,) = [text for text in sentences if "norms ever exceed" in text and text.startswith("Trained freely")]
+    assert f" symmetric 8 of 8 ({short(1.01**100)})" in free
+    assert "FSI 0 of 4 (0.999)" in free
+
+
+def test_growth_tells_and_draws_how_far_differences_grow_in_a_certified_network(tables):
+    growth, run = tables["growth"], "factorial/symmetric-perona_malik-certified/blocks-4/seed-1"
+    apart = (growth["run"] == run) & (growth["kind"] == "repeated_perturbation") & (growth["n"] == 5)
+    assert apart.sum() == 1
+    jump = tables | {"growth": growth.assign(amplification=growth["amplification"].mask(apart, 159655.2))}
+    (sentence,) = [text for text in figures.modules()["growth"].findings(jump) if text.startswith("A bounded norm")]
+    assert " ever grow in 1 of " in sentence
+    assert sentence.endswith(f" certified networks, to at most 159655 times their size ({run}, n = 5).")
+    (panel,) = (ax for ax in drawn("growth", jump).axes if ax.get_title() == "certified: differences")
+    (line,) = (line for line in panel.lines if line.get_label() == "symmetric")
+    assert line.get_ydata().max() == 159655.2
+    assert panel.get_ylim()[1] > 159655.2
+    assert [text.get_text().partition(" of ")[0] for text in panel.texts] == ["1"]
 
 
 def test_growth_ends_with_a_cross_where_a_run_leaves_the_panel(tables):
     crosses = lines(drawn("growth", tables), "x")
-    assert {(x, y) for line in crosses for x, y in line.get_xydata().tolist()} == {(5, 32.0), (5, 243.0)}
+    assert {(x, y) for line in crosses for x, y in line.get_xydata().tolist()} == {(5, 243.0)}
+
+
+def test_depth_draws_the_ceiling_of_differences_where_certificates_bound_states(tables):
+    axes = {ax.get_title(): [line.get_ydata()[0] for line in ax.lines] for ax in drawn("depth", tables).axes}
+    ceilings = {title for title, heights in axes.items() if pytest.approx(2e8) in heights}
+    certified = tables["growth"][tables["growth"]["run"].isna() & tables["growth"]["certified"].eq(True)]
+    assert ceilings == {f"{label(name)}: differences" for name in certified["network"].unique()}
+    assert 0 < len(ceilings) < len(axes) // 2
 
 
 def test_depth_says_which_networks_amplify(tables):
     sentences = figures.modules()["depth"].findings(tables)
     start = "Random networks, {}, up to 10 blocks, "
     assert start.format("certified") + "amplify no signals." in sentences
+    assert sentences[0].startswith("Behind up to 10 random blocks certified networks amplify no signals; ")
+    assert sentences[0].endswith(
+        f" by up to {short(1.8**10)}, where states that do not exceed their start allow 2e+08."
+    )
     grown = f"ResNet (by up to {short(1.2**10)}) and FSI (by up to {short(1.6**10)})."
     assert start.format("at the limit") + f"amplify signals: {grown}" in sentences
     found = f"symmetric (by up to {short(3.0**10)})"
@@ -216,21 +263,25 @@ def test_fixed_points_shows_residuals_rates_and_costs(tables):
     assert [[0, 1], *run[["iterations", "tolerance"]].to_numpy().tolist()] in shown
     (bound,) = [points for points in shown if len(points) == 2]  # of the certified method; the other has no rate
     assert bound == [[0, 1], pytest.approx([np.log(1e-10) / np.log(0.5), 1e-10])]
-    values = {line.get_linestyle(): line.get_ydata() for line in memory.lines if len(line.get_xdata())}
+    values = {line.get_linestyle(): line.get_ydata() for line in memory.lines}
     assert values == {"--": pytest.approx([1, 2, 4, 8, 16, 32]), "-": pytest.approx([0.25] * 6)}
     assert [line.get_ydata()[-1] for line in time.lines[:2]] == pytest.approx([32, 138 / 8])
 
 
 def test_fixed_points_say_who_converges_and_what_depth_costs(tables):
     sentences = figures.modules()["fixed_points"].findings(tables)
-    assert sentences[:4] == [
+    assert sentences[0] == (
+        "2 of 2 networks with a rate below 1 converge, of the others 1 of 2; from 4 to 128 iterations memory grows × "
+        "32 with unrolled and × 1 with implicit gradients."
+    )
+    assert sentences[1:5] == [
         "implicit, Perona–Malik: 0 of 2 networks have a rate below 1, 1 converge, after 46 iterations at most.",
         "implicit, Perona–Malik, certified: 2 of 2 networks have a rate below 1, 2 converge, after 26 iterations at "
         "most; observed rates are at most 0.400, certified ones 0.500.",
         "Networks that take more iterations than their rate allows: 0.",
         "Largest relative difference of implicit from unrolled gradients: 2e−15.",
     ]
-    assert sentences[4] == (
+    assert sentences[5] == (
         "implicit, Perona–Malik, from 4 to 128 iterations: parameters × 1, memory × 32 with unrolled and × 1 with "
         "implicit gradients. Implicit gradients take 0.25 of the memory and 1.8 of the time of unrolled ones at 4 "
         "iterations, 0.0078 and 0.54 at 128."
@@ -248,11 +299,12 @@ def test_cost_of_certification_is_paired_over_seeds_at_every_noise_level(tables)
     assert set(zip(found["method"], found["size"], strict=True)) == {("symmetric-perona_malik-certified", "blocks-4")}
     for noise, own in found.groupby("noise"):
         assert own.set_index("seed")["difference"].to_numpy() == pytest.approx((d - (noise == 20)).to_numpy())
-    at_home, elsewhere = figures.modules()["certification_cost"].findings(both)
+    message, at_home, elsewhere = figures.modules()["certification_cost"].findings(both)
+    assert f"certification changes the mean PSNR by {signed(d.mean())} dB; the interval lies" in message
     low, high = interval_by_hand(d)
-    assert f"at the noise of the training: certification changes the mean by {signed(d.mean())} to" in at_home
+    assert f"at the noise of the training: certification changes the mean by {signed(d.mean())} dB;" in at_home
     assert f"At worst {signed(d.mean())} dB {interval(low, high)}" in at_home
-    assert f"never trained on: certification changes the mean by {signed(d.mean() - 1)} to" in elsewhere
+    assert f"never trained on: certification changes the mean by {signed(d.mean() - 1)} dB;" in elsewhere
     twice = {}
     for name in ("runs", "psnr"):
         own = both[name].query("experiment == 'factorial'")
@@ -349,13 +401,15 @@ def test_examples_are_the_families_that_denoisers_are_tested_on(made, tables):
 
 
 def test_evolution_draws_mean_errors_of_networks_and_schemes(tables):
-    (ax,) = drawn("evolution", tables).axes
+    ax, tied = drawn("evolution", tables).axes
+    assert [ax.get_title() for ax in (ax, tied)] == ["T = 4, weights of their own", "T = 4, tied weights"]
     shown = {line.get_label(): line.get_xydata() for line in ax.lines}
     for name, method in (("explicit", "symmetric"), ("FSI", "safeguarded_fsi")):
         own = evolutions(tables)[evolutions(tables)["method"] == f"{method}-perona_malik-certified"]
         expected = [own.loc[own["size"] == f"blocks-{n}", "relative_error"].mean() for n in (2, 4)]
         np.testing.assert_allclose(shown[f"{name} networks"], [[2, expected[0]], [4, expected[1]]])
-    np.testing.assert_allclose(shown["explicit scheme"], [[2, 0.1 / 3], [4, 0.1 / 5]])  # see fabricated
+    dotted = [line.get_xydata() for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    np.testing.assert_allclose(dotted[0], [[2, 0.1 / 3], [4, 0.1 / 5]])  # explicit steps, see fabricated
     np.testing.assert_allclose(shown["f itself"][:, 1], 0.1)
 
 
@@ -364,17 +418,37 @@ def test_evolution_says_how_much_smaller_the_errors_are(tables):
     means = evolutions(tables).pivot_table("relative_error", "size", "method")
     explicit, fsi = (means[f"{name}-perona_malik-certified"] for name in ("symmetric", "safeguarded_fsi"))
     ratios = [short(fsi[size] / explicit[size]) for size in ("blocks-2", "blocks-4")]
-    assert f"T = 4, untied: the error of FSI networks is {' and '.join(ratios)} times as large." in sentences
-    assert "T = 4: the explicit scheme stops short of T, at 1 with 2 and 2 with 4 steps." in sentences
-    for tied, kind in (("", "untied"), ("-tied", "tied")):
-        plain, kept = (
-            means[f"{name}{tied}"] for name in ("fsi-perona_malik", "safeguarded_fsi-perona_malik-certified")
-        )
-        ratios = " and ".join(short(kept[size] / plain[size]) for size in ("blocks-2", "blocks-4"))
-        text = f"safeguard and constraints make the error {ratios} times as large."
-        assert f"T = 4, FSI networks, {kind}, 2 and 4 blocks: {text}" in sentences
-        share = "the safeguard shortens 25 to 25 % of the extrapolations."
-        assert f"T = 4, FSI networks, {kind}: {share}" in sentences
+    start = "T = 4, weights of their own, 2 and 4 blocks: relative error "
+    (sentence,) = [text for text in sentences if text.startswith(start)]
+    assert sentence.startswith(f"{start}{short(explicit['blocks-2'])} and {short(explicit['blocks-4'])} of explicit")
+    assert f"; of FSI networks {' and '.join(ratios)} times that" in sentence
+    assert any("; the explicit scheme stops short of T, at 1 with 2 and 2 with 4 steps" in text for text in sentences)
+    every = [
+        means[f"safeguarded_fsi-perona_malik-certified{tied}"] / means[f"fsi-perona_malik{tied}"]
+        for tied in ("", "-tied")
+    ]
+    low, high = (short(reduce(value for ratio in every for value in ratio)) for reduce in (min, max))
+    text = f"T = 4: safeguard and constraints make the error {low} to {high} times as large, at most with "
+    assert any(sentence.startswith(text) for sentence in sentences)
+
+
+def test_evolution_leads_with_how_often_extrapolation_helps(tables):
+    means = evolutions(tables).pivot_table("relative_error", "size", "method")
+    ratios = pd.concat(
+        means[f"safeguarded_fsi-perona_malik-certified{tied}"] / means[f"symmetric-perona_malik-certified{tied}"]
+        for tied in ("", "-tied")
+    )
+    lead = figures.modules()["evolution"].findings(tables)[0]
+    assert f" in {(ratios < 1).sum()} of {len(ratios)} comparisons; at best {short(ratios.min())} times as" in lead
+
+
+def test_a_safeguard_that_never_acts_is_called_so(tables):
+    text = "The safeguard acts on test signals in 4 of 4 cases, where it shortens at most 25 % of the extrapolations."
+    assert text in figures.modules()["evolution"].findings(tables)
+    idle = tables["psnr"].assign(held_back=tables["psnr"]["held_back"] * 0)
+    sentences = figures.modules()["evolution"].findings(tables | {"psnr": idle})
+    assert "The safeguard never acts on test signals." in sentences
+    assert not any("shortens" in text for text in sentences)
 
 
 def test_a_diverged_evolution_has_the_error_of_its_initial_values(tables):
@@ -408,6 +482,59 @@ def test_skips_tells_what_they_bring_and_what_depth_does(tables):
     (panel,) = (ax for ax in drawn("skips", tables).axes if ax.get_title() == "symmetric, Perona–Malik")
     (line,) = (line for line in panel.lines if line.get_label() == "without")
     assert line.get_xydata().tolist() == [[2, pytest.approx(rise["blocks-2"])], [4, pytest.approx(rise["blocks-4"])]]
+
+
+def test_a_seed_far_below_the_noisy_input_does_not_stretch_the_axis_of_skips(tables):
+    run = "skips/symmetric-perona_malik-no_skips/blocks-2/seed-0"
+    at_home = (tables["psnr"]["run"] == run) & (tables["psnr"]["test_set"] == "piecewise_affine")
+    assert at_home.any()
+    figure = drawn("skips", tables | {"psnr": tables["psnr"].assign(psnr=tables["psnr"]["psnr"].mask(at_home, -3.0))})
+    (triangle,) = lines(figure, "v")
+    assert triangle.get_xdata() == [2]
+    assert all(ax.get_ylim()[0] == pytest.approx(28.1 - 8) for ax in figure.axes)
+    assert "−3.0" in texts(figure)
+
+
+def test_skips_has_no_place_for_depths_that_a_network_was_not_trained_at(tables):
+    def deep(method):
+        return (method == "resnet-relu") | (method == "resnet-relu-no_skips")
+
+    few = {
+        name: tables[name][~(deep(tables[name]["method"]) & (tables[name]["size"] == "blocks-2"))]
+        for name in ("runs", "psnr")
+    }
+    ticks = {ax.get_title(): [*ax.get_xticks()] for ax in drawn("skips", tables | few).axes}
+    assert ticks == {"ResNet, ReLU": [4], "symmetric, Perona–Malik": [2, 4]}
+
+
+@pytest.mark.parametrize("name", ["stability", "growth", "depth", "evolution", "fixed_points", "robustness", "skips"])
+def test_no_two_entries_of_a_legend_look_alike(name, tables):
+    (legend,) = drawn(name, tables).legends
+    looks = [
+        (
+            type(handle),
+            *((handle.get_color(), handle.get_marker(), handle.get_linestyle(), handle.get_linewidth(),
+               handle.get_markerfacecolor()) if isinstance(handle, Line2D) else ()),
+        )
+        for handle in legend.legend_handles
+    ]  # fmt: skip
+    assert len(set(looks)) == len(looks) <= 13
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_figures_show_no_raw_names(tables):
+    both = {
+        name: pd.concat([tables[name], tables[name].query("experiment == 'factorial'").assign(
+            experiment="noise_20", run=lambda t: "noise_20/" + t["run"], dataset="piecewise_affine-20")])
+        for name in ("runs",)
+    }  # fmt: skip
+    other = tables["psnr"].query("experiment == 'factorial'").assign(
+        experiment="noise_20", run=lambda t: "noise_20/" + t["run"])  # fmt: skip
+    both["psnr"] = pd.concat([tables["psnr"], other])
+    shown = texts(drawn("certification_cost", tables | both))
+    assert "noise 20, 4 blocks (20)" in shown
+    assert not any("_" in text for text in shown)
 
 
 def test_no_two_methods_look_alike(tables):

@@ -92,6 +92,19 @@ def test_every_link_leads_somewhere(made, page):
             assert (layout.root / link).exists(), link
 
 
+def test_the_first_finding_of_a_figure_is_its_message(made, page, html):
+    tables = summaries.read(made[0])
+    text = " ".join(" ".join(page.text).split())
+    messages = [module.findings(tables)[:1] for module in figures.modules().values()]
+    assert html.count('<p class="message">') == sum(map(len, messages)) > 0
+    for (name, module), message in zip(figures.modules().items(), messages, strict=True):
+        assert f"{module.TITLE.rstrip('?')}" in text, name
+        for sentence in message:
+            assert " ".join(sentence.split()) in text
+    assert "?." not in text
+    assert ".." not in text.replace("...", "")
+
+
 def test_every_claim_stands_there_with_its_quote_and_verdict(made, page):
     text = " ".join(" ".join(page.text).split())
     for claim in files.read_json(made[0].claims)["claims"]:
@@ -240,6 +253,9 @@ def test_guarantees_count_what_trained_networks_keep(made):
     assert rows["ResNet", "free"][1:4] == ["0", "0", "80"]
     assert "/seed-1" in rows["ResNet", "free"][4]
     assert ("ResNet", "certified by construction") not in rows
+    # how far repetition moves signals apart, see fabricated: 0.99ⁿ, and 3^100 beyond all numbers
+    assert rows["symmetric", "certified by construction"][-1] == "0.99"
+    assert rows["ResNet", "free"][-1] == "overflow"
     words = {row[0]: row[1:] for row in content.guarantees(tables).rows}
     assert "‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂" in words["symmetric"][0]
     assert set(words) == {scheme for scheme, _ in rows}
@@ -289,9 +305,9 @@ def test_growth_is_told_where_it_was_measured(made):
     assert pd.isna(found.loc["implicit", "growth"])
     table = content.guarantees_measured({**tables, "guarantees": found.reset_index()})
     (row,) = [row for row in table.rows if row[0] == "FSI"]
-    assert [str(cell) for cell in row[-3:-1]] == ["7.5", "repetition, 100"]
-    assert run in row[-1]
-    assert [row[-3] for row in table.rows if row[0] == "ResNet"] == ["overflow"]
+    assert [str(cell) for cell in row[-4:-2]] == ["7.5", "repetition, 100"]
+    assert run in row[-2]
+    assert [row[-4] for row in table.rows if row[0] == "ResNet"] == ["overflow"]
 
 
 def test_robustness_holds_attacks_bounds_and_other_noise(made):

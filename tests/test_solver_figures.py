@@ -350,7 +350,8 @@ def test_mesh_shows_medians_and_what_does_not_converge_on_the_edge(tables):
     ]
     assert len(edge) == 2
     sentences = solver_mesh.findings(tables)
-    assert f"learned in a network of 3 cycles ({short(medians[64])} and none)" in sentences[0]
+    assert sentences[0].startswith("Learned cycles converge on all grids, and for all seeds, for 0 of 6 problems;")
+    assert f"learned in a network of 3 cycles ({short(medians[64])} and none)" in sentences[1]
     text = "Charbonnier, learned in a network of 3 cycles: of 10 seeds, cycles that do not converge: "
     assert f"{text}6 with 4096 points." in sentences
     diverging = changed(

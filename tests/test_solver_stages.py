@@ -116,7 +116,7 @@ def test_a_grid_may_be_fine_enough_for_several_solutions():
 
 def test_paths_end_at_the_tolerance_or_where_operations_run_out(made):
     problem, spec, arrays = made
-    b, x, A, _ = home(made)
+    b, _, A, _ = home(made)
     paths = {}
     for row in solvers.followed(arrays, spec):
         paths.setdefault(row["solver"], []).append(row)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Iterable
 
 NAMES = {
     "charbonnier": "Charbonnier",
@@ -88,6 +89,26 @@ def short(value: float | None, digits: int = 3) -> str:
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     """An interval in brackets; empty for none."""
     return "" if low is None or math.isnan(low) else f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
+def sentence(text: str) -> str:
+    """A title with a full stop, unless it ends with a mark of its own.
+
+    >>> sentence("Growth"), sentence("Who grows?")
+    ('Growth.', 'Who grows?')
+    """
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def ranged(values: Iterable[float], write: Callable[[float], str]) -> str:
+    """The least and the largest of some values; one number where these are written alike.
+
+    >>> ranged([0.5, 2, 1], short), ranged([0.1, 0.1001], fixed)
+    ('0.5 to 2', '0.10')
+    """
+    numbers = list(values)
+    low, high = write(min(numbers)), write(max(numbers))
+    return low if low == high else f"{low} to {high}"
 
 
 def listed(words: list[str]) -> str:

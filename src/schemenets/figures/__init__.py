@@ -2,7 +2,7 @@
 
 Each defines ``TITLE``; ``CAPTION``, how to read it; ``SOURCES``, the files its numbers come from; ``draw(tables)``,
 which returns a matplotlib ``Figure``; and ``findings(tables)``, sentences whose numbers are computed from the same
-tables. ``tables`` is what :func:`schemenets.summaries.read` returns.
+tables, the first of which is the figure's message. ``tables`` is what :func:`schemenets.summaries.read` returns.
 """
 
 from types import ModuleType

@@ -3,6 +3,7 @@
 from itertools import cycle
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import ticker
@@ -130,6 +131,16 @@ def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
     entries = {text: handle for handle, text in found}
     long = max(map(len, entries), default=0) > LONG
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns - long)
+
+
+def leaving(curve: pd.Series, low: float, high: float) -> pd.Series:
+    """A curve up to its first value above a panel from ``low`` to ``high``, and slightly beyond the edge it leaves.
+
+    >>> leaving(pd.Series([1.0, 1e-5, 1e9, 1e5]), 1e-3, 1e6).tolist()
+    [1.0, 0.0001, 10000000.0]
+    """
+    above = (curve > high).to_numpy()
+    return curve.iloc[: np.argmax(above) + 1 if above.any() else None].clip(low / 10, 10 * high)
 
 
 def log_ticks(ax: Axes, values: list[float]) -> None:

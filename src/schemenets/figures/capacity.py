@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import fixed, interval, label, size_label
+from schemenets.wording import fixed, interval, label, listed, size_label
 
 TITLE = "Denoising quality against the number of trainable parameters"
 CAPTION = (
@@ -38,9 +38,21 @@ def findings(tables: Tables) -> list[str]:
     measured = summaries.at_home(summaries.scored(tables, "capacity"))
     if measured.empty:
         return []
-    found = [f"The noisy input has {fixed(measured['noisy_psnr'].iloc[0])} dB."]
     table = summaries.means(measured, ["size", "method", "parameters"], "score")
-    for size in summaries.by_number(set(table["size"])):
+    sizes = summaries.by_number(set(table["size"]))
+    best = table.loc[table.groupby("size")["mean"].idxmax()].set_index("size").loc[sizes]
+    at = [
+        f"{label(str(name))} at {count} of {len(sizes)} budgets"
+        for name, count in best["method"].value_counts().items()
+    ]
+    levels = [
+        f"{fixed(best['mean'][size])} dB with {size_label(size)}" for size in dict.fromkeys((sizes[0], sizes[-1]))
+    ]
+    found = [
+        f"From {fixed(measured['noisy_psnr'].iloc[0])} dB of the noisy input the highest mean is {listed(levels)}; it "
+        f"belongs to {listed(at)}."
+    ]
+    for size in sizes:
         own = table[table["size"] == size]
         shown = [own.nlargest(1, "mean"), own[own["method"] == summaries.BASELINE]]
         texts = [_described(row) for row in summaries.rows(pd.concat(shown).drop_duplicates("method"))]

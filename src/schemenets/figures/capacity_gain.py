@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import BASELINE, Tables
-from schemenets.wording import label, short, signed
+from schemenets.wording import label, ranged, short, signed
 
 TITLE = "Difference to the standard ResNet at the same budget"
 CAPTION = (
@@ -51,15 +51,24 @@ def draw(tables: Tables) -> Figure:
 
 def findings(tables: Tables) -> list[str]:
     """Range of every method's mean difference, and at how many budgets the interval lies on one side of zero."""
-    found = []
+    found: list[str] = []
+    better: list[str] = []
+    worse: list[str] = []
     for method, table in _differences(tables).items():
         means = summaries.means(table, ["size"], "difference")
         above, below = (means["low"] > 0).sum(), (means["high"] < 0).sum()
+        for names, count in ((better, above), (worse, below)):
+            if count == len(means):
+                names.append(label(method))
         found.append(
-            f"{label(method)}: {signed(means['mean'].min())} to {signed(means['mean'].max())} dB; interval above zero "
-            f"at {above}, below zero at {below} of {len(means)} budgets."
+            f"{label(method)}: {ranged(means['mean'], signed)} dB; interval above zero at {above}, below zero at "
+            f"{below} of {len(means)} budget{'s' * (len(means) > 1)}."
         )
-    return found
+    message = (
+        f"Better than the standard ResNet at every budget, by the whole interval: {'; '.join(better) or 'no method'}. "
+        f"Worse at every budget: {'; '.join(worse) or 'no method'}."
+    )
+    return [message, *found] if found else []
 
 
 def _differences(tables: Tables) -> dict[str, pd.DataFrame]:

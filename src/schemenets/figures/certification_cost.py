@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import interval, label, signed, size_label
+from schemenets.wording import interval, label, ranged, signed, size_label
 
 TITLE = "What certification costs"
 CAPTION = (
@@ -23,7 +23,9 @@ def draw(tables: Tables) -> Figure:
     table = summaries.certification(tables)
     if table.empty:
         return _style.empty("pairs of certified and free networks")
-    jobs = table["experiment"] + ", " + table["size"].map(size_label) + table["trained"].map(" ({:g})".format)
+    jobs = (
+        table["experiment"].map(label) + ", " + table["size"].map(size_label) + table["trained"].map(" ({:g})".format)
+    )
     names, methods = list(jobs.unique()), list(table["method"].unique())
     noises = sorted(table["noise"].unique())
     figure, axes = _style.grid(len(noises), min(3, len(noises)), 1.2 + 0.4 * len(names), sharex=True, sharey=True)
@@ -45,20 +47,27 @@ def draw(tables: Tables) -> Figure:
 def findings(tables: Tables) -> list[str]:
     """Range of the mean differences of every method, at the noise of the training and elsewhere; the worst."""
     table = summaries.certification(tables)
+    by = ["method", "experiment", "size", "noise"]
     found = []
+    if len(table):
+        means = summaries.means(table[table["noise"] == table["trained"]], by, "difference")
+        found.append(
+            f"At the noise of the training certification changes the mean PSNR by {ranged(means['mean'], signed)} dB; "
+            f"the interval lies above zero in {(means['low'] > 0).sum()}, below zero in {(means['high'] < 0).sum()} of "
+            f"{len(means)} comparisons."
+        )
     for method, own in summaries.groups(table, "method"):
         for where, part in (
             ("at the noise of the training", own[own["noise"] == own["trained"]]),
             ("at noise never trained on", own[own["noise"] != own["trained"]]),
         ):
-            means = summaries.means(part, ["experiment", "size", "noise"], "difference")
+            means = summaries.means(part, by, "difference")
             for worst in summaries.rows(means.sort_values("mean", kind="stable").head(1)):
                 above, below = (means["low"] > 0).sum(), (means["high"] < 0).sum()
                 found.append(
-                    f"{label(method)}, {where}: certification changes the mean by {signed(worst.mean)} to "
-                    f"{signed(means['mean'].max())} dB; interval above zero in {above}, below zero in {below} of "
-                    f"{len(means)} comparisons. At worst {signed(worst.mean)} dB "
-                    f"{interval(worst.low, worst.high)} ({worst.experiment}, {size_label(worst.size)}, tested at "
-                    f"noise {worst.noise:g})."
+                    f"{label(method)}, {where}: certification changes the mean by {ranged(means['mean'], signed)} "
+                    f"dB; interval above zero in {above}, below zero in {below} of {len(means)} comparisons. At worst "
+                    f"{signed(worst.mean)} dB {interval(worst.low, worst.high)} ({label(worst.experiment)}, "
+                    f"{size_label(worst.size)}, tested at noise {worst.noise:g})."
                 )
     return found

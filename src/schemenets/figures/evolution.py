@@ -1,7 +1,5 @@
 """Error of learned evolutions against the number of blocks."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,89 +8,64 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import label, listed, short
+from schemenets.wording import label, listed, ranged, short
 
 TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
     "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the outputs v for noisy test signals f, a mean over the signals, against "
-    "the number n of blocks: networks with weights of their own in every block, networks with tied weights, and the "
-    "numerical schemes with n steps of the diffusion. They keep the bound τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: "
-    "α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the time n/2, and FSI and Du Fort–Frankel "
-    "networks have a safeguard; only those without bound have neither. Filters have two taps, as the forward "
-    "difference. " + _style.MARKS
+    "the number n of blocks; above networks with weights of their own in every block, below tied ones. "
+    "Dotted: the numerical schemes with n steps of the diffusion. Networks on lines and schemes keep the bound "
+    "τ ≤ 2/(L‖K‖²) of a step (Du Fort–Frankel: α ≥ L‖K‖²/4), so that n steps of the explicit scheme reach at most the "
+    "time n/2, and FSI and Du Fort–Frankel networks have a safeguard; hollow markers, set a little aside: means of the "
+    "same networks with neither. Filters have two taps, as the forward difference. " + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")
 EXPLICIT = "explicit"
-SHAPES = {EXPLICIT: "o", "fsi": "^", "du_fort_frankel": "s"}
+SHAPES = {EXPLICIT: ("o", "-"), "fsi": ("^", "--"), "du_fort_frankel": ("s", "-.")}
 COLORS = dict(zip(SHAPES, (_style.PALETTE[1], _style.PALETTE[0], _style.PALETTE[2]), strict=True))
-TIED: dict[bool, tuple[str, dict[str, Any]]] = {
-    False: ("", {"linestyle": "-"}),
-    True: (", tied", {"linestyle": "--", "markerfacecolor": "white"}),
-}
-BOUND: dict[bool, tuple[str, dict[str, Any]]] = {
-    True: ("", {}),
-    False: (", without bound", {"linestyle": "", "markersize": 9, "markerfacecolor": "none"}),
-}
+WEIGHTS = {False: "weights of their own", True: "tied weights"}
+ASIDE = 1.07  # by this factor markers of networks without bound stand beside those of the others
 
 
 def draw(tables: Tables) -> Figure:
-    """One panel per time T."""
+    """One column per time T; networks with weights of their own in every block above, tied ones below."""
     measured = _measured(tables)
     if measured.empty:
         return _style.empty("runs of an evolution")
-    sets = list(summaries.groups(measured, "test_set"))
-    figure, axes = _style.grid(len(sets), 2, 3.6, sharey=True)
-    for ax, (test_set, networks) in zip(axes, sets, strict=True):
+    sets = [test_set for test_set, _ in summaries.groups(measured, "test_set")]
+    panels = [(tied, test_set) for tied in WEIGHTS if (measured["tied"] == tied).any() for test_set in sets]
+    figure, axes = _style.grid(len(panels), len(sets), 2.7, sharex="col", sharey=True)
+    for ax, (tied, test_set) in zip(axes, panels, strict=True):
         schemes = tables["schemes"][tables["schemes"]["test_set"] == test_set]
+        networks = measured[(measured["test_set"] == test_set) & (measured["tied"] == tied)]
         _draw_schemes(ax, schemes)
-        for scheme, imitators in summaries.groups(networks, "scheme"):
-            look = {"color": COLORS[scheme], "marker": SHAPES[scheme], "markeredgecolor": COLORS[scheme]}
-            for (tied, certified), own in imitators.groupby(["tied", "certified"]):
-                (kind, style), (kept, more) = TIED[bool(tied)], BOUND[bool(certified)]
-                name = f"{label(scheme)} networks{kind}{kept}"
-                _style.draw_means(
-                    ax, own, "blocks", "error", look | style | more | {"label": name, "markeredgewidth": 1}
-                )
-        ax.set(title=f"T = {schemes['time'].iloc[0]:g}", ylabel="relative error (log scale)")
-        _style.log_ticks(ax, sorted(networks["blocks"].unique()))
-        ax.set_xlabel("blocks or steps n")
+        for scheme, own in summaries.groups(networks, "scheme"):
+            marker, line = SHAPES[scheme]
+            look = {"color": COLORS[scheme], "marker": marker, "linestyle": line, "label": f"{label(scheme)} networks"}
+            _style.draw_means(ax, own[own["certified"]], "blocks", "error", look)
+            free = own[~own["certified"]].groupby("blocks")["error"].mean()
+            hollow = look | {"linestyle": "none", "markerfacecolor": "white", "markeredgecolor": COLORS[scheme]}
+            ax.plot(free.index * ASIDE, free, **hollow | {"label": ""})
+        time = networks["time"].iloc[0]
+        ax.set(title=f"{time}, {WEIGHTS[tied]}", ylabel="relative error (log scale)", xlabel="blocks or steps n")
+        _style.log_ticks(ax, sorted(measured.loc[measured["test_set"] == test_set, "blocks"].unique()))
+    hollow = {"marker": "o", "linestyle": "none", "markerfacecolor": "white", "markeredgecolor": _style.GREY}
+    axes[0].plot([], [], label="same networks without bound", **hollow)
     axes[0].set_yscale("log")  # of all; means on a logarithmic axis would be geometric
     _style.legend(figure, axes)
     return figure
 
 
 def findings(tables: Tables) -> list[str]:
-    """Errors of the explicit networks, those of the others as multiples of them, and networks against schemes."""
+    """Where extrapolation helps, errors of all networks, what safeguards and constraints do, and the schemes."""
     measured = _measured(tables)
-    found = []
-    for test_set, networks in summaries.groups(measured, "test_set"):
-        schemes = tables["schemes"][tables["schemes"]["test_set"] == test_set]
-        time = f"T = {schemes['time'].iloc[0]:g}"
-        for tied, own in networks[networks["certified"].astype(bool)].groupby("tied"):
-            errors = own.pivot_table("error", "blocks", "scheme").dropna()
-            if EXPLICIT not in errors or errors.empty:
-                continue
-            kind = "tied" if tied else "untied"
-            depths = listed([str(n) for n in errors.index])
-            values = listed([short(error) for error in errors[EXPLICIT]])
-            found.append(f"{time}, {kind}, {depths} blocks: relative error {values} of explicit networks.")
-            for scheme in errors.columns.drop(EXPLICIT):
-                ratios = errors[scheme] / errors[EXPLICIT]
-                found.append(
-                    f"{time}, {kind}: the error of {label(scheme)} networks is {listed([short(r) for r in ratios])} "
-                    "times as large."
-                )
-        found += [f"{time}, {text}" for text in _of_safeguards(networks)]
-        means = networks.groupby(["scheme", "tied", "certified", "blocks"], as_index=False)["error"].mean()
-        pairs = means.merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
-        below = (pairs["error"] < pairs["relative_error"]).sum()
-        found.append(
-            f"{time}: in {below} of {len(pairs)} cases networks have a smaller error than their scheme with n steps."
-        )
-        short_of = schemes[(schemes["reached"] < schemes["time"] * (1 - 1e-9)) & (schemes["steps"] > 0)]
-        for scheme, own in summaries.groups(short_of, "scheme"):
-            reached = listed([f"{row.reached:.3g} with {row.steps}" for row in summaries.rows(own)])
-            found.append(f"{time}: the {label(scheme)} scheme stops short of T, at {reached} steps.")
+    if measured.empty:
+        return []
+    by = ["test_set", "time", "tied", "scheme", "certified", "blocks"]
+    means = measured.groupby(by, sort=False)["error"].mean().reset_index()
+    found = _of_extrapolation(means[means["certified"]]) + _of_safeguards(measured, means)
+    for test_set, own in summaries.groups(means, "test_set"):
+        found.append(_of_schemes(own, tables["schemes"][tables["schemes"]["test_set"] == test_set]))
     if measured["diverged"].any():
         found.append(
             f"Diverged, and counted with the error of f: {', '.join(measured.loc[measured['diverged'], 'run'])}."
@@ -100,29 +73,74 @@ def findings(tables: Tables) -> list[str]:
     return found
 
 
-def _of_safeguards(networks: pd.DataFrame) -> list[str]:
+def _of_extrapolation(means: pd.DataFrame) -> list[str]:
+    """Errors of explicit networks, and those of networks that extrapolate as multiples of them."""
+    place = ["time", "tied", "blocks"]
+    explicit = means[means["scheme"] == EXPLICIT]
+    pairs = means[means["scheme"] != EXPLICIT].merge(explicit[[*place, "error"]], on=place, suffixes=("", "_explicit"))
+    pairs = pairs.assign(ratio=pairs["error"] / pairs["error_explicit"])
+    found = [
+        "Networks that extrapolate, all with a bound, have a smaller error than explicit ones with as many blocks in "
+        f"{(pairs['ratio'] < 1).sum()} of {len(pairs)} comparisons; at best {short(best.ratio)} times as large "
+        f"({label(best.scheme)}, {WEIGHTS[best.tied]}, {best.time}, {best.blocks} blocks)."
+        for best in summaries.rows(pairs.nsmallest(1, "ratio"))
+    ]
+    for time, of_time in summaries.groups(explicit, "time"):
+        for tied, own in of_time.groupby("tied"):
+            others = pairs[(pairs["time"] == time) & (pairs["tied"] == tied)]
+            ratios = "".join(
+                f"; of {label(scheme)} networks {listed([short(ratio) for ratio in part['ratio']])} times that"
+                for scheme, part in summaries.groups(others, "scheme")
+            )
+            found.append(
+                f"{time}, {WEIGHTS[bool(tied)]}, {listed([str(n) for n in own['blocks']])} blocks: relative error "
+                f"{listed([short(error) for error in own['error']])} of explicit networks{ratios}."
+            )
+    return found
+
+
+def _of_safeguards(measured: pd.DataFrame, means: pd.DataFrame) -> list[str]:
     """How often safeguards act; errors with the constraints and a safeguard over those without either."""
     found = []
-    for (scheme, tied), own in networks[networks["scheme"] != EXPLICIT].groupby(["scheme", "tied"], sort=False):
-        name = f"{label(str(scheme))} networks, {'tied' if tied else 'untied'}"
-        shares = own.groupby("blocks")["held_back"].mean().dropna()
-        if len(shares):
-            found.append(
-                f"{name}: the safeguard shortens {100 * shares.min():.0f} to {100 * shares.max():.0f} % of the "
-                "extrapolations."
-            )
-        errors = own.pivot_table("error", "blocks", "certified").dropna()
-        if errors.shape[1] == 2 and len(errors):
-            ratios = listed([short(ratio) for ratio in errors[True] / errors[False]])
-            depths = listed([str(n) for n in errors.index])
-            found.append(f"{name}, {depths} blocks: safeguard and constraints make the error {ratios} times as large.")
+    place = ["time", "tied", "scheme", "blocks"]
+    shares = measured.groupby(place, sort=False)["held_back"].mean().dropna()
+    acting = shares[shares > 0]
+    if len(acting):
+        found.append(
+            f"The safeguard acts on test signals in {len(acting)} of {len(shares)} cases, where it shortens at most "
+            f"{short(100 * acting.max(), 2)} % of the extrapolations."
+        )
+    elif len(shares):
+        found.append("The safeguard never acts on test signals.")
+    free, kept = (means[means["certified"] == certified] for certified in (False, True))
+    pairs = kept.merge(free[[*place, "error"]], on=place, suffixes=("", "_free"))
+    pairs = pairs.assign(ratio=pairs["error"] / pairs["error_free"])
+    for time, own in summaries.groups(pairs, "time"):
+        (most,) = summaries.rows(own.nlargest(1, "ratio"))
+        found.append(
+            f"{time}: safeguard and constraints make the error {ranged(own['ratio'], short)} times as large, at most "
+            f"with {label(most.scheme)}, {WEIGHTS[most.tied]}, {most.blocks} blocks."
+        )
     return found
+
+
+def _of_schemes(means: pd.DataFrame, schemes: pd.DataFrame) -> str:
+    """In how many cases networks are better than their scheme, and which schemes do not get to the time T."""
+    pairs = means.merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
+    below = (pairs["error"] < pairs["relative_error"]).sum()
+    text = f"{means['time'].iloc[0]}: networks have a smaller error than their scheme with n steps in {below} of "
+    text += f"{len(pairs)} cases"
+    short_of = schemes[(schemes["reached"] < schemes["time"] * (1 - 1e-9)) & (schemes["steps"] > 0)]
+    for scheme, own in summaries.groups(short_of, "scheme"):
+        reached = listed([f"{row.reached:.3g} with {row.steps}" for row in summaries.rows(own)])
+        text += f"; the {label(scheme)} scheme stops short of T, at {reached} steps"
+    return f"{text}."
 
 
 def _draw_schemes(ax: Axes, schemes: pd.DataFrame) -> None:
     for scheme, own in summaries.groups(schemes[schemes["steps"] > 0], "scheme"):
-        style = {"color": COLORS[scheme], "marker": SHAPES[scheme], "markersize": 3}
-        ax.plot(own["steps"], own["relative_error"], label=f"{label(scheme)} scheme", linestyle=":", **style)
+        ax.plot(own["steps"], own["relative_error"], color=COLORS[scheme], linestyle=":", linewidth=1)
+    ax.plot([], [], color=_style.GREY, linestyle=":", linewidth=1, label="scheme of the same colour")
     for row in summaries.rows(schemes[schemes["steps"] == 0]):
         ax.axhline(row.relative_error, color=_style.GREY, linewidth=0.8, label="f itself")
 
@@ -143,4 +161,6 @@ def _measured(tables: Tables) -> pd.DataFrame:
     idle = tables["schemes"].query("steps == 0").set_index("test_set")["relative_error"]
     error = np.where(table["diverged"], table["test_set"].map(idle), table["relative_error"])
     scheme = table["network"].str.removeprefix("safeguarded_").replace("symmetric", EXPLICIT)
-    return table.assign(error=error, scheme=scheme)
+    times = tables["schemes"].groupby("test_set")["time"].first().map("T = {:g}".format)
+    flags = {name: table[name].astype(bool) for name in ("tied", "certified")}
+    return table.assign(error=error, scheme=scheme, time=table["test_set"].map(times), **flags)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import interval, label, signed, size_label
+from schemenets.wording import interval, label, listed, ranged, signed, size_label
 
 TITLE = "Structure and flux at equal depth"
 CAPTION = (
@@ -46,15 +46,19 @@ def findings(tables: Tables) -> list[str]:
     methods = set(tables["runs"].query("experiment == 'factorial'")["method"])
     split = [method.split("-") for method in sorted(methods) if method.count("-") == 1]
     others = [flux for flux in dict.fromkeys(flux for _, flux in split) if flux != "relu"]
-    found = []
     structures = list(dict.fromkeys(structure for structure, _ in split))
-    for structure in structures:
-        for flux in others:
-            found += _compared(tables, f"{structure}-{flux}", f"{structure}-relu")
-    for flux in [*others, "relu"]:
-        for structure in structures:
-            if structure != "resnet":
-                found += _compared(tables, f"{structure}-{flux}", f"resnet-{flux}")
+    pairs = {
+        "other fluxes than ReLU": [(f"{name}-{flux}", f"{name}-relu") for name in structures for flux in others],
+        "other structures than that of ResNet": [
+            (f"{name}-{flux}", f"resnet-{flux}")
+            for flux in [*others, "relu"]
+            for name in structures
+            if name != "resnet"
+        ],
+    }
+    found = _message(tables, pairs) + [
+        text for of in pairs.values() for pair in of for text in _compared(tables, *pair)
+    ]
     for flux in others:
         within = [
             summaries.gains(tables, "factorial", f"{name}-{flux}", f"{name}-relu") for name in ("symmetric", "resnet")
@@ -72,6 +76,16 @@ def findings(tables: Tables) -> list[str]:
     for method in sorted(name for name in methods if name.endswith(TIED)):
         found += [f"Shared weights: {text}" for text in _compared(tables, method, method.removesuffix(TIED))]
     return found + _learned(tables["stability"])
+
+
+def _message(tables: Tables, pairs: dict[str, list[tuple[str, str]]]) -> list[str]:
+    """The range of the mean differences within each kind of pair."""
+    texts = []
+    for what, of_kind in pairs.items():
+        gains = [summaries.gains(tables, "factorial", *pair).groupby("size")["difference"].mean() for pair in of_kind]
+        if means := [mean for gain in gains for mean in gain]:
+            texts.append(f"{what} change the PSNR by {ranged(means, signed)} dB")
+    return [f"At equal depth {listed(texts)}."] if texts else []
 
 
 def _learned(stability: pd.DataFrame) -> list[str]:

@@ -1,8 +1,10 @@
 """Trained networks applied again and again."""
 
+from itertools import cycle, product
+from typing import Any
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from schemenets import summaries
@@ -12,95 +14,115 @@ from schemenets.wording import label, listed, short
 
 TITLE = "Growth: a trained network applied again and again"
 CAPTION = (
-    "Largest ‖u_n‖₂ / ‖u_0‖₂ over a few noisy test signals u_0 for u_{n+1} = N(u_n), one panel per network, denoisers "
-    "and networks that learned an evolution apart: median "
-    "over seeds, and their range as a band. Hollow markers: certified networks. The grey line is 1, the bound of all "
-    "of these but implicit ones, whose iterations may exceed it by the power of their rate that is left. A cross: the "
-    "last value of a run before it leaves the panel."
+    "A network N is repeated, u_{n+1} = N(u_n). Left: ‖u_n‖₂ / ‖u_0‖₂ over a few noisy test signals and random signals "
+    "u_0 of all sizes; right: ‖u_n − v_n‖₂ / ‖u_0 − v_0‖₂ of test signals u_0 and v_0 that differ by 10⁻⁸ of their "
+    "size. Every line is the largest factor over all trained networks of its kind, and so their worst case; of how "
+    "many the factor ever exceeds 1 stands in the panel. The grey line is 1. It bounds the norms of certified "
+    "networks, but for implicit ones, whose iterations may exceed it by the power of their rate that is left; "
+    "differences it does not bound. A cross: the last value before a line leaves the panel. Networks with biases turn "
+    "small signals into large ones at once."
 )
 SOURCES = ("tables/growth.csv", "tables/runs.csv", "growth/")
-RANGE = (1e-3, 1e6)  # of a panel, at most
-BAND = {"alpha": 0.15, "linewidth": 0}
-ROUNDING = 1e-9  # of tens of thousands of blocks
-NEAR = 1e-6  # of differences of a relative size of 1e-8
+RANGE = (1e-3, 1e8)  # of a panel
+GROUPS = CERTIFIED, FREE, OTHERS = "certified", "trained freely", "ResNets and networks without skips"
+WITHOUT_STEPS = ("resnet", "feedforward", "symmetric_feedforward")  # networks that no limit of a step size can bound
+KINDS = {"repetition": "signals", "repeated_perturbation": "differences"}
+WHAT = {"repetition": "norms ever exceed that of the start", "repeated_perturbation": "differences ever grow"}
+GROWN = {  # factors beyond rounding
+    "repetition": 1 + 1e-9,  # of tens of thousands of blocks
+    "repeated_perturbation": 1 + 1e-6,  # of differences of a relative size of 1e-8
+}
 
 
 def draw(tables: Tables) -> Figure:
-    """One panel per network, one line per method; where these learned an evolution, panels of their own."""
-    table = _repetitions(tables)
+    """One row per group of networks, signals on the left and differences on the right, one line per network."""
+    table = _described(tables)
     if table.empty:
         return _style.empty("repeated networks")
-    evolution = table["experiment"].str.startswith(summaries.EVOLUTION)
-    table = table.assign(panel=table["network"].map(label) + np.where(evolution, "\nevolution", ""))
-    panels = list(summaries.groups(table, "panel"))
-    figure, axes = _style.grid(len(panels), min(3, len(panels)), 2.3, sharex=True, sharey=True)
-    styles = _style.method_styles(tables["runs"])
-    for ax, (name, of_network) in zip(axes, panels, strict=True):
-        for method, own in summaries.groups(of_network, "method"):
-            values = own["amplification"].fillna(np.inf)
-            outside = values > RANGE[1]
-            shown = own.assign(amplification=values.clip(RANGE[0] / 10, 10 * RANGE[1]))  # seen to leave the panel
-            look = styles[method] | {"markevery": 3, "markersize": 4, "legend": False, "ax": ax, "err_kws": BAND}
-            sns.lineplot(shown, x="n", y="amplification", estimator="median", errorbar=("pi", 100), **look)
-            last = shown[~outside & shown["run"].isin(shown.loc[outside, "run"])].groupby("run").tail(1)
-            if len(last):
-                ax.plot(last["n"], last["amplification"], label="beyond the range afterwards", **_style.DIVERGED)
+    rows = list(summaries.groups(table, "group"))
+    figure, axes = _style.grid(2 * len(rows), 2, 2.2, sharex=True, sharey=True)
+    looks = _looks(table)
+    for ax, ((group, of_group), (kind, what)) in zip(axes, product(rows, KINDS.items()), strict=True):
+        of_kind = of_group[of_group["kind"] == kind]
+        for network, own in summaries.groups(of_kind, "network"):
+            largest = own.groupby("n")["amplification"].max()
+            shown = _style.leaving(largest, *RANGE)
+            ax.plot(shown, label=label(network), **looks[network])
+            inside = shown[shown <= RANGE[1]]
+            if 0 < len(inside) < len(shown):
+                ax.plot(inside.index[-1], inside.iloc[-1], label="beyond the panel afterwards", **_style.DIVERGED)
+        text = f"{_exceeding(of_kind, kind)} networks exceed 1"
+        ax.text(0.03, 0.06, text, transform=ax.transAxes)
         ax.axhline(1, color="0.6", linewidth=1, zorder=1)
-        ax.set(title=name, xscale="log", yscale="log", xlabel="repetitions n", ylabel="‖u_n‖₂ / ‖u_0‖₂")
-    low, high = axes[0].get_ylim()
-    axes[0].set_ylim(max(low, RANGE[0]), min(max(high, 2), RANGE[1]))
-    _style.legend(figure, axes, columns=2)
+        ax.set(title=f"{group}: {what}", xscale="log", yscale="log", ylabel="factor", ylim=RANGE)
+    for ax in axes[-2:]:
+        ax.set_xlabel("repetitions n")
+    _style.legend(figure, axes)
     return figure
 
 
 def findings(tables: Tables) -> list[str]:
-    """Which networks grow beyond their start, certified or not."""
-    table = tables["growth"].query("kind == 'repetition'")
-    if table.empty:
+    """How many networks grow beyond their start, certified or not, and how far close signals move apart."""
+    table = _described(tables)
+    repeated, apart = (table[table["kind"] == kind] for kind in KINDS)
+    if repeated.empty:
         return []
-    table = _described(table, tables)
-    times, found = table["n"].max(), []
-    for name, own in [("certified networks", table[table["certified"]]), *_others(table)]:
-        if own.empty:
-            continue
-        worst = own.fillna({"amplification": np.inf}).groupby("run")["amplification"].max()
-        overflows = own.loc[own["overflow"], "run"].nunique()
-        finite = worst[np.isfinite(worst)]
-        text = f"{name[0].upper()}{name[1:]}: {(worst > 1 + ROUNDING).sum()} of {len(worst)} ever exceed their start"
-        text += f", from test or random signals, within {times} repetitions"
-        text += f"; {overflows} leave the range of double precision" if overflows else ""
-        found.append(f"{text}; largest factor{' of the others' if overflows else ''} {short(finite.max(), 6)}.")
-    return [*found, *_differences(tables)]
+    counts = [
+        f"{_exceeding(own, 'repetition')} {what}"
+        for what, own in (
+            ("certified networks", repeated[repeated["group"] == CERTIFIED]),
+            ("networks without a certificate", repeated[repeated["group"] != CERTIFIED]),
+        )
+        if len(own)
+    ]
+    found = [
+        f"Applied up to {repeated['n'].max()} times to test or random signals, {listed(counts)} ever exceed the norm "
+        "of their start."
+    ]
+    certified = apart[apart["group"] == CERTIFIED]
+    for most in summaries.rows(certified.nlargest(1, "amplification")):
+        found.append(
+            f"A bounded norm does not bound differences: those of close test signals ever grow in "
+            f"{_exceeding(certified, 'repeated_perturbation')} certified networks, to at most "
+            f"{short(most.amplification, 6)} times their size ({most.run}, n = {most.n})."
+        )
+    for group, of_group in summaries.groups(table, "group"):
+        for kind, own in summaries.groups(of_group, "kind"):
+            of_networks = [
+                f"{label(network)} {_exceeding(part, kind)} ({_factor(part)})"
+                for network, part in summaries.groups(own, "network")
+            ]
+            start = f"{group[0].upper()}{group[1:]}, networks whose {WHAT[kind]}, and the largest factor"
+            found.append(f"{start}: {listed(of_networks)}.")
+    return found
 
 
-def _differences(tables: Tables) -> list[str]:
-    """How repetition moves close signals apart."""
-    table = tables["growth"].query("kind == 'repeated_perturbation'")
-    if table.empty:
-        return []
-    table = _described(table, tables)
-    grown = table.fillna({"amplification": np.inf}).groupby(["certified", "network", "run"])["amplification"].max()
-    apart = []
-    for certified, what in ((True, "certified"), (False, "not certified")):
-        if certified in grown.index.get_level_values("certified"):
-            of_network = grown[certified].groupby("network", sort=False)
-            counts = [f"{(own > 1 + NEAR).sum()} of {len(own)} {label(str(name))}" for name, own in of_network]
-            apart.append(f"{listed(counts)} ({what})")
-    text = f"Differences of close test signals ever grow in {', in '.join(apart)}"
-    return [f"{text}. Certificates bound norms; how far differences may grow, their Lipschitz bounds say."]
+def _exceeding(table: pd.DataFrame, kind: str) -> str:
+    """Of how many runs the factor ever exceeds 1 by more than rounding."""
+    worst = table.groupby("run")["amplification"].max()
+    return f"{(worst > GROWN[kind]).sum()} of {len(worst)}"
 
 
-def _others(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    others = table[~table["certified"]]
-    return [(f"{label(network)}, not certified", own) for network, own in summaries.groups(others, "network")]
+def _factor(table: pd.DataFrame) -> str:
+    largest = table["amplification"].max()
+    return "beyond double precision" if np.isinf(largest) else short(largest)
 
 
-def _repetitions(tables: Tables) -> pd.DataFrame:
-    return _described(tables["growth"].query("kind == 'repetition' and start == 'test'"), tables)
+def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """A line for every network, of the colour of the one without a safeguard; markers of equal curves lie apart."""
+    networks = list(table["network"].unique())
+    kinds = {name: name.removeprefix(summaries.SAFEGUARDED) for name in networks}
+    colours = dict(zip(dict.fromkeys(kinds.values()), cycle(_style.PALETTE), strict=False))
+    return {
+        name: {"color": colours[kinds[name]], "marker": marker, "linestyle": line, "markevery": (index % 4, 4)}
+        for index, (name, (marker, line)) in enumerate(zip(networks, cycle(_style.SHAPES), strict=False))
+    }
 
 
-def _described(table: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """With the network of every run, and whether its certificate holds by construction."""
-    own = table[["run", "method", "seed", "start", "n", "amplification", "overflow"]]
-    described = own.merge(tables["runs"][["run", "experiment", "network", "flux", "certified"]], on="run")
-    return described.astype({"overflow": bool, "certified": bool})
+def _described(tables: Tables) -> pd.DataFrame:
+    """Repetitions with network and group of every run, groups in order; infinite after an overflow."""
+    own = tables["growth"].loc[tables["growth"]["kind"].isin(KINDS), ["kind", "run", "n", "amplification"]]
+    table = own.merge(tables["runs"][["run", "network", "certified"]], on="run").fillna({"amplification": np.inf})
+    certified, others = table["certified"].astype(bool), table["network"].isin(WITHOUT_STEPS)
+    group = np.select([certified, ~others], [CERTIFIED, FREE], OTHERS)
+    return table.assign(group=group).sort_values("group", key=lambda names: names.map(GROUPS.index), kind="stable")

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import label, signed, size_label
+from schemenets.wording import label, ranged, signed, size_label
 
 TITLE = "Learning curves"
 CAPTION = (
@@ -56,6 +56,6 @@ def findings(tables: Tables) -> list[str]:
     late["rise"] = late["validation_psnr_x"] - late["validation_psnr_y"]
     (most,) = summaries.rows(late.nlargest(1, "rise"))
     return [
-        f"Over the last {quarter} of {epochs} epochs the means rise by {signed(late['rise'].min())} to "
-        f"{signed(most.rise)} dB, most for {label(most.method)}, {size_label(most.size)}."
+        f"Over the last {quarter} of {epochs} epochs the means rise by {ranged(late['rise'], signed)} "
+        f"dB, most for {label(most.method)}, {size_label(most.size)}."
     ]

@@ -1,5 +1,6 @@
 """Convergence of multigrid cycles."""
 
+from functools import partial
 from typing import Any
 
 import seaborn as sns
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import fixed
+from schemenets.wording import fixed, ranged
 
 TITLE = "Multigrid: convergence on grids of every size"
 CAPTION = (
@@ -41,8 +42,15 @@ def draw(tables: Tables) -> Figure:
 
 def findings(tables: Tables) -> list[str]:
     """Range of every solver's factor."""
-    return [
-        f"{solver}: {fixed(own['convergence_factor'].min(), 3)} to {fixed(own['convergence_factor'].max(), 3)} from "
-        f"{own['points'].min()} to {own['points'].max()} points."
-        for solver, own in summaries.groups(tables["multigrid"], "solver")
+    table = tables["multigrid"]
+    if table.empty:
+        return []
+    worst = table.groupby("solver", sort=False)["convergence_factor"].max()
+    write = partial(fixed, digits=3)
+    message = (
+        f"From {table['points'].min()} to {table['points'].max()} grid points the factor of {worst.idxmin()} is at "
+        f"most {write(worst.min())}, that of {worst.idxmax()} reaches {write(worst.max())}."
+    )
+    return [message] + [
+        f"{solver}: {ranged(own['convergence_factor'], write)}." for solver, own in summaries.groups(table, "solver")
     ]

@@ -16,11 +16,12 @@ from schemenets.wording import fixed, interval, label, signed, size_label
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after a perturbation of the noisy test signals, against its size (root mean square in grey values), one "
-    "panel per network, at the depth that most methods have. Markers: the worst perturbation that projected gradient "
-    "ascent found for every signal and every trained network, so that the truth may be worse; means with 95 % t "
-    "intervals over seeds. Thin lines of the same colour: a random perturbation of the same size. Hollow markers: "
-    "certified by construction; dashed: tied weights; shaded: what the Lipschitz bounds of these networks exclude. "
-    "Grey: the noisy signals themselves, each in its worst case; diverged runs count as them."
+    "panel per network (feedforward: without skips), at the depth that most methods have. Markers: the worst "
+    "perturbation that projected gradient ascent found for every signal and every trained network, so that the truth "
+    "may be worse; means with 95 % t intervals over seeds. Thin lines of the same colour: a random perturbation of "
+    "the same size. Hollow markers: certified by construction; dashed: tied weights; shaded: what the Lipschitz "
+    "bounds of these networks exclude. Grey: the noisy signals themselves, each in its worst case; diverged runs "
+    "count as them."
 )
 SOURCES = ("tables/robustness.csv", "tables/psnr.csv", "tables/runs.csv")
 
@@ -39,7 +40,8 @@ def draw(tables: Tables) -> Figure:
         mean = panel.groupby("perturbation")["noisy_psnr"].mean()
         ax.plot(mean.index, mean, color="0.6", linewidth=1, label="noisy signals, worst case")
         for method, own in summaries.groups(panel, "method"):
-            name = label(method.partition("-")[2])  # panels tell the network
+            kinds = {name: own[name].all() for name in ("certified", "tied")}
+            name = ", ".join([label(own["flux"].iloc[0]), *(name for name in kinds if kinds[name])])
             style = styles[method] | {"label": name, "linestyle": "--" if own["tied"].all() else "-", "markersize": 5}
             style["marker"], _ = shapes[own["flux"].iloc[0]]
             sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **bars, **style)

@@ -1,21 +1,25 @@
 """Networks with and without their skip connections, against depth."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import interval, label, signed, size_label
+from schemenets.wording import fixed, interval, label, signed, size_label
 
 TITLE = "What the skip connections bring, against depth"
 CAPTION = (
     "Test PSNR of networks of experiments skips and factorial with their skip connections, and of the same networks "
-    "with these removed, against the number of blocks. " + _style.MARKS
+    "with these removed, against the number of blocks. A triangle at the lower edge: a seed below it, with its PSNR. "
+    + _style.MARKS
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 EXPERIMENTS = ("skips", "factorial")
 WITHOUT = "-no_skips"
+BELOW = 8  # dB below the noisy input end the panels
 STYLES = {
     False: {"label": "with skip connections", "marker": "o", "linestyle": "-", "color": _style.PALETTE[0]},
     True: {"label": "without", "marker": "s", "linestyle": "--", "color": _style.PALETTE[1]},
@@ -33,8 +37,13 @@ def draw(tables: Tables) -> Figure:
         for without, own in pair.groupby("without"):
             _style.draw_means(ax, own, "blocks", "score", STYLES[bool(without)])
         ax.axhline(pair["noisy_psnr"].iloc[0], color=_style.GREY, linestyle=":", label="noisy input")
-        ax.set(title=label(method), ylabel="test PSNR (dB)")
-        _style.log_ticks(ax, sorted(measured["blocks"].unique()))
+        lowest = pair["noisy_psnr"].iloc[0] - BELOW
+        ax.set(title=label(method), ylabel="test PSNR (dB)", ylim=(lowest, measured["score"].max() + 1))
+        for row in summaries.rows(pair[pair["score"] < lowest]):
+            ax.plot(row.blocks, lowest + 0.3, color=STYLES[row.without]["color"], marker="v", markersize=5)
+            number: Any = {"xytext": (-6, 0), "textcoords": "offset points", "ha": "right"}
+            ax.annotate(fixed(row.score, 1), (row.blocks, lowest + 0.3), **number)
+        _style.log_ticks(ax, sorted(pair["blocks"].unique()))
         ax.set_xlabel("blocks")
     _style.legend(figure, axes)
     return figure
@@ -43,12 +52,13 @@ def draw(tables: Tables) -> Figure:
 def findings(tables: Tables) -> list[str]:
     """What the skip connections bring at every depth, and what the greatest depth brings with and without them."""
     measured = _measured(tables)
-    found = []
+    found, brought = [], []
     for method, pair in summaries.groups(measured, "base"):
         gains = [summaries.gains(tables, experiment, method, f"{method}{WITHOUT}") for experiment in EXPERIMENTS]
         every = pd.concat(gains)
         table, medians = summaries.means(every, ["size"], "difference"), every.groupby("size")["difference"].median()
         for row in sorted(summaries.rows(table), key=lambda row: summaries.number(row.size)):
+            brought.append((row.mean, f"{label(method)}, {size_label(row.size)}"))
             found.append(
                 f"{label(method)}, {size_label(row.size)}: skip connections change the PSNR by {signed(row.mean)} dB "
                 f"{interval(row.low, row.high)}, median {signed(medians[row.size])} dB"
@@ -62,6 +72,13 @@ def findings(tables: Tables) -> list[str]:
                 found.append(
                     f"{label(method)}, {style['label']}: {signed(rise)} dB from {depths[0]} to {depths[-1]} blocks."
                 )
+    if brought:
+        (least, of_least), (most, of_most) = min(brought), max(brought)
+        found.insert(
+            0,
+            f"Skip connections change the mean PSNR by {signed(least)} dB ({of_least}) to {signed(most)} dB "
+            f"({of_most}).",
+        )
     return found
 
 

@@ -81,14 +81,15 @@ def findings(tables: Tables) -> list[str]:
     scores = _at_home(tables)
     means = summaries.geometric_means(scores, ["method", "parameters", "operations"], "score")
     usual = means[means["method"].map(plain).astype(bool)]
-    found = [text for problem in tables["problems"]["problem"] for text in _against_schemes(tables, problem)]
+    unets = usual[usual["method"].map(family) == "unet"].sort_values("operations")
+    cycles = usual[usual["method"].map(family) != "unet"]
+    found = _message(tables, cycles, unets)
+    found += [text for problem in tables["problems"]["problem"] for text in _against_schemes(tables, problem)]
     found += [
         f"{label(row.method)}: relative error {short(row.mean)}{_interval(row)} with {row.parameters:,} parameters and "
         f"{row.operations:,.0f} operations."
         for row in summaries.rows(usual)
     ]
-    unets = usual[usual["method"].map(family) == "unet"].sort_values("operations")
-    cycles = usual[usual["method"].map(family) != "unet"]
     for row in summaries.rows(cycles):
         equal = unets[unets["operations"] >= row.operations].head(1)
         found += [
@@ -96,13 +97,21 @@ def findings(tables: Tables) -> list[str]:
             f"{other.method.split('-')[1]} channels: {_times(row, other)}."
             for other in summaries.rows(equal)
         ]
-    if len(unets) and len(cycles):
-        (best,), (rival,) = (summaries.rows(own.nsmallest(1, "mean")) for own in (cycles, unets))
-        found.append(
-            f"Smallest error of a network of cycles ({label(best.method)}) against that of a U-net "
-            f"({label(rival.method)}): {_times(best, rival)}."
-        )
     return found + _spread(scores) + _nothing_learned(tables, scores) + _without_distances(tables)
+
+
+def _message(tables: Tables, cycles: pd.DataFrame, unets: pd.DataFrame) -> list[str]:
+    """The best network of cycles against the best U-net, and the cheapest scheme that is as good without training."""
+    if cycles.empty or unets.empty:
+        return []
+    (best,), (rival,) = (summaries.rows(own.nsmallest(1, "mean")) for own in (cycles, unets))
+    text = f"The best network of cycles ({label(best.method)}) has, against the best U-net ({label(rival.method)}), "
+    text += _times(best, rival)
+    paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
+    for row in summaries.rows(paths[paths["relative_error"] <= best.mean].nsmallest(1, "operations")):
+        share = short(row.operations / best.operations)
+        text += f"; without training {row.method} gets that far for {share} times its operations"
+    return [f"{text}."]
 
 
 def _against_schemes(tables: Tables, problem: str) -> list[str]:

@@ -62,7 +62,7 @@ def findings(tables: Tables) -> list[str]:
     """Every variant against the whole cycle: error after one cycle, and convergence."""
     scores, cycles = _scores(tables), _cycles(tables)
     means = {row.method: row for row in summaries.rows(summaries.geometric_means(scores, ["method"], "score"))}
-    found = []
+    found = _message(means, cycles)
     for method in _methods(scores):
         row = means[method]
         text = f"{_name(method)[0].upper()}{_name(method)[1:]}: relative error {short(row.mean)}"
@@ -82,6 +82,21 @@ def findings(tables: Tables) -> list[str]:
     if lost := list(scores.loc[scores["diverged"], "run"]):
         found.append(f"Diverged, and counted with an error of 1: {', '.join(lost)}.")
     return found
+
+
+def _message(means: dict[str, Any], cycles: pd.DataFrame) -> list[str]:
+    """The variants with the largest and the smallest error, and which seeds of theirs converge."""
+    ratios = {
+        method: row.mean / means[WHOLE].mean for method, row in means.items() if WHOLE in means and method != WHOLE
+    }
+    if len(ratios) < 2:
+        return []
+    texts = []
+    for method in (max(ratios, key=ratios.__getitem__), min(ratios, key=ratios.__getitem__)):
+        own = cycles[cycles["method"] == method]
+        there = f"{int(own['iterations'].notna().sum())} of {len(own)} seeds reach a residual of 1e-8"
+        texts.append(f"{_name(method)} ({short(ratios[method])} times that of the whole cycle; {there})")
+    return [f"Of all variants the largest error has {texts[0]}, the smallest {texts[1]}."]
 
 
 def _draw_cycles(ax: Axes, cycles: pd.DataFrame, rows: dict[str, int], reference: pd.Series) -> None:

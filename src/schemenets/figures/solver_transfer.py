@@ -53,7 +53,7 @@ def draw(tables: Tables) -> Figure:
 def findings(tables: Tables) -> list[str]:
     """Errors elsewhere as multiples of those at home, by method and kind of transfer."""
     scores = _shown(tables)
-    found = []
+    found = _message(scores)
     for method, own in summaries.groups(scores, "method"):
         means = summaries.geometric_means(own, ["kind", "condition", "family", "points", "tau"], "score")
         (home,) = summaries.rows(means[means["kind"] == "home"])
@@ -79,6 +79,18 @@ def findings(tables: Tables) -> list[str]:
             counts = ", ".join(f"{label(method)} in {len(own)}" for method, own in summaries.groups(best, "method"))
             found.append(f"Smallest error, {title}, of {len(best)} cases: {counts}.")
     return found
+
+
+def _message(scores: pd.DataFrame) -> list[str]:
+    """How often which method is best where none was trained."""
+    away = scores[scores["kind"] != "home"]
+    means = summaries.geometric_means(away, ["kind", "condition", "method"], "score")
+    if means["method"].nunique() < 2:
+        return []
+    best = means.loc[means.groupby(["kind", "condition"], sort=False)["mean"].idxmin()]
+    counts = {method: int((best["method"] == method).sum()) for method in scores["method"].unique()}
+    texts = [f"{label(method)} in {count}" for method, count in counts.items()]
+    return [f"Where no method was trained, {len(best)} cases, the smallest error has {', '.join(texts)}."]
 
 
 def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:

@@ -4,92 +4,118 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import label, short
+from schemenets.wording import label, listed, short
 
 TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
-    "Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found for every trained network of all "
-    "experiments (dots), and the bound that follows from its parameters (bars, a grey line to each network's dot; "
-    "ResNets have none: with N(0) ≠ 0 they amplify small signals by any factor, and signals below a root mean square "
-    "of 10⁻³ were not searched). The search gives lower bounds of the true maximum. Right: the least margin of the "
-    "blocks to the limit of their step size, 1 − τL‖K‖²/2 of explicit steps, 1 − L‖K‖²/(4α) of Du Fort–Frankel and "
-    "1 − τ max(L′, m)‖K‖² of implicit networks (axis linear from −1 to 1, else logarithmic); ResNets and networks "
-    "without skips have no such limit. No margin may be below zero in a certified network, but a theorem can ask for "
-    "more. A cross: the run diverged, and its last sound state is shown."
+    "One dot per trained network of all experiments; below the name of a row, how many of its networks fulfil all "
+    "conditions of a theorem; rows called certified do by construction. Left: the largest amplification "
+    "‖N(u)‖₂ / ‖u‖₂ that a gradient search found, a lower bound of the true maximum. Middle: this over the upper bound "
+    "that follows from the parameters, 1 where the bound is attained; triangles lie further left. ResNets have no "
+    "bound: with N(0) ≠ 0 they amplify small signals by any factor (signals below a root mean square of 10⁻³ were not "
+    "searched). Right: the least margin of the blocks to the limit of their step size, 1 − τL‖K‖²/2 of explicit steps, "
+    "1 − L‖K‖²/(4α) of Du Fort–Frankel and 1 − τ max(L′, m)‖K‖² of implicit networks (axis linear from −1 to 1, else "
+    "logarithmic); ResNets and networks without skips have no such limit. No margin may be below zero in a certified "
+    "network, but a theorem can ask for more. A cross: the run diverged, and its last sound state is shown."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
+SMALLEST = 1e-4  # of found over bound in the panel
+ROUNDING = 1e-9
+LOOKS: dict[bool, dict[str, Any]] = {
+    True: {"label": "certified", "color": _style.PALETTE[0], "marker": "o"},
+    False: {"label": "not certified", "color": _style.PALETTE[1], "marker": "s"},
+}
+COLUMNS = {
+    "largest_amplification_found": "amplification found",
+    "share": "found / bound",
+    "least_step_margin": "least step margin",
+}
 
 
 def draw(tables: Tables) -> Figure:
-    """One row per method."""
-    table = _with_status(tables)
+    """One row per network, trained freely or certified by construction."""
+    table = _described(tables)
     if table.empty:
         return _style.empty("certificates")
-    methods = list(summaries.groups(table, "method"))
-    figure = Figure(figsize=(_style.WIDTH, 1 + 0.36 * len(methods)))
-    left, right = figure.subplots(1, 2, sharey=True)
-    styles = _style.method_styles(tables["runs"])
-    table = pd.concat(
-        own.assign(row=index + np.linspace(-0.3, 0.3, len(own))) for index, (_, own) in enumerate(methods)
-    )
-    failed = table[table["status"] != "ok"]
-    dots: Any = {"hue": "method", "palette": {name: style["color"] for name, style in styles.items()}, "legend": False}
-    for ax, column in ((left, "largest_amplification_found"), (right, "least_step_margin")):
-        sns.scatterplot(table, x=column, y="row", ax=ax, s=14, linewidth=0, label="found", **dots)
-        ax.plot(failed[column], failed["row"], **_style.DIVERGED)
-    gaps = {"color": "0.6", "linewidth": 0.8, "zorder": 0.8}
-    left.hlines(table["row"], table["largest_amplification_found"], table["euclidean_bound"], **gaps)
-    left.plot(table["euclidean_bound"], table["row"], "|", color="black", markersize=6, label="bound", zorder=3)
-    for index, (_, own) in enumerate(methods):
-        if own["euclidean_bound"].isna().all():
-            where = {"ha": "right", "va": "center", "transform": right.get_yaxis_transform()}
-            text = right.text(0.98, index, "no bound", color=_style.GREY, zorder=4, **where)
-            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
-    rows = [f"{label(method)}\n{own['certified'].sum()} of {len(own)} certified" for method, own in methods]
-    left.set_yticks(range(len(rows)), rows)
-    left.set(xlabel="amplification (log scale)", ylabel="", xscale="log", ylim=(len(rows) - 0.5, -0.5))
-    right.set_xlabel("least step margin")
-    right.set_xscale("symlog", linthresh=1)
-    right.set_xlim(2 * min(-1, table["least_step_margin"].min()), 1.2)  # a margin is 1 at most
-    right.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
-    right.tick_params(axis="x", labelrotation=45)
-    _style.legend(figure, [left])
-    left.axvline(1, color="0.7", linewidth=0.8, zorder=1)
-    right.axvline(0, color="0.7", linewidth=0.8, zorder=1)
+    rows = list(summaries.groups(table, "row"))
+    heights = [index + np.linspace(-0.3, 0.3, len(own)) for index, (_, own) in enumerate(rows)]
+    table = table.assign(height=np.concatenate(heights), share=table["share"].clip(lower=SMALLEST))
+    failed, low = table[table["status"] != "ok"], table[table["share"] == SMALLEST]
+    figure = Figure(figsize=(_style.WIDTH, 1.2 + 0.4 * len(rows)))
+    axes = found, share, margin = figure.subplots(1, 3, sharey=True)
+    for ax, (column, text), limit in zip(axes, COLUMNS.items(), (1, 1, 0), strict=True):
+        for certified, look in LOOKS.items():
+            own = table[table["certified"] == certified]
+            ax.plot(own[column], own["height"], linestyle="none", markersize=3, markeredgewidth=0, alpha=0.7, **look)
+        if len(failed):
+            ax.plot(failed[column], failed["height"], label="diverged", **_style.DIVERGED)
+        for index, (_, own) in enumerate(rows):
+            if own[column].isna().all():
+                where = {"ha": "center", "va": "center", "transform": ax.get_yaxis_transform()}
+                ax.text(0.5, index, "none", color=_style.GREY, **where)
+        ax.axvline(limit, color="0.6", linewidth=1, zorder=1)
+        ax.set(xlabel=text, xscale="log")
+    share.plot(low["share"], low["height"], "<", color="black", markersize=4, label=f"below {SMALLEST:g}", zorder=4)
+    names = [f"{name}\n{own['certified'].sum()} of {len(own)} certified" for name, own in rows]
+    found.set_yticks(range(len(rows)), names)
+    found.set(ylim=(len(rows) - 0.5, -0.5))
+    share.set_xlim(SMALLEST / 2, 2)
+    margin.set_xscale("symlog", linthresh=1)
+    margin.set_xlim(2 * min(-1, table["least_step_margin"].min()), 1.2)  # a margin is 1 at most
+    margin.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
+    margin.tick_params(axis="x", labelrotation=45)
+    _style.legend(figure, list(axes))
     return figure
 
 
 def findings(tables: Tables) -> list[str]:
-    """Numbers of certificates and counterexamples, and the largest amplifications."""
-    table = _with_status(tables)
+    """Whom the search found to amplify, numbers of certificates and counterexamples, and how tight bounds are."""
+    table = _described(tables)
     if table.empty:
         return []
     certified, others = table[table["certified"]], table[~table["certified"]]
+    amplifying = [
+        f"{(own['largest_amplification_found'] > 1 + ROUNDING).sum()} of {len(own)} networks {kind} (largest factor "
+        f"{short(worst.largest_amplification_found, 6)}, {worst.run})"
+        for kind, own in (("that are certified", certified), ("that are not", others))
+        for worst in summaries.rows(own.nlargest(1, "largest_amplification_found"))
+    ]
     found = [
-        f"Certified: {len(certified)} of {len(table)} networks.",
+        f"The search finds signals that are amplified by {listed(amplifying)}.",
         f"Counterexamples to a bound: {table['counterexample'].sum()}.",
     ]
-    for kind, own in (("certified", certified), ("not certified", others)):
-        if len(own):
-            (worst,) = summaries.rows(own.nlargest(1, "largest_amplification_found"))
-            found.append(
-                f"Largest amplification found among the networks {kind}: "
-                f"{short(worst.largest_amplification_found, 6)} ({worst.run})."
+    for what, quotient in (
+        ("‖N(u)‖₂ / ‖u‖₂", table["share"]),
+        ("‖N(u) − N(v)‖₂ / ‖u − v‖₂", table["largest_expansion_found"] / table["lipschitz_bound"]),
+    ):
+        found += [
+            f"Largest {what} found, relative to its bound, networks {kind}: {short(own.min())} to {short(own.max())}, "
+            f"median {short(own.median())}, of {len(own)}."
+            for kind, own in (
+                ("certified", quotient[table["certified"]].dropna()),
+                ("not certified", quotient[~table["certified"]].dropna()),
             )
-    tightness = table["largest_expansion_found"] / table["lipschitz_bound"]
-    found.append(
-        f"Largest ‖N(u) − N(v)‖₂ / ‖u − v‖₂ found, relative to its bound: {short(tightness.min())} to "
-        f"{short(tightness.max())}, median {short(tightness.median())}."
-    )
+            if len(own)
+        ]
     return found
 
 
-def _with_status(tables: Tables) -> pd.DataFrame:
-    return tables["stability"].merge(tables["runs"][["run", "status"]], on="run")
+def _described(tables: Tables) -> pd.DataFrame:
+    """With ``share``, found over bound, and ``row``: safeguarded and certified networks follow the free ones."""
+    runs = tables["runs"][["run", "status", "network", "certified"]].rename(columns={"certified": "constrained"})
+    table = tables["stability"].merge(runs, on="run")
+    base = table["network"].str.removeprefix(summaries.SAFEGUARDED)
+    constrained = table["constrained"].astype(bool)
+    table = table.assign(
+        share=table["largest_amplification_found"] / table["euclidean_bound"],
+        row=table["network"].map(label) + np.where(constrained, ", certified", ""),
+        kind=pd.factorize(base)[0],
+        safeguarded=base != table["network"],
+    )
+    return table.sort_values(["kind", "safeguarded", "constrained"], kind="stable")

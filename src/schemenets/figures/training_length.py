@@ -1,5 +1,6 @@
 """Quality against the length of training."""
 
+from functools import partial
 from itertools import pairwise
 
 import pandas as pd
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.summaries import Tables
-from schemenets.wording import interval, label, listed, signed, size_label
+from schemenets.wording import interval, label, ranged, signed, size_label
 
 TITLE = "Does longer training change the picture?"
 CAPTION = (
@@ -37,12 +38,13 @@ def findings(tables: Tables) -> list[str]:
     measured = _measured(tables)
     if measured.empty:
         return []
-    found = []
-    lengths = sorted(measured["epochs"].unique())
+    found, orders, lengths = [], [], sorted(measured["epochs"].unique())
+    changes: dict[str, list[float]] = {}
     for before, after in ((a, b) for a, b in pairwise(lengths) if b == 2 * a):
         for method, own in summaries.groups(measured, "method"):
             gain = _gain(own, before, after)
             (row,) = summaries.rows(summaries.means(gain, ["size"], "difference"))
+            changes.setdefault(f"from {before} to {after}", []).append(row.mean)
             verdict = "at most" if abs(row.mean) <= ENOUGH else "more than"
             found.append(
                 f"{label(method)}: {signed(row.mean, 3)} dB {interval(row.low, row.high, 3)} from {before} to {after} "
@@ -51,8 +53,14 @@ def findings(tables: Tables) -> list[str]:
     for epochs in lengths:
         means = measured[measured["epochs"] == epochs].groupby("method", sort=False)["score"].mean()
         order = [label(method) for method in means.sort_values(ascending=False).index]
-        found.append(f"From best to worst mean after {epochs} epochs: {listed(order)}.")
-    return found
+        orders.append(order)
+        found.append(f"From best to worst mean after {epochs} epochs: {'; '.join(order)}.")
+    texts = [
+        f"training {which} epochs changes the means by {ranged(own, partial(signed, digits=3))} dB"
+        for which, own in changes.items()
+    ]
+    same = "the same" if all(order == orders[0] for order in orders) else "not the same"
+    return [f"The order of the methods is {same} at all lengths{''.join(f'; {text}' for text in texts)}.", *found]
 
 
 def _measured(tables: Tables) -> pd.DataFrame:

@@ -57,10 +57,7 @@ def findings(tables: Tables) -> list[str]:
         return []
     harmful = table[table["mean"] < 0].sort_values("mean")
     sizes = {experiment: summaries.middle_size(tables["runs"], experiment) for experiment in EXPERIMENTS}
-    found = [
-        "Sizes shown: " + "; ".join(f"{name}, {size_label(size)}" for name, size in sizes.items() if size) + ".",
-        f"In {len(harmful)} of {len(table)} cells the output is worse than the noisy input.",
-    ]
+    found = [f"In {len(harmful)} of {len(table)} cells the output is worse than the noisy input."]
     found += [
         f"The worst is {label(row.method)} ({row.experiment}) on {label(row.test_set)} at noise {row.noise:g}: "
         f"{signed(row.mean)} dB."
@@ -74,7 +71,8 @@ def findings(tables: Tables) -> list[str]:
         f"mean of {label(row.method)} by {signed(row.mean_y - row.mean_x)} dB."
         for row in summaries.rows(other.merge(own, on=["method", "noise"]))
     ]
-    return found
+    shown = [f"{name}, {size_label(size)}" for name, size in sizes.items() if size]
+    return [*found, f"Sizes shown: {'; '.join(shown)}."]
 
 
 def _gains(tables: Tables) -> pd.DataFrame:

@@ -55,6 +55,8 @@ def findings(tables: Tables) -> list[str]:
     edges = [label(row.method) for row in summaries.rows(summaries.chosen_rates(tuning)) if row.at_edge]
     diverged = (tuning["status"] != "ok").sum()
     return [
-        f"Chosen at an edge of the grid, so that a better rate may lie outside: {'; '.join(edges) or 'none'}.",
+        f"{len(edges)} of {tuning['method'].nunique()} methods have the chosen rate at an edge of the grid, so that a "
+        "better one may lie outside.",
+        f"These methods: {'; '.join(edges) or 'none'}.",
         f"Trials: {len(tuning)}, diverged: {diverged}.",
     ]

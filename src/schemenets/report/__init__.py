@@ -27,7 +27,7 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(wording, name) for name in ("fixed", "label", "listed", "short")}
+    environment.filters |= {name: getattr(wording, name) for name in ("fixed", "label", "listed", "sentence", "short")}
     tables = summaries.read(results)
     judged = files.read_json(results.claims)
     for claim in judged["claims"]:
