@@ -490,10 +490,11 @@ def schemes_by_tau(tables: Tables) -> Table:
 def problems(tables: Tables) -> Table:
     """What is solved."""
     return Table(
-        "Problems σx + τKᵀΦ(Kx) = b: whether their solutions are certain to be unique (σ > τm‖K‖²), for how many test "
-        "signals Newton's method finds another solution from another start, and the largest relative residual of all "
-        "solutions, over all grids. The solution that is meant is the one that Newton's method, secured by steps with "
-        "lagged diffusivities, reaches from b.",
+        "Problems σx + τKᵀΦ(Kx) = b: whether their solutions are certain to be unique on the grid of the training "
+        "(σ > τm‖K‖²), for how many test signals Newton's method finds another solution there from another start, and "
+        "the largest relative residual of all solutions, over all grids. Above 1e-10 it is rounding, of the order of "
+        "1e-16 τ‖K‖² on the finest grid. The solution that is meant is the one that Newton's method, secured by steps "
+        "with lagged diffusivities, reaches from b.",
         ["tables/problems.csv"],
         ["Problem", "Flux", "Contrast", "τ", "Order", "σ", "Unique", "Several solutions", "Largest residual"],
         [
