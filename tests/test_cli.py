@@ -144,7 +144,9 @@ def test_certify_verifies_a_checkpoint_by_the_reference_scheme(tmp_path, capsys,
     checkpoints.save(networks.build("resnet", blocks=1, filters=2, kernel_size=3, flux="relu"), path)
     assert cli.main(["certify", str(path), "--verify", "16"]) == 2
     names = "du_fort_frankel, implicit, safeguarded_du_fort_frankel, safeguarded_fsi, symmetric"
-    refused = f"network to verify = 'resnet' is not possible; allowed: {names}, whose certificates are verified by dense"
+    refused = (
+        f"network to verify = 'resnet' is not possible; allowed: {names}, whose certificates are verified by dense"
+    )
     assert refused in capsys.readouterr().err
     checkpoints.save(networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="relu", certified=True), path)
     monkeypatch.setattr(stability, "verify", lambda path, length: ["it is wrong", "twice"])
