@@ -586,6 +586,14 @@ def test_growth_of_other_networks_than_those_configured(results):
     assert problem.startswith("runs.0 is 'factorial/resnet-relu/blocks-4/seed-1', but the configuration says ")
 
 
+@pytest.mark.parametrize("change", [{"theorem": None}, {"failed_conditions": []}])
+def test_theorem_or_conditions_of_a_certificate_edited(results, change):
+    edit(results / RESNET / "stability.json", lambda content: content["networks"][1].update(change))
+    hash_again(results)
+    problem, *_ = problems(results)[f"{RESNET}/stability.json"]
+    assert problem.startswith(f"1.{next(iter(change))}")
+
+
 FOLLOWED = "growth/depth/factorial/symmetric-perona_malik/blocks-4.json"
 
 

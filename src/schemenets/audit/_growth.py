@@ -68,8 +68,8 @@ def _followed(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
         tolerance=ROUNDING,
     )
     for entry in content["followed"]:
-        bounds = [np.inf if bound is None else bound for bound in entry["bounds"]]
-        yield from above(path, f"{entry['run']}, block by block", depths, entry["amplification"], bounds)
+        allowed = [np.inf if bound is None else bound for bound in entry["bounds"]]
+        yield from above(path, f"{entry['run']}, block by block", depths, entry["amplification"], allowed)
 
 
 def _drawn(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
