@@ -605,9 +605,9 @@ def test_growth_through_trained_blocks_above_its_bound(results):
     assert all("followed again it is" in other for other in again)
 
 
-@pytest.mark.parametrize("key", ["bounds", "seed", "run"])
-def test_growth_through_blocks_of_other_checkpoints(results, key):
-    edit(results / FOLLOWED, lambda content: content["followed"][1].update({key: content["followed"][0][key]}))
+@pytest.mark.parametrize(("key", "value"), [("bounds", [1.0, 1.0, 1.0, 1.5]), ("seed", 0), ("run", "a/b/c/seed-1")])
+def test_growth_through_blocks_of_other_checkpoints(results, key, value):
+    edit(results / FOLLOWED, lambda content: content["followed"][1].update({key: value}))
     hash_again(results)
     assert problems(results)[FOLLOWED][0].startswith(f"followed.1.{key}")
 
