@@ -53,6 +53,8 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
     files.write_json(layout.multigrid, {"problem": "poisson", "rows": rows, "provenance": PROVENANCE})
     for job, spec in study.repeated.items():
         files.write_json(layout.growth(job), _repeated(spec))
+    for name, spec in study.followed.items():
+        files.write_json(layout.growth(name), _followed(spec))
     for name, spec in study.drawn.items():
         files.write_json(layout.growth(name), _drawn(name, spec["depths"]))
     for name, spec in study.remedies.items():
@@ -247,6 +249,18 @@ def _repeated(spec):
         apart = values if start == "test" else None
         repetition.append({**run, "amplification": values, "overflow": overflow, "perturbation": apart})
     return {"repetitions": numbers, "repetition": repetition, "provenance": PROVENANCE}
+
+
+def _followed(spec):
+    """ResNets, without a bound, grow by seed + 2 in every block, all others shrink; differences grow more."""
+    depths, resnet = list(range(1, spec["architecture"]["blocks"] + 1)), spec["architecture"]["name"] == "resnet"
+    entries = []
+    for seed in spec["seeds"]:
+        factor = 2.0 + seed if resnet else 0.99
+        grown = {"amplification": [factor**n for n in depths], "perturbation": [(1.5 * factor) ** n for n in depths]}
+        bounds = [None if resnet else 1.0] * len(depths)
+        entries.append({"run": f"{spec['job']}/seed-{seed}", "seed": seed, "bounds": bounds, **grown})
+    return {"depths": depths, "followed": entries, "provenance": PROVENANCE}
 
 
 def _drawn(name, depths):

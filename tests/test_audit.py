@@ -586,6 +586,40 @@ def test_growth_of_other_networks_than_those_configured(results):
     assert problem.startswith("runs.0 is 'factorial/resnet-relu/blocks-4/seed-1', but the configuration says ")
 
 
+@pytest.mark.parametrize("change", [{"theorem": None}, {"failed_conditions": []}])
+def test_theorem_or_conditions_of_a_certificate_edited(results, change):
+    edit(results / RESNET / "stability.json", lambda content: content["networks"][1].update(change))
+    hash_again(results)
+    problem, *_ = problems(results)[f"{RESNET}/stability.json"]
+    assert problem.startswith(f"1.{next(iter(change))}")
+
+
+FOLLOWED = "growth/depth/factorial/symmetric-perona_malik/blocks-4.json"
+
+
+def test_growth_through_trained_blocks_above_its_bound(results):
+    edit(results / FOLLOWED, lambda content: content["followed"][1]["amplification"].__setitem__(2, None))
+    hash_again(results)
+    run, (problem, *again) = FOLLOWED[len("growth/depth/") : -len(".json")], problems(results)[FOLLOWED]
+    assert problem.startswith(f"{run}/seed-1, block by block: a factor of None at n = 3, but the bound is ")
+    assert all("followed again it is" in other for other in again)
+
+
+@pytest.mark.parametrize(("key", "value"), [("bounds", [1.0, 1.0, 1.0, 1.5]), ("seed", 0), ("run", "a/b/c/seed-1")])
+def test_growth_through_blocks_of_other_checkpoints(results, key, value):
+    edit(results / FOLLOWED, lambda content: content["followed"][1].update({key: value}))
+    hash_again(results)
+    assert problems(results)[FOLLOWED][0].startswith(f"followed.1.{key}")
+
+
+@pytest.mark.parametrize("key", ["amplification", "perturbation"])
+def test_growth_that_signals_do_not_have_in_trained_blocks(results, key):
+    edit(results / FOLLOWED, lambda content: content["followed"][0][key].__setitem__(3, 1e-3))
+    hash_again(results)
+    (problem,) = problems(results, full=True)[FOLLOWED]
+    assert problem.startswith(f"0.{key}.3 is 0.001, but followed again it is ")
+
+
 REMEDIED = "remedies/steps/safeguarded_fsi-perona_malik-certified/blocks-4.json"
 
 

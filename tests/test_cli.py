@@ -141,6 +141,14 @@ def test_certify_verifies_a_checkpoint_by_the_reference_scheme(tmp_path, capsys,
     assert cli.main(["certify", str(path), "--verify", "16"]) == 0
     assert "verification     nothing contradicts it, for signals of length 16" in capsys.readouterr().out
     assert cli.main(["certify", str(path), "--verify", "2"]) == 2
+    checkpoints.save(networks.build("resnet", blocks=1, filters=2, kernel_size=3, flux="relu"), path)
+    assert cli.main(["certify", str(path), "--verify", "16"]) == 2
+    names = "du_fort_frankel, implicit, safeguarded_du_fort_frankel, safeguarded_fsi, symmetric"
+    refused = (
+        f"network to verify = 'resnet' is not possible; allowed: {names}, whose certificates are verified by dense"
+    )
+    assert refused in capsys.readouterr().err
+    checkpoints.save(networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="relu", certified=True), path)
     monkeypatch.setattr(stability, "verify", lambda path, length: ["it is wrong", "twice"])
     assert cli.main(["certify", str(path), "--verify", "16"]) == 1
     assert "it is wrong; twice" in capsys.readouterr().out
@@ -150,6 +158,9 @@ def released(certified):
     """The same network, with its effective weights as they are and no constraint on them."""
     net = networks.build(**certified.architecture.arguments() | {"certified": False})
     with torch.no_grad():
+        if net.architecture.channels > 1:
+            net.lift.copy_(certified.lift)
+            net.projection.copy_(certified.projection)
         for theirs, ours in zip(certified.blocks, net.blocks, strict=True):
             ours.K.copy_(theirs.K)
             for parameter in {"tau", "alpha", "rho", "lam"} & set(ours.parametrizations):
@@ -218,6 +229,30 @@ def test_corrupted_checkpoints_are_rejected_with_the_condition_that_fails(
     assert re.search(r"^guarantee +does not hold$", text, re.MULTILINE)
     assert re.search(rf"^block 1 .*{re.escape(condition)} FAILS", text, re.MULTILINE)
     assert text.count("FAILS") == len(bad)
+
+
+@pytest.mark.parametrize("end", ["lift", "projection"])
+def test_corrupted_ends_of_networks_of_several_channels_are_rejected(end, tmp_path, capsys):
+    path, condition = tmp_path / "net.safetensors", "‖lift‖‖projection‖ ≤ 1"
+    size = {"blocks": 2, "filters": 4, "kernel_size": 5, "channels": 3}
+    net = networks.build("symmetric", **size, flux="perona_malik", certified=True)
+    net.parametrizations[end].original.data.mul_(1.5)
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path), "--verify", "40"]) == 0
+
+    net = released(net)
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path), "--verify", "40"]) == 0
+    getattr(net, end).data *= 1.5
+    checkpoints.save(net, path)
+    (problem,) = stability.verify(path, 40)
+    assert problem.startswith(f"{condition} fails by dense matrices, with a margin of -0.49999")
+    capsys.readouterr()
+    assert cli.main(["certify", str(path), "--verify", "40"]) == 1
+    text = capsys.readouterr().out
+    assert re.search(rf"^{re.escape(condition)} +FAILS$", text, re.MULTILINE)
+    assert text.count("FAILS") == 1
+    assert re.search(rf"^verification +{re.escape(problem)}$", text, re.MULTILINE)
 
 
 def test_stages_by_names_and_by_specification_write_the_same(tmp_path, capsys):

@@ -142,6 +142,7 @@ def test_an_unknown_stage_is_refused():
         (["stability", "networks"], ["unet"], r"stability, unet with perona_malik: tied = True is not possible"),
         (["stability", "fluxes"], ["rleu"], r"stability, resnet with rleu: unknown flux 'rleu'.*'relu'"),
         (["stability", "size"], "4", r"stability\.size = '4': allowed: text that matches"),
+        (["stability", "deep"], ["8"], r"stability\.deep\.0 = '8': allowed: text that matches"),
         (["tiers", "smoke", "stability", "repetitions"], 0, r"stability\.repetitions = 0: allowed: at least 1"),
         (["tiers", "smoke", "stability", "depths"], [2, 1], r"stability\.depths = \[2, 1\]: allowed: ascending"),
         (["signals", "length"], 300, r"data set donoho_johnstone-10: length = 300 .*allowed: a power of two"),

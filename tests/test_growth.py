@@ -12,7 +12,7 @@ from scipy.linalg import svdvals
 
 from schemenets import checkpoints, files, fingerprint, networks, signals, stages
 from schemenets.config import Study
-from schemenets.layout import Layout
+from schemenets.layout import DEPTH, Layout
 from schemenets.networks import Architecture
 from schemenets.stability import certify, growth
 from schemenets.stages import growth as stage
@@ -208,6 +208,48 @@ def test_the_worst_fsi_network_grows_like_its_bound():
     assert certify(growth.worst_fsi(4)).failed == ["shared weights"]
 
 
+@pytest.mark.parametrize("name", [*NAMES, "safeguarded_fsi", "feedforward"])
+def test_signals_are_followed_through_the_blocks_of_trained_networks_as_they_are(name):
+    """Against networks that are built with fewer blocks, one after the other; and within their bounds."""
+    nets = [networks.build(**architecture(name, blocks=4).arguments(), seed=seed) for seed in (0, 1)]
+    for net in nets:
+        for parameter in net.parameters():
+            parameter.data *= 3  # blocks that change something
+    u = random_signals(3)
+    spec = {"job": "a/b/blocks-4", "seeds": [5, 6], "architecture": architecture(name, blocks=4).arguments()}
+    entries = list(stage.followed(nets, u, spec))
+    assert [(entry["run"], entry["seed"]) for entry in entries] == [
+        ("a/b/blocks-4/seed-5", 5),
+        ("a/b/blocks-4/seed-6", 6),
+    ]
+    for net, entry in zip(nets, entries, strict=True):
+        found = []
+        for blocks in (1, 2, 3, 4):
+            small = networks.build(**architecture(name, blocks=blocks).arguments())
+            small.load_state_dict({key: value for key, value in net.state_dict().items() if key in small.state_dict()})
+            with torch.no_grad():
+                output = small.double()(u)
+            found.append((output.norm(dim=-1) / u.norm(dim=-1)).max().item())
+            assert entry["bounds"][blocks - 1] == certify(small).euclidean
+        assert entry["amplification"] == pytest.approx(found, rel=1e-12)
+        for value, bound in zip(entry["amplification"], entry["bounds"], strict=True):
+            assert bound is None or value <= bound * (1 + 1e-12)
+    assert entries[0]["amplification"] != entries[1]["amplification"]
+
+
+def test_differences_are_followed_through_the_blocks_of_linear_networks():
+    """Blocks that multiply by -3/2, 1/2 and -3."""
+    net = networks.build("symmetric", blocks=3, filters=1, kernel_size=1, flux="linear").double()
+    for block, factor in zip(net.blocks, (-1.5, 0.5, -3.0), strict=True):
+        block.K.data.fill_(1.0)
+        block.tau = torch.tensor(1 - factor, dtype=torch.float64)
+    spec = {"job": "a/b/blocks-3", "seeds": [0], "architecture": net.architecture.arguments()}
+    (entry,) = stage.followed([net], random_signals(2), spec)
+    assert entry["amplification"] == pytest.approx([1.5, 0.75, 2.25], rel=1e-12)
+    assert entry["perturbation"] == pytest.approx([1.5, 0.75, 2.25], rel=1e-6)
+    assert entry["bounds"] == pytest.approx([1.5, 1.5, 4.5], rel=1e-12)
+
+
 NETWORKS = ["resnet", "fsi", "symmetric"]
 JOB = "factorial/symmetric-relu/blocks-4"
 
@@ -241,17 +283,18 @@ def written(tmp_path_factory):
         path = layout.job(JOB) / f"seed-{seed}.safetensors"
         checkpoints.save(net.float(), path)
         files.write_json(path.with_suffix(".json"), {"status": "ok", "checkpoint_sha256": files.sha256(path)})
-    specs = {JOB: {"job": JOB, "seeds": [0, 1], "dataset": dataset, "repetitions": 20}, **drawn([1, 2, 5])}
+    of_job = {"job": JOB, "seeds": [0, 1], "dataset": dataset, "architecture": scalar(1.0).architecture.arguments()}
+    specs = {JOB: {**of_job, "repetitions": 20}, **drawn([1, 2, 5]), f"{DEPTH}{JOB}": of_job}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCHEMENETS_KERNEL", "reference")
         for spec in specs.values():
             stages.run("growth", spec, layout)
-    repeated, *random = [files.read_json(layout.growth(name)) for name in specs]
-    return repeated, random
+    repeated, *random, followed = [files.read_json(layout.growth(name)) for name in specs]
+    return repeated, random, followed
 
 
 def test_the_stage_writes_powers_of_trained_networks(written):
-    content, _ = written
+    content, *_ = written
     assert content["repetitions"] == [1, 2, 5, 10, 20]
     by = {(entry["run"], entry["start"]): entry for entry in content["repetition"]}
     for start in ("test", "random"):
@@ -265,8 +308,23 @@ def test_the_stage_writes_powers_of_trained_networks(written):
                 assert entry["perturbation"] is None
 
 
+def test_the_stage_follows_signals_through_trained_networks(written):
+    *_, content = written
+    assert content["depths"] == [1]
+    for entry, factor in zip(content["followed"], (0.5, 3.0), strict=True):
+        assert entry["amplification"] == pytest.approx([factor], rel=1e-6)
+        assert entry["perturbation"] == pytest.approx([factor], rel=1e-6)
+        assert entry["bounds"] == pytest.approx([max(1, factor)], rel=1e-6)
+    rows = list(stage_tables._growth_rows(replace_overflow(content, "followed")))
+    of_run = {"run": f"{JOB}/seed-0", "method": "symmetric-relu", "start": "test", "seed": 0, "n": 1}
+    assert rows[0] == {"kind": "trained_depth", **of_run, "bound": 1.0, "amplification": None, "overflow": True}
+    assert rows[1].items() >= {"kind": "trained_perturbation", **of_run, "overflow": False}.items()
+    assert [(row["kind"], row["seed"]) for row in rows[2:]] == [("trained_depth", 1), ("trained_perturbation", 1)]
+    assert rows[2]["bound"] == pytest.approx(3, rel=1e-6)
+
+
 def test_the_stage_draws_every_network_that_can_be_built(written):
-    _, random = written
+    _, random, _ = written
     entries = [entry for content in random for entry in content["depth"]]
     kinds = {(entry["name"], entry["tied"], entry["certified"], entry["step"]) for entry in entries}
     both = [False, True]
@@ -284,7 +342,7 @@ def test_the_stage_draws_every_network_that_can_be_built(written):
 
 
 def test_networks_of_one_kind_do_not_hang_on_others_and_fewer_depths_give_the_same(written):
-    _, random = written
+    _, random, _ = written
     for content, spec in zip(random, drawn([1, 2]).values(), strict=True):
         for entry, again in zip(content["depth"], stage.behind_all_blocks(spec), strict=True):
             for key in ("amplification", "perturbation", "expansion"):
@@ -292,7 +350,7 @@ def test_networks_of_one_kind_do_not_hang_on_others_and_fewer_depths_give_the_sa
 
 
 def test_the_table_has_one_row_per_network_quantity_and_number(written):
-    repeated, random = replace_overflow(written[0]), written[1]
+    repeated, random = replace_overflow(written[0], "repetition"), written[1]
     rows = list(stage_tables._growth_rows(repeated))
     assert sum(row["kind"] == "repetition" for row in rows) == 2 * 2 * 5
     assert sum(row["kind"] == "repeated_perturbation" for row in rows) == 2 * 5
@@ -308,9 +366,20 @@ def test_the_table_has_one_row_per_network_quantity_and_number(written):
     assert sum("bound" in row and row["bound"] is not None for row in rows) == 3 * 2 * 2
 
 
-def replace_overflow(content):
-    first, *others = content["repetition"]
-    return {**content, "repetition": [{**first, "amplification": [1.0, 1.0, 1.0, 1.0, None]}, *others]}
+def replace_overflow(content, key):
+    first, *others = content[key]
+    return {**content, key: [{**first, "amplification": [*first["amplification"][:-1], None]}, *others]}
+
+
+@pytest.mark.parametrize("tier", ["smoke", "study", "extended"])
+def test_repeated_networks_and_deep_evolutions_are_followed(tier):
+    study = Study.load(tier=tier)
+    jobs = {spec["job"] for spec in study.followed.values()}
+    assert set(study.followed) == {f"{DEPTH}{job}" for job in jobs}
+    deep = {job for job in study.jobs if re.fullmatch(r"evolution_(4|16)/.*/blocks-(8|16)", job)}
+    assert jobs == {*study.repeated, *deep}
+    assert all("repetitions" not in spec for spec in study.followed.values())
+    assert bool(deep) == (tier != "smoke")
 
 
 @pytest.mark.parametrize("tier", ["smoke", "study", "extended"])

@@ -127,10 +127,12 @@ def test_direct_inputs(study, results):
     assert entries["multigrid.json"]["inputs"] == []
     repeated = [job for job in study.jobs if re.fullmatch("(factorial|evolution_4)/.*/blocks-4", job)]
     random = study.config["stability"]["networks"]
-    assert entries["tables/growth.csv"]["inputs"] == sorted(f"growth/{name}.json" for name in (*repeated, *random))
+    grown = [*repeated, *(f"depth/{name}" for name in repeated), *random]  # no evolution of this tier is deeper
+    assert entries["tables/growth.csv"]["inputs"] == sorted(f"growth/{name}.json" for name in grown)
     again = "factorial/symmetric-perona_malik-certified/blocks-4"
     seeds = [f"runs/{again}/seed-{seed}.safetensors" for seed in (0, 1)]
-    assert entries[f"growth/{again}.json"]["inputs"] == ["config/config.yaml", data, *seeds]
+    for name in (again, f"depth/{again}"):
+        assert entries[f"growth/{name}.json"]["inputs"] == ["config/config.yaml", data, *seeds]
     assert entries["growth/symmetric.json"]["inputs"] == ["config/config.yaml"]
     assert entries["remedies/fsi.json"]["inputs"] == ["config/config.yaml"]
     remedied = [name for name in entries if name.startswith("remedies/")]
@@ -155,7 +157,7 @@ def test_direct_inputs(study, results):
     assert entries[f"{attacked}/robustness.json"]["inputs"] == [data, *networks]
     jobs = {name.rpartition("/")[0] for name in entries["tables/robustness.csv"]["inputs"]}
     assert jobs == {f"runs/{job}" for job in study.jobs if job.startswith("factorial/")}
-    assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + len(repeated) + len(random)
+    assert len(entries["tables/guarantees.csv"]["inputs"]) == 4 * len(study.jobs) + len(grown)
     measured = ["fixed_point_costs", "fixed_points", "growth", "psnr", "runs", "solver_errors", "solver_runs"]
     measured = [f"tables/{name}.csv" for name in (*measured, "stability")]
     assert entries["claims.json"]["inputs"] == ["config/claims.yaml", *measured]

@@ -1,6 +1,7 @@
 """Certificates are true, tight where they can be, and refuse what breaks their conditions."""
 
 import math
+import re
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
@@ -535,6 +536,46 @@ def test_bounds_by_dense_matrices_are_not_above_those_of_certificates(name, tmp_
         assert 0.95 * certificate.lipschitz <= dense.lipschitz() <= certificate.lipschitz * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_bounds_of_norms_that_are_promised_otherwise_are_noticed_by_dense_matrices(
+    name, blocks, channels, tmp_path, monkeypatch
+):
+    """Smaller ones, also by little; and, where the theorem says that norms do not increase, others and none."""
+    size = {"blocks": blocks, "filters": 3, "kernel_size": 4, "channels": channels}
+    net = random_network(7, name=name, flux="perona_malik", certified=True, **size)
+    path, true = tmp_path / "net.safetensors", certify(net.float())
+    checkpoints.save(net, path)
+    for bound in (0.5, 0.99 * true.euclidean, true.euclidean, 1.01 * true.euclidean, None):
+        monkeypatch.setattr(verification, "certify", lambda network, c=bound: replace(true, euclidean=c))
+        problems = verify(path, LENGTH)
+        larger = bound is None or bound > true.euclidean
+        if bound == true.euclidean or (name == "implicit" and larger):  # whose bound depends on the norm of K
+            assert problems == []
+        else:
+            (problem,) = problems
+            c = math.inf if bound is None else bound
+            assert problem.startswith(f"its bound is {c:.6g}, but by dense matrices ")
+
+
+@pytest.mark.parametrize("name", ["symmetric", "safeguarded_fsi"])
+def test_bounds_of_norms_beyond_the_limit_of_explicit_steps_are_not_below_those_of_dense_matrices(
+    name, tmp_path, monkeypatch
+):
+    """For τ‖K‖² = 2.5 they are 3/2 for every step."""
+    net = networks.build(name, blocks=2, filters=1, kernel_size=1, flux="linear")
+    for block in net.blocks:
+        block.K.data.fill_(1.0)
+        block.tau = torch.tensor(2.5)
+    path, true = tmp_path / "net.safetensors", certify(net)
+    checkpoints.save(net, path)
+    for bound, told in ((2.24, True), (2.26, False)):
+        monkeypatch.setattr(verification, "certify", lambda network, c=bound: replace(true, euclidean=c))
+        message = f"its bound is {bound}, but by dense matrices 2.25"
+        assert (message in verify(path, LENGTH)) == told
+
+
 @pytest.mark.parametrize("name", CERTIFIABLE)
 def test_lipschitz_bounds_that_are_too_small_are_noticed_by_dense_matrices(name, tmp_path, monkeypatch):
     blocks = 1 if name == "safeguarded_fsi" else 2  # one does not extrapolate, so it has a bound
@@ -586,6 +627,34 @@ def test_broken_conditions_are_noticed_by_dense_matrices(name, parameter, limit,
             assert float(number) == pytest.approx(margin, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", CERTIFIABLE)
+@pytest.mark.parametrize("end", ["lift", "projection"])
+def test_broken_conditions_on_lift_and_projection_are_noticed_by_dense_matrices(name, end, tmp_path):
+    """On either side of ‖lift‖‖projection‖ = 1, where all blocks are within their limits."""
+    net = networks.build(name, blocks=2, filters=2, kernel_size=3, flux="relu", channels=3)
+    for block in net.blocks:
+        block.K.data *= 0.1
+    path, unit = tmp_path / "net.safetensors", getattr(net, end).detach().clone()
+    for size in (0.999, 1.25):
+        getattr(net, end).data = size * unit
+        checkpoints.save(net, path)
+        problems = [] if size < 1 else ["‖lift‖‖projection‖ ≤ 1 fails by dense matrices, with a margin of -0.25"]
+        assert verify(path, LENGTH) == problems
+        assert certify(net).failed == [problem.partition(" fails ")[0] for problem in problems]
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_maps_that_are_not_those_of_the_scheme_are_noticed(name, tmp_path, monkeypatch):
+    """By what is wrong with the output alone, in single and in double precision."""
+    net = random_network(7, name=name, flux="perona_malik", certified=True, blocks=2, filters=3, kernel_size=4)
+    path, forward = tmp_path / "net.safetensors", type(net).forward
+    checkpoints.save(net.float(), path)
+    monkeypatch.setattr(type(net), "forward", lambda own, f: 1.01 * forward(own, f))
+    single, double = verify(path, LENGTH)
+    assert re.match(r"in 32 bits its output differs by (1\.0e-02|9\..e-03) from that of its scheme", single)
+    assert re.match(r"in 64 bits its output differs by (1\.0e-02|9\..e-03) from that of its scheme", double)
+
+
 @pytest.mark.parametrize("size", [1.5, 2.5])
 def test_dense_bounds_of_explicit_steps_are_attained_by_one_filter_of_length_one(size, tmp_path, monkeypatch):
     """|1 - size| is the factor of the step."""
@@ -600,14 +669,21 @@ def test_dense_bounds_of_explicit_steps_are_attained_by_one_filter_of_length_one
     assert scheme.bound() == pytest.approx(max(1, (size - 1) ** 2), rel=1e-6)
     assert not any("amplifies" in problem for problem in verify(tmp_path / "net.safetensors", LENGTH))
     monkeypatch.setattr(verification._Symmetric, "factor", lambda scheme: 0.2)
-    assert "but its bound by dense matrices is 0.2" in verify(tmp_path / "net.safetensors", LENGTH)[-1]
+    (problem,) = [problem for problem in verify(tmp_path / "net.safetensors", LENGTH) if "amplifies" in problem]
+    assert problem.endswith("but its bound by dense matrices is 0.2")
 
 
-@pytest.mark.parametrize(("name", "flux"), [("resnet", "relu"), ("symmetric", "fab")])
-def test_what_is_not_written_anew_is_refused_by_name(name, flux, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "flux", "message"),
+    [
+        ("resnet", "relu", f"network to verify = 'resnet' is not possible; allowed: {', '.join(sorted(CERTIFIABLE))},"),
+        ("symmetric", "fab", "flux of the network to verify = 'fab' is not possible; allowed: charbonnier, "),
+    ],
+)
+def test_what_is_not_written_anew_is_refused_by_name(name, flux, message, tmp_path):
     net = networks.build(name, blocks=1, filters=1, kernel_size=3, flux=flux)
     checkpoints.save(net, tmp_path / "net.safetensors")
-    with pytest.raises(UnknownNameError, match="for a verification"):
+    with pytest.raises(InvalidParameterError, match=f"^{message}"):
         verify(tmp_path / "net.safetensors", LENGTH)
 
 

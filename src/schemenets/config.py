@@ -11,6 +11,7 @@ from typing import Any
 
 from schemenets import networks, schema, signals, solver_study
 from schemenets.errors import ConfigError, InvalidParameterError, SchemenetsError, UnknownNameError
+from schemenets.layout import DEPTH
 from schemenets.networks import Architecture
 from schemenets.stability.remedies import PLAIN, SAFEGUARDED
 
@@ -116,7 +117,7 @@ class Study:
             "train": lambda: self.jobs,
             "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
             "stability": lambda: self.searches,
-            "growth": lambda: self.repeated | self.drawn,
+            "growth": lambda: self.repeated | self.followed | self.drawn,
             "remedies": lambda: self.remedies,
             "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
             "robustness": lambda: self.attacks,
@@ -255,6 +256,16 @@ class Study:
         }
 
     @cached_property
+    def followed(self) -> dict[str, dict[str, Any]]:
+        """Specification of the way through the blocks of trained networks: repeated ones, and deep evolutions."""
+        deep, experiments = self.config["stability"]["deep"], self.config["experiments"]
+        return {
+            f"{DEPTH}{name}": self._of_job(name, dataset=job["dataset"])
+            for name, job in sorted(self.jobs.items())
+            if name in self.repeated or (job["size"] in deep and "time" in experiments[job["experiment"]])
+        }
+
+    @cached_property
     def drawn(self) -> dict[str, dict[str, Any]]:
         """Specification of the random networks of many blocks, by the name of their architecture."""
         depths = self._tier["stability"]["depths"]
@@ -288,7 +299,7 @@ class Study:
     @property
     def _measured(self) -> dict[str, list[str]]:
         """What has files of its own besides the jobs and methods."""
-        grown = self.repeated | self.drawn
+        grown = self.specs("growth")
         return {"attacked": list(self.attacks), "grown": list(grown), "remedied": list(self.remedies)}
 
     def _drawn(self, name: str, blocks: int) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+DEPTH = "depth/"  # how the names of growth through the blocks of trained networks begin; the name of the job follows
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -56,7 +58,7 @@ class Layout:
         return self.root / "solvers.json"
 
     def growth(self, name: str) -> Path:
-        """Norms by the number of repetitions, of a training job, or by depth, of random networks of one kind."""
+        """Norms by the number of repetitions, of a training job, or by depth, of its networks or of random ones."""
         return self.root / "growth" / f"{name}.json"
 
     def remedies(self, name: str) -> Path:

@@ -15,7 +15,7 @@ import schemenets
 from schemenets import files, summaries
 from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.errors import CheckpointError
-from schemenets.layout import Layout
+from schemenets.layout import DEPTH, Layout
 from schemenets.provenance import digest
 
 Json = dict[str, Any]
@@ -190,8 +190,9 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
 
 def _checkpoints(results: Layout, name: str, study: Study) -> list[Path]:
     """Those of a training job; random networks, which are named otherwise, have none."""
-    seeds = study.jobs[name]["seeds"] if name in study.jobs else ()
-    return [results.job(name) / f"seed-{seed}.safetensors" for seed in seeds]
+    job = name.removeprefix(DEPTH)
+    seeds = study.jobs[job]["seeds"] if job in study.jobs else ()
+    return [results.job(job) / f"seed-{seed}.safetensors" for seed in seeds]
 
 
 def _example(results: Layout) -> list[Path]:

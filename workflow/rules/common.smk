@@ -4,7 +4,7 @@ from schemenets import claims, schema
 from schemenets.config import CLAIMS, CONFIG, SCHEMA, Study
 from schemenets.errors import SchemenetsError
 from schemenets.fingerprint import of_stage
-from schemenets.layout import Layout
+from schemenets.layout import DEPTH, Layout
 from schemenets.specs import dumps
 from schemenets.summaries import SAFEGUARDED, TABLES
 
@@ -49,15 +49,17 @@ def of_batch(name, batch):
     }
 
 
-def by_network(names):
-    """Training jobs and kinds of random networks by architecture, with and without a safeguard.
+def by_network(specs):
+    """Specifications of training jobs and kinds of random networks by architecture, with and without a safeguard.
 
-    One process does each; what is new there leaves all others alone.
+    One process does each; what is new there leaves all others alone. The way through trained blocks takes no time, so
+    one does that of all networks.
     """
     found = {}
-    for name in names:
-        network = JOBS[name]["architecture"]["name"] if name in JOBS else name
-        found.setdefault(network.removeprefix(SAFEGUARDED), []).append(name)
+    for name, spec in specs.items():
+        network = spec["architecture"]["name"] if "job" in spec else name
+        group = "depth" if name.startswith(DEPTH) else network.removeprefix(SAFEGUARDED)
+        found.setdefault(group, {})[name] = spec
     return found
 
 

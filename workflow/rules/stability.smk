@@ -24,7 +24,7 @@ for number, batch in enumerate(BATCHES):
 
 for what in ("growth", "remedies"):
     for network, batch in by_network(STUDY.specs(what)).items():
-        jobs = [name for name in batch if name in JOBS]
+        jobs = [spec["job"] for spec in batch.values() if "job" in spec]
 
         rule:
             name:

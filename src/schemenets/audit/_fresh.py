@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from schemenets import checkpoints, files, networks, signals, stages
+from schemenets.audit import _growth
 from schemenets.audit._findings import TOLERANCE, Audited, Finding, Json, apart, difference, guarded
 from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.layout import Layout
 from schemenets.metrics import psnr
 from schemenets.progress import Progress
+from schemenets.stages import growth
 from schemenets.stages.evaluate import relative_error
 from schemenets.stages.schemes import compared
 from schemenets.stages.stability import searched
@@ -44,6 +46,10 @@ def check(audited: Audited, full: bool) -> Iterator[Finding]:
             path = audited.results.job(job) / "stability.json"
             yield from guarded(path, _searched_again(audited, fresh, jobs[job], tested[0], path))
             progress.update(len(made) + index + 1, job)
+        followed = list(audited.study.followed.items())
+        for name, spec in followed if full else followed[:: max(1, math.ceil(len(followed) / SAMPLE))]:
+            path = audited.results.growth(name)
+            yield from guarded(path, _followed_again(audited, fresh, spec, path))
         path = audited.results.schemes
         yield from guarded(path, _schemes_again(audited, fresh, path))
 
@@ -56,6 +62,15 @@ def _schemes_again(audited: Audited, fresh: Layout, path: Path) -> Iterator[Find
         for row in compared(signals.read(fresh.dataset(name)), name, **own)
     ]
     yield from difference(path, stored, expected, "the schemes give", tolerance=1e-9)
+
+
+def _followed_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> Iterator[Finding]:
+    """Test signals once more through the blocks of all networks of a job."""
+    directory = audited.results.job(spec["job"])
+    nets = [checkpoints.load(directory / f"seed-{seed}.safetensors") for seed in spec["seeds"]]
+    expected = list(growth.followed(nets, growth.starts_of(fresh.dataset(spec["dataset"])), spec))
+    stored = files.read_json(path)["followed"]
+    yield from difference(path, stored, expected, "followed again it is", tolerance=_growth.TOLERANCE)
 
 
 def _searched_again(audited: Audited, fresh: Layout, spec: Json, seed: int, path: Path) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""Growth: whether it is that of the configured networks, within certified bounds, and random networks drawn again."""
+"""Growth: whether it is that of the configured networks, within certified bounds, and random networks drawn again.
+
+Signals that have gone through trained blocks are sent there again with the fresh data sets, in ``_fresh.py``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from schemenets import checkpoints, files
 from schemenets.audit._findings import Audited, Finding, Json, difference, guarded
 from schemenets.networks import Architecture
 from schemenets.stability import certify
-from schemenets.stability.growth import log_spaced, random_network
+from schemenets.stability.growth import log_spaced, random_network, truncated
 from schemenets.stages import growth
 
 ROUNDING = 1e-9  # of tens of thousands of blocks
@@ -18,8 +21,9 @@ TOLERANCE = 1e-6  # relative: what another machine's rounding may become in so m
 
 
 def check(audited: Audited) -> Iterator[Finding]:
-    """Findings about repetitions and random networks."""
-    for check_file, specs in ((_repeated, audited.study.repeated), (_drawn, audited.study.drawn)):
+    """Findings about repetitions, the way through trained blocks, and random networks."""
+    study = audited.study
+    for check_file, specs in ((_repeated, study.repeated), (_followed, study.followed), (_drawn, study.drawn)):
         for name, spec in specs.items():
             path = audited.results.growth(name)
             yield from guarded(path, check_file(audited, spec, path))
@@ -43,6 +47,29 @@ def _repeated(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
                 if entry["run"] == run:
                     what = f"{run}, repeated from {entry['start']} signals"
                     yield from above(path, what, content["repetitions"], entry["amplification"], bounds)
+
+
+def _followed(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
+    content, depths = files.read_json(path), list(range(1, spec["architecture"]["blocks"] + 1))
+    data = {f"{spec['dataset']}.safetensors": audited.data[spec["dataset"]]}
+    yield from difference(path, content["provenance"]["data_sha256"], data, "the manifest says")
+    expected = []
+    for seed in spec["seeds"]:
+        run = f"{spec['job']}/seed-{seed}"
+        network = checkpoints.load(audited.results.job(f"{run}.safetensors"))
+        bounds = [certify(truncated(network, n)).euclidean for n in depths]
+        expected.append({"run": run, "seed": seed, "bounds": bounds})
+    stored = [{key: entry[key] for key in ("run", "seed", "bounds")} for entry in content["followed"]]
+    yield from difference(
+        path,
+        {"depths": content["depths"], "followed": stored},
+        {"depths": depths, "followed": expected},
+        "configuration and checkpoints say",
+        tolerance=ROUNDING,
+    )
+    for entry in content["followed"]:
+        allowed = [np.inf if bound is None else bound for bound in entry["bounds"]]
+        yield from above(path, f"{entry['run']}, block by block", depths, entry["amplification"], allowed)
 
 
 def _drawn(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:

@@ -127,7 +127,8 @@ def _stability(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
         certificate = certify(checkpoints.load(path.with_name(f"seed-{seed}.safetensors")))
         certificates.append(certificate)
         margins = [block.step_margin for block in certificate.blocks]
-        held = {"certified": certificate.holds, **certificate.bounds, "step_margins": margins}
+        of_theorem = {"theorem": certificate.theorem, "failed_conditions": certificate.failed}
+        held = {"certified": certificate.holds, **of_theorem, **certificate.bounds, "step_margins": margins}
         # what contradicts a checkpoint is found anew with the checkpoint
         expected.append({"seed": seed, **held, "contradictions": [] if certified else None})
     stored = [{key: entry[key] for key in expected[0]} for entry in stability["networks"]]

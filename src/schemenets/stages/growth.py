@@ -1,7 +1,8 @@
-"""Apply trained networks again and again, and send signals through random networks of many blocks."""
+"""Apply trained networks again and again, and send signals through their blocks and those of random networks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,27 +12,36 @@ from schemenets import files, networks, signals
 from schemenets.devices import flushed_subnormals
 from schemenets.evaluation import PEAK
 from schemenets.fingerprint import of_stage
-from schemenets.layout import Layout
-from schemenets.networks import Architecture
+from schemenets.layout import DEPTH, Layout
+from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.progress import Progress
 from schemenets.provenance import Stopwatch, collect
 from schemenets.stability import certify, growth, largest_expansion
 from schemenets.stability.search import SCALES
 from schemenets.stages import _trained
 
-STARTS = 4  # test signals that are repeated, besides random ones of all sizes
+STARTS = 4  # test signals to start from, besides random ones of all sizes
 SEARCHED = 100  # depth up to which the worst perturbation is searched for: each costs as much as thousands of blocks
 
 
 @flushed_subnormals()
 def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write norms by the number of repetitions, of a job, or by depth, of random networks; null from an overflow on."""
+    """Write norms by the number of repetitions, of a job, or by depth, of one or of random networks.
+
+    Null from an overflow on.
+    """
     stopwatch = Stopwatch()
+    content: dict[str, Any]
     if "job" in spec:
         name, dataset = spec["job"], results.dataset(spec["dataset"])
         data = {dataset.name: files.sha256(dataset)}
-        numbers = growth.log_spaced(spec["repetitions"])
-        content = {"repetitions": numbers, "repetition": list(_repeated(results, spec, numbers))}
+        nets, starts = [_trained.read(results.job(name), seed)[1] for seed in spec["seeds"]], starts_of(dataset)
+        if "repetitions" in spec:
+            numbers = growth.log_spaced(spec["repetitions"])
+            content = {"repetitions": numbers, "repetition": list(_repeated(nets, starts, spec, numbers))}
+        else:
+            depths = list(range(1, spec["architecture"]["blocks"] + 1))
+            name, content = f"{DEPTH}{name}", {"depths": depths, "followed": list(followed(nets, starts, spec))}
     else:
         name, data = spec["networks"][0]["architecture"]["name"], {}
         content = {"depths": spec["depths"], "depth": list(behind_all_blocks(spec))}
@@ -39,14 +49,19 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     files.write_json(results.growth(name), content | {"provenance": provenance})
 
 
-def _repeated(results: Layout, spec: Mapping[str, Any], numbers: list[int]) -> Iterator[dict[str, Any]]:
+def starts_of(dataset: Path) -> Tensor:
+    """The first few noisy test signals, on the scale of the networks."""
+    return torch.from_numpy(signals.read(dataset)["test/noisy"][:STARTS]).double() / PEAK
+
+
+def _repeated(
+    nets: Sequence[DenoisingNetwork], test: Tensor, spec: Mapping[str, Any], numbers: list[int]
+) -> Iterator[dict[str, Any]]:
     """One entry for each seed and kind of start: the largest ‖u_n‖₂ / ‖u_0‖₂ over its signals.
 
     From test signals also the largest ‖u_n - v_n‖₂ / ‖u_0 - v_0‖₂ for close v_0.
     """
-    nets = [_trained.read(results.job(spec["job"]), seed)[1] for seed in spec["seeds"]]
     network = networks.stack(nets).double().requires_grad_(False)
-    test = torch.from_numpy(signals.read(results.dataset(spec["dataset"]))["test/noisy"][:STARTS]).double() / PEAK
     random = growth.random_signals(SCALES, test.shape[-1])
     starts = torch.cat([test, random]).expand(len(nets), -1, -1)
     found = growth.repetition(network, starts, numbers, _perturbations(starts[:, : len(test)]))
@@ -62,6 +77,27 @@ def _repeated(results: Layout, spec: Mapping[str, Any], numbers: list[int]) -> I
                 "perturbation": _numbers(distances[:, index]) if start == "test" else None,
                 "overflow": int(overflow[overflow > 0].min()) if overflow.any() else None,
             }
+
+
+def followed(nets: Sequence[DenoisingNetwork], starts: Tensor, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One entry for each seed: growth of signals and of differences behind every block, and what certificates allow.
+
+    Behind n blocks is what the network of the first n blocks gives: with one channel the state u^n, whose Euclidean
+    norm the theorems are about.
+    """
+    network, depths = networks.stack(nets).double().requires_grad_(False), range(1, spec["architecture"]["blocks"] + 1)
+    starts = starts.expand(len(nets), -1, -1)
+    amplification, perturbation = (
+        x.amax(-1) for x in growth.through_depth(network, starts, _perturbations(starts), depths)
+    )
+    for index, seed in enumerate(spec["seeds"]):
+        yield {
+            "run": f"{spec['job']}/seed-{seed}",
+            "seed": seed,
+            "bounds": bounds_of(network, depths, index),
+            "amplification": _numbers(amplification[:, index]),
+            "perturbation": _numbers(perturbation[:, index]),
+        }
 
 
 def behind_all_blocks(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -101,9 +137,9 @@ def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, An
         }
 
 
-def bounds_of(network: networks.DenoisingNetwork, depths: Sequence[int]) -> list[float | None]:
-    """Certified factors of the first blocks, at the first seed; they are those of all certified networks."""
-    return [certify(networks.unstack(growth.truncated(network, depth), 0)).euclidean for depth in depths]
+def bounds_of(network: DenoisingNetwork, depths: Sequence[int], index: int = 0) -> list[float | None]:
+    """Certified factors of the first blocks, of one network of a stack; certified by construction all have the same."""
+    return [certify(networks.unstack(growth.truncated(network, depth), index)).euclidean for depth in depths]
 
 
 def _worst(depths: Sequence[int]) -> dict[str, Any]:

@@ -189,6 +189,12 @@ def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if entry[quantity] is not None:  # not every start is perturbed
                 for n, value in zip(content["repetitions"], entry[quantity], strict=True):
                     yield {"kind": kind, **of_run, "start": entry["start"], **_grown(n, value)}
+    for entry in content.get("followed", ()):
+        of_run = {"run": entry["run"], "method": entry["run"].split("/")[1], "start": "test", "seed": entry["seed"]}
+        for n, value, bound in zip(content["depths"], entry["amplification"], entry["bounds"], strict=True):
+            yield {"kind": "trained_depth", **of_run, "bound": bound, **_grown(n, value)}
+        for n, value in zip(content["depths"], entry["perturbation"], strict=True):
+            yield {"kind": "trained_perturbation", **of_run, **_grown(n, value)}
     for entry in content.get("depth", ()):
         network = {key: entry[key] for key in ("flux", "tied", "certified", "step", "seed")}
         bounds = entry["bounds"] or [None] * len(content["depths"])
