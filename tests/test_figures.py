@@ -256,6 +256,30 @@ def test_depth_says_which_networks_amplify(tables):
     assert f"The worst FSI network within the limit, up to 10 blocks, {worst}" in sentences
 
 
+def test_depth_tells_of_the_blocks_of_trained_networks(tables):
+    own = tables["growth"][tables["growth"]["kind"] == "trained_depth"]
+    (sentence,) = [text for text in figures.modules()["depth"].findings(tables) if "test signals grow" in text]
+    start = f"Behind single blocks of trained networks, up to {own['n'].max()}, test signals grow"
+    certified = own[own["method"].str.contains("-certified")]["run"].nunique()
+    others = own[~own["method"].str.contains("-certified")]
+    grown = others.loc[others["amplification"] > 1.01, "run"].nunique()
+    assert 0 < grown < others["run"].nunique()
+    assert sentence == (
+        f"{start} in 0 of {certified} certified networks; in {grown} of {others['run'].nunique()} others, by up to "
+        f"{short(others['amplification'].max())}."
+    )
+    other = tables["growth"].copy()
+    other.loc[certified_rows(other), "amplification"] = 7.0
+    (sentence,) = [
+        text for text in figures.modules()["depth"].findings(tables | {"growth": other}) if "test signals grow" in text
+    ]
+    assert f"in {certified} of {certified} certified networks, by up to 7;" in sentence
+
+
+def certified_rows(growth):
+    return (growth["kind"] == "trained_depth") & growth["method"].str.contains("-certified", na=False)
+
+
 def test_fixed_points_shows_residuals_rates_and_costs(tables):
     left, memory, time = drawn("fixed_points", tables).axes
     shown = [line.get_xydata().tolist() for line in left.lines]
