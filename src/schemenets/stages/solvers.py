@@ -119,7 +119,9 @@ def _path(
         yield {"solver": solver, "iterations": iterations, "operations": spent, **reached}
         if reached["residual"] is None or reached["residual"] <= TOLERANCE or spent + cost > BUDGET:
             return
-        y, spent, iterations = step(y, pair[0]), spent + cost, iterations + 1
+        with torch.no_grad():  # else every iterate would be kept for its derivatives
+            y = step(y, pair[0])
+        spent, iterations = spent + cost, iterations + 1
 
 
 def _direct(b: Tensor, x: Tensor, grid: Grid) -> Iterator[dict[str, Any]]:
