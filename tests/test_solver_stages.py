@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from schemenets.solvers import Problem
+from schemenets.solvers import Problem, iterate
 from schemenets.solvers.data import conditions, generate
 from schemenets.stages import solvers
 from schemenets.stages.solver_evaluate import TOLERANCE, described, measures
@@ -82,6 +82,19 @@ def test_single_level_schemes_are_their_formulas(made, rows):
         assert row["residual"] == pytest.approx(residual, rel=1e-9)
         error = np.mean(np.linalg.norm(y - x, axis=-1) / np.linalg.norm(x, axis=-1))
         assert row["relative_error"] == (pytest.approx(error, rel=1e-9) if row["unique"] else None)
+
+
+def test_iterations_are_those_of_the_slowest_right_hand_side(made, rows):
+    _, spec, arrays = made
+    condition = conditions(spec)[0]
+    b, grid = torch.from_numpy(arrays[f"{condition.name}/b"]), condition.grid
+    step, limit = solvers.steps(grid, "V")["FSI, cycles of 20"]
+    found = [iterate(step, grid, each, grid.start(each), TOLERANCE, solvers.LIMITS[limit]) for each in b.split(1)]
+    counts = [one.iterations.item() for one in found]
+    row = first(rows, "FSI, cycles of 20")
+    assert row["converged"] == pytest.approx(np.isfinite(counts).mean())
+    assert row["iterations"] == (max(counts) if np.isfinite(counts).all() else None)
+    assert row["factor"] == pytest.approx(max(one.factor.item() for one in found), rel=1e-6)
 
 
 def test_there_is_no_distance_where_solutions_need_not_be_unique(made, rows):
