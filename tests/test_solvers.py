@@ -580,10 +580,37 @@ def test_signals_that_do_not_fit_are_refused():
 # Certificates
 
 
-@pytest.mark.parametrize("problem", [LINEAR, replace(LINEAR, order=2), POISSON], ids=["1", "2", "poisson"])
-@pytest.mark.parametrize(
-    "arguments", [{"kind": "V"}, {"kind": "W"}, {"kind": "F", "transfers": "free"}, {"shared": False, "sweeps": 2}]
-)
+def test_certificates_that_would_be_false_are_refused():
+    network = build(LINEAR)
+    for grid, message in (
+        (CHARBONNIER.on(64), "flux of the grid = 'charbonnier' .* linear"),
+        (LINEAR.on(32), "length = 64 .* 32, the points of the grid"),
+    ):
+        with pytest.raises(InvalidParameterError, match=message):
+            certify(network, 64, grid)
+
+
+def test_grids_that_do_not_fit_are_refused():
+    network, b = build(LINEAR), torched(right_hand_sides(64))
+    with pytest.raises(InvalidParameterError, match=r"points of the grid = 32 .* 64, as b has"):
+        network.cycle(b, b, LINEAR.on(32))
+    for length in (0, 64.0, "64", True):
+        with pytest.raises(InvalidParameterError, match=r"length = .* an integer, at least 1"):
+            LINEAR.on(length)
+    assert Problem(tau=1.0, screened=False, extent=1.0).on(63).h == 1 / 64
+    assert CycleArchitecture(problem=Problem(tau=1.0, screened=False, extent=1.0)).parameters == 25
+
+
+def test_a_checkpoint_keeps_its_precision(tmp_path):
+    network = CycleArchitecture(problem=LINEAR).build().double()
+    with torch.no_grad():
+        network.levels[0].r += 1e-12
+    save(network, tmp_path / "cycle.safetensors")
+    assert torch.equal(load(tmp_path / "cycle.safetensors").levels[0].r, network.levels[0].r)
+    save(network.float(), tmp_path / "cycle.safetensors")
+    assert load(tmp_path / "cycle.safetensors").levels[0].r.dtype == torch.float32
+
+
 class Layered(Grid):
     """A(x) = x + τKᵀ(aKx), where a jumps."""
 
@@ -615,8 +642,15 @@ def test_an_operator_of_another_kind_is_solved_on_all_levels(N):
     close(numbers(found.x), np.linalg.solve(A, numbers(b).T).T, 1e-7)
     with pytest.raises(InvalidParameterError, match=r"grid = 'Layered'.*Grid itself"):
         certify(network, N, grid)
+    for what in (lambda: grid.solve(numbers(b)[0]), lambda: grid.energy(b, b), lambda: grid.unique):
+        with pytest.raises(InvalidParameterError, match=r"of = 'Layered'.*Grid itself"):
+            what()
 
 
+@pytest.mark.parametrize("problem", [LINEAR, replace(LINEAR, order=2), POISSON], ids=["1", "2", "poisson"])
+@pytest.mark.parametrize(
+    "arguments", [{"kind": "V"}, {"kind": "W"}, {"kind": "F", "transfers": "free"}, {"shared": False, "sweeps": 2}]
+)
 def test_the_certificate_is_the_reduction_in_the_long_run_and_the_energy_norm_bounds_every_cycle(problem, arguments):
     """By iterating the network on an error, A x = 0."""
     network = build(problem, randomness=0.05, **arguments)

@@ -202,6 +202,12 @@ def test_iterations_that_are_not_possible():
         iterate(shrink(0.5), grid, b, b, limit=-1)
     with pytest.raises(InvalidParameterError, match=r"b = 'zeros' .* other than zero"):
         iterate(shrink(0.5), grid, 0 * b, b)
+    for pair in ((b * math.nan, b), (b, b * math.inf)):
+        with pytest.raises(InvalidParameterError, match=r"a value of b or x .* finite"):
+            iterate(shrink(0.5), grid, *pair)
+    for pair in ((b, b[:, :8]), (b[:, :8], b[:, :8])):
+        with pytest.raises(InvalidParameterError, match=r"shapes of b and x .* 16\), as the grid has"):
+            iterate(shrink(0.5), grid, *pair)
 
 
 # Training

@@ -133,7 +133,8 @@ def _add_certify(commands: Any) -> None:
         commands,
         "certify",
         _certify,
-        "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails",
+        "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails or "
+        "no guarantee is known",
         f"schemenets certify results/runs/{JOB}/seed-0.safetensors",
         f"schemenets certify results/runs/{JOB}/seed-0.safetensors --dense 256",
         f"schemenets certify results/runs/{JOB.replace('malik', 'malik-certified')}/seed-0.safetensors --verify 256",
@@ -143,14 +144,15 @@ def _add_certify(commands: Any) -> None:
         "--dense",
         type=int,
         metavar="LENGTH",
-        help="take the norms of dense matrices for signals of this length, by another code path, instead of bounds",
+        help="take the norms of dense matrices for signals of this length, by another code path, instead of bounds; "
+        "of a learned cycle: for this number of grid points",
     )
     parser.add_argument(
         "--verify",
         type=int,
         metavar="LENGTH",
         help="also let the reference scheme compute the same with dense matrices, for signals of this length, and name "
-        "what contradicts the certificate; status 1 if something does",
+        "what contradicts the certificate; status 1 if something does; of a learned cycle: for this number of points",
     )
 
 
@@ -239,7 +241,7 @@ def _loaded(path: Path) -> Any:
 def _certify(options: argparse.Namespace) -> int:
     network = _loaded(options.checkpoint)
     if isinstance(network, solvers.CycleNetwork):
-        return _certify_cycle(network, options.dense)
+        return _certify_cycle(network, options.verify or options.dense)
     k = network.architecture.kernel_size
     if options.dense is not None and options.dense < k:
         raise InvalidParameterError("--dense", options.dense, f"at least the kernel size {k}")

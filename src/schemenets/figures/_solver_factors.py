@@ -59,7 +59,8 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
     several = summaries.several_solutions(tables)
     for ax, (problem, own) in zip(axes, problems, strict=True):
         for method in _shown(own):
-            ax.plot([], [], label=_name(method), **_look(method))
+            name = f"{FSI}, best length of its cycles" if method.startswith(FSI) else _name(method)
+            ax.plot([], [], label=name, **_look(method))
         # the learned ones last, on top
         for order, method in enumerate(reversed(_shown(own))):
             _draw_method(ax, own[own["method"] == method], method, order, column)
@@ -79,15 +80,14 @@ def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
     """Where cycles always converge, factors at the ends of the axis, and where cycles do not converge."""
     found = _message(_factors(tables, kind), column)
     for problem, own in summaries.groups(_factors(tables, kind), "problem"):
-        least, most = own[column].min(), own[column].max()
-        texts = []
+        texts: dict[str, list[str]] = {}
         for method in _shown(own):
             medians = own[own["method"] == method].groupby(column)["factor"].apply(_median)
-            ends = (_text(medians.get(value, np.nan)) for value in (least, most))
-            texts.append(f"{_name(method)} ({' and '.join(ends)})")
-        found.append(
-            f"{label(problem)}, convergence factors with {_at(least, unit)} and {_at(most, unit)}: {'; '.join(texts)}."
-        )
+            where = " and ".join(_at(value, unit) for value in (medians.index[0], medians.index[-1]))
+            ends = " and ".join(map(_text, (medians.iloc[0], medians.iloc[-1])))
+            texts.setdefault(where, []).append(f"{_name(method)} ({ends})")
+        parts = [f"with {where} {'; '.join(each)}" for where, each in texts.items()]
+        found.append(f"{label(problem)}, convergence factors: {'; '.join(parts)}.")
         found += _not_converging(own, problem, column, unit)
     return found
 

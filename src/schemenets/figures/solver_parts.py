@@ -102,7 +102,7 @@ def _message(means: dict[str, Any], cycles: pd.DataFrame) -> list[str]:
 def _draw_cycles(ax: Axes, cycles: pd.DataFrame, rows: dict[str, int], reference: pd.Series) -> None:
     """Cycles to the tolerance; those that do not get there at the right edge."""
     most = np.nanmax([*cycles["iterations"], *reference, 1])
-    edge = 1.25 * most
+    edge = 1.45 * most
     for method, own in summaries.groups(cycles, "method"):
         row, counts = rows[method], own["iterations"].dropna()
         ax.scatter(counts, np.full(len(counts), row), s=9, alpha=0.35, linewidth=0, color=COLOR)

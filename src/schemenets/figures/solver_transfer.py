@@ -11,7 +11,7 @@ from schemenets import summaries
 from schemenets.figures import _solver_style, _style
 from schemenets.figures._solver_style import PROBLEM
 from schemenets.summaries import Tables
-from schemenets.wording import label, short
+from schemenets.wording import label, listed, short
 
 TITLE = "Learning to solve: other grids, right-hand sides and τ"
 CAPTION = (
@@ -88,9 +88,8 @@ def _message(scores: pd.DataFrame) -> list[str]:
     if means["method"].nunique() < 2:
         return []
     best = means.loc[means.groupby(["kind", "condition"], sort=False)["mean"].idxmin()]
-    counts = {method: int((best["method"] == method).sum()) for method in scores["method"].unique()}
-    texts = [f"{label(method)} in {count}" for method, count in counts.items()]
-    return [f"Where no method was trained, {len(best)} cases, the smallest error has {', '.join(texts)}."]
+    texts = [f"of {label(str(method))} in {count}" for method, count in best["method"].value_counts().items()]
+    return [f"Where no method was trained, {len(best)} cases, the smallest error is that {listed(texts)}."]
 
 
 def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:

@@ -53,8 +53,8 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
         grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
 
     Raises:
-        InvalidParameterError: the problem or Ψ is nonlinear, the coarse side is not that of FAS, or the operator is not
-            that of the problem.
+        InvalidParameterError: the problem, that of ``grid`` or Ψ is nonlinear, the coarse side is not that of FAS, the
+            operator is not that of the problem, or the grid has another number of points.
     """
     architecture = network.architecture
     if not architecture.linear:
@@ -63,6 +63,10 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
     grid = grid or architecture.problem.on(length)
     if type(grid) is not Grid:
         raise InvalidParameterError("grid", type(grid).__name__, "Grid itself, whose matrices are known")
+    if not grid.problem.linear:
+        raise InvalidParameterError("flux of the grid", grid.problem.flux, "linear")
+    if length != grid.N:
+        raise InvalidParameterError("length", length, f"{grid.N}, the points of the grid")
     double = architecture.build().double()
     double.load_state_dict({name: tensor.double() for name, tensor in network.state_dict().items()})
     with torch.inference_mode():

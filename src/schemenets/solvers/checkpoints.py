@@ -31,16 +31,17 @@ def is_cycle(path: Path) -> bool:
 
 
 def load(path: Path) -> CycleNetwork:
-    """The network in a checkpoint.
+    """The network in a checkpoint, in the precision that it was saved in.
 
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint of a cycle, or not finite.
     """
     arrays, header = files.read_safetensors(path)
     try:
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         network = CycleArchitecture.read(json.loads(header or "")[KEY]).build()
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    except (SchemenetsError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        network.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+    except (SchemenetsError, KeyError, StopIteration, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of a learned cycle ({error})") from error
     for name, parameter in network.named_parameters():
         if not parameter.isfinite().all():

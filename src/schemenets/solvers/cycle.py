@@ -121,8 +121,10 @@ class CycleArchitecture:
     @property
     def levels(self) -> int:
         """Number of levels with weights of their own."""
+        if self.shared:
+            return 1
         grid, count = self.problem.on(round(self.problem.extent) - (not self.problem.screened)), 1
-        while grid.coarsens and not self.shared:
+        while grid.coarsens:
             grid, count = grid.coarser, count + 1
         return count
 
@@ -204,7 +206,7 @@ class CycleNetwork(nn.Module):
             grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
 
         Raises:
-            InvalidParameterError: shapes or dtypes that do not fit, or right-hand sides that are not finite.
+            InvalidParameterError: shapes, dtypes or a grid that do not fit, or right-hand sides that are not finite.
         """
         self._check(b)
         if x.shape != b.shape or x.dtype != b.dtype:
@@ -213,6 +215,8 @@ class CycleNetwork(nn.Module):
         if not b.isfinite().all():
             raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
         grid = grid or self.architecture.problem.on(b.shape[-1])
+        if b.shape[-1] != grid.N:
+            raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
         return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
 
     def _check(self, b: Tensor) -> None:

@@ -60,7 +60,8 @@ def iterate(
     Residuals that are not finite or beyond :data:`DIVERGED` count as diverged. It ends when all others are small.
 
     Args:
-        step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`.
+        step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`, for another problem than that of its architecture
+            with ``grid`` bound by :func:`functools.partial`.
         grid: the problem on N points.
         b: right-hand sides, (batch, N) or (seeds, batch, N), in double precision for small tolerances.
         x: the start, of that shape.
@@ -68,12 +69,18 @@ def iterate(
         limit: most iterations.
 
     Raises:
-        InvalidParameterError: a tolerance that is not positive, a negative limit, or a right-hand side of zeros.
+        InvalidParameterError: a tolerance that is not positive, a negative limit, shapes that do not fit, values that
+            are not finite, or a right-hand side of zeros.
     """
     if not tolerance > 0:
         raise InvalidParameterError("tolerance", tolerance, "positive")
     if limit < 0:
         raise InvalidParameterError("limit", limit, "at least 0")
+    if x.shape != b.shape or b.shape[-1] != grid.N:
+        allowed = f"one shape (..., {grid.N}), as the grid has points"
+        raise InvalidParameterError("shapes of b and x", (tuple(b.shape), tuple(x.shape)), allowed)
+    if not (b.isfinite().all() and x.isfinite().all()):
+        raise InvalidParameterError("a value of b or x", "NaN or infinite", "finite values")
     norms = b.norm(dim=-1)
     if not (norms > 0).all():
         raise InvalidParameterError("b", "zeros", "right-hand sides other than zero")

@@ -82,10 +82,10 @@ class Problem:
         """The problem on N = ``length`` points, with the mesh width of the whole interval or another one.
 
         Raises:
-            InvalidParameterError: no point, or a mesh width that is not positive and finite.
+            InvalidParameterError: no number of points, or a mesh width that is not positive and finite.
         """
-        if length < 1:
-            raise InvalidParameterError("length", length, "at least 1 point")
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise InvalidParameterError("length", length, "an integer, at least 1 point")
         h = self.extent / (length if self.screened else length + 1) if h is None else h
         if not 0 < h < math.inf:
             raise InvalidParameterError("h", h, "positive and finite")
@@ -97,7 +97,7 @@ class Grid:
     """A problem on N points of mesh width h, with torch for signals (..., N) of any dtype and with SciPy for one.
 
     Operators A of other kinds, with coefficients of their own, say, are subclasses: cycles ask for the values of A by
-    calling the grid, and for :meth:`smoothing`. What is computed with SciPy is not theirs then.
+    calling the grid, and for :meth:`smoothing`. Energy, solution and uniqueness are not known of these, and refused.
     """
 
     problem: Problem
@@ -159,9 +159,14 @@ class Grid:
 
     def energy(self, x: Tensor, b: Tensor) -> Tensor:
         """σ/2 ‖x‖² + τ/2 Σ Ψ((Kx)²) - ⟨b, x⟩ (...), whose gradient is A(x) - b."""
+        self._built_in("energy")
         p = self.problem
         penalty = self.flux.energy(self.K(x), p.contrast).sum(-1)
         return p.sigma / 2 * x.square().sum(-1) + p.tau * penalty - (b * x).sum(-1)
+
+    def _built_in(self, what: str) -> None:
+        if type(self) is not Grid:
+            raise InvalidParameterError(f"{what} of", type(self).__name__, "Grid itself, whose operator is known")
 
     def _D(self, x: Tensor) -> Tensor:
         x = pad(x, (1, 1)) if self.ends == "dirichlet" else x
@@ -206,6 +211,7 @@ class Grid:
 
         Else the energy has saddle points or several minima for some b.
         """
+        self._built_in("unique")
         p = self.problem
         return p.linear or p.tau * self.flux.m * self.norm_squared < p.sigma
 
@@ -222,6 +228,7 @@ class Grid:
         Raises:
             InvalidParameterError: b is not a finite signal of N values, or that residual was not reached.
         """
+        self._built_in("solve")
         if self.problem.linear:
             A = self.diffusion
             check_problem(b, A, self.problem.tau)
