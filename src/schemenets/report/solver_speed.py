@@ -53,8 +53,10 @@ def _learned(own: pd.DataFrame) -> str:
         faster = part.groupby("points")["times_slower_than_banded"].min() < 1
         lasting = faster[::-1].cummin()  # on this grid and all larger ones
         places[count] = f"from {lasting[lasting].index.min()} points on" if lasting.any() else "on no grid"
-    errors = " to ".join(dict.fromkeys(short(error, 2) for error in cycle["relative_error"].agg(["min", "max"])))
-    return f"One learned cycle, to a relative error of {errors}, takes less time than {direct} {_by_count(places)}."
+    known = cycle["relative_error"].dropna()
+    errors = " to ".join(dict.fromkeys(short(error, 2) for error in (known.min(), known.max())))
+    reached = f", to a relative error of {errors}" if len(known) else ", with solutions that need not be unique"
+    return f"One learned cycle{reached}, takes less time than {direct} {_by_count(places)}."
 
 
 def _times(slower: Any, faster: Any) -> str:
