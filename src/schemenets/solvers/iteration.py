@@ -61,7 +61,7 @@ def iterate(
 
     Args:
         step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`, for another problem than that of its architecture
-            with ``grid`` bound by :func:`functools.partial`.
+            with ``grid`` bound by ``functools.partial``.
         grid: the problem on N points.
         b: right-hand sides, (batch, N) or (seeds, batch, N), in double precision for small tolerances.
         x: the start, of that shape.
