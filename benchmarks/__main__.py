@@ -8,8 +8,6 @@ Rivals, all of them doing the same work in single precision on one thread:
 """
 
 import argparse
-import csv
-import io
 import logging
 import os
 import sys
@@ -18,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import measurements, targets
+from benchmarks import measurements, table, targets
 from benchmarks.targets import Row
-from schemenets import files, memory
+from schemenets import memory
 from schemenets.devices import flushed_subnormals
 from schemenets.progress import Progress
 
@@ -75,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = targets.summary(rows)
     print("\n" + "\n".join(_judged(row) for row in summary))
     if options.out:
-        _write(options.out, rows, COLUMNS)
-        _write(options.out.with_stem(f"{options.out.stem}_targets"), summary, tuple(summary[0]))
+        table.write(options.out, rows, COLUMNS)
+        table.write(options.out.with_stem(f"{options.out.stem}_targets"), summary, tuple(summary[0]))
     return 0
 
 
@@ -99,14 +97,6 @@ def _judged(row: Row) -> str:
     measured = "" if row["measured"] is None else f"{row['measured']:.3g}"
     worst = f"{row['cases_reached']} of {row['cases']}; worst: {row['worst_case']}" if row["cases"] else ""
     return f"{row['target']:76} {row['asked']:8} {row['bound']:4} {measured:>7} {row['reached']:12} {worst}"
-
-
-def _write(path: Path, rows: list[Row], columns: tuple[str, ...]) -> None:
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.atomic_write(path, table.getvalue())
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ Contenders, all of them on one thread and on the same right-hand sides, like tho
 
 Iterations end at a relative residual of 1e-8 of every right-hand side, all together; 60 that do not reach it have no
 time. Newton's method and PyAMG take one right-hand side at a time; they are timed on the first few. Errors are those of
-one application or after the last iteration, relative to what the direct solver finds; where a problem has several
-solutions, others count as errors. Of trained networks it is the seed with the median validation error.
+one application or after the last iteration, relative to what the direct solver finds; there are none where solutions
+need not be unique. Of trained networks it is the seed with the median validation error.
 """
 
 import argparse
-import csv
-import io
 import logging
 import statistics
 import sys
@@ -36,17 +34,18 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from benchmarks import timing
+from benchmarks import table, timing
+from benchmarks.targets import Row
 from schemenets import checkpoints, files, memory, solver_study, solvers
 from schemenets.config import Study
 from schemenets.layout import Layout
 from schemenets.progress import Progress
 from schemenets.report import solver_speed
 from schemenets.schemes._base import Array
-from schemenets.solvers import CycleArchitecture, CycleNetwork, Grid, iterate
+from schemenets.solvers import CycleNetwork, Grid, iterate
 from schemenets.solvers.data import HOME, Condition, right_hand_sides
 from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
-from schemenets.stages.solvers import SWEEPS
+from schemenets.stages.solvers import textbook
 
 POINTS = (64, 256, 1024, 4096)  # one less where the ends are zero
 COUNTS = (1, 64)  # right-hand sides solved together
@@ -72,7 +71,6 @@ COLUMNS = (
     "relative_error",
     "machine",
 )
-Row = dict[str, Any]
 Networks = Mapping[str, nn.Module]  # by method
 
 
@@ -142,8 +140,7 @@ def direct(grid: Grid, b: Array) -> dict[str, Contender]:
 
 def classical(grid: Grid, b: Array) -> dict[str, Contender]:
     """Cycles of the textbook, and PyAMG for linear problems."""
-    architecture = CycleArchitecture(problem=grid.problem, sweeps=SWEEPS, filters=0, transfers="fixed")
-    found = {"textbook": Contender(partial(by_cycles, architecture.build().double(), grid, b))}
+    found = {"textbook": Contender(partial(by_cycles, textbook(grid, "V"), grid, b))}
     for name, make in AMG.items() if grid.problem.linear else ():
         setup = partial(make, matrix(grid))
         found[name] = Contender(partial(by_pyamg, setup(), grid, b[:FEW]), setup=setup)
@@ -257,11 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.update(done)
     print("\n" + "\n".join(solver_speed.findings(pd.DataFrame(rows, columns=COLUMNS))))
     if options.out:
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.atomic_write(options.out, table.getvalue())
+        table.write(options.out, rows, COLUMNS)
     return 0
 
 

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from schemenets import files, networks, signals, solvers, stages
 from schemenets.audit._findings import Audited, Finding, Json, difference, guarded
@@ -17,7 +16,7 @@ from schemenets.progress import Progress
 from schemenets.solvers.data import conditions
 from schemenets.solvers.operations import counted
 from schemenets.stages import _solvers
-from schemenets.stages.solver_evaluate import tested
+from schemenets.stages.solver_evaluate import pair, tested
 
 SAMPLE = 4  # jobs, at most, whose problems are generated and solved again
 TOLERANCE = 1e-6  # relative: what another machine's rounding may change of values in double precision
@@ -115,8 +114,7 @@ def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> It
         return
     stacked: Any = networks.stack([read[index][1] for index in sound])  # type: ignore[misc]
     for condition, entry in zip(conditions(data), evaluation["conditions"], strict=True):
-        b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
-        for key, values in tested(stacked, condition, b, x).items():
+        for key, values in tested(stacked, condition, *pair(arrays, condition)).items():
             stored = [np.nan if entry[key][index] is None else entry[key][index] for index in sound]
             if not np.allclose(stored, values, rtol=TOLERANCE, atol=1e-9, equal_nan=True):
                 yield Finding(path, f"{condition.name}, {key}: {stored}, but its checkpoints give {values.tolist()}")

@@ -30,14 +30,14 @@ EDGE = 5e-4  # digits at which fewer, and none, are drawn
 MOST = 4.0
 WIDE = "gradient descent"  # nearly as fast as damped Jacobi, whose marks lie inside its own
 FSI = "FSI"
+TEXTBOOK = "V(2,2)"
 SCHEMES: dict[str, dict[str, Any]] = {
-    "V(2,2)": {"color": "black", "marker": "v", "linestyle": "-"},
+    TEXTBOOK: {"color": "black", "marker": "v", "linestyle": "-"},
     "F(2,2)": {"color": _style.PALETTE[3], "marker": "D", "linestyle": "-."},
     FSI: {"color": _style.PALETTE[5], "marker": "P", "linestyle": ":"},
     "damped Jacobi": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
     WIDE: {"color": _style.PALETTE[2], "marker": "s", "linestyle": ":", "markerfacecolor": "none"},
 }
-TEXTBOOK = "V(2,2)"
 COLUMNS = ["problem", "method", "run", "points", "tau", "factor"]
 
 
@@ -78,8 +78,9 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
 
 def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
     """Where cycles always converge, factors at the ends of the axis, and where cycles do not converge."""
-    found = _message(_factors(tables, kind), column)
-    for problem, own in summaries.groups(_factors(tables, kind), "problem"):
+    factors = _factors(tables, kind)
+    found = _message(factors, column)
+    for problem, own in summaries.groups(factors, "problem"):
         texts: dict[str, list[str]] = {}
         for method in _shown(own):
             medians = own[own["method"] == method].groupby(column)["factor"].apply(_median)
@@ -144,7 +145,7 @@ def _look(method: str) -> dict[str, Any]:
 
 
 def _scheme(method: str) -> dict[str, Any]:
-    return SCHEMES.get(FSI if method.startswith(FSI) else method, {})
+    return SCHEMES.get(_kind(method), {})
 
 
 def _learned(table: pd.DataFrame) -> list[str]:

@@ -118,8 +118,8 @@ def _message(tables: Tables, cycles: pd.DataFrame, unets: pd.DataFrame) -> list[
 def _against_schemes(tables: Tables, problem: str) -> list[str]:
     """The best network for a problem beside what schemes reach for no more operations."""
     measure, what = ("residual", "relative residual") if problem in summaries.several_solutions(tables) else ERROR
-    scores = summaries.solver_scores(tables, problem)
-    scores = scores[(scores["kind"] == "home") & scores["method"].map(plain).astype(bool)]
+    scores = _at_home(tables, problem)
+    scores = scores[scores["method"].map(plain).astype(bool)]
     scores = scores.assign(score=scores[measure].where(~scores["diverged"], summaries.NOTHING_FOUND).astype(float))
     paths = tables["solver_paths"]
     paths = paths[(paths["problem"] == problem) & paths[measure].notna()]
@@ -248,6 +248,6 @@ def _without_distances(tables: Tables) -> list[str]:
     return found
 
 
-def _at_home(tables: Tables) -> pd.DataFrame:
-    scores = summaries.solver_scores(tables, PROBLEM)
+def _at_home(tables: Tables, problem: str = PROBLEM) -> pd.DataFrame:
+    scores = summaries.solver_scores(tables, problem)
     return scores[scores["kind"] == "home"]

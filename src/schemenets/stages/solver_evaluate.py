@@ -52,7 +52,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         return placed
 
     for condition in made if stacked is not None else ():
-        b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
+        b, x = pair(arrays, condition)
         result["conditions"].append(described(condition, len(b)) | spread(tested(stacked, condition, b, x)))
         # without fixed points there is nothing to converge to, which one grid is enough to show
         if cycles and condition.kind in (ITERATED if stacked.architecture.consistent else ITERATED[:1]):
@@ -81,6 +81,12 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     data = {dataset.name: files.sha256(dataset)}
     result["provenance"] = collect(stopwatch, spec=spec, source=of_stage("solver_evaluate", spec), data=data)
     files.write_json(trained / "evaluation.json", result)
+
+
+def pair(arrays: Mapping[str, np.ndarray], condition: Condition) -> tuple[Tensor, Tensor]:
+    """Right-hand sides and solutions of a condition, from the arrays of its data set."""
+    b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
+    return b, x
 
 
 def tested(stacked: torch.nn.Module, condition: Condition, b: Tensor, x: Tensor) -> dict[str, np.ndarray]:

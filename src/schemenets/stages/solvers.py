@@ -21,7 +21,7 @@ from schemenets.solvers import CycleArchitecture, Grid, Problem, iterate
 from schemenets.solvers.data import Condition, conditions
 from schemenets.solvers.operations import COST, counted_step, of_residual
 from schemenets.solvers.sweep import sweep
-from schemenets.stages.solver_evaluate import FEW, TOLERANCE, described, measures
+from schemenets.stages.solver_evaluate import FEW, TOLERANCE, described, measures, pair
 
 LIMITS = {"cycle": 60, "single level": 400}  # most iterations
 OMEGA = 2 / 3
@@ -70,7 +70,7 @@ def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[st
     for condition in conditions(spec):
         if condition.kind not in ("home", "finer"):
             continue
-        grid, (b, x) = condition.grid, _pair(arrays, condition)
+        grid, (b, x) = condition.grid, pair(arrays, condition)
         # W-cycles are of use on one grid only: they visit the coarsest of n grids 2ⁿ⁻¹ times
         for solver, (step, limit) in steps(grid, "VWF" if condition.kind == "home" else "VF").items():
             row = _iterated(step, grid, b, limit) | _measured(step(grid.start(b), b), b, x, grid)
@@ -82,7 +82,7 @@ def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[st
             row = unknown | {"operations": operations} | _measured(y, b, x, grid)
             rows.append({**described(condition, len(b)), "solver": solver, **row})
     home = conditions(spec)[0]
-    b = _pair(arrays, home)[0]
+    b = pair(arrays, home)[0]
     for factor in TAUS:
         grid = Problem(**{**spec["problem"], "tau": factor * home.grid.problem.tau}).on(home.grid.N)
         place = described(Condition("tau", home.family, grid), FEW)
@@ -98,7 +98,7 @@ def followed(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[dic
     They end where the residual is at the tolerance, or the operations at :data:`BUDGET`.
     """
     home = conditions(spec)[0]
-    grid, (b, x) = home.grid, _pair(arrays, home)
+    grid, (b, x) = home.grid, pair(arrays, home)
     full, once = _full_multigrid(grid)
     for solver, (step, limit) in steps(grid, "VF").items():
         if limit == "single level":
@@ -204,11 +204,6 @@ def _finite(value: Tensor) -> float | None:
     return float(value) if bool(value.isfinite()) else None
 
 
-def _pair(arrays: Mapping[str, Any], condition: Condition) -> tuple[Tensor, Tensor]:
-    b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
-    return b, x
-
-
 def steps(grid: Grid, kinds: str) -> dict[str, tuple[Step, str]]:
     """One iteration of every solver, and what kind of limit it has."""
     omega = torch.tensor(OMEGA, dtype=torch.float64)
@@ -218,14 +213,14 @@ def steps(grid: Grid, kinds: str) -> dict[str, tuple[Step, str]]:
         "damped Jacobi": (lambda x, b: sweep(x, b, grid, omega, None, None, LINEAR), "single level"),
     }
     for kind in kinds:
-        network = _cycles(grid, kind)
+        network = textbook(grid, kind)
         found[f"{kind}({SWEEPS},{SWEEPS})"] = (partial(network.cycle, grid=grid), "cycle")
     return found
 
 
 def _full_multigrid(grid: Grid) -> tuple[Callable[[Tensor], Tensor], int]:
     """Right-hand sides to approximations, and the operations that takes."""
-    full = partial(_cycles(grid, "V").full_multigrid, grid=grid)
+    full = partial(textbook(grid, "V").full_multigrid, grid=grid)
     one = torch.ones(1, grid.N, dtype=torch.float64)
     return full, counted_step(lambda _, b: full(b), one, one)
 
@@ -241,7 +236,7 @@ def _descent(x: Tensor, b: Tensor, grid: Grid, steps: int) -> Tensor:
     return x
 
 
-def _cycles(grid: Grid, kind: str) -> Any:
+def textbook(grid: Grid, kind: str) -> Any:
     """The untrained cycles: damped Jacobi with lagged diffusivities and the transfers of the textbook."""
     architecture = CycleArchitecture(problem=grid.problem, kind=kind, sweeps=SWEEPS, filters=0, transfers="fixed")
     return architecture.build().double()
