@@ -25,9 +25,6 @@ wildcard_constraints:
     dataset=r"[a-z_]+-[0-9.]+",
     evolution=r"evolution_[0-9]+-[0-9.]+",
     problem=r"problem_[a-z_0-9]+",
-    experiment=r"[^/]+",
-    method=r"[^/]+",
-    size=r"(budget|blocks)-[0-9]+",
 
 
 # Snakemake's own lock outlives a killed run; this one is released by the operating system (see the profile).

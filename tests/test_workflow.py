@@ -37,6 +37,7 @@ def miniature(directory):
     path = directory / "config/config.yaml"
     config = yaml.safe_load(path.read_text())
     config["tiers"]["smoke"] |= {
+        "jobs_per_process": 1,
         "epochs": 12,
         "train": {"piecewise_affine": 512, "scanlines": 64, "evolution": 64},
         "validation": {"piecewise_affine": 16, "scanlines": 16, "evolution": 16},
@@ -178,11 +179,11 @@ def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, caches
 def test_killed_runs_go_on_and_end_with_the_same_results(project, caches, tmp_path, stage):
     directory = miniature(tmp_path / "killed")
     process = start(directory, caches)
-    logs = directory / "results/smoke/logs" / stage
+    logs = directory / "results/smoke/logs"
     deadline = time.monotonic() + 300
     # interrupted work of this stage is there, and no record yet
     while time.monotonic() < deadline:
-        begun = [path.stat().st_mtime for path in logs.rglob("*.log")]
+        begun = [path.stat().st_mtime for path in logs.glob(f"{stage}-*.log")]
         states = [path.stat().st_mtime for path in (directory / "results/smoke/.resume").glob("*.safetensors")]
         if begun and states and max(states) > min(begun):
             break

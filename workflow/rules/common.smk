@@ -17,11 +17,17 @@ except SchemenetsError as error:
 
 RESULTS = Layout(STUDY.results)
 LOGS = RESULTS.root / "logs"
-JOBS = STUDY.specs("train")
-JOB = "{experiment}/{method}/{size}"
-# Training jobs whose networks one process evaluates or checks: starting a process takes longer than the work for one.
-AT_ONCE = 7
-BATCHES = [list(JOBS)[first : first + AT_ONCE] for first in range(0, len(JOBS), AT_ONCE)]
+JOBS, SOLVERS = STUDY.specs("train"), STUDY.specs("solver_train")
+# How many jobs one process does, as starting one takes seconds: of those that take less than that in every tier, and of
+# all others.
+SHORT = 7
+LONG = config["tiers"][STUDY.tier]["jobs_per_process"]
+
+
+def batches(names, at_once):
+    """Lists of at most so many names, numbered."""
+    names = list(names)
+    return enumerate(names[first : first + at_once] for first in range(0, len(names), at_once))
 
 
 def named(wildcards):
@@ -64,13 +70,8 @@ def by_network(specs):
 
 
 def seeds_of(batch, suffix):
-    """Files of all seeds of a batch of training jobs."""
-    return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in JOBS[job]["seeds"]]
-
-
-def solver_seeds(batch, suffix):
-    """The same for jobs that learn to solve."""
-    jobs = STUDY.specs("solver_train")
+    """Files of all seeds of a batch of training jobs, those that learn to solve included."""
+    jobs = JOBS | SOLVERS
     return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in jobs[job]["seeds"]]
 
 

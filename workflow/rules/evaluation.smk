@@ -1,7 +1,7 @@
 # Evaluation: every trained network on every test set, and the tables of all results.
 
 
-for number, batch in enumerate(BATCHES):
+for number, batch in batches(JOBS, SHORT):
 
     rule:
         name:
@@ -31,7 +31,7 @@ rule tables:
         [RESULTS.remedies(name) for name in STUDY.remedies],
         RESULTS.multigrid,
         RESULTS.solvers,
-        solver_seeds(SOLVERS, "json"),
+        seeds_of(SOLVERS, "json"),
         [RESULTS.job(name) / "evaluation.json" for name in SOLVERS],
         [RESULTS.solver_tuned(method) for method in STUDY.specs("solver_tune")],
         RESULTS.fixed_points,

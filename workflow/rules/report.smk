@@ -57,7 +57,7 @@ rule manifest:
         rules.tables.input,
         seeds_of(JOBS, "safetensors"),
         [RESULTS.job(name) / "evaluation.safetensors" for name in JOBS],
-        solver_seeds(SOLVERS, "safetensors"),
+        seeds_of(SOLVERS, "safetensors"),
     output:
         RESULTS.manifest,
         RESULTS.root / "ro-crate-metadata.json",

@@ -1,10 +1,7 @@
 # Robustness: attacks on the trained networks of one experiment, by perturbations of growing size.
 
-ATTACKED = list(STUDY.specs("robustness"))
 
-
-for number, first in enumerate(range(0, len(ATTACKED), AT_ONCE)):
-    batch = ATTACKED[first : first + AT_ONCE]
+for number, batch in batches(STUDY.specs("robustness"), SHORT):
 
     rule:
         name:

@@ -1,7 +1,6 @@
 # Solvers: problems with converged solutions, numerical schemes that solve them, and networks that learn to.
 
-PROBLEMS = STUDY.specs("problems")
-SOLVERS = STUDY.specs("solver_train")
+PROBLEMS, SOLVER_TUNINGS = STUDY.specs("problems"), STUDY.specs("solver_tune")
 
 
 rule problems:
@@ -32,38 +31,42 @@ rule solvers:
         RUN
 
 
-rule solver_tune:
-    input:
-        lambda wildcards: RESULTS.dataset(STUDY.specs("solver_tune")[wildcards.solver]["dataset"]),
-    output:
-        RESULTS.solver_tuned("{solver}"),
-    log:
-        LOGS / "solver-tune" / "{solver}.log",
-    priority: 2
-    threads: 1
-    params:
-        **stage("solver_tune"),
-    shell:
-        RUN
+for number, batch in batches(SOLVER_TUNINGS, LONG):
+
+    rule:
+        name:
+            f"solver_tune_{number}"
+        input:
+            sorted({RESULTS.dataset(SOLVER_TUNINGS[method]["dataset"]) for method in batch}),
+        output:
+            [RESULTS.solver_tuned(method) for method in batch],
+        log:
+            LOGS / f"solver-tune-{number}.log",
+        priority: 2
+        threads: 1
+        params:
+            **of_batch("solver_tune", batch),
+        shell:
+            RUN
 
 
-for number, (name, spec) in enumerate(SOLVERS.items()):
+for number, batch in batches(SOLVERS, LONG):
 
     rule:
         name:
             f"solver_train_{number}"
         input:
-            RESULTS.dataset(spec["dataset"]),
-            RESULTS.solver_tuned(spec["method"]),
+            sorted({RESULTS.dataset(SOLVERS[job]["dataset"]) for job in batch}),
+            sorted({RESULTS.solver_tuned(SOLVERS[job]["method"]) for job in batch}),
         output:
-            solver_seeds([name], "json"),
-            solver_seeds([name], "safetensors"),
+            seeds_of(batch, "json"),
+            seeds_of(batch, "safetensors"),
         log:
             LOGS / f"solver-train-{number}.log",
         priority: 1
         threads: 1
         params:
-            **of_batch("solver_train", [name]),
+            **of_batch("solver_train", batch),
         shell:
             RUN
 
@@ -71,15 +74,15 @@ for number, (name, spec) in enumerate(SOLVERS.items()):
         name:
             f"solver_evaluate_{number}"
         input:
-            RESULTS.dataset(spec["dataset"]),
-            solver_seeds([name], "json"),
-            solver_seeds([name], "safetensors"),
+            sorted({RESULTS.dataset(SOLVERS[job]["dataset"]) for job in batch}),
+            seeds_of(batch, "json"),
+            seeds_of(batch, "safetensors"),
         output:
-            RESULTS.job(name) / "evaluation.json",
+            [RESULTS.job(job) / "evaluation.json" for job in batch],
         log:
             LOGS / f"solver-evaluate-{number}.log",
         threads: 1
         params:
-            **of_batch("solver_evaluate", [name]),
+            **of_batch("solver_evaluate", batch),
         shell:
             RUN

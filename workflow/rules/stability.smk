@@ -2,7 +2,7 @@
 # becomes of norms when networks are applied again and again, or have many blocks; other rules of extrapolation.
 
 
-for number, batch in enumerate(BATCHES):
+for number, batch in batches(JOBS, SHORT):
 
     rule:
         name:
@@ -23,12 +23,14 @@ for number, batch in enumerate(BATCHES):
 
 
 for what in ("growth", "remedies"):
-    for network, batch in by_network(STUDY.specs(what)).items():
+    grouped = by_network(STUDY.specs(what))
+    for number, groups in batches(grouped.values(), LONG):
+        batch = {name: spec for group in groups for name, spec in group.items()}
         jobs = [spec["job"] for spec in batch.values() if "job" in spec]
 
         rule:
             name:
-                f"{what}_{network}"
+                f"{what}_{number}"
             input:
                 seeds_of(jobs, "json"),
                 seeds_of(jobs, "safetensors"),
@@ -36,7 +38,7 @@ for what in ("growth", "remedies"):
             output:
                 [getattr(RESULTS, what)(name) for name in batch],
             log:
-                LOGS / f"{what}-{network}.log",
+                LOGS / f"{what}-{number}.log",
             threads: 1
             params:
                 **of_batch(what, batch),

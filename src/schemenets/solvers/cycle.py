@@ -35,7 +35,7 @@ from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
 from schemenets.solvers.problems import Grid, Problem
-from schemenets.solvers.sweep import residual, sweep
+from schemenets.solvers.sweep import residual, sweep, v_cycle
 
 OMEGA_0 = 2 / 3  # initial damping
 LAMBDA_0 = 0.1  # initial contrast of Ψ
@@ -243,6 +243,10 @@ class CycleNetwork(nn.Module):
         return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
 
     def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
+        if kind == "V" and self.architecture.skip == "additive":
+            compiled = v_cycle(x, b, grid, weights, self.flux, fas=self.architecture.coarse_side == "fas")
+            if compiled is not None:
+                return compiled
         own, *rest = weights
         before, after = own.omega.chunk(2, -1)
         if not grid.coarsens:
