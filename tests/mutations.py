@@ -2,7 +2,7 @@
 
 ``mutations.txt`` lists the alterations. Without arguments all of them run, else those with the numbers or texts given:
 
-    python tests/mutations.py [--jobs 2] [--list] [7 fsi ...]
+    python tests/mutations.py [--jobs 2] [--list] [--part 1/4] [7 fsi ...]
 """
 
 import argparse
@@ -161,13 +161,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--list", action="store_true", help="show the mutations and run none")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="only every Nth of them, beginning with the Kth")
     parser.add_argument("selected", nargs="*", help="numbers, or parts of what --list shows")
     arguments = parser.parse_args()
+    try:
+        part, parts = map(int, arguments.part.split("/"))
+        if not 1 <= part <= parts:
+            raise ValueError
+    except ValueError:
+        parser.error(f"--part {arguments.part}: allowed: K/N with K from 1 to N")
     chosen = {
         number: mutation
         for number, mutation in enumerate(table(), start=1)
-        if not arguments.selected
-        or any(text == str(number) or (not text.isdigit() and text in str(mutation)) for text in arguments.selected)
+        if number % parts == part % parts
+        and (
+            not arguments.selected
+            or any(text == str(number) or (not text.isdigit() and text in str(mutation)) for text in arguments.selected)
+        )
     }
     for number, mutation in chosen.items():
         mutation.source()  # an error now, and not in the middle

@@ -21,13 +21,14 @@ def in_the_project(monkeypatch):
 
 
 def test_every_stage_of_the_study_is_a_command_with_help_and_a_valid_example(capsys):
+    study = Study.load(tier="smoke")
     for name in stages.available():
         with pytest.raises(SystemExit) as exit:
             cli.main([name, "--help"])
         assert exit.value.code == 0
         example = re.search(rf"^  schemenets {name}(.*)$", capsys.readouterr().out, re.MULTILINE)
         words = example[1].split()
-        assert (words[0] if words[0] != "--tier" else "all") in Study.load(tier="smoke").specs(name)
+        assert (words[0] if words[0] != "--tier" else "all") in study.specs(name)
 
 
 def test_help_names_all_commands(capsys):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemenets import fluxes, kernels, networks
 from schemenets.solvers import CycleArchitecture, Problem
 from schemenets.solvers import sweep as module
+from schemenets.solvers.program import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 from schemenets.solvers.sweep import reference, residual, sweep
 
 pytest.importorskip("numba")
@@ -65,14 +66,19 @@ def fused_kernel(monkeypatch):
 
 @contextmanager
 def compiled_calls():
-    """The compiled passes that run, by their names and whether they are backward."""
+    """The compiled passes that run: the codes of their instructions, and whether they are backward."""
     calls = []
-    run = module._run
-    with patch.object(module, "_run", lambda *arguments: (calls.append(arguments[:2]), run(*arguments))):
+    one_pass = module._pass
+
+    def noted(ctx, derivative, *arrays):
+        calls.append(([code for code, *_ in ctx.program.instructions], derivative))
+        one_pass(ctx, derivative, *arrays)
+
+    with patch.object(module, "_pass", noted):
         yield calls
 
 
-def inputs(grid, psi, seeds=(), B=3, F=2, k=3, dtype=torch.float64, seed=0):
+def inputs(grid, psi, seeds=(), B=3, F=2, k=5, dtype=torch.float64, seed=0):
     """x, b, ω, W and the contrasts of Ψ, which require gradients."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {"x": (B, grid.N), "b": (B, grid.N), "omega": (), "W": (F, k), "lam": (F,)}
@@ -103,7 +109,7 @@ def assert_equal(found, wanted):
 def check_sweep(grid, psi, tensors):
     with compiled_calls() as calls:
         found = value_and_gradients(swept(sweep, grid, psi), tensors)
-    assert calls == [("sweep", False), ("sweep", True)]
+    assert calls == [([SWEEP], False), ([SWEEP], True)]
     assert_equal(found, value_and_gradients(swept(reference, grid, psi), tensors))
 
 
@@ -120,15 +126,15 @@ def test_sweeps_in_single_precision():
         check_sweep(CHARBONNIER.on(N), PAIRS[2][1], inputs(CHARBONNIER.on(N), PAIRS[2][1], dtype=torch.float32))
 
 
-@each_pair
-@each_dtype
-def test_compiled_residuals_are_the_plain_ones_with_all_gradients(problem, psi, dtype):
+@pytest.mark.parametrize("problem", [PERONA_MALIK, second(PERONA_MALIK)], ids=["1", "2"])
+def test_compiled_residuals_are_the_plain_ones_with_all_gradients(problem):
+    """Those of all other problems are parts of cycles below, here they are alone."""
     for N in (1, 2, 3, 17):
         grid = problem.on(N)
-        tensors = {n: x for n, x in inputs(grid, psi, seeds=(2,), dtype=dtype).items() if n in ("x", "b")}
+        tensors = {n: x for n, x in inputs(grid, "linear", seeds=(2,)).items() if n in ("x", "b")}
         with compiled_calls() as calls:
             found = value_and_gradients(lambda x, b, grid=grid: residual(x, b, grid), tensors)
-        assert calls == [("residual", False), ("residual", True)]
+        assert calls == [([RESIDUAL], False), ([RESIDUAL], True)]
         assert_equal(found, value_and_gradients(lambda x, b, grid=grid: b - grid(x), tensors))
 
 
@@ -201,7 +207,8 @@ def test_gradients_by_finite_differences(problem, psi, name, monkeypatch):
     grid, flux = problem.on(7), fluxes.get(psi)
     given = [x for x in inputs(grid, psi, seeds=(2,), B=2).values() if x is not None]
     torch.autograd.gradcheck(lambda x, b, omega, W, lam=None: sweep(x, b, grid, omega, W, lam, flux), given)
-    torch.autograd.gradcheck(lambda x, b: residual(x, b, grid), given[:2])
+    if psi == "linear":  # which compiled residuals have, too
+        torch.autograd.gradcheck(lambda x, b: residual(x, b, grid), given[:2])
 
 
 def test_seeds_side_by_side_are_single_ones():
@@ -229,16 +236,80 @@ def test_tensors_need_not_be_contiguous():
     check_sweep(grid, psi, strided)
 
 
+CYCLES = [
+    {},
+    {"kind": "W", "cycles": 2},
+    {"kind": "F", "sweeps": 2, "transfers": "free"},
+    {"transfers": "fixed", "shared": False},
+    {"coarse_side": "restricted", "filters": 0, "cycles": 3},
+]
+
+
+@pytest.mark.parametrize(("problem", "psi"), [PAIRS[0], PAIRS[3], PAIRS[4]], ids=["poisson", "1", "2"])
+@pytest.mark.parametrize("seeds", [(), (2,)], ids=["alone", "stacked"])
+@pytest.mark.parametrize("arguments", CYCLES, ids=str)
+def test_compiled_cycles_are_the_plain_ones_with_all_gradients(problem, psi, seeds, arguments, monkeypatch):
+    """From any x for any b, with random weights, on grids that are halved down to 1, 2 and 3 points."""
+    problem = replace(problem, extent=16.0)  # for levels with weights of their own
+    architecture = CycleArchitecture(problem=problem, flux=psi, **{"filters": 2, **arguments})
+    nets = [architecture.build(seed).double() for seed in range(*seeds or (1,))]
+    net, generator = networks.stack(nets) if seeds else nets[0], torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in net.parameters():
+            p += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    for N in (16, 8, 12) if problem.screened else (15, 11, 5):
+        b, x = (torch.randn(*seeds, 3, N, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+        tensors = {"x": x, "b": b, **dict(net.named_parameters())}
+        found = {}
+        for kernel in ("fused", "reference"):
+            monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+            with compiled_calls() as calls:
+                y = net.cycle(x, b) + net(b).sin()
+                weights = torch.cos(torch.arange(y.numel(), dtype=y.dtype)).view_as(y)
+                gradients = torch.autograd.grad(y, tensors.values(), weights, allow_unused=True, materialize_grads=True)
+            found[kernel] = [y, *gradients]
+            assert [backward for _, backward in calls] == ([False, False, True, True] if kernel == "fused" else [])
+        assert_equal(*found.values())
+
+
+def test_a_cycle_is_a_list_of_instructions():
+    with compiled_calls() as calls:
+        small_network(0)(torch.rand(1, 12, dtype=torch.float64))
+    down, up = [SWEEP, RESTRICT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE], [CORRECT, SWEEP]
+    assert calls == [([*down, *down, *[SWEEP] * 4, *up, *up], False)]  # 12, 6 and 3 points
+
+
+def test_compiled_code_is_found_again_on_disk():
+    """Numba knows closures by their pickles there, and those of functions differ from process to process."""
+    from schemenets.solvers import _fused
+
+    passes = _fused._passes(fluxes.get("charbonnier").scalar, fluxes.get("linear").scalar, 1, True, 5)
+    constants = [cell.cell_contents for each in passes for cell in each.py_func.__closure__]
+    assert constants
+    assert {type(constant) for constant in constants} <= {str, int, bool}
+
+
+def test_what_needs_no_gradients_is_not_kept():
+    network, b = small_network(0), torch.rand(5, 12, dtype=torch.float64)
+    rows = []
+    one_pass = module._pass
+    with patch.object(module, "_pass", lambda ctx, *rest: (rows.append(ctx.store.shape[:2]), one_pass(ctx, *rest))):
+        with torch.no_grad():
+            without = network(b)
+        kept = network(b)
+    assert rows == [(1, 1), (1, 5)]
+    torch.testing.assert_close(kept, without, rtol=0, atol=0)
+
+
 def small_network(seed, **arguments):
-    return CycleArchitecture(problem=PERONA_MALIK, filters=2, kernel_size=3, **arguments).build(seed).double()
+    return CycleArchitecture(problem=PERONA_MALIK, filters=2, **arguments).build(seed).double()
 
 
 def test_the_environment_chooses_plain_operations(monkeypatch):
     network, b = small_network(0), torch.rand(2, 12, dtype=torch.float64)
     with compiled_calls() as calls:
         compiled = network(b)
-    assert ("sweep", False) in calls
-    assert ("residual", False) in calls
+    assert len(calls) == 1
     monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
     with compiled_calls() as calls:
         torch.testing.assert_close(network(b), compiled, rtol=0, atol=1e-12)

@@ -21,7 +21,7 @@ computes it for linear problems.
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,11 +35,13 @@ from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
 from schemenets.solvers.problems import Grid, Problem
-from schemenets.solvers.sweep import residual, sweep, v_cycle
+from schemenets.solvers.program import Program, Recorder
+from schemenets.solvers.sweep import is_compiled, residual, run, sweep
 
 OMEGA_0 = 2 / 3  # initial damping
 LAMBDA_0 = 0.1  # initial contrast of Ψ
 STENCILS = {"reflecting": (0.375, 0.125), "dirichlet": (0.5, 0.25)}  # [1 3 3 1]/8, [1 2 1]/4, from the middle outwards
+DIMENSIONS = {"omega": 1, "W": 2, "lam": 1, "r": 1, "p": 1, "c": 0}  # of the weights of one level and seed
 CHOICES = {
     "kind": tuple(CYCLES),
     "transfers": ("tied", "fixed", "free"),
@@ -191,11 +193,8 @@ class CycleNetwork(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
-        weights, grid = [read(level) for level in self.levels], self.architecture.problem.on(b.shape[-1])
-        x = grid.start(b)
-        for _ in range(self.architecture.cycles):
-            x = self._cycle(x, b, grid, weights, self.architecture.kind)
-        return x
+        grid = self.architecture.problem.on(b.shape[-1])
+        return self._cycles(grid.start(b), b, grid, self.architecture.cycles)
 
     def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x after one more cycle, so that a trained network can be iterated as a solver.
@@ -217,7 +216,7 @@ class CycleNetwork(nn.Module):
         grid = grid or self.architecture.problem.on(b.shape[-1])
         if b.shape[-1] != grid.N:
             raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
-        return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
+        return self._cycles(x, b, grid, 1)
 
     def _check(self, b: Tensor) -> None:
         """Make sure that b is of the dtype of the weights, and has their seeds."""
@@ -240,43 +239,111 @@ class CycleNetwork(nn.Module):
         if grid.coarsens:
             stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
             x = 2 * prolong(self.full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
-        return self._cycle(x, b, grid, [read(level) for level in self.levels], self.architecture.kind)
+        return self._cycles(x, b, grid, 1)
 
-    def _cycle(self, x: Tensor, b: Tensor, grid: Grid, weights: list[SimpleNamespace], kind: str) -> Tensor:
-        if kind == "V" and self.architecture.skip == "additive":
-            compiled = v_cycle(x, b, grid, weights, self.flux, fas=self.architecture.coarse_side == "fas")
-            if compiled is not None:
-                return compiled
-        own, *rest = weights
-        before, after = own.omega.chunk(2, -1)
-        if not grid.coarsens:
-            for omega in [*before.unbind(-1), *after.unbind(-1)] * 2:
-                x = sweep(x, b, grid, omega, own.W, own.lam, self.flux)
-            return x
-        for omega in before.unbind(-1):
-            x = sweep(x, b, grid, omega, own.W, own.lam, self.flux)
-        coarser, start = grid.coarser, restrict(x, own.r, grid)
-        if self.architecture.coarse_side == "fas":
-            # A_c(Rx) + R(b - A(x))
-            b_c = -residual(start, -restrict(residual(x, b, grid), own.r, grid), coarser)
-        else:
-            b_c = restrict(b, own.r, grid)
-        x_c = start
-        for coarse_kind in CYCLES[kind]:
-            x_c = self._cycle(x_c, b_c, coarser, rest or weights, coarse_kind)
-        x = self._merge(x, x_c, start, own, grid)
-        for omega in after.unbind(-1):
-            x = sweep(x, b, grid, omega, own.W, own.lam, self.flux)
+    def _cycles(self, x: Tensor, b: Tensor, grid: Grid, count: int) -> Tensor:
+        """x after some cycles, as one compiled operation if there is one."""
+        weights = [read(level) for level in self.levels]
+        each = (value for own in weights for value in vars(own).values())
+        seeds = weights[0].omega.shape[:-1]
+        if self.architecture.skip == "additive" and x.shape[:-2] == seeds and is_compiled(grid, self.flux, x, b, *each):
+            program = _recorded(self.architecture, grid, count)
+            all_levels = {
+                name: _stacked(weights, name, seeds) for name in DIMENSIONS if getattr(weights[0], name) is not None
+            }
+            omega, W, lam = all_levels["omega"], all_levels.get("W"), all_levels.get("lam")
+            r, p, c = all_levels["r"], all_levels.get("p", all_levels["r"]), all_levels["c"]
+            return run(program, x, b, omega, W, lam, self.flux, (r, p, c))
+        do = Operations(weights, self.flux)
+        for _ in range(count):
+            x = _cycle(self.architecture, do, x, b, grid)
         return x
 
-    def _merge(self, x: Tensor, x_c: Tensor, start: Tensor, own: SimpleNamespace, grid: Grid) -> Tensor:
+
+class Operations:
+    """Those of a cycle with the weights of every level, by torch; the last ones are those of all coarser grids, too."""
+
+    def __init__(self, weights: list[SimpleNamespace], flux: fluxes.Flux) -> None:
+        self.weights, self.flux = weights, flux
+
+    def sweep(self, x: Tensor, b: Tensor, grid: Grid, level: int, step: int) -> Tensor:
+        """x after a sweep with the damping of this number."""
+        own = self.weights[level]
+        return sweep(x, b, grid, own.omega[..., step], own.W, own.lam, self.flux)
+
+    def residual(self, x: Tensor, b: Tensor, grid: Grid) -> Tensor:
+        """b - A(x)."""
+        return residual(x, b, grid)
+
+    def right_hand_side(self, start: Tensor, coarse_residual: Tensor, grid: Grid) -> Tensor:
+        """A(start) + R(b - A(x)), of the coarse problem."""
+        return -residual(start, -coarse_residual, grid)
+
+    def restrict(self, x: Tensor, grid: Grid, level: int) -> Tensor:
+        """Rx."""
+        return restrict(x, self.weights[level].r, grid)
+
+    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid, level: int) -> Tensor:
+        """x + P(x_c - Rx), or x and Px_c merged by filters."""
+        own = self.weights[level]
         c, p = own.c[..., None, None], own.r if own.p is None else own.p
-        if self.architecture.skip == "additive":
+        if own.V is None:
             return x + c * prolong(x_c - start, p, grid)
         d = own.V.shape[-1] - 1
         both = torch.stack((x, c * prolong(x_c, p, grid)), -2)
         windows = pad(both, (d // 2, d - d // 2)).unfold(-1, d + 1, 1)  # (..., batch, 2, N, k)
         return (windows * own.V[..., None, :, None, :]).sum((-3, -1))
+
+
+def _cycle(
+    architecture: CycleArchitecture, do: Any, x: Any, b: Any, grid: Grid, kind: str | None = None, depth: int = 0
+) -> Any:
+    """x after one cycle.
+
+    Args:
+        architecture: which cycle.
+        do: its :class:`Operations`, or a :class:`schemenets.solvers.program.Recorder` of them.
+        x, b: signals as these have them.
+        grid: that of x and b.
+        kind: ``V``, ``W`` or ``F``; that of the architecture if not given.
+        depth: number of finer grids.
+    """
+    n, level = architecture.sweeps, min(depth, architecture.levels - 1)
+    if not grid.coarsens:
+        for step in [*range(2 * n)] * 2:
+            x = do.sweep(x, b, grid, level, step)
+        return x
+    for step in range(n):
+        x = do.sweep(x, b, grid, level, step)
+    start = do.restrict(x, grid, level)
+    if architecture.coarse_side == "fas":
+        b_c = do.right_hand_side(start, do.restrict(do.residual(x, b, grid), grid, level), grid.coarser)
+    else:
+        b_c = do.restrict(b, grid, level)
+    x_c = start
+    for coarse_kind in CYCLES[kind or architecture.kind]:
+        x_c = _cycle(architecture, do, x_c, b_c, grid.coarser, coarse_kind, depth + 1)
+    x = do.merge(x, x_c, start, grid, level)
+    for step in range(n, 2 * n):
+        x = do.sweep(x, b, grid, level, step)
+    return x
+
+
+@cache
+def _recorded(architecture: CycleArchitecture, grid: Grid, count: int) -> Program:
+    recorder = Recorder(grid)
+    x = recorder.x
+    for _ in range(count):
+        x = _cycle(architecture, recorder, x, recorder.b, grid)
+    return recorder.program()
+
+
+def _stacked(weights: list[SimpleNamespace], name: str, seeds: torch.Size) -> Tensor:
+    """(levels, seeds, ...); weights that are not trained are the same for all seeds."""
+    parts = torch.stack([getattr(own, name) for own in weights])
+    if parts.ndim < 1 + len(seeds) + DIMENSIONS[name]:
+        parts = parts[:, None].expand(len(weights), *seeds, *parts.shape[1:])
+    return parts
 
 
 def restrict(x: Tensor, r: Tensor, grid: Grid) -> Tensor:
