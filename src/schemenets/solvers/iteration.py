@@ -69,11 +69,11 @@ def iterate(
         limit: most iterations.
 
     Raises:
-        InvalidParameterError: a tolerance that is not positive, a negative limit, shapes that do not fit, values that
-            are not finite, or a right-hand side of zeros.
+        InvalidParameterError: a tolerance below the precision of b, a negative limit, shapes that do not fit, values
+            that are not finite, or a right-hand side of zeros.
     """
-    if not tolerance > 0:
-        raise InvalidParameterError("tolerance", tolerance, "positive")
+    if not tolerance >= (least := torch.finfo(b.dtype).eps):
+        raise InvalidParameterError("tolerance", tolerance, f"at least {least:.1e}, the precision of {b.dtype}")
     if limit < 0:
         raise InvalidParameterError("limit", limit, "at least 0")
     if x.shape != b.shape or b.shape[-1] != grid.N:
