@@ -196,7 +196,7 @@ def test_a_cycle_iterated_to_tolerance_solves():
 def test_iterations_that_are_not_possible():
     grid, b = IDENTITY.on(16), torch.ones(1, 16, dtype=torch.float64)
     for tolerance in (0.0, -1.0, math.nan):
-        with pytest.raises(InvalidParameterError, match=r"tolerance = .* at least 2\.2e-16, the precision of torch\.float64"):
+        with pytest.raises(InvalidParameterError, match=r"tolerance = .* at least 2\.2e-16, the precision of"):
             iterate(shrink(0.5), grid, b, b, tolerance=tolerance)
     with pytest.raises(InvalidParameterError, match=r"limit = -1 .* at least 0"):
         iterate(shrink(0.5), grid, b, b, limit=-1)
