@@ -344,13 +344,17 @@ def test_robustness_tells_losses_and_bounds(tables):
     own = tables["robustness"].query("perturbation in [0, 10]")
     losses = own.pivot_table("psnr_attacked", index="method", columns="perturbation")
     loss = losses[0] - losses[10]  # 10 dB and with the rectifier 15 dB, see fabricated
-    assert sentences[0].startswith("Attacks of size 10 (4 blocks): ")
-    assert f"loses most, 15.00 dB to {fixed(losses.loc[loss.idxmax(), 10])} dB" in sentences[0]
-    assert sentences[0].endswith(f"{label(losses[10].idxmax())} keeps most, {fixed(losses[10].max())} dB.")
-    assert "That is 5.00 to 7.50 dB more than random perturbations" in sentences[1]
+    assert sentences[1].startswith("Attacks of size 10 (4 blocks): ")
+    assert f"loses most, 15.00 dB to {fixed(losses.loc[loss.idxmax(), 10])} dB" in sentences[1]
+    assert sentences[1].endswith(f"{label(losses[10].idxmax())} keeps most, {fixed(losses[10].max())} dB.")
+    assert "That is 5.00 to 7.50 dB more than random perturbations" in sentences[2]
     wide = own[own["perturbation"] == 10].pivot_table("psnr_attacked", index="seed", columns="method")
     d = wide["symmetric-perona_malik-certified"] - wide["symmetric-perona_malik"]
-    assert f"under these attacks by {signed(d.mean())} dB {interval(*interval_by_hand(d))}." in sentences[2]
+    assert f"under these attacks by {signed(d.mean())} dB {interval(*interval_by_hand(d))}." in sentences[3]
+    twins = {name: summaries.free_twin(name) for name in wide if "-certified" in name}
+    changes = [(wide[name] - wide[twin]).mean() for name, twin in twins.items() if twin in wide]
+    assert len(changes) > 1
+    assert f"changes the PSNR by {signed(min(changes))} to {signed(max(changes))} dB" in sentences[0]
     attacks = len(tables["robustness"].query("perturbation > 0"))
     assert f"Attacks beyond a Lipschitz bound: 0 of {attacks}." in sentences
     beyond = tables["robustness"].assign(lipschitz_bound=lambda t: np.where(t["seed"] == 1, 1.0, 5.0))
@@ -464,6 +468,27 @@ def test_evolution_leads_with_how_often_extrapolation_helps(tables):
     )
     lead = figures.modules()["evolution"].findings(tables)[0]
     assert f" in {(ratios < 1).sum()} of {len(ratios)} comparisons; at best {short(ratios.min())} times as" in lead
+
+
+def test_evolution_names_the_networks_that_only_training_makes_worse(tables):
+    """Untied networks whose errors are above those of tied ones, which are special cases of them."""
+    means = evolutions(tables).pivot_table("relative_error", "size", "method")
+    untied = [name for name in means if f"{name}-tied" in means]
+    ratios = pd.concat({name: means[name] / means[f"{name}-tied"] for name in untied})
+    worse = ratios[ratios > 1].sort_values(ascending=False)
+    sentences = figures.modules()["evolution"].findings(tables)
+    found = [text for text in sentences if text.startswith("A tied network is a special case")]
+    assert len(found) == bool(len(worse))
+    ahead = tables["psnr"].assign(
+        relative_error=lambda t: t["relative_error"] * np.where(t["method"].str.contains("-tied"), 0.1, 1)
+    )
+    (sentence,) = [
+        text
+        for text in figures.modules()["evolution"].findings(tables | {"psnr": ahead})
+        if text.startswith("A tied network is a special case")
+    ]
+    assert f"in {len(ratios)} of {len(ratios)} cases" in sentence
+    assert f"({short(10 * ratios.max())})" in sentence
 
 
 def test_a_safeguard_that_never_acts_is_called_so(tables):

@@ -173,6 +173,9 @@ def test_random_networks_are_at_the_edge_of_their_step_sizes(name, step):
             np.testing.assert_allclose(filters[0].sum(-1), 0, atol=1e-14)
             if name == "resnet":
                 assert norms[1] == pytest.approx(2 * step, rel=2e-2)
+            elif name == "du_fort_frankel":  # 2τα = 4 and 1/(2α) = step · 2/L
+                assert bounds.step_margin == pytest.approx(1 - 4, abs=1e-5)
+                assert 1 / (2 * block.alpha.item()) == pytest.approx(step * 2 / block.flux.L, rel=1e-5)
             else:
                 assert bounds.step_margin == pytest.approx(1 - step, abs=1e-5)
             drawn.append(filters[0].tobytes())

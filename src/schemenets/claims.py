@@ -40,7 +40,7 @@ def load(path: Path, schema_path: Path = Path("workflow/schemas/claims.schema.js
 def evaluate(registered: Json, tables: Tables) -> Json:
     """Verdict, effect and evidence of every registered claim, ready for JSON (no NaN).
 
-    The effect (mean d in dB), interval, p, Holm-adjusted p and n of a claim are those of its weakest deciding
+    The effect (mean d in dB), median, interval, p, Holm-adjusted p and n of a claim are those of its weakest deciding
     comparison, the one with the largest adjusted p, since the claim is about all of them. Without comparisons, the
     effect is the count or maximum in the unit of the threshold, and n the largest number of seeds of one method.
 
@@ -97,7 +97,7 @@ def _judged(claim: Json, settings: Json, tables: Tables) -> Json:
     return {
         **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
         **{key: claim.get(key) for key in ("waits_for", "changed")},
-        **dict.fromkeys(("effect", "interval", "p", "p_holm", "p_opposite_holm", "n", "evidence")),
+        **dict.fromkeys(("effect", "median", "interval", "p", "p_holm", "p_opposite_holm", "n", "evidence")),
         "runs": [],
         "comparisons": [],
         **_EVALUATORS[claim["evaluator"]](claim, settings, tables),
@@ -124,7 +124,7 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
     return {
         "verdict": verdict,
         "reason": reason,
-        **{key: weakest.get(key) for key in ("effect", "interval", "p", "p_holm", "p_opposite_holm", "n")},
+        **{key: weakest.get(key) for key in ("effect", "median", "interval", "p", "p_holm", "p_opposite_holm", "n")},
         "runs": sorted({run for c in deciding for run in c["runs"]}),
         "comparisons": comparisons,
     }
@@ -254,6 +254,7 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
         **methods,
         **measured_on,
         "effect": float(d.mean()),
+        "median": float(np.median(d)),
         "interval": list(t_interval(d, settings["interval_level"])) if d.size > 1 else None,
         "p": sign_flip(d - t),
         "p_opposite": sign_flip(t - d),

@@ -44,8 +44,12 @@ def draw(tables: Tables) -> Figure:
     if table.empty:
         return _style.empty("random networks")
     rows = list(summaries.groups(table, "network"))
-    figure, axes = _style.grid(2 * len(rows), 2, 1.7, sharex=True, sharey=True)
-    colours = dict(zip(("certified", "at the limit", "1.5 times the limit"), _style.PALETTE, strict=False))
+    figure, axes = _style.grid(2 * len(rows), 2, 1.35, sharex=True, sharey=True)
+    kinds = ("certified", "at the limit", "1.5 times the limit")
+    looks = {
+        kind: {"color": colour, "marker": shape}
+        for kind, colour, shape in zip(kinds, _style.PALETTE, "os^", strict=False)
+    }
     for index, ((network, of_network), (kind, quantity)) in enumerate(
         (row, column) for row in rows for column in KINDS.items()
     ):
@@ -55,9 +59,8 @@ def draw(tables: Tables) -> Figure:
         for (weights, tied), own in of_kind.groupby(["weights", "tied"], sort=False):
             curve = own.groupby("n")["amplification"].max()
             look: Any = {
-                "color": colours.get(str(weights), "black"),
-                "linestyle": ("--" if tied else "-"),
-                "linewidth": 1.4,
+                **looks.get(str(weights), {"color": "black"}),
+                **{"linestyle": "--" if tied else "-", "linewidth": 1.2, "markersize": 3},
             }
             name = f"{weights}{', tied' if tied else ''}"
             if weights == "worst FSI":

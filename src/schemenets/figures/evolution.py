@@ -1,5 +1,7 @@
 """Error of learned evolutions against the number of blocks."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -63,7 +65,7 @@ def findings(tables: Tables) -> list[str]:
         return []
     by = ["test_set", "time", "tied", "scheme", "certified", "blocks"]
     means = measured.groupby(by, sort=False)["error"].mean().reset_index()
-    found = _of_extrapolation(means[means["certified"]]) + _of_safeguards(measured, means)
+    found = _of_extrapolation(means[means["certified"]]) + _of_tying(means) + _of_safeguards(measured, means)
     for test_set, own in summaries.groups(means, "test_set"):
         found.append(_of_schemes(own, tables["schemes"][tables["schemes"]["test_set"] == test_set]))
     if measured["diverged"].any():
@@ -99,6 +101,27 @@ def _of_extrapolation(means: pd.DataFrame) -> list[str]:
     return found
 
 
+def _of_tying(means: pd.DataFrame) -> list[str]:
+    """Where tied networks, which are special untied ones, have the smaller error: what training does not find."""
+    place = ["time", "scheme", "certified", "blocks"]
+    tied, untied = (means.loc[means["tied"] == flag, [*place, "error"]] for flag in (True, False))
+    pairs = untied.merge(tied, on=place, suffixes=("", "_tied"))
+    pairs = pairs.assign(ratio=pairs["error"] / pairs["error_tied"])
+    better = pairs[pairs["ratio"] > 1].sort_values("ratio", ascending=False)
+    if better.empty:
+        return []
+    bound = {True: "with", False: "without"}
+    named = [
+        f"{label(row.scheme)} {bound[row.certified]} bound, {row.time}, {row.blocks} blocks ({short(row.ratio)})"
+        for row in summaries.rows(better)
+    ]
+    return [
+        "A tied network is a special case of one with weights of its own in every block, and yet the mean error of the "
+        f"latter is the larger one in {len(better)} of {len(pairs)} cases, as a multiple: {listed(named)}. There "
+        "training, and not the architecture, decides."
+    ]
+
+
 def _of_safeguards(measured: pd.DataFrame, means: pd.DataFrame) -> list[str]:
     """How often safeguards act; errors with the constraints and a safeguard over those without either."""
     found = []
@@ -127,9 +150,14 @@ def _of_safeguards(measured: pd.DataFrame, means: pd.DataFrame) -> list[str]:
 def _of_schemes(means: pd.DataFrame, schemes: pd.DataFrame) -> str:
     """In how many cases networks are better than their scheme, and which schemes do not get to the time T."""
     pairs = means.merge(schemes, left_on=["scheme", "blocks"], right_on=["scheme", "steps"])
-    below = (pairs["error"] < pairs["relative_error"]).sum()
-    text = f"{means['time'].iloc[0]}: networks have a smaller error than their scheme with n steps in {below} of "
+    below = pairs["error"] < pairs["relative_error"]
+    text = f"{means['time'].iloc[0]}: networks have a smaller error than their scheme with n steps in {below.sum()} of "
     text += f"{len(pairs)} cases"
+    if not below.all():
+        others = [
+            f"{label(row.scheme)}, {WEIGHTS[row.tied]}, n = {row.blocks}" for row in summaries.rows(pairs[~below])
+        ]
+        text += f", but not {listed(others)}"
     short_of = schemes[(schemes["reached"] < schemes["time"] * (1 - 1e-9)) & (schemes["steps"] > 0)]
     for scheme, own in summaries.groups(short_of, "scheme"):
         reached = listed([f"{row.reached:.3g} with {row.steps}" for row in summaries.rows(own)])
@@ -139,8 +167,9 @@ def _of_schemes(means: pd.DataFrame, schemes: pd.DataFrame) -> str:
 
 def _draw_schemes(ax: Axes, schemes: pd.DataFrame) -> None:
     for scheme, own in summaries.groups(schemes[schemes["steps"] > 0], "scheme"):
-        ax.plot(own["steps"], own["relative_error"], color=COLORS[scheme], linestyle=":", linewidth=1)
-    ax.plot([], [], color=_style.GREY, linestyle=":", linewidth=1, label="scheme of the same colour")
+        look: Any = {"marker": SHAPES[scheme][0], "markersize": 2.5, "linestyle": ":", "linewidth": 1}
+        ax.plot(own["steps"], own["relative_error"], color=COLORS[scheme], **look)
+    ax.plot([], [], color=_style.GREY, linestyle=":", linewidth=1, label="scheme of the same marker")
     for row in summaries.rows(schemes[schemes["steps"] == 0]):
         ax.axhline(row.relative_error, color=_style.GREY, linewidth=0.8, label="f itself")
 

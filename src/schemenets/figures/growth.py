@@ -71,7 +71,7 @@ def findings(tables: Tables) -> list[str]:
         f"{_exceeding(own, 'repetition')} {what}"
         for what, own in (
             ("certified networks", repeated[repeated["group"] == CERTIFIED]),
-            ("networks without a certificate", repeated[repeated["group"] != CERTIFIED]),
+            ("networks not certified by construction", repeated[repeated["group"] != CERTIFIED]),
         )
         if len(own)
     ]

@@ -11,14 +11,14 @@ from schemenets import summaries
 from schemenets.figures import _style
 from schemenets.statistics import t_interval
 from schemenets.summaries import Tables
-from schemenets.wording import fixed, interval, label, signed, size_label
+from schemenets.wording import fixed, interval, label, ranged, signed, size_label
 
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after a perturbation of the noisy test signals, against its size (root mean square in grey values), one "
     "panel per network (feedforward: without skips), at the depth that most methods have. Markers: the worst "
     "perturbation that projected gradient ascent found for every signal and every trained network, so that the truth "
-    "may be worse; means with 95 % t intervals over seeds. Thin lines of the same colour: a random perturbation of "
+    "may be worse; means with 95 % t intervals over seeds. Thin lines with small markers: a random perturbation of "
     "the same size. Hollow markers: certified by construction; dashed: tied weights; shaded: what the Lipschitz "
     "bounds of these networks exclude. Grey: the noisy signals themselves, each in its worst case; diverged runs "
     "count as them."
@@ -46,7 +46,8 @@ def draw(tables: Tables) -> Figure:
             style["marker"], _ = shapes[own["flux"].iloc[0]]
             sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **bars, **style)
             means = own.groupby("perturbation")[["random", "psnr_guaranteed"]].mean()
-            ax.plot(means.index, means["random"], color=style["color"], linewidth=0.7)
+            thin = {"color": style["color"], "linewidth": 0.7, "marker": style["marker"], "markersize": 2}
+            ax.plot(means.index, means["random"], **thin)
             if own["certified"].all():
                 ax.fill_between(means.index, means["psnr_guaranteed"], -100, color="0.9", label="excluded by bounds")
         ax.plot([], [], color="black", linewidth=0.7, label="random perturbation")
@@ -69,22 +70,30 @@ def findings(tables: Tables) -> list[str]:
     losses = at.groupby("method", sort=False)[["attacked", "loss", "random_loss"]].mean().sort_values("loss")
     least, most, best = losses.iloc[0], losses.iloc[-1], losses.loc[losses["attacked"].idxmax()]
     beyond = losses["loss"] - losses["random_loss"]
+    changes = []
+    for method in (name for name in losses.index if summaries.CERTIFIED in name):
+        free = summaries.free_twin(method)
+        pair = at[at["method"] == method].merge(at[at["method"] == free], on="seed")
+        pair = pair.assign(difference=pair["attacked_x"] - pair["attacked_y"], diverged=pair["diverged_x"])
+        changes += [(method, free, row) for row in summaries.rows(summaries.means(pair, ["method_y"], "difference"))]
     found = [
+        f"Under attacks of size {middle:g} certification by construction changes the PSNR by {ranged(means, signed)} "
+        "dB, against the same networks without it."
+        for means in [pd.Series([row.mean for _, _, row in changes], dtype=float)]
+        if len(means)
+    ]
+    found += [
         f"Attacks of size {middle:g} ({size_label(at['size'].iloc[0])}): {label(least.name)} loses least, "
         f"{fixed(least['loss'])} dB to {fixed(least['attacked'])} dB; {label(most.name)} loses most, "
         f"{fixed(most['loss'])} dB to {fixed(most['attacked'])} dB; {label(best.name)} keeps most, "
         f"{fixed(best['attacked'])} dB.",
         f"That is {fixed(beyond.min())} to {fixed(beyond.max())} dB more than random perturbations of this size cost.",
     ]
-    for method in (name for name in losses.index if summaries.CERTIFIED in name):
-        free = summaries.free_twin(method)
-        pair = at[at["method"] == method].merge(at[at["method"] == free], on="seed")
-        pair = pair.assign(difference=pair["attacked_x"] - pair["attacked_y"], diverged=pair["diverged_x"])
-        for row in summaries.rows(summaries.means(pair, ["method_y"], "difference")):
-            found.append(
-                f"{label(method)}, against {label(free)}: certification changes the PSNR under these attacks by "
-                f"{signed(row.mean)} dB {interval(row.low, row.high)}."
-            )
+    found += [
+        f"{label(method)}, against {label(free)}: certification changes the PSNR under these attacks by "
+        f"{signed(row.mean)} dB {interval(row.low, row.high)}."
+        for method, free, row in changes
+    ]
     return found + _of_bounds(table) + _of_other_noise(tables, table)
 
 

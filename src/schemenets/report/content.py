@@ -81,7 +81,8 @@ def _differences(claim: dict[str, Any]) -> Table:
             "Experiment, size",
             "Candidate (parameters)",
             "Reference (parameters)",
-            "Difference (dB)",
+            "Mean difference (dB)",
+            "Median",
             "p (Holm)",
             "p of the opposite",
             "Seeds",
@@ -97,6 +98,7 @@ def _differences(claim: dict[str, Any]) -> Table:
                     for side in ("candidate", "reference")
                 ),
                 _with_interval(signed(c["effect"]), *(c["interval"] or (None, None))),
+                signed(c["median"]),
                 short(c["p_holm"]),
                 short(c["p_opposite_holm"]),
                 str(c["n"]),
@@ -109,12 +111,16 @@ def _differences(claim: dict[str, Any]) -> Table:
 
 
 def effect(claim: dict[str, Any]) -> str:
-    """The effect of a claim with its unit and interval: differences in dB with their sign, counts and others plain."""
+    """The effect of a claim with its unit and interval: differences in dB with their sign, counts and others plain.
+
+    Beside means of differences stand their medians, which single seeds do not move.
+    """
     value, unit = claim["effect"], claim["threshold"]["unit"]
     if value is None:
         return NOTHING
     number = signed(value) if unit == "dB" else short(value)
-    return _with_interval(f"{number} {unit}", *(claim["interval"] or (None, None)))
+    text = _with_interval(f"{number} {unit}", *(claim["interval"] or (None, None)))
+    return text if claim["median"] is None else f"{text}, median {signed(claim['median'])}"
 
 
 def evidence(claim: dict[str, Any]) -> str:
@@ -536,9 +542,10 @@ def guarantees_measured(tables: Tables) -> Table:
     kinds = {"": "free", "certified_": "certified by construction"}
     return Table(
         "What training makes of them: networks trained freely and networks certified by construction; how many fulfil "
-        "all conditions of a theorem, how many the conditions on their single blocks, and the largest amplification "
-        "‖N(u)‖₂ / ‖u‖₂ that was found, by gradient search and under repetition. Guarantees are on norms, not on "
-        "differences: the last column has the largest factor by which repetition moved close test signals apart.",
+        "all conditions of a theorem, how many of those with weights of their own in every block and of tied ones the "
+        "conditions on single blocks, and the largest amplification ‖N(u)‖₂ / ‖u‖₂ that was found, by gradient search "
+        "and under repetition. Guarantees are on norms, not on differences: the last column has the largest factor by "
+        f"which repetition moved close test signals apart.{_inapplicable(tables)}",
         [
             "tables/guarantees.csv",
             "tables/stability.csv",
@@ -546,14 +553,15 @@ def guarantees_measured(tables: Tables) -> Table:
             "tables/growth.csv",
         ],
         [
-            *("Scheme", "Trained", "Networks", "Fulfil a theorem", "Fulfil it block by block", "Largest amplification"),
-            *("Of", "Largest growth", "By", "Of", "Largest growth of differences"),
+            *("Scheme", "Trained", "Networks", "Fulfil a theorem", "Block by block, own weights", "Tied"),
+            *("Largest amplification", "Of", "Largest growth", "By", "Of", "Largest growth of differences"),
         ],
         [
             [
                 label(row["scheme"]),
                 kind,
-                *(str(row[f"{prefix}{key}"]) for key in ("networks", "fulfilling", "steps_within")),
+                *(str(row[f"{prefix}{key}"]) for key in ("networks", "fulfilling")),
+                *(_of(row[f"{prefix}{own}_within"], row[f"{prefix}{own}"]) for own in ("untied", "tied")),
                 short(row[f"{prefix}amplification"], 6),
                 _run(row[f"{prefix}amplification_run"]),
                 *_growth(row, f"{prefix}growth"),
@@ -561,9 +569,20 @@ def guarantees_measured(tables: Tables) -> Table:
             ]
             for row in table.to_dict("records")
             for prefix, kind in kinds.items()
-            if row[f"{prefix}networks"] or not prefix
+            if row[f"{prefix}networks"]
         ],
     )
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count} of {total}" if total else NOTHING
+
+
+def _inapplicable(tables: Tables) -> str:
+    """Theorems that none of the networks can fulfil, whatever their weights."""
+    fluxes = tables["runs"].loc[tables["runs"]["network"] == "fsi", "flux"]
+    missing = len(fluxes) and "linear" not in set(fluxes)
+    return " That on FSI asks for a linear flux, which none of these networks has." if missing else ""
 
 
 def remedies(tables: Tables) -> Table:
@@ -654,7 +673,8 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
         f"Training took {_values(epochs)} epochs, of networks that solve {_values(solving['epochs'])}. What the length "
         "of training changes is known for the methods and the budget of the figure on it only, and with learning rates "
         "that were tuned for one length.",
-        "Only the learning rate was tuned, at one parameter budget, of networks that solve on one problem. Methods "
+        "Only the learning rate was tuned, at one parameter budget and for denoising, also of networks that then learn "
+        "an evolution; of networks that solve on one problem. Methods "
         f"with the best rate at the edge of the grid: {', '.join(edges) or 'none'}.",
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
         "certificates do, up to rounding; that distances do not grow, either, they say for monotone fluxes only.",

@@ -124,6 +124,9 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     if architecture.name not in _CERTIFICATES:
         raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
     network = copy.deepcopy(network).double().requires_grad_(False)
+    if not all(parameter.isfinite().all() for parameter in network.parameters()):
+        unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
+        return Certificate(None, (unknown,) * len(network.applied), None, math.inf, {"finite weights": False})
     with torch.no_grad():
         certificate = _CERTIFICATES[architecture.name](network, network.applied, norm)
         return certificate if architecture.channels == 1 else _with_ends(certificate, network)
@@ -164,7 +167,7 @@ def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤
     flux, (m, L_prime) = block.flux, _slopes(block)
     step = float(tau * norm(block.K) ** 2)  # τ‖K‖²
     margin = 1 - step * flux.L / 2
-    if math.isnan(step):  # of weights that are not finite
+    if math.isnan(step):  # where norms overflow
         return BlockCertificate(None, math.inf, None, {"g ≥ 0": flux.nonnegative, condition: False})
     return BlockCertificate(
         euclidean=max(1.0, step * flux.L - 1) if flux.nonnegative else None,
@@ -319,7 +322,11 @@ def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
     steps = _stabilised_steps(applied, norm)
     rhos = [float(block.rho) for block in applied]
     blocks = [
-        replace(step, conditions={**step.conditions, "2τα ≤ 1": rho <= 1})
+        replace(
+            step,
+            step_margin=None if step.step_margin is None else min(step.step_margin, 1 - rho),
+            conditions={**step.conditions, "2τα ≤ 1": rho <= 1},
+        )
         for step, rho in zip(steps, rhos, strict=True)
     ]
     return _certificate(theorem, blocks, _two_steps([2 * rho / (1 + rho) for rho in rhos]))

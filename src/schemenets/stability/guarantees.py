@@ -50,11 +50,15 @@ GUARANTEES = {
         ),
     ),
     "du_fort_frankel": Guarantee(
-        guarantee="bounded iterates for every τ > 0, though not by ‖u⁰‖₂",
-        condition="one linear operator: shared K, α and τ, linear flux, α ≥ L‖K‖²/4",
+        guarantee=(
+            "for 2τα ≤ 1 ‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k (derived); for every τ > 0 bounded iterates, though not by ‖u⁰‖₂"
+        ),
+        condition=(
+            "0 ≤ g ≤ L, α ≥ L‖K‖²/4 and 2τα ≤ 1 in every block, Φ may be nonmonotone; for 2τα > 1 one linear operator: "
+            "shared K, α and τ, linear flux, α ≥ L‖K‖²/4"
+        ),
         per_block=(
-            "no for 2τα > 1. With 2τα ≤ 1, 0 ≤ g ≤ L and α ≥ L‖K‖²/4 in every block steps are convex combinations, "
-            "and ‖uᵏ‖₂ ≤ ‖u⁰‖₂ (derived)"
+            "for 2τα ≤ 1 yes: steps are convex combinations, and the condition is one on single blocks; no for 2τα > 1"
         ),
         remedy=(
             "parametrise ‖K‖ ≤ 1, α > L/4 and 2τα < 1 (certified=True); no parameter more or less, but no "

@@ -251,10 +251,10 @@ def _attack_rows(record: dict[str, Any], attacks: dict[str, Any]) -> Iterator[di
 def _guarantee_rows(made: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Guarantees in words, and what is left of them in networks trained freely and in those certified by construction.
 
-    ``fulfilling`` counts the networks that meet every condition of their certificate, ``steps_within`` those that meet
-    the conditions on their single blocks.
+    ``fulfilling`` counts the networks that meet every condition of their certificate, ``untied_within`` and
+    ``tied_within`` those that meet the conditions on their single blocks.
     """
-    described = made["runs"][["run", "network", "certified"]].rename(columns={"certified": "constrained"})
+    described = made["runs"][["run", "network", "certified", "tied"]].rename(columns={"certified": "constrained"})
     measured = made["stability"].merge(described, on="run")
     growth = _growth(made["growth"]).merge(described, on="run")
     for scheme, words in GUARANTEES.items():
@@ -263,10 +263,11 @@ def _guarantee_rows(made: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]
             own = measured[(measured["network"] == scheme) & (measured["constrained"] == constrained)]
             of_blocks = own["failed_conditions"].astype(str).str.contains("blocks.", regex=False)
             within = ~of_blocks & own["least_step_margin"].notna()
+            tied = own["tied"].astype(bool)
             counts = {
-                "networks": len(own),
-                "fulfilling": int(own["certified"].sum()),
-                "steps_within": int(within.sum()),
+                **{"networks": len(own), "fulfilling": int(own["certified"].sum())},
+                **{"untied": int((~tied).sum()), "untied_within": int((within & ~tied).sum())},
+                **{"tied": int(tied.sum()), "tied_within": int((within & tied).sum())},
             }
             row |= {f"{prefix}{key}": value for key, value in counts.items()}
             row |= _worst(own, f"{prefix}amplification", "largest_amplification_found")
