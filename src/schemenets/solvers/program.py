@@ -1,6 +1,6 @@
 """Cycles as lists of instructions, which compiled code follows for one signal after the other.
 
-A cycle is written once, as calls of some operations (:meth:`schemenets.solvers.CycleNetwork._cycle`). With those of
+A cycle is written once, as calls of some operations (``_cycle`` in :mod:`schemenets.solvers.cycle`). With those of
 torch it computes; with those of a :class:`Recorder` it leaves the instructions.
 """
 
