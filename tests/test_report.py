@@ -115,8 +115,9 @@ def test_every_claim_stands_there_with_its_quote_and_verdict(made, page):
 
 
 def test_effects_are_shown_in_the_unit_of_their_threshold():
-    claim = {"effect": 0.5, "interval": [0.25, 0.75], "threshold": {"unit": "dB"}}
+    claim = {"effect": 0.5, "median": None, "interval": [0.25, 0.75], "threshold": {"unit": "dB"}}
     assert content.effect(claim) == "+0.50 dB [0.25, 0.75]"
+    assert content.effect(claim | {"median": 0.4}) == "+0.50 dB [0.25, 0.75], median +0.40"
     assert (
         content.effect(claim | {"effect": 0, "interval": None, "threshold": {"unit": "violations"}}) == "0 violations"
     )
@@ -262,6 +263,22 @@ def test_guarantees_count_what_trained_networks_keep(made):
     assert content.guarantees_measured(tables).caption.endswith(
         "asks for a linear flux, which none of these networks has."
     )
+
+
+def test_tables_of_guarantees_and_remedies_lead_with_what_they_say(made):
+    tables = summaries.read(made[0])
+    runs = tables["runs"][tables["runs"]["network"].isin(tables["guarantees"]["scheme"])]
+    free, certified = (~runs["certified"]).sum(), runs["certified"].sum()
+    start = f"0 of {free} freely trained networks and {certified} of {certified} certified networks fulfil a theorem"
+    assert content.guarantees_measured(tables).caption.startswith(start)
+    own = tables["remedies"].query("kind == 'trained'")
+    plain = own[~own["network"].str.startswith("safeguarded")].pivot_table("psnr", "run", "remedy")
+    worst = {rule: (plain["none"] - plain[rule]).max() for rule in plain if rule != "none"}
+    caption = content.remedies(tables).caption
+    assert caption.startswith("On weights that were trained by the scheme itself its remedies cost at most")
+    assert all(f"{rule} {cost:.2f} dB" in caption for rule, cost in worst.items())
+    places = {rule: caption.index(f" {rule} ") for rule in worst}
+    assert max(places, key=places.get) == max(worst, key=worst.get)
 
 
 def test_networks_trained_freely_may_fulfil_a_theorem(made):
