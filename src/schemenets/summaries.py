@@ -117,6 +117,7 @@ def iterated(tables: Tables, problem: str) -> pd.DataFrame:
     places = table.loc[table["run"].notna() | table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
     own = runs.loc[runs["method"].str.startswith("cycle-"), ["run", "problem", "method", "seed", "status"]]
     measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
+    measured = measured.astype({"run": object})  # read as numbers where no cycle was iterated
     found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")
     return found.astype({"converged": float, "iterations": float, "factor": float})
 
