@@ -362,9 +362,8 @@ def solvers(tables: Tables) -> Table:
     home = tables["solver_errors"].query("kind == 'home'")
     measured = tables["solver_runs"].merge(home[["run", *summaries.MEASURED]], on="run", how="left")
     own = tables["solver_iterations"].query("kind == 'home'")
-    measured = measured.merge(
-        own[["run", "converged", "iterations", "factor"]].dropna(subset="run"), on="run", how="left"
-    )
+    own = own[["run", "converged", "iterations", "factor"]].dropna(subset="run")
+    measured = measured.merge(own.astype({"run": object}), on="run", how="left")  # of numbers if nothing was iterated
     certificates = tables["solver_certificates"]
     at_home = certificates["condition"].astype(str).str.startswith("home")
     radius = certificates.loc[at_home, ["run", "radius_dense"]].rename(columns={"radius_dense": "radius"})
