@@ -673,6 +673,17 @@ def test_the_certificate_is_the_reduction_in_the_long_run_and_the_energy_norm_bo
     assert certificate.radius <= certificate.energy_norm * (1 + 1e-9)
 
 
+def test_levels_beyond_those_with_weights_of_their_own_have_the_last_ones():
+    problem = replace(LINEAR, extent=8.0)
+    network = build(problem, randomness=0.05, shared=False)
+    larger = build(replace(problem, extent=32.0), shared=False)
+    assert len(network.levels) < len(larger.levels)
+    for index, level in enumerate(larger.levels):
+        level.load_state_dict(network.levels[min(index, len(network.levels) - 1)].state_dict())
+    grid, b = problem.on(32), torched(right_hand_sides(32))
+    close(numbers(network.cycle(b, b, grid)), numbers(larger.cycle(b, b, grid)))
+
+
 def test_the_energy_norm_is_attained():
     network = build(LINEAR, randomness=0.05)
     K = dense_K(LINEAR, 16, 4.0)
