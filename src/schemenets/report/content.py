@@ -600,7 +600,7 @@ def remedies(tables: Tables) -> Table:
     table = tables["remedies"].query("kind == 'trained'")
     names = list(table["remedy"].unique())
     found = []
-    for job, own in summaries.groups(table.assign(job=table["run"].str.rpartition("/")[0]), "job"):
+    for job, own in summaries.groups(table.assign(job=table["run"].astype(str).str.rpartition("/")[0]), "job"):
         rule = own[own["own"].astype(bool)]
         cells = []
         for _, part in summaries.groups(own, "remedy"):
@@ -624,7 +624,7 @@ def remedies(tables: Tables) -> Table:
 
 def _costs(table: pd.DataFrame) -> str:
     """What rules cost at most on weights that were trained by the scheme itself, the cheapest first, as a sentence."""
-    jobs = table.assign(job=table["run"].str.rpartition("/")[0])
+    jobs = table.assign(job=table["run"].astype(str).str.rpartition("/")[0])
     plain = jobs.loc[(jobs["remedy"] == "none") & jobs["own"].astype(bool), "job"].unique()
     means = jobs[jobs["job"].isin(plain)].pivot_table("psnr", "job", "remedy")
     if means.empty:
