@@ -281,6 +281,13 @@ def test_tables_of_guarantees_and_remedies_lead_with_what_they_say(made):
     assert max(places, key=places.get) == max(worst, key=worst.get)
 
 
+def test_there_may_be_no_networks_for_other_rules(made):
+    tables = summaries.read(made[0])
+    table = content.remedies(tables | {"remedies": tables["remedies"].query("kind != 'trained'")})
+    assert table.caption.startswith("Trained two-step networks")
+    assert table.rows == []
+
+
 def test_networks_trained_freely_may_fulfil_a_theorem(made):
     """They count as free: what makes the difference is the training, not its outcome."""
     tables = summaries.read(made[0])

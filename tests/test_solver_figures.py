@@ -151,8 +151,9 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
         "solver_iterations": iterations,
         "problems": known,
     }
-    # as they are read: columns without any value are of numbers
-    return {name: pd.read_csv(StringIO(pd.DataFrame(table).to_csv(index=False))) for name, table in found.items()}
+    # as they are read
+    texts = {name: pd.DataFrame(table).to_csv(index=False) for name, table in found.items()}
+    return {name: pd.read_csv(StringIO(text), dtype=summaries.TEXT) for name, text in texts.items()}
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, o
 # columns that describe a condition of a test
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique"]
 MEASURED = ["relative_error", "residual", "energy_gap"]
+TEXT = {"run": str}  # types of columns, which numbers would be guessed of if there is no value
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
 Tables = dict[str, pd.DataFrame]
@@ -41,7 +42,7 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
 
 def read(results: Layout) -> Tables:
     """All tables by name."""
-    return {name: pd.read_csv(results.table(name)) for name in TABLES}
+    return {name: pd.read_csv(results.table(name), dtype=TEXT) for name in TABLES}
 
 
 def scored(tables: Tables, experiment: str) -> pd.DataFrame:
@@ -117,7 +118,6 @@ def iterated(tables: Tables, problem: str) -> pd.DataFrame:
     places = table.loc[table["run"].notna() | table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
     own = runs.loc[runs["method"].str.startswith("cycle-"), ["run", "problem", "method", "seed", "status"]]
     measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
-    measured = measured.astype({"run": object})  # read as numbers where no cycle was iterated
     found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")
     return found.astype({"converged": float, "iterations": float, "factor": float})
 

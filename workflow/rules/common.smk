@@ -18,6 +18,7 @@ except SchemenetsError as error:
 RESULTS = Layout(STUDY.results)
 LOGS = RESULTS.root / "logs"
 JOBS, SOLVERS = STUDY.specs("train"), STUDY.specs("solver_train")
+TRAININGS = JOBS | SOLVERS
 # How many jobs one process does, as starting one takes seconds: of those that take less than that in every tier, and of
 # all others.
 SHORT = 7
@@ -71,8 +72,7 @@ def by_network(specs):
 
 def seeds_of(batch, suffix):
     """Files of all seeds of a batch of training jobs, those that learn to solve included."""
-    jobs = JOBS | SOLVERS
-    return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in jobs[job]["seeds"]]
+    return [RESULTS.job(job) / f"seed-{seed}.{suffix}" for job in batch for seed in TRAININGS[job]["seeds"]]
 
 
 # Shell command of a stage's rule. A constant: Snakemake evaluates commands when jobs start, loop variables are the

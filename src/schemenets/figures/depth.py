@@ -100,7 +100,7 @@ def _trained(growth: pd.DataFrame) -> list[str]:
     for kind, what in (("trained_depth", "test signals"), ("trained_perturbation", "differences")):
         own = growth[growth["kind"] == kind]
         largest = own.assign(amplification=own["amplification"].fillna(np.inf)).groupby("run")["amplification"].max()
-        certified = largest.index.astype(str).str.contains(f"{summaries.CERTIFIED}(?:-|/)")
+        certified = largest.index.str.contains(f"{summaries.CERTIFIED}(?:-|/)")
         parts = [
             f"in {(part > 1 + ROUNDING).sum()} of {len(part)} {name}"
             + (f", by up to {short(part.max())}" if part.max() > 1 + ROUNDING else "")

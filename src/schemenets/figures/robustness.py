@@ -76,12 +76,13 @@ def findings(tables: Tables) -> list[str]:
         pair = at[at["method"] == method].merge(at[at["method"] == free], on="seed")
         pair = pair.assign(difference=pair["attacked_x"] - pair["attacked_y"], diverged=pair["diverged_x"])
         changes += [(method, free, row) for row in summaries.rows(summaries.means(pair, ["method_y"], "difference"))]
-    found = [
-        f"Under attacks of size {middle:g} certification by construction changes the PSNR by {ranged(means, signed)} "
-        "dB, against the same networks without it."
-        for means in [pd.Series([row.mean for _, _, row in changes], dtype=float)]
-        if len(means)
-    ]
+    found = []
+    if changes:
+        range_of_means = ranged([row.mean for _, _, row in changes], signed)
+        found.append(
+            f"Under attacks of size {middle:g} certification by construction changes the PSNR by {range_of_means} dB, "
+            "against the same networks without it."
+        )
     found += [
         f"Attacks of size {middle:g} ({size_label(at['size'].iloc[0])}): {label(least.name)} loses least, "
         f"{fixed(least['loss'])} dB to {fixed(least['attacked'])} dB; {label(most.name)} loses most, "

@@ -363,7 +363,7 @@ def solvers(tables: Tables) -> Table:
     measured = tables["solver_runs"].merge(home[["run", *summaries.MEASURED]], on="run", how="left")
     own = tables["solver_iterations"].query("kind == 'home'")
     own = own[["run", "converged", "iterations", "factor"]].dropna(subset="run")
-    measured = measured.merge(own.astype({"run": object}), on="run", how="left")  # of numbers if nothing was iterated
+    measured = measured.merge(own, on="run", how="left")
     certificates = tables["solver_certificates"]
     at_home = certificates["condition"].astype(str).str.startswith("home")
     radius = certificates.loc[at_home, ["run", "radius_dense"]].rename(columns={"radius_dense": "radius"})
@@ -598,9 +598,10 @@ def _inapplicable(tables: Tables) -> str:
 def remedies(tables: Tables) -> Table:
     """What rules of extrapolation make of trained weights."""
     table = tables["remedies"].query("kind == 'trained'")
+    table = table.assign(job=table["run"].str.rsplit("/", n=1).str[0])
     names = list(table["remedy"].unique())
     found = []
-    for job, own in summaries.groups(table.assign(job=table["run"].astype(str).str.rpartition("/")[0]), "job"):
+    for job, own in summaries.groups(table, "job"):
         rule = own[own["own"].astype(bool)]
         cells = []
         for _, part in summaries.groups(own, "remedy"):
@@ -624,9 +625,8 @@ def remedies(tables: Tables) -> Table:
 
 def _costs(table: pd.DataFrame) -> str:
     """What rules cost at most on weights that were trained by the scheme itself, the cheapest first, as a sentence."""
-    jobs = table.assign(job=table["run"].astype(str).str.rpartition("/")[0])
-    plain = jobs.loc[(jobs["remedy"] == "none") & jobs["own"].astype(bool), "job"].unique()
-    means = jobs[jobs["job"].isin(plain)].pivot_table("psnr", "job", "remedy")
+    plain = table.loc[(table["remedy"] == "none") & table["own"].astype(bool), "job"].unique()
+    means = table[table["job"].isin(plain)].pivot_table("psnr", "job", "remedy")
     if means.empty:
         return ""
     costs = -means.drop(columns="none").sub(means["none"], axis=0).min()
