@@ -158,6 +158,21 @@ def test_paths_end_at_the_tolerance_or_where_operations_run_out(made):
         assert paths[direct][0]["operations"] == 0
 
 
+def test_paths_take_no_step_that_would_be_beyond_the_budget(made, monkeypatch):
+    problem, spec, arrays = made
+    whole, cut = {}, {}
+    for row in solvers.followed(arrays, spec):
+        whole.setdefault(row["solver"], []).append(row["operations"])
+    direct = "banded matrix" if problem.linear else "Newton's method"
+    budget = sorted(operations[1] for solver, operations in whole.items() if solver != direct)[-1]
+    monkeypatch.setattr(solvers, "BUDGET", budget)  # exactly one step of the dearest iteration
+    for row in solvers.followed(arrays, spec):
+        cut.setdefault(row["solver"], []).append(row["operations"])
+    del whole[direct], cut[direct]
+    assert cut == {solver: [n for n in operations if n <= budget] for solver, operations in whole.items()}
+    assert any(len(cut[solver]) < len(whole[solver]) for solver in whole)
+
+
 @pytest.mark.parametrize("w", [1, 2])
 def test_operations_of_banded_matrices_by_hand(w):
     """LDLᵀ with w bands and its solution, every operation counted where it is done."""
