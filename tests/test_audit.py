@@ -473,6 +473,23 @@ def test_one_weight_scaled_past_its_normalisation(results, parameter):
     assert verified.startswith("blocks.1: τ ≤ 2/(L‖K‖²) fails by dense matrices, with a margin of -")
 
 
+def test_free_networks_that_turn_out_to_hold_a_certificate_are_verified(results, monkeypatch):
+    job = "runs/factorial/symmetric-perona_malik/blocks-4"  # trained for so short that both seeds do
+    stored = files.read_json(results / f"{job}/stability.json")["networks"]
+    assert [(entry["certified"], entry["contradictions"]) for entry in stored] == [(True, [])] * 2
+    network = checkpoints.load(results / f"{job}/seed-1.safetensors")
+    with torch.no_grad():
+        network.blocks[0].tau = torch.tensor(100.0)
+    replace_checkpoint(results, f"{job}/seed-1", network)
+    hash_again(results)
+    monkeypatch.setattr(audit._runs, "verify", lambda path, length: [f"{path.name} is wrong at {length}"])
+    found = problems(results)
+    assert found[f"{job}/seed-0.safetensors"] == ["seed-0.safetensors is wrong at 64"]
+    assert f"{job}/seed-1.safetensors" not in found
+    edit(results / f"{job}/stability.json", lambda content: content["networks"][0].update(contradictions=None))
+    assert any(problem.startswith("0.contradictions") for problem in problems(results)[f"{job}/stability.json"])
+
+
 def test_certified_job_with_a_network_without_theorem(results):
     stem = f"{CERTIFIED}/seed-0"
     network = networks.build("feedforward", blocks=2, filters=2, kernel_size=3, flux="relu")

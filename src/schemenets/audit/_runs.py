@@ -12,7 +12,7 @@ from schemenets.audit._growth import above, powers
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.operators import norm_bound
 from schemenets.progress import Progress
-from schemenets.stability import Norm, certify, dense_norm, fixed_points, guaranteed_psnr, verify
+from schemenets.stability import Norm, certify, dense_norm, fixed_points, guaranteed_psnr, to_verify, verify
 from schemenets.stability.growth import log_spaced
 
 
@@ -82,8 +82,11 @@ def _checkpoint(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
     yield from difference(path, held, {key: record[key] for key in held}, "its record says")
+    length = audited.study.config["signals"]["length"]
     if spec["architecture"]["certified"]:
-        yield from _certificate(path, network, audited.study.config["signals"]["length"])
+        yield from _certificate(path, network, length)
+    elif to_verify(network.architecture, certify(network)):
+        yield from _verification(path, length)
 
 
 def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator[Finding]:
@@ -96,6 +99,10 @@ def _certificate(path: Path, network: DenoisingNetwork, length: int) -> Iterator
             return
         if certificate.failed:
             yield Finding(path, f"its certificate does not hold{by}: {'; '.join(certificate.failed)}")
+    yield from _verification(path, length)
+
+
+def _verification(path: Path, length: int) -> Iterator[Finding]:
     for problem in verify(path, length):
         yield Finding(path, problem)
 
@@ -118,19 +125,22 @@ def _evaluation(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
 
 def _stability(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
     """Whether the bounds are those of the checkpoints, and whether search and repetition left them standing."""
-    stability, certified = files.read_json(path), spec["architecture"]["certified"]
+    stability = files.read_json(path)
     yield from _data(audited, path, stability, [spec["dataset"]])
     numbers = log_spaced(audited.study.searches[spec["job"]]["repetitions"])
     yield from difference(path, stability["repetitions"], numbers, "the configuration says")
     expected, certificates = [], []
     for seed in spec["seeds"]:
-        certificate = certify(checkpoints.load(path.with_name(f"seed-{seed}.safetensors")))
+        network = checkpoints.load(path.with_name(f"seed-{seed}.safetensors"))
+        certificate = certify(network)
         certificates.append(certificate)
         margins = [block.step_margin for block in certificate.blocks]
         of_theorem = {"theorem": certificate.theorem, "failed_conditions": certificate.failed}
         held = {"certified": certificate.holds, **of_theorem, **certificate.bounds, "step_margins": margins}
         # what contradicts a checkpoint is found anew with the checkpoint
-        expected.append({"seed": seed, **held, "contradictions": [] if certified else None})
+        expected.append(
+            {"seed": seed, **held, "contradictions": [] if to_verify(network.architecture, certificate) else None}
+        )
     stored = [{key: entry[key] for key in expected[0]} for entry in stability["networks"]]
     yield from difference(path, stored, expected, "the checkpoints say")
     for entry, certificate in zip(stability["networks"], certificates, strict=True):
@@ -144,7 +154,7 @@ def _stability(audited: Audited, spec: Json, path: Path) -> Iterator[Finding]:
                 f"seed {entry['seed']}: a signal is amplified by {by}, but the bound is {entry['euclidean_bound']}, or "
                 f"a difference by {apart_by}, but the bound is {entry['lipschitz_bound']}",
             )
-        if certified:
+        if spec["architecture"]["certified"]:
             bounds = powers(np.inf if certificate.euclidean is None else certificate.euclidean, numbers)
             yield from above(path, f"seed {entry['seed']}, repeated", numbers, entry["repeated"], bounds)
 

@@ -3,7 +3,7 @@
 from schemenets.stability.attacks import guaranteed_psnr, worst_perturbation
 from schemenets.stability.certificates import BlockCertificate, Certificate, Norm, certify
 from schemenets.stability.search import largest_amplification, largest_expansion
-from schemenets.stability.verification import dense_norm, verify
+from schemenets.stability.verification import dense_norm, to_verify, verify
 
 __all__ = [
     "BlockCertificate",
@@ -14,6 +14,7 @@ __all__ = [
     "guaranteed_psnr",
     "largest_amplification",
     "largest_expansion",
+    "to_verify",
     "verify",
     "worst_perturbation",
 ]

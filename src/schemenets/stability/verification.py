@@ -22,6 +22,7 @@ from scipy.spatial.distance import pdist
 
 from schemenets import checkpoints, files
 from schemenets.errors import InvalidParameterError
+from schemenets.networks import Architecture
 from schemenets.schemes import (
     du_fort_frankel,
     explicit,
@@ -30,7 +31,7 @@ from schemenets.schemes import (
     safeguarded_fsi,
 )
 from schemenets.schemes._base import Array
-from schemenets.stability.certificates import certify
+from schemenets.stability.certificates import Certificate, certify
 
 SCALES = (1e-3, 1.0, 1e3)  # root mean squares of the signals; those of the study lie in [0, 1]
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative: more than rounding makes
@@ -121,6 +122,12 @@ def verify(path: Path, length: int) -> list[str]:
     if math.isfinite(lipschitz) and not learned and not certificate.lipschitz >= lipschitz * (1 - 1e-9):
         found.append(f"its Lipschitz bound is {certificate.lipschitz:.6g}, but by dense matrices {lipschitz:.6g}")
     return found
+
+
+def to_verify(architecture: Architecture, certificate: Certificate) -> bool:
+    """Whether a network should be verified: built for a certificate, or found to hold one that ``verify`` knows."""
+    known = architecture.name in _SCHEMES and architecture.flux in _FLUXES
+    return architecture.certified or (certificate.holds and known)
 
 
 class _Flux(NamedTuple):

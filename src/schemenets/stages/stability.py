@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,15 @@ from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.networks import DenoisingNetwork
 from schemenets.provenance import Stopwatch, collect
-from schemenets.stability import certify, dense_norm, growth, largest_amplification, largest_expansion, verify
+from schemenets.stability import (
+    certify,
+    dense_norm,
+    growth,
+    largest_amplification,
+    largest_expansion,
+    to_verify,
+    verify,
+)
 from schemenets.stages import _trained
 
 
@@ -31,8 +40,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     checked = [
         {
             "seed": seed,
-            **_checked(network, starts, *of_search),
-            "contradictions": verify(trained / f"seed-{seed}.safetensors", starts.shape[-1]) if certified else None,
+            **_checked(network, trained / f"seed-{seed}.safetensors", starts, *of_search),
             "repeated": of_repetition,
         }
         for seed, network, of_search, of_repetition in zip(spec["seeds"], nets, found, repeated, strict=True)
@@ -69,7 +77,9 @@ def _repeated(
     return [[_number(x) for x in own] for own in factors.T.tolist()]
 
 
-def _checked(network: DenoisingNetwork, starts: torch.Tensor, amplification: float, expansion: float) -> dict[str, Any]:
+def _checked(
+    network: DenoisingNetwork, path: Path, starts: torch.Tensor, amplification: float, expansion: float
+) -> dict[str, Any]:
     certificate = certify(network)
     dense = certify(network, partial(dense_norm, length=starts.shape[-1]))
     zero = torch.zeros_like(starts[:1])
@@ -89,6 +99,7 @@ def _checked(network: DenoisingNetwork, starts: torch.Tensor, amplification: flo
         "shift": shift,  # root mean square of N(0)
         "counterexample": certificate.refuted_by(amplification, expansion),
         "learned_fluxes": _learned_fluxes(network, starts),
+        "contradictions": verify(path, starts.shape[-1]) if to_verify(network.architecture, certificate) else None,
     }
 
 
