@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,24 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     text = capsys.readouterr().out
     assert "none for this network" in text
     assert re.search(r"^guarantee +none is known$", text, re.MULTILINE)
+
+
+def test_certify_compares_a_checkpoint_with_the_record_beside_it(tmp_path, capsys):
+    path, record = tmp_path / "net.safetensors", tmp_path / "net.json"
+    net = networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="perona_malik", certified=True)
+    checkpoints.save(net, path)
+    recorded = sha256(path.read_bytes()).hexdigest()
+    for content in ([], {}, {"checkpoint_sha256": recorded}):
+        record.write_text(json.dumps(content))
+        assert cli.main(["certify", str(path)]) == 0
+    assert "record" not in capsys.readouterr().out
+    with torch.no_grad():
+        net.blocks[0].lam *= 1.01  # which leaves the certificate as it is
+    checkpoints.save(net, path)
+    assert cli.main(["certify", str(path)]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"^guarantee +holds$", text, re.MULTILINE)
+    assert f"net.json is of another file: {recorded}, not {sha256(path.read_bytes()).hexdigest()}" in text
 
 
 def test_certify_verifies_a_checkpoint_by_the_reference_scheme(tmp_path, capsys, monkeypatch):

@@ -256,28 +256,36 @@ def test_depth_says_which_networks_amplify(tables):
     assert f"The worst FSI network within the limit, up to 10 blocks, {worst}" in sentences
 
 
-def test_depth_tells_of_the_blocks_of_trained_networks(tables):
+def test_trained_depth_says_how_many_networks_grow_behind_their_blocks(tables):
     own = tables["growth"][tables["growth"]["kind"] == "trained_depth"]
-    (sentence,) = [text for text in figures.modules()["depth"].findings(tables) if "test signals grow" in text]
-    start = f"Behind single blocks of trained networks, up to {own['n'].max()}, test signals grow"
-    certified = own[own["method"].str.contains("-certified")]["run"].nunique()
-    others = own[~own["method"].str.contains("-certified")]
-    grown = others.loc[others["amplification"] > 1.01, "run"].nunique()
-    assert 0 < grown < others["run"].nunique()
-    assert sentence == (
-        f"{start} in 0 of {certified} certified networks; in {grown} of {others['run'].nunique()} others, by up to "
-        f"{short(others['amplification'].max())}."
+    certified = own["method"].str.contains("-certified")
+    others = own[~certified].groupby("run")["amplification"].max()
+    grown = (others > 1 + 1e-9).sum()
+    assert 0 < grown < len(others)
+    start, of = f"Behind up to {own['n'].max()} blocks test signals ever grow in", own[certified]["run"].nunique()
+    signals, differences = figures.modules()["trained_depth"].findings(tables)
+    assert signals == (
+        f"{start} 0 of {of} certified networks (largest factor {short(own[certified]['amplification'].max(), 6)}) and "
+        f"{grown} of {len(others)} others (largest factor {short(others.max(), 6)})."
     )
+    assert "blocks differences of close ones ever grow in" in differences
     other = tables["growth"].copy()
-    other.loc[certified_rows(other), "amplification"] = 7.0
-    (sentence,) = [
-        text for text in figures.modules()["depth"].findings(tables | {"growth": other}) if "test signals grow" in text
-    ]
-    assert f"in {certified} of {certified} certified networks, by up to 7;" in sentence
+    other.loc[own.index[certified], "amplification"] = np.nan
+    sentence, _ = figures.modules()["trained_depth"].findings(tables | {"growth": other})
+    assert sentence.startswith(f"{start} {of} of {of} certified networks (largest factor beyond double precision) and")
 
 
-def certified_rows(growth):
-    return (growth["kind"] == "trained_depth") & growth["method"].str.contains("-certified", na=False)
+def test_trained_depth_draws_the_worst_network_of_every_kind(tables):
+    axes = {ax.get_title(): ax for ax in drawn("trained_depth", tables).axes}
+    growth = tables["growth"].merge(tables["runs"][["run", "network", "certified"]], on="run", suffixes=("_random", ""))
+    for kind, what in (("trained_depth", "signals"), ("trained_perturbation", "differences")):
+        own = growth[(growth["kind"] == kind) & growth["certified"].astype(bool)]
+        panel = axes[f"certified: {what}"]
+        of_networks = [part.groupby("n")["amplification"].max() for _, part in own.groupby("network", sort=False)]
+        shown = [line.get_xydata().tolist() for line in panel.lines]
+        assert all(list(map(list, largest.items())) in shown for largest in of_networks)
+        grown = (own.groupby("run")["amplification"].max() > 1 + 1e-6).sum()
+        assert panel.texts[0].get_text() == f"{grown} of {own['run'].nunique()} networks exceed 1"
 
 
 def test_fixed_points_shows_residuals_rates_and_costs(tables):

@@ -14,6 +14,7 @@ import torch
 import schemenets
 from schemenets import (
     checkpoints,
+    files,
     fluxes,
     kernels,
     memory,
@@ -133,8 +134,8 @@ def _add_certify(commands: Any) -> None:
         commands,
         "certify",
         _certify,
-        "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails or "
-        "no guarantee is known",
+        "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails, "
+        "no guarantee is known, or the record beside the checkpoint holds another SHA-256",
         f"schemenets certify results/runs/{JOB}/seed-0.safetensors",
         f"schemenets certify results/runs/{JOB}/seed-0.safetensors --dense 256",
         f"schemenets certify results/runs/{JOB.replace('malik', 'malik-certified')}/seed-0.safetensors --verify 256",
@@ -239,15 +240,33 @@ def _loaded(path: Path) -> Any:
 
 
 def _certify(options: argparse.Namespace) -> int:
-    network = _loaded(options.checkpoint)
+    network, changed = _loaded(options.checkpoint), _changed(options.checkpoint)
     if isinstance(network, solvers.CycleNetwork):
-        return _certify_cycle(network, options.verify or options.dense)
+        lines, holds = _of_cycle(network, options.verify or options.dense)
+    else:
+        lines, holds = _of_denoiser(network, options)
+    _print(lines | changed)
+    return OK if holds and not changed else FINDING
+
+
+def _changed(checkpoint: Path) -> dict[str, object]:
+    """A line on a record beside a checkpoint, if there is one that belongs to another file."""
+    record = checkpoint.with_suffix(".json")
+    if not record.exists():
+        return {}
+    content, actual = files.read_json(record), files.sha256(checkpoint)
+    recorded = content.get("checkpoint_sha256", actual) if isinstance(content, dict) else actual
+    return {} if recorded == actual else {"record": f"{record.name} is of another file: {recorded}, not {actual}"}
+
+
+def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace) -> tuple[dict[str, object], bool]:
+    """The certificate in words, and whether it holds."""
     k = network.architecture.kernel_size
     if options.dense is not None and options.dense < k:
         raise InvalidParameterError("--dense", options.dense, f"at least the kernel size {k}")
     norm = operators.norm_bound if options.dense is None else partial(stability.dense_norm, length=options.dense)
     certificate = stability.certify(network, norm)
-    lines = {
+    lines: dict[str, object] = {
         "network": f"{network.architecture.name} with {network.architecture.flux}",
         "theorem": certificate.theorem or "none for this network",
         "‖N(u)‖ ≤ c ‖u‖": f"c = {certificate.euclidean:.6g}" if certificate.euclidean is not None else "no bound",
@@ -259,25 +278,24 @@ def _certify(options: argparse.Namespace) -> int:
         numbers = {"step margin": block.step_margin, "c =": block.euclidean, "Lipschitz": block.lipschitz}
         numbers_given = [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
         lines[f"block {index}"] = "; ".join(conditions + numbers_given)
-    lines["guarantee"] = "holds" if certificate.holds else "does not hold" if certificate.theorem else "none is known"
+    guarantee = "holds" if certificate.holds else "does not hold" if certificate.theorem else "none is known"
     if options.dense is not None:
-        lines["guarantee"] += f", for signals of length {options.dense}: norms of dense matrices bound no others"
+        guarantee += f", for signals of length {options.dense}: norms of dense matrices bound no others"
+    lines["guarantee"] = guarantee
     problems = stability.verify(options.checkpoint, options.verify) if options.verify is not None else []
     if options.verify is not None:
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
-    _print(lines)
-    return OK if certificate.holds and not problems else FINDING
+    return lines, certificate.holds and not problems
 
 
-def _certify_cycle(network: solvers.CycleNetwork, length: int | None) -> int:
+def _of_cycle(network: solvers.CycleNetwork, length: int | None) -> tuple[dict[str, object], bool]:
     """The certificate for grids of ``length`` points, by default those of the training."""
     architecture = network.architecture
     lines: dict[str, object] = {"network": "learned cycle", **_of_problem(architecture.problem)}
     lines["solutions"] = "are fixed points" if architecture.consistent else "are NO fixed points"
     if not architecture.linear:
         lines["guarantee"] = "of convergence: none is known, since problem or network is nonlinear"
-        _print(lines)
-        return FINDING
+        return lines, False
     length = length or round(architecture.problem.extent) - (not architecture.problem.screened)
     certificate = solvers.certify(network, length)
     lines |= {
@@ -286,8 +304,7 @@ def _certify_cycle(network: solvers.CycleNetwork, length: int | None) -> int:
         "energy norm": f"{certificate.energy_norm:.6g}",
         "guarantee": f"of convergence: {'holds' if certificate.holds else 'does not hold'}, on this grid",
     }
-    _print(lines)
-    return OK if certificate.holds else FINDING
+    return lines, certificate.holds
 
 
 def _of_problem(problem: solvers.Problem) -> dict[str, object]:

@@ -21,6 +21,7 @@ FIGURES = (
     "transfer",
     "stability",
     "growth",
+    "trained_depth",
     "depth",
     "certification_cost",
     "robustness",
@@ -57,6 +58,7 @@ def modules() -> dict[str, ModuleType]:
         solver_tau,
         solver_transfer,
         stability,
+        trained_depth,
         training_length,
         transfer,
         tuning,
@@ -64,7 +66,7 @@ def modules() -> dict[str, ModuleType]:
 
     drawn = (
         *(signals, capacity, capacity_gain, factorial, skips, evolution, learning_curves, training_length, tuning),
-        *(transfer, stability, growth, depth, certification_cost, robustness, multigrid),
+        *(transfer, stability, growth, trained_depth, depth, certification_cost, robustness, multigrid),
         *(solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts, fixed_points),
     )
     return dict(zip(FIGURES, drawn, strict=True))

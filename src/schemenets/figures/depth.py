@@ -91,26 +91,7 @@ def findings(tables: Tables) -> list[str]:
                 which = "The worst FSI network within the limit" if one else f"Random networks, {weights}"
                 verb, deepest = "amplifies" if one else "amplify", of_kind["n"].max()
                 found.append(f"{which}, up to {deepest} blocks, {verb} {_amplified(of_kind, what)}.")
-    return _message(table) + _trained(tables["growth"]) + found
-
-
-def _trained(growth: pd.DataFrame) -> list[str]:
-    """The same behind the blocks of trained networks, which are few; infinite after an overflow."""
-    found = []
-    for kind, what in (("trained_depth", "test signals"), ("trained_perturbation", "differences")):
-        own = growth[growth["kind"] == kind]
-        largest = own.assign(amplification=own["amplification"].fillna(np.inf)).groupby("run")["amplification"].max()
-        certified = largest.index.str.contains(f"{summaries.CERTIFIED}(?:-|/)")
-        parts = [
-            f"in {(part > 1 + ROUNDING).sum()} of {len(part)} {name}"
-            + (f", by up to {short(part.max())}" if part.max() > 1 + ROUNDING else "")
-            for name, part in (("certified networks", largest[certified]), ("others", largest[~certified]))
-            if len(part)
-        ]
-        if parts:
-            blocks = own["n"].max()
-            found.append(f"Behind single blocks of trained networks, up to {blocks}, {what} grow {'; '.join(parts)}.")
-    return found
+    return _message(table) + found
 
 
 def _message(table: pd.DataFrame) -> list[str]:

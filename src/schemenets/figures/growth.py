@@ -1,5 +1,6 @@
 """Trained networks applied again and again."""
 
+from collections.abc import Mapping
 from itertools import cycle, product
 from typing import Any
 
@@ -27,48 +28,51 @@ RANGE = (1e-3, 1e8)  # of a panel
 GROUPS = CERTIFIED, FREE, OTHERS = "certified", "trained freely", "ResNets and networks without skips"
 WITHOUT_STEPS = ("resnet", "feedforward", "symmetric_feedforward")  # networks that no limit of a step size can bound
 KINDS = {"repetition": "signals", "repeated_perturbation": "differences"}
-WHAT = {"repetition": "norms ever exceed that of the start", "repeated_perturbation": "differences ever grow"}
+WHAT = {"signals": "norms ever exceed that of the start", "differences": "differences ever grow"}
 GROWN = {  # factors beyond rounding
-    "repetition": 1 + 1e-9,  # of tens of thousands of blocks
-    "repeated_perturbation": 1 + 1e-6,  # of differences of a relative size of 1e-8
+    "signals": 1 + 1e-9,  # of tens of thousands of blocks
+    "differences": 1 + 1e-6,  # of a relative size of 1e-8
 }
 
 
 def draw(tables: Tables) -> Figure:
     """One row per group of networks, signals on the left and differences on the right, one line per network."""
-    table = _described(tables)
-    if table.empty:
-        return _style.empty("repeated networks")
+    table = described(tables, KINDS)
+    return drawn(table, RANGE, "repetitions n", "log") if len(table) else _style.empty("repeated networks")
+
+
+def drawn(table: pd.DataFrame, limits: tuple[float, float], below: str, scale: str) -> Figure:
+    """Panels of these limits for a described table, over an axis of this name and scale."""
     rows = list(summaries.groups(table, "group"))
     figure, axes = _style.grid(2 * len(rows), 2, 2.2, sharex=True, sharey=True)
     looks = _looks(table)
-    for ax, ((group, of_group), (kind, what)) in zip(axes, product(rows, KINDS.items()), strict=True):
-        of_kind = of_group[of_group["kind"] == kind]
+    for ax, ((group, of_group), what) in zip(axes, product(rows, GROWN), strict=True):
+        of_kind = of_group[of_group["what"] == what]
         for network, own in summaries.groups(of_kind, "network"):
             largest = own.groupby("n")["amplification"].max()
-            shown = _style.leaving(largest, *RANGE)
+            shown = _style.leaving(largest, *limits)
             ax.plot(shown, label=label(network), **looks[network])
-            inside = shown[shown <= RANGE[1]]
+            inside = shown[shown <= limits[1]]
             if 0 < len(inside) < len(shown):
                 ax.plot(inside.index[-1], inside.iloc[-1], label="beyond the panel afterwards", **_style.DIVERGED)
-        text = f"{_exceeding(of_kind, kind)} networks exceed 1"
+        text = f"{exceeding(of_kind, what)} networks exceed 1"
         ax.text(0.03, 0.06, text, transform=ax.transAxes)
         ax.axhline(1, color="0.6", linewidth=1, zorder=1)
-        ax.set(title=f"{group}: {what}", xscale="log", yscale="log", ylabel="factor", ylim=RANGE)
+        ax.set(title=f"{group}: {what}", xscale=scale, yscale="log", ylabel="factor", ylim=limits)
     for ax in axes[-2:]:
-        ax.set_xlabel("repetitions n")
+        ax.set_xlabel(below)
     _style.legend(figure, axes)
     return figure
 
 
 def findings(tables: Tables) -> list[str]:
     """How many networks grow beyond their start, certified or not, and how far close signals move apart."""
-    table = _described(tables)
-    repeated, apart = (table[table["kind"] == kind] for kind in KINDS)
+    table = described(tables, KINDS)
+    repeated, apart = (table[table["what"] == what] for what in GROWN)
     if repeated.empty:
         return []
     counts = [
-        f"{_exceeding(own, 'repetition')} {what}"
+        f"{exceeding(own, 'signals')} {what}"
         for what, own in (
             ("certified networks", repeated[repeated["group"] == CERTIFIED]),
             ("networks not certified by construction", repeated[repeated["group"] != CERTIFIED]),
@@ -83,24 +87,24 @@ def findings(tables: Tables) -> list[str]:
     for most in summaries.rows(certified.nlargest(1, "amplification")):
         found.append(
             f"A bounded norm does not bound differences: those of close test signals ever grow in "
-            f"{_exceeding(certified, 'repeated_perturbation')} certified networks, to at most "
+            f"{exceeding(certified, 'differences')} certified networks, to at most "
             f"{short(most.amplification, 6)} times their size ({most.run}, n = {most.n})."
         )
     for group, of_group in summaries.groups(table, "group"):
-        for kind, own in summaries.groups(of_group, "kind"):
+        for what, own in summaries.groups(of_group, "what"):
             of_networks = [
-                f"{label(network)} {_exceeding(part, kind)} ({_factor(part)})"
+                f"{label(network)} {exceeding(part, what)} ({_factor(part)})"
                 for network, part in summaries.groups(own, "network")
             ]
-            start = f"{group[0].upper()}{group[1:]}, networks whose {WHAT[kind]}, and the largest factor"
+            start = f"{group[0].upper()}{group[1:]}, networks whose {WHAT[what]}, and the largest factor"
             found.append(f"{start}: {listed(of_networks)}.")
     return found
 
 
-def _exceeding(table: pd.DataFrame, kind: str) -> str:
-    """Of how many runs the factor ever exceeds 1 by more than rounding."""
+def exceeding(table: pd.DataFrame, what: str) -> str:
+    """Of how many runs the factor of signals or differences ever exceeds 1 by more than rounding."""
     worst = table.groupby("run")["amplification"].max()
-    return f"{(worst > GROWN[kind]).sum()} of {len(worst)}"
+    return f"{(worst > GROWN[what]).sum()} of {len(worst)}"
 
 
 def _factor(table: pd.DataFrame) -> str:
@@ -119,9 +123,13 @@ def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _described(tables: Tables) -> pd.DataFrame:
-    """Repetitions with network and group of every run, groups in order; infinite after an overflow."""
-    own = tables["growth"].loc[tables["growth"]["kind"].isin(KINDS), ["kind", "run", "n", "amplification"]]
+def described(tables: Tables, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Factors of these kinds, with what each is of, and network and group of every run, groups in order.
+
+    They are infinite after an overflow.
+    """
+    growth = tables["growth"].assign(what=tables["growth"]["kind"].map(kinds))
+    own = growth.loc[growth["what"].notna(), ["what", "run", "n", "amplification"]]
     table = own.merge(tables["runs"][["run", "network", "certified"]], on="run").fillna({"amplification": np.inf})
     certified, others = table["certified"].astype(bool), table["network"].isin(WITHOUT_STEPS)
     group = np.select([certified, ~others], [CERTIFIED, FREE], OTHERS)

@@ -28,7 +28,7 @@ def draw(tables: Tables) -> Figure:
     score = tuning["validation_psnr"].fillna(tuning["noisy_psnr"])
     tuning = tuning.assign(score=score, diverged=tuning["status"] != "ok")
     methods = list(summaries.groups(tuning, "method"))
-    figure, axes = _style.grid(len(methods), 3, 1.75, sharex=True, sharey=True)
+    figure, axes = _style.grid(len(methods), 3, 1.05, sharex=True, sharey=True)
     styles = _style.method_styles(tables["runs"])
     for ax, (method, own) in zip(axes, methods, strict=True):
         style = styles[method] | {"label": ""}
