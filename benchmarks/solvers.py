@@ -8,6 +8,8 @@ Contenders, all of them on one thread and on the same right-hand sides, like tho
 * textbook: V(2,2)-cycles with damped Jacobi, iterated;
 * cycle-1-iterated: the learned cycle, iterated;
 * cycle-1, cycle-3, unet-4: one application of trained networks; U-nets know the grid of their training alone.
+* cycle-1-training, cycle-3-training, multigrid-1-training, unet-4-training: a step of the training that the study
+  does, of ten networks side by side and per right-hand side and network; beside it the same on torch operations.
 
 Iterations end at a relative residual of 1e-8 of every right-hand side, all together; 60 that do not reach it have no
 time. Newton's method and PyAMG take one right-hand side at a time; they are timed on the first few. Errors are those of
@@ -17,6 +19,7 @@ need not be unique. Of trained networks it is the seed with the median validatio
 
 import argparse
 import logging
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +28,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -35,8 +39,9 @@ import torch
 from torch import nn
 
 from benchmarks import table, timing
+from benchmarks.measurements import RATE
 from benchmarks.targets import Row
-from schemenets import checkpoints, files, memory, solver_study, solvers
+from schemenets import checkpoints, files, kernels, memory, solver_study, solvers
 from schemenets.config import Study
 from schemenets.layout import Layout
 from schemenets.progress import Progress
@@ -44,6 +49,7 @@ from schemenets.report import solver_speed
 from schemenets.schemes._base import Array
 from schemenets.solvers import CycleNetwork, Grid, iterate
 from schemenets.solvers.data import HOME, Condition, right_hand_sides
+from schemenets.solvers.training import PAIR, SolverTrainer, SolverTraining
 from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
 from schemenets.stages.solvers import textbook
 
@@ -54,6 +60,9 @@ ROUNDS = 2
 SLICE = 0.05  # seconds per contender and round, at least
 ITERATED = "cycle-1"
 ONCE = (ITERATED, "cycle-3", "unet-4")
+TRAINED = (ITERATED, "cycle-3", "multigrid-1", "unet-4")
+SEEDS = 10  # that are trained side by side
+BATCHES = 4  # of one epoch
 AMG = {
     "pyamg-ruge_stuben": pyamg.ruge_stuben_solver,
     "pyamg-smoothed_aggregation": pyamg.smoothed_aggregation_solver,
@@ -211,6 +220,43 @@ def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, 
     return found
 
 
+def trainings(config: Mapping[str, Any]) -> Iterator[Row]:
+    """Rows of training steps on grid and problem of the study's tuning, compiled and on torch operations."""
+    section = config["solvers"]
+    name, batch = section["tuning_problem"], section["batch"]
+    problem = solver_study.problem(config, name)
+    grid = problem.on(section["points"] - (not problem.screened))
+    b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # what is learned does not matter
+    data = {f"{split}/{part}": b for split in ("train", "validation") for part in PAIR}
+    for method in TRAINED:
+        job = SolverTraining(
+            architecture=solver_study.learner(config, method, name),
+            problem=problem,
+            seeds=tuple(range(SEEDS)),
+            learning_rate=RATE,
+            epochs=1000,  # so that the rates of the one that is repeated are small
+            batch=batch,
+        )
+        trainers = {kernel: SolverTrainer(job, data) for kernel in ("reference", kernels.backend())}
+
+        def epoch(kernel: str, trainer: SolverTrainer) -> None:
+            with patch.dict(os.environ, SCHEMENETS_KERNEL=kernel):
+                trainer._train_epoch()
+
+        seconds = timing.least_seconds(
+            {k: partial(epoch, k, trainer) for k, trainer in trainers.items()}, ROUNDS, SLICE
+        )
+        for kernel, time in seconds.items():
+            yield {
+                "problem": name,
+                "points": grid.N,
+                "right_hand_sides": batch,
+                "contender": f"{method}-training{solver_speed.ON_TORCH if kernel == 'reference' else ''}",
+                "dtype": "float32",
+                "milliseconds_per_right_hand_side": 1e3 * time / (SEEDS * len(b)),
+            }
+
+
 def cases(config: Mapping[str, Any], points: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[str, Grid, Array]]:
     """Every problem of the configuration on every grid, with right-hand sides of the study's test (count, N)."""
     spec = {
@@ -252,6 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row | {"machine": machine})
             print(_line(row), flush=True)
         progress.update(done)
+    for row in trainings(config):
+        rows.append(row | {"machine": machine})
+        print(_line(row), flush=True)
     print("\n" + "\n".join(solver_speed.findings(pd.DataFrame(rows, columns=COLUMNS))))
     if options.out:
         table.write(options.out, rows, COLUMNS)
@@ -262,10 +311,12 @@ def _line(row: Row) -> str:
     about = f"{row['problem']}, {row['points']} points, {row['right_hand_sides']}: {row['contender']} ({row['dtype']})"
     if row.get("milliseconds_per_right_hand_side") is None:
         return f"{about:75} does not converge"
-    parts = [f"{row['milliseconds_per_right_hand_side']:10.4f} ms {row['times_slower_than_banded']:8.2f} x"]
-    if row["setup_milliseconds"] is not None:
+    parts = [f"{row['milliseconds_per_right_hand_side']:10.4f} ms"]
+    if row.get("times_slower_than_banded") is not None:
+        parts.append(f"{row['times_slower_than_banded']:8.2f} x")
+    if row.get("setup_milliseconds") is not None:
         parts.append(f"setup {row['setup_milliseconds']:.2f} ms")
-    if row["iterations"] is not None:
+    if row.get("iterations") is not None:
         parts.append(f"{row['iterations']:.0f} iterations")
     if row.get("relative_error") is not None:
         parts.append(f"error {row['relative_error']:.1e}")

@@ -360,11 +360,14 @@ def test_a_whole_run_of_the_solvers(small, tmp_path, capsys):
     assert solvers.main(["--quick", "--results", str(tmp_path), "--out", str(out)]) == 0
     table, printed = pd.read_csv(out), capsys.readouterr().out
     assert tuple(table.columns) == solvers.COLUMNS
-    assert set(table["points"]) == {15, 16}  # --quick: the smallest grid
-    assert set(table["right_hand_sides"]) == {3}
+    assert set(table["points"]) == {15, 16, 256}  # --quick: the smallest grid; and that of the training
+    assert set(table["right_hand_sides"]) == {3, 32}
     assert table["machine"].str.contains("PyAMG").all()
     linear = {"banded", "pyamg-ruge_stuben", "pyamg-smoothed_aggregation", "textbook"}
-    for problem, own in table.groupby("problem"):
+    steps = table["contender"].str.contains("-training")
+    assert list(table.loc[steps, "contender"]) == [f"{method}-training-torch" for method in solvers.TRAINED]
+    assert (table.loc[steps, "milliseconds_per_right_hand_side"] > 0).all()
+    for problem, own in table[~steps].groupby("problem"):
         direct, cycles = own.iloc[0], {"cycle-1", "cycle-1-iterated"} if problem == "screened_poisson" else set()
         expected = linear if "poisson" in problem else {"newton", "textbook"}
         assert set(own["contender"]) == expected | cycles
@@ -454,6 +457,15 @@ def test_findings_follow_from_the_times(measured, winner, cycle):
     assert text.startswith("Poisson: To a residual of 1e-8 on 256 points, with 1 right-hand side ")
     assert winner in text
     assert cycle in text
+
+
+def test_findings_compare_steps_of_training_with_those_on_torch_operations():
+    table = times(banded=(1, 1, 1), textbook=(9, 9, 8))
+    steps = [("cycle-1-training-torch", 10.0), ("cycle-1-training", 4.0), ("unet-4-training-torch", 2.0)]
+    rows = [{"contender": name, "milliseconds_per_right_hand_side": time, "points": 256} for name, time in steps]
+    about = {"problem": "charbonnier", "right_hand_sides": 32}
+    _, text = solver_speed.findings(pd.concat([table, pd.DataFrame(rows).assign(**about)]))
+    assert text == "Steps of training take longer on torch operations than compiled: 2.5 times (1 learned cycle)."
 
 
 def test_findings_that_are_the_same_are_told_once():

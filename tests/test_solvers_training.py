@@ -285,9 +285,9 @@ def test_relative_errors_are_those_of_every_seed_and_signal():
 def test_interrupted_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
     arrays = data()
     whole = fit(job(epochs=3), arrays, tmp_path / "whole", "test")
-    from schemenets.solvers.training import _SolverTrainer
+    from schemenets.solvers.training import SolverTrainer
 
-    train, epochs = _SolverTrainer._train_epoch, []
+    train, epochs = SolverTrainer._train_epoch, []
 
     def interrupted(self):
         epochs.append(self.epoch)
@@ -295,7 +295,7 @@ def test_interrupted_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         train(self)
 
-    monkeypatch.setattr(_SolverTrainer, "_train_epoch", interrupted)
+    monkeypatch.setattr(SolverTrainer, "_train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(job(epochs=3), arrays, tmp_path / "state", "test")
     resumed = fit(job(epochs=3), arrays, tmp_path / "state", "test")

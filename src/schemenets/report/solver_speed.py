@@ -22,11 +22,29 @@ CLASSICAL = {
 }
 SOLVERS = {**CLASSICAL, "cycle-1-iterated": "learned cycles, iterated"}  # to the tolerance
 CYCLE = "cycle-1"  # the learned one, applied once
+TRAINING, ON_TORCH = "-training", "-torch"  # ends of the names of steps of training
 
 
 def findings(table: pd.DataFrame) -> list[str]:
-    """For every problem: who solves it first on the largest grid, and where a learned cycle takes less time."""
-    return [f"{label(problem)}: {_fastest(own)} {_learned(own)}" for problem, own in summaries.groups(table, "problem")]
+    """Who solves each problem first on the largest grid, and where learned cycles take less time; steps of training."""
+    solved = table[~table["contender"].map(_is_training)]
+    found = [f"{label(name)}: {_fastest(own)} {_learned(own)}" for name, own in summaries.groups(solved, "problem")]
+    return found + _trained(table)
+
+
+def _is_training(contender: str) -> bool:
+    return contender.removesuffix(ON_TORCH).endswith(TRAINING)
+
+
+def _trained(table: pd.DataFrame) -> list[str]:
+    """How many times longer steps of training take on torch operations than compiled."""
+    times = table.set_index("contender")[TIME]
+    ratios = [
+        f"{short(times[name + ON_TORCH] / times[name], 2)} times ({label(name.removesuffix(TRAINING))})"
+        for name in times.index
+        if name.endswith(TRAINING) and name + ON_TORCH in times
+    ]
+    return [f"Steps of training take longer on torch operations than compiled: {listed(ratios)}."] if ratios else []
 
 
 def _fastest(own: pd.DataFrame) -> str:
@@ -76,6 +94,13 @@ def _by_count(texts: dict[Any, str]) -> str:
     )
 
 
+def _name(contender: str) -> str:
+    """Of a network applied once, or of a step of its training."""
+    method = contender.removesuffix(ON_TORCH).removesuffix(TRAINING)
+    words = [label(method), *["step of training"] * _is_training(contender)]
+    return ", ".join(words + ["on torch operations"] * contender.endswith(ON_TORCH))
+
+
 def shown(results: Layout) -> list[Table]:
     """Times by grid, and what else was measured on the largest one; nothing where there is no such table."""
     path = results.table("solver_benchmark")
@@ -86,7 +111,7 @@ def shown(results: Layout) -> list[Table]:
     grids = sorted(table["grid"].unique())
     cases: dict[tuple[str, ...], dict[int, Any]] = {}
     for row in rows(table):
-        contender = SOLVERS.get(row.contender, label(row.contender))
+        contender = SOLVERS.get(row.contender) or _name(row.contender)
         case = (label(row.problem), str(row.right_hand_sides), contender, row.dtype)
         cases.setdefault(case, {})[row.grid] = row
     return [
@@ -94,7 +119,8 @@ def shown(results: Layout) -> list[Table]:
             "Wall time of solvers in milliseconds per right-hand side, by points of the grid (one less for Poisson) "
             "and right-hand sides (b) solved together. On the largest grid: setup, which is not part of these times; "
             "how many times slower than the direct solver; iterations to a residual of 1e-8; relative error. A dash: "
-            f"not measured, or 1e-8 not reached. In one run on {table['machine'].iloc[0]}. {' '.join(findings(table))}",
+            f"not measured, or 1e-8 not reached. Steps of training: of ten networks side by side, per network and "
+            f"right-hand side. In one run on {table['machine'].iloc[0]}. {' '.join(findings(table))}",
             ["tables/solver_benchmark.csv"],
             [
                 *("Problem", "b", "Solver", "Precision", *(f"{grid} points" for grid in grids)),

@@ -61,7 +61,7 @@ def fit(job: SolverTraining, data: Mapping[str, np.ndarray], state: Path, label:
         raise InvalidParameterError("problem", job.problem, f"that of the architecture, {job.architecture.problem}")
     check(job, data, PAIR)
     # solutions are computed in double precision, networks trained in single
-    return _SolverTrainer(job, {key: array.astype(np.float32) for key, array in data.items()}).run(state, label)
+    return SolverTrainer(job, {key: array.astype(np.float32) for key, array in data.items()}).run(state, label)
 
 
 def build(architecture: Learner, seed: int) -> Any:
@@ -79,7 +79,7 @@ def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
     return (torch.cat(parts, 1) - x).norm(dim=-1) / x.norm(dim=-1)
 
 
-class _SolverTrainer(Trainer):
+class SolverTrainer(Trainer):
     """The trainer of denoisers with other networks, another loss and another measure."""
 
     job: SolverTraining
