@@ -332,6 +332,9 @@ def _violations(claim: Json, settings: Json, tables: Tables) -> Json:
         "largest amplification found by the search": _extreme(checked["largest_amplification_found"].max()),
         f"certified checkpoints applied {_most(checked['repetitions'])} times": int(checked["excess"].notna().sum()),
         f"of these, applied {_most(repeated['n'])} times": repeated["run"].nunique(),
+        "certified checkpoints whose bound exceeds 1, so that its powers allow much": int(
+            (checked["euclidean_bound"] > 1 + ROUNDING).sum()
+        ),
         "largest amplification by repetition, over its bound": _extreme(
             max(checked["excess"].max(), repeated["excess"].max())
         ),

@@ -153,7 +153,8 @@ def _add_certify(commands: Any) -> None:
         type=int,
         metavar="LENGTH",
         help="also let the reference scheme compute the same with dense matrices, for signals of this length, and name "
-        "what contradicts the certificate; status 1 if something does; of a learned cycle: for this number of points",
+        "what contradicts the certificate or a condition of its theorem; status 1 if something does, or if the network "
+        "cannot be verified; of a learned cycle: for this number of points",
     )
 
 
@@ -282,8 +283,12 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
     if options.dense is not None:
         guarantee += f", for signals of length {options.dense}: norms of dense matrices bound no others"
     lines["guarantee"] = guarantee
-    problems = stability.verify(options.checkpoint, options.verify) if options.verify is not None else []
+    problems = []
     if options.verify is not None:
+        if stability.can_verify(network.architecture):
+            problems = stability.verify(options.checkpoint, options.verify)
+        else:
+            problems = ["not possible: its map is not written anew, by dense matrices"]
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
     return lines, certificate.holds and not problems
 

@@ -84,10 +84,11 @@ def findings(tables: Tables) -> list[str]:
             "against the same networks without it."
         )
     found += [
-        f"Attacks of size {middle:g} ({size_label(at['size'].iloc[0])}): {label(least.name)} loses least, "
-        f"{fixed(least['loss'])} dB to {fixed(least['attacked'])} dB; {label(most.name)} loses most, "
-        f"{fixed(most['loss'])} dB to {fixed(most['attacked'])} dB; {label(best.name)} keeps most, "
-        f"{fixed(best['attacked'])} dB.",
+        f"Attacks of size {middle:g} ({size_label(at['size'].iloc[0])}): {label(best.name)} keeps most, "
+        f"{fixed(best['attacked'])} dB; {label(most.name)} loses most, "
+        f"{fixed(most['loss'])} dB to {fixed(most['attacked'])} dB; {label(least.name)} loses least, "
+        f"{fixed(least['loss'])} dB to {fixed(least['attacked'])} dB, where it had "
+        f"{fixed(least['loss'] + least['attacked'])} dB.",
         f"That is {fixed(beyond.min())} to {fixed(beyond.max())} dB more than random perturbations of this size cost.",
     ]
     found += [

@@ -28,8 +28,8 @@ SOURCES = ("tables/stability.csv", "tables/runs.csv")
 SMALLEST = 1e-4  # of found over bound in the panel
 ROUNDING = 1e-9
 LOOKS: dict[bool, dict[str, Any]] = {
-    True: {"label": "certified", "color": _style.PALETTE[0], "marker": "o"},
-    False: {"label": "not certified", "color": _style.PALETTE[1], "marker": "s"},
+    True: {"label": "fulfils a theorem", "color": _style.PALETTE[0], "marker": "o"},
+    False: {"label": "does not", "color": _style.PALETTE[1], "marker": "s"},
 }
 COLUMNS = {
     "largest_amplification_found": "amplification found",
@@ -62,7 +62,7 @@ def draw(tables: Tables) -> Figure:
         ax.axvline(limit, color="0.6", linewidth=1, zorder=1)
         ax.set(xlabel=text, xscale="log")
     share.plot(low["share"], low["height"], "<", color="black", markersize=4, label=f"below {SMALLEST:g}", zorder=4)
-    names = [f"{name}\n{own['certified'].sum()} of {len(own)} certified" for name, own in rows]
+    names = [f"{name}\n{own['certified'].sum()} of {len(own)} fulfil one" for name, own in rows]
     found.set_yticks(range(len(rows)), names)
     found.set(ylim=(len(rows) - 0.5, -0.5))
     share.set_xlim(SMALLEST / 2, 2)
@@ -83,7 +83,7 @@ def findings(tables: Tables) -> list[str]:
     amplifying = [
         f"{(own['largest_amplification_found'] > 1 + ROUNDING).sum()} of {len(own)} networks {kind} (largest factor "
         f"{short(worst.largest_amplification_found, 6)}, {worst.run})"
-        for kind, own in (("that are certified", certified), ("that are not", others))
+        for kind, own in (("that fulfil a theorem", certified), ("that do not", others))
         for worst in summaries.rows(own.nlargest(1, "largest_amplification_found"))
     ]
     found = [
@@ -95,11 +95,11 @@ def findings(tables: Tables) -> list[str]:
         ("‖N(u) − N(v)‖₂ / ‖u − v‖₂", table["largest_expansion_found"] / table["lipschitz_bound"]),
     ):
         found += [
-            f"Largest {what} found, relative to its bound, networks {kind}: {short(own.min())} to {short(own.max())}, "
-            f"median {short(own.median())}, of {len(own)}."
+            f"Largest {what} found, relative to its bound, networks that {kind}: {short(own.min())} to "
+            f"{short(own.max())}, median {short(own.median())}, of {len(own)}."
             for kind, own in (
-                ("certified", quotient[table["certified"]].dropna()),
-                ("not certified", quotient[~table["certified"]].dropna()),
+                ("fulfil a theorem", quotient[table["certified"]].dropna()),
+                ("do not", quotient[~table["certified"]].dropna()),
             )
             if len(own)
         ]

@@ -12,7 +12,7 @@ CAPTION = (
     "Left: largest ‖u^k‖₂ / ‖u^0‖₂ behind k blocks of trained networks over a few noisy test signals; right: "
     "‖u^k − v^k‖₂ / ‖u^0 − v^0‖₂ of the same signals and of others that differ by 10⁻⁸ of their size in a random "
     "direction. Denoisers have few blocks, networks that learn an evolution up to the most. Every line is the largest "
-    "factor over all trained networks of its kind, and so their worst case; of how many the factor ever exceeds 1 "
+    "factor over all trained networks of its kind, and so their worst case; of how many the factor exceeds 1 somewhere "
     "stands in the panel. The grey line is 1, which bounds the norms in certified networks, but for implicit ones, "
     "whose iterations may exceed it by the power of their rate that is left. A cross: the last value before a line "
     "leaves the panel."
@@ -46,5 +46,5 @@ def findings(tables: Tables) -> list[str]:
                 factor = "beyond double precision" if np.isinf(largest) else short(largest, 6)
                 parts.append(f"{growth.exceeding(part, what)} {of} (largest factor {factor})")
         if parts:
-            found.append(f"Behind up to {table['n'].max()} blocks {name} ever grow in {listed(parts)}.")
+            found.append(f"Behind up to {table['n'].max()} blocks {name} grow in {listed(parts)}.")
     return found

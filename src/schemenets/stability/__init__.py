@@ -3,12 +3,13 @@
 from schemenets.stability.attacks import guaranteed_psnr, worst_perturbation
 from schemenets.stability.certificates import BlockCertificate, Certificate, Norm, certify
 from schemenets.stability.search import largest_amplification, largest_expansion
-from schemenets.stability.verification import dense_norm, to_verify, verify
+from schemenets.stability.verification import can_verify, dense_norm, to_verify, verify
 
 __all__ = [
     "BlockCertificate",
     "Certificate",
     "Norm",
+    "can_verify",
     "certify",
     "dense_norm",
     "guaranteed_psnr",

@@ -72,6 +72,7 @@ def largest_expansion(
     climb: int = 300,
     rates: Sequence[float] = RATES,
     scales: tuple[float, ...] = SCALES,
+    near: float = NEAR,
 ) -> Tensor:
     """Largest ‖N(a) - N(b)‖₂ / ‖a - b‖₂ found; a lower bound of the Lipschitz constant.
 
@@ -79,13 +80,14 @@ def largest_expansion(
     sum is the next direction v, a step of the power iteration on JᵀJ; their difference is the gradient for u, which
     ascends. What is returned are quotients of the network's values themselves, not estimates of derivatives.
 
-    Arguments, result and errors are those of :func:`largest_amplification`.
+    Arguments, result and errors are those of :func:`largest_amplification`, and ``near`` is half of ‖a - b‖₂ relative
+    to ‖u‖₂: where ‖N(u)‖₂ ≤ c ‖u‖₂, no quotient can be above c / near.
     """
     network, u = _prepared(network, starts, scales)
     v = torch.randn(u.shape[-2:], generator=torch.Generator().manual_seed(1), dtype=u.dtype)
 
     def measure(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        offset = NEAR * _norm(u) * v
+        offset = near * _norm(u) * v
         pair = torch.cat([u + offset, u - offset], dim=-2).requires_grad_()
         difference = _norm(_apart(network(pair)))
         (gradient,) = torch.autograd.grad(difference.sum(), pair)

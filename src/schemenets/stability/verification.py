@@ -124,10 +124,14 @@ def verify(path: Path, length: int) -> list[str]:
     return found
 
 
+def can_verify(architecture: Architecture) -> bool:
+    """Whether ``verify`` knows network and flux."""
+    return architecture.name in _SCHEMES and architecture.flux in _FLUXES
+
+
 def to_verify(architecture: Architecture, certificate: Certificate) -> bool:
     """Whether a network should be verified: built for a certificate, or found to hold one that ``verify`` knows."""
-    known = architecture.name in _SCHEMES and architecture.flux in _FLUXES
-    return architecture.certified or (certificate.holds and known)
+    return architecture.certified or (certificate.holds and can_verify(architecture))
 
 
 class _Flux(NamedTuple):

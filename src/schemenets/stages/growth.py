@@ -119,10 +119,11 @@ def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, An
     starts = growth.random_signals(growth.SIZES, spec["length"]).expand(len(seeds), -1, -1)
     found = growth.through_depth(network, starts, _perturbations(starts), depths)
     amplification, perturbation = (x.amax(-1) for x in found)
-    searched = [depth for depth in depths if depth <= SEARCHED]
+    effort: Any = {"steps": 4, "climb": 0, "rates": (0.0,), "scales": (), "near": growth.NEAR}
     worst = [
-        largest_expansion(growth.truncated(network, depth), starts, steps=4, climb=0, rates=(0.0,), scales=())
-        for depth in searched
+        torch.maximum(largest_expansion(growth.truncated(network, depth), starts, **effort), of_random)
+        for depth, of_random in zip(depths, perturbation, strict=True)
+        if depth <= SEARCHED
     ]
     bounds = bounds_of(network, depths) if architecture.certified else None
     for index, seed in enumerate(seeds):
