@@ -168,6 +168,9 @@ def test_limits_name_diverged_runs_edges_and_what_waits(made):
     assert "edge of the grid: resnet-relu" in text
     assert "not measured yet: C1: another experiment." in text
     assert "The smallest p that 2 seeds can give is 0.25." in text
+    solving = pd.read_csv(layout.table("solver_runs")).groupby("method")["problem"].nunique()
+    assert 0 < (solving == 1).sum() < len(solving)
+    assert f"; {(solving == 1).sum()} of {len(solving)} methods on one problem alone (Charbonnier)." in text
 
 
 def test_speed_is_shown_where_it_was_measured(tmp_path):

@@ -698,12 +698,26 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
         "Only the learning rate was tuned, at one parameter budget and for denoising, also of networks that then learn "
         "an evolution; of networks that solve on one problem. Methods "
         f"with the best rate at the edge of the grid: {', '.join(edges) or 'none'}.",
+        *_solver_limits(solving),
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
         "certificates do, up to rounding; that distances do not grow, either, they say for monotone fluxes only.",
         "Rounding differs between processors and versions of the code, and training magnifies it: the same job trained "
         "twice need not end with the same network. Jobs of two experiments can be the same: they are counted in both.",
         f"Diverged runs: {', '.join(diverged) or 'none'}. They are counted as having done nothing, and as losses in "
         "every comparison.",
+    ]
+
+
+def _solver_limits(solving: pd.DataFrame) -> list[str]:
+    """Methods that solve one problem alone, and what the claim on them is about."""
+    problems = solving.groupby("method")["problem"].unique()
+    single = problems[problems.map(len) == 1]
+    if problems.empty:
+        return []
+    return [
+        f"Networks that solve were trained for one τ per problem; {len(single)} of {len(problems)} methods on one "
+        f"problem alone ({_values(single.map(lambda names: label(names[0]))) or 'none'}). The claim on them is on "
+        "networks against networks: the figures and tables on solvers say where direct or classical solvers do better."
     ]
 
 
