@@ -20,7 +20,8 @@ from schemenets.figures import (
     solver_tau,
     solver_transfer,
 )
-from schemenets.stages.solvers import MEAN_VALUE
+from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
+from schemenets.stages.solvers import LIMITS, MEAN_VALUE
 from schemenets.wording import label, short
 
 FIGURES = (solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts)
@@ -130,7 +131,7 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
                     if method.startswith("cycle") and place["kind"] in ("home", "finer", "tau"):
                         steep = None if factor is None or not ok else factor * (1 + 0.05 * change + 0.01 * seed)
                         steep = None if steep and place["points"] == 4096 and seed % 3 else steep
-                        reached = count and ok and not (method == "cycle-1-free" and seed < 3)
+                        reached = count and steep and not (method == "cycle-1-free" and seed < 3)
                         found = {"converged": float(bool(reached)), "iterations": count + seed % 3 if reached else None}
                         iterations.append(of_run | place | found | {"factor": steep, "operations": operations})
     known = [
@@ -367,17 +368,61 @@ def test_mesh_shows_medians_and_what_does_not_converge_on_the_edge(tables):
     ]
     assert len(edge) == 2
     sentences = solver_mesh.findings(tables)
-    assert sentences[0].startswith("Learned cycles converge on all grids, and for all seeds, for 0 of 6 problems;")
-    assert f"learned in a network of 3 cycles ({short(medians[64])} and none)" in sentences[1]
-    text = "Charbonnier, learned in a network of 3 cycles: of 10 seeds, cycles that do not converge: "
-    assert f"{text}6 with 4096 points." in sentences
-    diverging = changed(
-        tables,
-        "solver_iterations",
-        lambda t: (t["method"] == "cycle-3") & (t["points"] == 64) & (t["kind"] == "finer"),
-        factor=1.5,
+    assert sentences[0].startswith(
+        "Learned cycles reach a residual of 1e-8 within 60 iterations on all grids, for all seeds and right-hand "
+        "sides, for 0 of 6 problems;"
     )
-    assert f"{text}10 with 64 points, 6 with 4096 points." in solver_mesh.findings(diverging)
+    assert f"learned in a network of 3 cycles ({short(medians[64])} and none)" in sentences[1]
+    text = "Charbonnier, learned in a network of 3 cycles, of 10 seeds, not at 1e-8 within 60 iterations; "
+    none = "no convergence, or fewer than 5e-4 digits per iteration: "
+    assert f"{text}{none}6 with 4096 points." in sentences
+    assert "Charbonnier, V(2,2), not at 1e-8 within 60 iterations; slow: 64 points." in solver_mesh.findings(
+        changed(tables, "solver_iterations", at("V(2,2)", 64), factor=0.9, converged=0.75)
+    )
+    for factor in (1.5, 1.0, 0.99999, np.nan):
+        diverging = changed(tables, "solver_iterations", at("cycle-3", 64), factor=factor, converged=0.75)
+        assert f"{text}{none}10 with 64 points, 6 with 4096 points." in solver_mesh.findings(diverging)
+    slow = changed(tables, "solver_iterations", at("cycle-3", 64), factor=0.99, converged=0.75)
+    assert f"{text}slow: 10 with 64 points; {none}6 with 4096 points." in solver_mesh.findings(slow)
+
+
+def at(method, points):
+    return lambda t: (t["method"] == method) & (t["points"] == points) & (t["kind"] == "finer")
+
+
+@pytest.mark.parametrize(
+    ("converged", "factor", "outcome"),
+    [
+        (1.0, 0.5, summaries.REACHED),
+        (1.0, 0.0, summaries.REACHED),  # the start was good enough
+        (0.75, 0.5, summaries.SLOW),
+        (0.0, 0.998, summaries.SLOW),
+        (0.0, 0.99999, summaries.STAGNATES),
+        (0.75, 1.0, summaries.STAGNATES),
+        (0.0, 1.5, summaries.STAGNATES),
+        (0.0, None, summaries.STAGNATES),
+        (None, None, summaries.STAGNATES),  # the training diverged
+    ],
+)
+def test_what_becomes_of_an_iteration(converged, factor, outcome):
+    table = pd.DataFrame({"converged": [converged], "factor": [factor]})
+    assert list(summaries.outcome(table)) == [outcome]
+
+
+def test_limits_are_those_of_the_stages():
+    assert summaries.TOLERANCE == TOLERANCE
+    assert summaries.MOST_CYCLES == LIMIT == LIMITS["cycle"]
+    assert LIMITS["single level"] == summaries.MOST_STEPS
+
+
+@pytest.mark.parametrize("factor", [0.99, 0.99999])
+def test_iterations_short_of_the_tolerance_have_open_marks_and_stagnating_ones_lie_on_the_edge(tables, factor):
+    found = changed(tables, "solver_iterations", at("V(2,2)", 64), factor=factor, converged=0.75)
+    axes, before = (drawn(solver_mesh, each).axes[0] for each in (found, tables))
+    place = [64, pytest.approx(max(-np.log10(factor), _solver_factors.EDGE))]
+    look = {"markerfacecolor": "white", "marker": "v"}
+    assert any(place in line.get_xydata().tolist() for line in lines(axes, **look))
+    assert not any(64 in line.get_xdata() for line in lines(before, **look))
 
 
 def test_only_the_length_of_fsi_cycles_that_is_best_per_step_is_shown(tables):

@@ -1,12 +1,14 @@
 """What stages measure of solvers, against dense matrices and counts by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from schemenets.solvers import Problem, iterate
+from schemenets.solvers import CycleArchitecture, Problem, iterate
 from schemenets.solvers.data import conditions, generate
-from schemenets.stages import solvers
+from schemenets.solvers.operations import of_cycle
+from schemenets.stages import _solver_tables, solvers
 from schemenets.stages.solver_evaluate import TOLERANCE, described, measures
 
 COUNTS = {"train": 1, "validation": 1, "test": 3, "others": 2, "points": [16]}
@@ -222,3 +224,35 @@ def test_newtons_method_is_watched_without_being_changed():
     costs = np.diff([operations for _, operations in path])
     assert len(costs) > 2
     assert set(costs) <= {step + matrix, step + 2 * matrix}
+
+
+def record(problem, learner="cycle", cycles=2):
+    """What the tables read of a record."""
+    architecture = CycleArchitecture(problem=problem, cycles=cycles).arguments()
+    return {
+        **{"run": "a", "problem_name": "b", "method": "c", "seed": 0, "learner": learner, "loss": "supervised"},
+        "problem": problem.arguments(),
+        "architecture": architecture if learner == "cycle" else {"name": "unet"},
+        **{"parameters": 25, "operations": 1000, "points": 32, "dataset": "problem_b", "status": "ok"},
+        "training": {"learning_rate": 0.01, "epochs": 2, "batch": 32},
+        "validation_error_by_epoch": [0.5, 0.25],
+    }
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_validation_errors_are_told_only_where_the_solution_is_certain_to_be_unique(name):
+    own = record(PROBLEMS[name])
+    errors = [None, None] if name == "nonconvex" else [0.5, 0.25]
+    assert _solver_tables._run_row(own)["validation_error"] == errors[-1]
+    curve = list(_solver_tables._curve_rows(own))
+    assert [row["validation_error"] for row in curve] == errors
+    assert [row["epoch"] for row in curve] == [1, 2]
+
+
+def test_operations_by_formula_are_those_of_all_cycles_and_of_no_other_network():
+    problem = PROBLEMS["charbonnier"]
+    records = [record(problem), record(problem, "network")]
+    table = pd.DataFrame(map(_solver_tables._run_row, records))
+    expected = 2 * of_cycle(CycleArchitecture(problem=problem), problem.on(32))
+    lines = table[["operations", "operations_by_formula"]].to_csv(index=False).splitlines()
+    assert lines[1:] == [f"1000,{expected}", "1000,"]

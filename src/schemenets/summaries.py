@@ -25,6 +25,10 @@ EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, o
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique"]
 MEASURED = ["relative_error", "residual", "energy_gap"]
 TEXT = {"run": str}  # types of columns, which numbers would be guessed of if there is no value
+# iterations of solvers: relative residual that they are to reach, most cycles, most steps on a single level
+TOLERANCE, MOST_CYCLES, MOST_STEPS = 1e-8, 60, 400
+LEAST_DIGITS = 5e-4  # per iteration; fewer are not told from none
+REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # what becomes of an iteration, see :func:`outcome`
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
 Tables = dict[str, pd.DataFrame]
@@ -120,6 +124,18 @@ def iterated(tables: Tables, problem: str) -> pd.DataFrame:
     measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
     found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")
     return found.astype({"converged": float, "iterations": float, "factor": float})
+
+
+def outcome(table: pd.DataFrame) -> pd.Series:
+    """What becomes of iterations with these shares of right-hand sides that ``converged``, and these ``factor``.
+
+    ``reached``: all right-hand sides are at the tolerance within the limit. ``slow``: they are not, but an iteration
+    gains :data:`LEAST_DIGITS` digits or more. ``stagnates``: fewer, none, or the residual grows; or there is no factor,
+    since iteration or training diverged.
+    """
+    gains = table["factor"].astype(float) <= 10**-LEAST_DIGITS
+    outcomes = pd.Series(STAGNATES, index=table.index, dtype=object).mask(gains, SLOW)
+    return outcomes.mask(table["converged"].astype(float) == 1, REACHED)
 
 
 def _of_problem(table: pd.DataFrame, problem: str) -> pd.DataFrame:

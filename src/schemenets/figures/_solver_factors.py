@@ -1,7 +1,7 @@
 """How fast iterations converge, learned cycles beside numerical schemes: one panel per problem.
 
 The axis is that of the decimal digits that an iteration gains, -log₁₀ of its convergence factor, so that fast ones can
-be told apart, and slow ones from those that do not converge.
+be told apart. Filled marks are at the tolerance within the limit, see :func:`schemenets.summaries.outcome`.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,14 @@ READING = (
     "Decimal digits by which, in the long run, one iteration reduces the residual, of the slowest of a few right-hand "
     "sides: more is faster. Learned cycles come from the networks with one cycle and with several; medians over "
     "seeds, and the range of the seeds as a band. FSI: a cycle of the length that is best per step on the grid of the "
-    "training. Open marks on the lower edge: no convergence, or the run diverged in training, for at least half of the "
-    "seeds; a band that reaches this edge: for some."
+    "training. Filled marks: all right-hand sides reach a relative residual of 1e-8 for more than half of the seeds, "
+    f"cycles within {summaries.MOST_CYCLES} iterations, damped Jacobi and gradient descent within "
+    f"{summaries.MOST_STEPS}. Open marks: they do not. On the lower edge: no convergence, or fewer than 5e-4 digits "
+    "per iteration, or the run diverged in training, for at least half of the seeds; a band that reaches this edge: "
+    "for some."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
-EDGE = 5e-4  # digits at which fewer, and none, are drawn
+EDGE = summaries.LEAST_DIGITS  # where fewer digits, and none, are drawn
 MOST = 4.0
 WIDE = "gradient descent"  # nearly as fast as damped Jacobi, whose marks lie inside its own
 FSI = "FSI"
@@ -36,9 +39,13 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "F(2,2)": {"color": _style.PALETTE[3], "marker": "D", "linestyle": "-."},
     FSI: {"color": _style.PALETTE[5], "marker": "P", "linestyle": ":"},
     "damped Jacobi": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
-    WIDE: {"color": _style.PALETTE[2], "marker": "s", "linestyle": ":", "markerfacecolor": "none"},
+    WIDE: {"color": _style.PALETTE[2], "marker": "s", "linestyle": ":"},
 }
-COLUMNS = ["problem", "method", "run", "points", "tau", "factor"]
+FAILURES = {
+    summaries.SLOW: "slow",
+    summaries.STAGNATES: "no convergence, or fewer than 5e-4 digits per iteration",
+}
+COLUMNS = ["problem", "method", "run", "points", "tau", "converged", "factor"]
 
 
 def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
@@ -77,7 +84,7 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
 
 
 def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
-    """Where cycles always converge, factors at the ends of the axis, and where cycles do not converge."""
+    """Where cycles always reach the tolerance, factors at the ends of the axis, and where cycles do not reach it."""
     factors = _factors(tables, kind)
     found = _message(factors, column)
     for problem, own in summaries.groups(factors, "problem"):
@@ -89,35 +96,44 @@ def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
             texts.setdefault(where, []).append(f"{_name(method)} ({ends})")
         parts = [f"with {where} {'; '.join(each)}" for where, each in texts.items()]
         found.append(f"{label(problem)}, convergence factors: {'; '.join(parts)}.")
-        found += _not_converging(own, problem, column, unit)
+        found += _not_reaching(own, problem, column, unit)
     return found
 
 
 def _message(factors: pd.DataFrame, column: str) -> list[str]:
-    """For how many problems learned and untrained cycles converge everywhere."""
+    """For how many problems learned and untrained cycles reach the tolerance everywhere."""
     if factors.empty:
         return []
     learned = textbook = count = 0
     for _, own in summaries.groups(factors, "problem"):
         count += 1
-        learned += bool((own.loc[own["method"].isin(_learned(own)), "factor"] < 1).all())
-        textbook += bool((own.loc[own["method"] == TEXTBOOK, "factor"] < 1).all())
+        learned += _always(own[own["method"].isin(_learned(own))])
+        textbook += _always(own[own["method"] == TEXTBOOK])
     where = {"points": "on all grids", "tau": "for all τ"}[column]
     return [
-        f"Learned cycles converge {where}, and for all seeds, for {learned} of {count} problems; {TEXTBOOK} cycles "
-        f"without training for {textbook}."
+        f"Learned cycles reach a residual of 1e-8 within {summaries.MOST_CYCLES} iterations {where}, for all seeds and "
+        f"right-hand sides, for {learned} of {count} problems; {TEXTBOOK} cycles without training for {textbook}."
     ]
 
 
-def _not_converging(own: pd.DataFrame, problem: str, column: str, unit: str) -> Iterator[str]:
-    for method in _learned(own):
+def _always(table: pd.DataFrame) -> bool:
+    return len(table) > 0 and bool((table["outcome"] == summaries.REACHED).all())
+
+
+def _not_reaching(own: pd.DataFrame, problem: str, column: str, unit: str) -> Iterator[str]:
+    """How many seeds of learned cycles, and where V(2,2), are not at the tolerance within the limit, and why."""
+    for method in (*_learned(own), TEXTBOOK):
         part = own[own["method"] == method]
-        failing = part[~(part["factor"] < 1)]
-        if len(failing):
-            where = failing.groupby(column)["factor"].size()
-            counts = ", ".join(f"{count} with {_at(value, unit)}" for value, count in where.items())
-            seeds = part["run"].nunique()
-            yield f"{label(problem)}, {_name(method)}: of {seeds} seeds, cycles that do not converge: {counts}."
+        seeds = part["run"].nunique()
+        texts = []
+        for outcome, text in FAILURES.items():
+            where = part.loc[part["outcome"] == outcome].groupby(column).size()
+            places = [f"{f'{count} with ' if seeds else ''}{_at(value, unit)}" for value, count in where.items()]
+            texts += [f"{text}: {', '.join(places)}"] if places else []
+        if texts:
+            many = f", of {seeds} seeds" if seeds else ""
+            start = f"{label(problem)}, {_name(method)}{many}, not at 1e-8 within {summaries.MOST_CYCLES} iterations"
+            yield f"{start}; {'; '.join(texts)}."
 
 
 def _draw_method(ax: Axes, table: pd.DataFrame, method: str, order: int, column: str) -> None:
@@ -128,9 +144,12 @@ def _draw_method(ax: Axes, table: pd.DataFrame, method: str, order: int, column:
     ax.plot(middle.index, middle, **look)
     if len(table) > len(middle):
         ax.fill_between(middle.index, low, high, color=look["color"], alpha=0.2, linewidth=0)
-    beyond = middle[middle <= EDGE]
+    short_of = table.assign(failing=table["outcome"] != summaries.REACHED).groupby(column)["failing"].mean()
+    failing = middle[short_of >= 0.5]
     ax.plot(
-        beyond.index, beyond, **look | {"linestyle": "none", "markerfacecolor": "white", "markersize": 8 - 0.5 * order}
+        failing.index,
+        failing,
+        **look | {"linestyle": "none", "markerfacecolor": "white", "markersize": 8 - 0.5 * order},
     )
 
 
@@ -170,7 +189,7 @@ def _name(method: str) -> str:
 
 
 def _factors(tables: Tables, kind: str) -> pd.DataFrame:
-    """Convergence factors of the problems that have learned cycles; infinite where there is none."""
+    """Factors, infinite where there is none, and outcomes of iterations, of the problems that have learned cycles."""
     table = tables["solver_iterations"]
     known = table["method"].map(_scheme).astype(bool)
     schemes = table[known & table["kind"].isin(["home", kind])]
@@ -181,10 +200,11 @@ def _factors(tables: Tables, kind: str) -> pd.DataFrame:
         if len(learned):
             parts += [learned[COLUMNS], own.loc[~own["method"].isin(_slower_fsi(own)), COLUMNS]]
     if not parts:
-        return pd.DataFrame(columns=COLUMNS)
-    found = pd.concat([part.astype({"run": object, "factor": float}) for part in parts], ignore_index=True)
+        return pd.DataFrame(columns=[*COLUMNS, "outcome"])
+    types = {"run": object, "factor": float, "converged": float}
+    found = pd.concat([part.astype(types) for part in parts], ignore_index=True)
     found = found.drop_duplicates(["problem", "method", "run", "points", "tau"])  # that of the training, of two kinds
-    return found.assign(factor=found["factor"].fillna(np.inf))
+    return found.assign(outcome=summaries.outcome(found), factor=found["factor"].fillna(np.inf))
 
 
 def _slower_fsi(schemes: pd.DataFrame) -> list[str]:

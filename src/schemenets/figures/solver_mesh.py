@@ -19,5 +19,5 @@ def draw(tables: Tables) -> Figure:
 
 
 def findings(tables: Tables) -> list[str]:
-    """Factors on the coarsest and the finest grid, and where cycles do not converge."""
+    """Factors on the coarsest and the finest grid, and where cycles do not reach the tolerance."""
     return _solver_factors.findings(tables, "finer", "points", "points")

@@ -19,5 +19,5 @@ def draw(tables: Tables) -> Figure:
 
 
 def findings(tables: Tables) -> list[str]:
-    """Factors for the smallest and the largest τ, and where cycles do not converge."""
+    """Factors for the smallest and the largest τ, and where cycles do not reach the tolerance."""
     return _solver_factors.findings(tables, "tau", "tau", "τ")

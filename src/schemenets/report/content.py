@@ -435,7 +435,7 @@ def schemes_as_solvers(tables: Tables) -> Table:
         ["tables/solver_iterations.csv"],
         [
             *("Problem", "Scheme", "Relative error", "Residual", "Energy gap"),
-            *("Converge", "Iterations", "Factor", "Operations"),
+            *("Get there", "Iterations", "Factor", "Operations"),
         ],
         [
             [

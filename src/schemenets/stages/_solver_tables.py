@@ -1,4 +1,7 @@
-"""Tidy tables of solvers, numerical and learned, one row per observation."""
+"""Tidy tables of solvers, numerical and learned, one row per observation.
+
+Distances to a solution are empty where it is not certain to be the only one, those on validation data as well.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,6 +10,8 @@ import pandas as pd
 
 from schemenets import files
 from schemenets.layout import Layout
+from schemenets.solvers import CycleArchitecture, Problem
+from schemenets.solvers.operations import of_cycle
 
 Json = dict[str, Any]
 OF_A_RUN = ["run", "problem", "method", "seed"]
@@ -71,15 +76,32 @@ def _run_row(record: Json) -> Json:
     return {
         **_of(record),
         "network": architecture.get("name", record["learner"]),
-        **{key: record[key] for key in ("loss", "parameters", "operations", "points", "dataset")},
+        **{key: record[key] for key in ("loss", "parameters", "operations")},
+        "operations_by_formula": _by_formula(record),
+        **{key: record[key] for key in ("points", "dataset")},
         **record["training"],
         "status": record["status"],
-        "validation_error": record["validation_error_by_epoch"][-1],
+        "validation_error": _validation_errors(record)[-1],
     }
 
 
+def _by_formula(record: Json) -> Any:
+    """Operations of learned cycles, to leading order; none for other networks."""
+    if record["learner"] != "cycle":
+        return pd.NA  # so that the others stay integers
+    architecture = CycleArchitecture.read(record["architecture"])
+    return architecture.cycles * of_cycle(architecture, architecture.problem.on(record["points"]))
+
+
+def _validation_errors(record: Json) -> list[float | None]:
+    """Distances to the solution that the training was towards, by epoch; none where there may be other solutions."""
+    errors: list[float | None] = record["validation_error_by_epoch"]
+    unique = Problem(**record["problem"]).on(record["points"]).unique
+    return errors if unique else [None] * len(errors)
+
+
 def _curve_rows(record: Json) -> Iterator[Json]:
-    for epoch, value in enumerate(record["validation_error_by_epoch"], start=1):
+    for epoch, value in enumerate(_validation_errors(record), start=1):
         yield {**_of(record), "epoch": epoch, "validation_error": value}
 
 
