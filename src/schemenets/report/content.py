@@ -410,7 +410,8 @@ def solvers(tables: Tables) -> Table:
 def solver_certificates(tables: Tables) -> Table:
     """How many certificates of learned cycles hold, on the grid of the training and over all grids and τ."""
     table = tables["solver_certificates"]
-    holds, home = table["holds"].astype(bool), table["condition"].astype(str).str.startswith("home")
+    holds = table["holds"].astype(bool)
+    home = table["condition"].astype(str).str.startswith("home").astype(bool)  # of no rows as well
     table = table.assign(holds=holds, home=home)
     return Table(
         "Certificates of learned cycles for linear problems, of all networks whose training did not diverge: how many "
@@ -435,7 +436,7 @@ def solver_certificates(tables: Tables) -> Table:
             ]
             for problem, of_problem in summaries.groups(table, "problem")
             for method, own in summaries.groups(of_problem, "method")
-            for worst in [own.loc[own["radius"].idxmax()]]
+            for worst in [own.reset_index(drop=True).loc[own["radius"].to_numpy().argmax()]]
         ],
     )
 
