@@ -193,6 +193,17 @@ def test_a_cycle_iterated_to_tolerance_solves():
         np.testing.assert_allclose(x.numpy(), CHARBONNIER.on(32).solve(side.numpy()), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2.0**-11.5)], ids=str)
+@pytest.mark.parametrize("problem", [CHARBONNIER, Problem(tau=100.0)], ids=["charbonnier", "linear"])
+def test_the_tolerance_that_is_not_given_can_be_reached_in_the_precision(problem, dtype, tolerance):
+    network = CycleArchitecture(problem=problem, filters=0, sweeps=2).build().to(dtype)
+    b = torch.rand(3, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    found = iterate(network.cycle, problem.on(256), b, b)
+    assert found.tolerance == tolerance
+    assert found.iterations.isfinite().all()
+    assert (found.residuals[-1] <= tolerance).all()
+
+
 def test_iterations_that_are_not_possible():
     grid, b = IDENTITY.on(16), torch.ones(1, 16, dtype=torch.float64)
     for tolerance in (0.0, -1.0, math.nan):
