@@ -15,6 +15,7 @@ from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
 from schemenets.report import content, origin, solver_speed
 from schemenets.stages.tables import _guarantee_rows
+from schemenets.wording import label
 
 DIVERGED = "factorial/resnet-relu/blocks-4/seed-1"
 VOID = {"meta", "br", "img"}
@@ -352,6 +353,27 @@ def test_robustness_holds_attacks_bounds_and_other_noise(made):
     assert cells["Guaranteed"] == f"{own['psnr_guaranteed'].mean():.2f}"
     assert (cells["Certified"], cells["Bound"]) == ("yes", "5")
     assert cells["Noise 20"] == "20.50"
+
+
+def test_certificates_are_counted_over_all_grids_and_the_radius_of_the_training_is_called_that(made):
+    tables = summaries.read(made[0])
+    assert "Radius in training" in content.solvers(tables).columns
+    known = tables["solver_certificates"]
+    problem, method = known[["problem", "method"]].iloc[0]
+    known = known[(known["problem"] == problem) & (known["method"] == method)]
+    seeds = len(known)
+    finer = known.assign(condition="finer-512", points=512, radius=[3.0, *[0.2] * (seeds - 1)])
+    finer["holds"] = finer["radius"] < 1
+    table = content.solver_certificates({**tables, "solver_certificates": pd.concat([known, finer])})
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    assert f"{2 * seeds - 1} of {2 * seeds} hold" in table.caption
+    assert (cells["Problem"], cells["Method"]) == (label(problem), content._solver(method, problem))
+    assert cells["Hold, training"] == f"{seeds} of {seeds}"
+    assert cells["Hold, all grids and τ"] == f"{2 * seeds - 1} of {2 * seeds}"
+    assert (cells["Largest radius, training"], cells["Largest radius, all"]) == ("0.1", "3")
+    assert (cells["Worst points"], cells["Worst τ"]) == ("512", "100")
+    nothing = content.solver_certificates({**tables, "solver_certificates": known.iloc[:0]})
+    assert nothing.rows == []
 
 
 def test_time_of_a_job_is_counted_once(made):

@@ -423,6 +423,7 @@ def test_iterations_short_of_the_tolerance_have_open_marks_and_stagnating_ones_l
     look = {"markerfacecolor": "white", "marker": "v"}
     assert any(place in line.get_xydata().tolist() for line in lines(axes, **look))
     assert not any(64 in line.get_xdata() for line in lines(before, **look))
+    assert not any(64 in line.get_xdata() for line in lines(before, markerfacecolor="white", marker="o"))
 
 
 def test_only_the_length_of_fsi_cycles_that_is_best_per_step_is_shown(tables):

@@ -566,15 +566,20 @@ def test_signals_that_do_not_fit_are_refused():
         (stacked, b),
         (stacked, b.expand(3, 2, 16)),
     ):
-        for call in (net, lambda b, net=net: net.cycle(b, b)):
+        for call in (net, net.full_multigrid, lambda b, net=net: net.cycle(b, b)):
             with pytest.raises(InvalidParameterError, match=r"shape and dtype of b .*batch, N"):
                 call(wrong)
     for wrong in (b[:1], b.double()):
         with pytest.raises(InvalidParameterError, match=r"shape and dtype of x .* those of b"):
             network.cycle(wrong, b)
     b[0, 3] = math.nan
-    with pytest.raises(InvalidParameterError, match=r"a value of b = nan .* finite"):
-        network.cycle(torch.rand(2, 16), b)
+    for call in (network.full_multigrid, lambda b: network.cycle(torch.rand(2, 16), b)):
+        with pytest.raises(InvalidParameterError, match=r"a value of b = nan .* finite"):
+            call(b)
+    b[0, 3] = 0
+    for call in (network.full_multigrid, lambda b, grid: network.cycle(b, b, grid)):
+        with pytest.raises(InvalidParameterError, match=r"points of the grid = 32 .* 16, as b has"):
+            call(b, LINEAR.on(32))
 
 
 # Certificates

@@ -62,9 +62,9 @@ def test_the_formula_is_what_is_counted(problem, arguments):
 
 @pytest.mark.parametrize("kind", ["W", "F"])
 def test_the_formula_for_cycles_that_are_often_on_coarse_grids(kind):
-    """Of the many operations on few points the formula knows the leading order only."""
+    """Of the many operations on few points the formula knows the leading order only, which is nearly all of them."""
     architecture = CycleArchitecture(problem=CHARBONNIER, kind=kind)
-    assert of_cycle(architecture, CHARBONNIER.on(64)) == pytest.approx(counted(architecture.build(), 64), rel=0.25)
+    assert of_cycle(architecture, CHARBONNIER.on(256)) == pytest.approx(counted(architecture.build(), 256), rel=0.05)
 
 
 def test_v_cycles_cost_at_most_twice_what_the_finest_grid_does():
@@ -191,6 +191,17 @@ def test_a_cycle_iterated_to_tolerance_solves():
     assert found.iterations.isfinite().all()
     for x, side in zip(found.x, b, strict=True):
         np.testing.assert_allclose(x.numpy(), CHARBONNIER.on(32).solve(side.numpy()), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2.0**-11.5)], ids=str)
+@pytest.mark.parametrize("problem", [CHARBONNIER, Problem(tau=100.0)], ids=["charbonnier", "linear"])
+def test_the_tolerance_that_is_not_given_can_be_reached_in_the_precision(problem, dtype, tolerance):
+    network = CycleArchitecture(problem=problem, filters=0, sweeps=2).build().to(dtype)
+    b = torch.rand(3, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    found = iterate(network.cycle, problem.on(256), b, b)
+    assert found.tolerance == tolerance
+    assert found.iterations.isfinite().all()
+    assert (found.residuals[-1] <= tolerance).all()
 
 
 def test_iterations_that_are_not_possible():

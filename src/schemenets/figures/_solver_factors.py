@@ -160,7 +160,8 @@ def _digits(factors: pd.Series) -> pd.Series:
 
 def _look(method: str) -> dict[str, Any]:
     look = _scheme(method) or _solver_style.style(method)
-    return {"markeredgecolor": look["color"], "linewidth": 1.2} | look | {"markersize": 7 if method == WIDE else 4.5}
+    filled = {"markerfacecolor": look["color"], "markersize": 7 if method == WIDE else 4.5}  # open marks mean something
+    return {"markeredgecolor": look["color"], "linewidth": 1.2} | look | filled
 
 
 def _scheme(method: str) -> dict[str, Any]:

@@ -375,7 +375,8 @@ def solvers(tables: Tables) -> Table:
         "the solution that Newton's method finds (over that of the start), on right-hand sides like those of the "
         "training. For cycles that are given the problem: how many seeds get all of a few right-hand sides to a "
         "residual of 1e-8, after how many cycles at most, and the worst convergence factor; for linear problems the "
-        "largest spectral radius. A dash for the error: solutions need not be unique.",
+        "largest spectral radius, on the grid and for the τ of the training alone. A dash for the error: solutions "
+        "need not be unique.",
         [
             "tables/solver_runs.csv",
             "tables/solver_errors.csv",
@@ -384,7 +385,7 @@ def solvers(tables: Tables) -> Table:
         ],
         [
             *("Problem", "Method", "Loss", "Parameters", "Operations", "Seeds", "Diverged", "Relative error"),
-            *("Worst seed", "Residual", "Energy gap", "Get there", "Cycles", "Factor", "Spectral radius"),
+            *("Worst seed", "Residual", "Energy gap", "Get there", "Cycles", "Factor", "Radius in training"),
         ],
         [
             [
@@ -402,6 +403,40 @@ def solvers(tables: Tables) -> Table:
             ]
             for problem, of_problem in summaries.groups(measured, "problem")
             for method, part in summaries.groups(of_problem, "method")
+        ],
+    )
+
+
+def solver_certificates(tables: Tables) -> Table:
+    """How many certificates of learned cycles hold, on the grid of the training and over all grids and τ."""
+    table = tables["solver_certificates"]
+    holds = table["holds"].astype(bool)
+    home = table["condition"].astype(str).str.startswith("home").astype(bool)  # of no rows as well
+    table = table.assign(holds=holds, home=home)
+    return Table(
+        "Certificates of learned cycles for linear problems, of all networks whose training did not diverge: how many "
+        f"hold, which is for a spectral radius below 1, on all grids of up to {table['points'].max()} points and for "
+        f"all τ. Of all of them {holds.sum()} of {len(table)} hold. The radius is the largest of all networks and "
+        "conditions, and what is worst is the condition that it belongs to."
+        if len(table)
+        else "Certificates of learned cycles for linear problems: there are none.",
+        ["tables/solver_certificates.csv"],
+        [
+            *("Problem", "Method", "Hold, training", "Hold, all grids and τ"),
+            *("Largest radius, training", "Largest radius, all", "Worst points", "Worst τ"),
+        ],
+        [
+            [
+                label(problem),
+                _solver(method, problem),
+                *(f"{part['holds'].sum()} of {len(part)}" for part in (own[own["home"]], own)),
+                *(short(part["radius"].max()) for part in (own[own["home"]], own)),
+                f"{worst['points']:,}",
+                f"{worst['tau']:g}",
+            ]
+            for problem, of_problem in summaries.groups(table, "problem")
+            for method, own in summaries.groups(of_problem, "method")
+            for worst in [own.reset_index(drop=True).loc[own["radius"].to_numpy().argmax()]]
         ],
     )
 

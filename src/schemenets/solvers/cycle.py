@@ -211,12 +211,7 @@ class CycleNetwork(nn.Module):
         if x.shape != b.shape or x.dtype != b.dtype:
             allowed = f"{tuple(b.shape)} {b.dtype}, those of b"
             raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", allowed)
-        if not b.isfinite().all():
-            raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
-        grid = grid or self.architecture.problem.on(b.shape[-1])
-        if b.shape[-1] != grid.N:
-            raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
-        return self._cycles(x, b, grid, 1)
+        return self._cycles(x, b, self._fitting(b, grid), 1)
 
     def _check(self, b: Tensor) -> None:
         """Make sure that b is of the dtype of the weights, and has their seeds."""
@@ -226,19 +221,33 @@ class CycleNetwork(nn.Module):
             allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
 
+    def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
+        """The grid, or that of the architecture, once it is sure that b is finite and has as many points."""
+        if not b.isfinite().all():
+            raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
+        grid = grid or self.architecture.problem.on(b.shape[-1])
+        if b.shape[-1] != grid.N:
+            raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
+        return grid
+
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x from coarse to fine: the result for the coarse problem with Rb, interpolated, starts a cycle.
 
         Args:
             b: right-hand sides, (batch, N), of stacked networks (seeds, batch, N).
             grid: the problem to solve; that of the architecture if not given.
+
+        Raises:
+            InvalidParameterError: shapes, dtypes or a grid that do not fit, or right-hand sides that are not finite.
         """
         self._check(b)
-        grid = grid or self.architecture.problem.on(b.shape[-1])
+        return self._full_multigrid(b, self._fitting(b, grid))
+
+    def _full_multigrid(self, b: Tensor, grid: Grid) -> Tensor:
         x = grid.start(b)
         if grid.coarsens:
             stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
-            x = 2 * prolong(self.full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
+            x = 2 * prolong(self._full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
         return self._cycles(x, b, grid, 1)
 
     def _cycles(self, x: Tensor, b: Tensor, grid: Grid, count: int) -> Tensor:
