@@ -50,3 +50,13 @@ def test_other_operators_in_other_steps_break_the_guarantee():
     np.testing.assert_allclose(fsi.cycle(u0, [K0, K1], tau), -7 / 5 * u0, rtol=1e-14)
     u = explicit.step(explicit.step(u0, K0, tau), K1, tau)
     assert abs(u[0]) <= abs(u0[0])
+
+
+def test_a_cycle_of_an_odd_smooth_monotone_flux_can_amplify():
+    """Φ(s) = s⁹/(T⁸ + s⁸) has 0 ≤ g < L = 1, and grows as g grows with |s|; the step size is the limit 2."""
+    T = 0.566
+    previous = u = 1.0
+    for k in range(8):
+        alpha = (4 * k + 2) / (2 * k + 3)
+        previous, u = u, alpha * (u - 2 * u**9 / (T**8 + u**8)) + (1 - alpha) * previous
+    assert abs(u) > 2.6

@@ -769,6 +769,30 @@ def test_searches_find_a_planted_direction_that_only_large_signals_show():
         assert 3.9 <= search(net, starts, steps=80) <= 4 * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("symmetric", {}),  # ∞ · 0 of the largest and the smallest slope
+        ("safeguarded_fsi", {}),
+        ("symmetric_feedforward", {"blocks": 2}),  # ∞ · 0 of two blocks
+        ("safeguarded_fsi", {"channels": 2, "blocks": 3}),  # ∞ · 0 of a network and its lift
+    ],
+)
+def test_bounds_that_overflow_are_infinite_or_none_and_never_nan(name, change):
+    size = {"blocks": 1, "filters": 2, "kernel_size": 3} | change
+    net = networks.build(name, **size, flux="charbonnier").double()
+    with torch.no_grad():
+        net.blocks[0].K.fill_(1e200)
+        net.blocks[-1].K *= 1 if size["blocks"] == 1 else 0
+        if "channels" in size:
+            net.lift *= 0
+    certificate = certify(net)
+    for bounds in (certificate, *certificate.blocks):
+        assert bounds.euclidean is None or bounds.euclidean >= 0
+        assert bounds.lipschitz >= 0
+    assert certificate.lipschitz == np.inf
+
+
 @pytest.mark.parametrize("search", [largest_amplification, largest_expansion])
 def test_searches_report_an_overflow_as_infinite(search):
     """u ↦ u + 1e200 max(0, 1e200 u): beyond all numbers for positive signals, the identity for others."""

@@ -288,7 +288,7 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
         if stability.can_verify(network.architecture):
             problems = stability.verify(options.checkpoint, options.verify)
         else:
-            problems = ["not possible: its map is not written anew, by dense matrices"]
+            problems = ["not possible: dense matrices compute no networks and fluxes of this kind"]
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
     return lines, certificate.holds and not problems
 

@@ -24,7 +24,10 @@ def draw(tables: Tables) -> Figure:
     if table.empty:
         return _style.empty("pairs of certified and free networks")
     jobs = (
-        table["experiment"].map(label) + ", " + table["size"].map(size_label) + table["trained"].map(" ({:g})".format)
+        table["experiment"].map(label)
+        + ", "
+        + table["size"].map(size_label)
+        + table["trained"].map(" (noise {:g})".format)
     )
     names, methods = list(jobs.unique()), list(table["method"].unique())
     noises = sorted(table["noise"].unique())
@@ -39,7 +42,9 @@ def draw(tables: Tables) -> Figure:
             look = {"label": label(method), "color": _style.PALETTE[index % len(_style.PALETTE)], "marker": marker}
             _style.draw_means(ax, placed, "difference", "row", look | {"linestyle": "none"}, orient="y")
         ax.set_yticks(range(len(names)), names)
-        ax.set(title=f"tested at noise {noise:g}", ylim=(len(names) - 0.5, -0.5), xlabel="difference (dB)", ylabel="")
+        ax.set(
+            title=f"tested at noise {noise:g}", ylim=(len(names) - 0.5, -0.5), xlabel="certified − free (dB)", ylabel=""
+        )
     _style.legend(figure, axes)
     return figure
 

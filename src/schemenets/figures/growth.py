@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from schemenets import summaries
 from schemenets.figures import _style
@@ -59,6 +60,8 @@ def drawn(table: pd.DataFrame, limits: tuple[float, float], below: str, scale: s
         ax.text(0.03, 0.06, text, transform=ax.transAxes)
         ax.axhline(1, color="0.6", linewidth=1, zorder=1)
         ax.set(title=f"{group}: {what}", xscale=scale, yscale="log", ylabel="factor", ylim=limits)
+        if scale == "linear":
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[-2:]:
         ax.set_xlabel(below)
     _style.legend(figure, axes)

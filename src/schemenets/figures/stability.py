@@ -62,7 +62,7 @@ def draw(tables: Tables) -> Figure:
         ax.axvline(limit, color="0.6", linewidth=1, zorder=1)
         ax.set(xlabel=text, xscale="log")
     share.plot(low["share"], low["height"], "<", color="black", markersize=4, label=f"below {SMALLEST:g}", zorder=4)
-    names = [f"{name}\n{own['certified'].sum()} of {len(own)} fulfil one" for name, own in rows]
+    names = [f"{name}\n{own['certified'].sum()} of {len(own)} fulfil a theorem" for name, own in rows]
     found.set_yticks(range(len(rows)), names)
     found.set(ylim=(len(rows) - 0.5, -0.5))
     share.set_xlim(SMALLEST / 2, 2)

@@ -101,7 +101,7 @@ def check(architecture: Architecture) -> None:
     if architecture.channels > 1 and not network.multichannel:
         raise InvalidParameterError("channels", architecture.channels, f"only 1 {the_network}")
     if architecture.certified and not network.certifiable:
-        raise InvalidParameterError("certified", True, f"only False {the_network}, which has no certificate")
+        raise InvalidParameterError("certified", True, f"only False {the_network}, which has none by construction")
     if architecture.certified and not flux.nonnegative:
         raise InvalidParameterError("certified", True, f"only False for {flux.name!r}, whose g is negative somewhere")
 

@@ -14,8 +14,8 @@ The extrapolation is a second skip connection without weights. What is known of 
   amplify by 7/5, and n blocks by about (1+√2)^{n+1}/(4n+2). It is the triangle inequality with |1-α_k| =
   |2k-1|/(2k+3), and scalar blocks with K = 0 or τK² = 2 attain it.
 * Tied weights do not help a nonlinear flux, not even a monotone one. The tests hold counterexamples with the
-  rectifier and, of one scalar filter, with a nonmonotone flux. For smooth monotone fluxes neither proof nor
-  counterexample is known here.
+  rectifier and, of one scalar filter, with a nonmonotone flux and with an odd, smooth and monotone one. For odd
+  fluxes with 0 ≤ Φ' ≤ L, such as Charbonnier's, neither proof nor counterexample is known here.
 
 Hence no constraint on single blocks certifies this network, and ``certified`` is refused.
 """

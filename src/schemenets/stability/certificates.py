@@ -129,7 +129,21 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
         return Certificate(None, (unknown,) * len(network.applied), None, math.inf, {"finite weights": False})
     with torch.no_grad():
         certificate = _CERTIFICATES[architecture.name](network, network.applied, norm)
-        return certificate if architecture.channels == 1 else _with_ends(certificate, network)
+        return _without_nan(certificate if architecture.channels == 1 else _with_ends(certificate, network))
+
+
+def _without_nan(certificate: Certificate) -> Certificate:
+    """The certificate without the bounds that are no numbers, as norms overflow."""
+
+    def known(bounds: Any) -> dict[str, Any]:
+        euclidean = bounds.euclidean
+        return {
+            "euclidean": None if euclidean is None or math.isnan(euclidean) else euclidean,
+            "lipschitz": math.inf if math.isnan(bounds.lipschitz) else bounds.lipschitz,
+        }
+
+    blocks = tuple(replace(block, **known(block)) for block in certificate.blocks)
+    return replace(certificate, blocks=blocks, **known(certificate))
 
 
 def _certificate(
@@ -137,12 +151,11 @@ def _certificate(
 ) -> Certificate:
     """With the network's factor as a function ``combined`` of those of its blocks."""
     factors = [block.euclidean for block in blocks if block.euclidean is not None]
-    lipschitz = combined([block.lipschitz for block in blocks])
     return Certificate(
         theorem=theorem,
         blocks=tuple(blocks),
         euclidean=combined(factors) if len(factors) == len(blocks) else None,
-        lipschitz=math.inf if math.isnan(lipschitz) else lipschitz,  # where numbers overflow
+        lipschitz=combined([block.lipschitz for block in blocks]),
     )
 
 

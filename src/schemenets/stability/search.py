@@ -81,7 +81,7 @@ def largest_expansion(
     ascends. What is returned are quotients of the network's values themselves, not estimates of derivatives.
 
     Arguments, result and errors are those of :func:`largest_amplification`, and ``near`` is half of ‖a - b‖₂ relative
-    to ‖u‖₂: where ‖N(u)‖₂ ≤ c ‖u‖₂, no quotient can be above c / near.
+    to ‖u‖₂: where ‖N(u)‖₂ ≤ c ‖u‖₂, no quotient can be above c √(1 + near²) / near.
     """
     network, u = _prepared(network, starts, scales)
     v = torch.randn(u.shape[-2:], generator=torch.Generator().manual_seed(1), dtype=u.dtype)
