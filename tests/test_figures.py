@@ -600,7 +600,7 @@ def test_figures_show_no_raw_names(tables):
         experiment="noise_20", run=lambda t: "noise_20/" + t["run"])  # fmt: skip
     both["psnr"] = pd.concat([tables["psnr"], other])
     shown = texts(drawn("certification_cost", tables | both))
-    assert "noise 20, 4 blocks (20)" in shown
+    assert "noise 20, 4 blocks (noise 20)" in shown
     assert not any("_" in text for text in shown)
 
 
