@@ -47,7 +47,7 @@ from schemenets.layout import Layout
 from schemenets.progress import Progress
 from schemenets.report import solver_speed
 from schemenets.schemes._base import Array
-from schemenets.solvers import CycleNetwork, Grid, iterate
+from schemenets.solvers import CycleNetwork, Grid, Problem, iterate
 from schemenets.solvers.data import HOME, Condition, right_hand_sides
 from schemenets.solvers.training import PAIR, SolverTrainer, SolverTraining
 from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
@@ -220,12 +220,17 @@ def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, 
     return found
 
 
+def on_points(problem: Problem, length: int) -> Grid:
+    """The problem on so many points, one less where the ends are zero."""
+    return problem.on(length - (not problem.screened))
+
+
 def trainings(config: Mapping[str, Any]) -> Iterator[Row]:
     """Rows of training steps on grid and problem of the study's tuning, compiled and on torch operations."""
     section = config["solvers"]
     name, batch = section["tuning_problem"], section["batch"]
     problem = solver_study.problem(config, name)
-    grid = problem.on(section["points"] - (not problem.screened))
+    grid = on_points(problem, section["points"])
     b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # what is learned does not matter
     data = {f"{split}/{part}": b for split in ("train", "validation") for part in PAIR}
     for method in TRAINED:
@@ -267,7 +272,7 @@ def cases(config: Mapping[str, Any], points: Sequence[int], counts: Sequence[int
     for name in config["solvers"]["problems"]:
         problem = solver_study.problem(config, name)
         for length in points:
-            grid = problem.on(length - (not problem.screened))
+            grid = on_points(problem, length)
             for count in counts:
                 yield name, grid, right_hand_sides(Condition("finer", HOME, grid), "test", count, spec)
 
@@ -290,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = list(cases(config, *((POINTS[:1], COUNTS[:1]) if options.quick else (POINTS, COUNTS))))
     progress = Progress("solver benchmark", len(todo), "cases")
     for done, (name, grid, b) in enumerate(todo, start=1):
-        home = grid.problem.on(config["solvers"]["points"] - (not grid.problem.screened))
+        home = on_points(grid.problem, config["solvers"]["points"])
         networks = trained(Layout(options.results), name, grid, home)
         if not networks:
             print(f"{name}, {grid.N} points: no trained networks in {options.results}", flush=True)
