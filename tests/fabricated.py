@@ -13,7 +13,7 @@ from schemenets.networks import Architecture
 from schemenets.solvers.data import conditions
 from schemenets.solvers.training import build
 from schemenets.stages import _solvers as _solver_stages
-from schemenets.stages.solver_evaluate import described
+from schemenets.stages.solver_evaluate import described, kinds_iterated
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {"resnet-relu": 34.0, "symmetric-relu": 30.0, "symmetric-charbonnier": 33.0, "symmetric-perona_malik": 34.5}
@@ -140,16 +140,15 @@ def _solver_job(layout, study, job, spec, diverged):
         files.write_json(path.with_suffix(".json"), record)
     made = conditions(study.problems[spec["dataset"]])
     values = dict.fromkeys(("relative_error", "residual", "energy_gap"), errors)
-    several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1}
+    kinds = kinds_iterated(network)
+    several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1, "moved": 1e-14, "own_error": None if cycle else 0.05}
     iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
     iterated["operations"] = 12_000
     evaluation = {
         "job": job,
         "seeds": spec["seeds"],
         "conditions": [described(condition, 2) | values for condition in made],
-        "iterations": [
-            described(each, 2) | iterated for each in made if cycle and each.kind in ("home", "finer", "tau")
-        ],
+        "iterations": [described(each, 2) | iterated for each in made if each.kind in kinds],
         "certificates": [
             {"seed": seed, "condition": made[0].name, "points": 64, "tau": 100.0}
             | {"radius": 0.1, "radius_dense": 0.1, "energy_norm": 0.2, "holds": True}

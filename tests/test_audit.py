@@ -1,10 +1,12 @@
 """A study in miniature, made by the real stages, and what the audit says when one thing in it is wrong."""
 
 import logging
+import math
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -32,7 +34,7 @@ SMOKE = {
     "solvers": {
         **{"epochs": 1, "train": 8, "validation": 2, "test": 2, "others": 1, "points": [16]},
         "tuning": {"seeds": 1, "learning_rates": [0.01, 0.03]},
-        "problems": {"charbonnier": ["cycle-1", "unet-2"], "poisson": ["cycle-1"]},
+        "problems": {"charbonnier": ["cycle-1", "multigrid-1", "unet-2"], "poisson": ["cycle-1"]},
     },
     "experiments": {
         "factorial": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "blocks": [4]}],
@@ -762,6 +764,95 @@ def test_bound_edited(results):
     hash_again(results)
     (problem,) = problems(results)[f"{RESNET}/stability.json"]
     assert problem.startswith("1.lipschitz_bound is 1.0, but the checkpoints say ")
+
+
+LEARNED = "runs/solvers/charbonnier"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda record: record.update(loss="residual"), "loss is 'residual', but the configuration says 'supervised'"),
+        (lambda record: record.update(parameters=7), "parameters is 7, but the configuration says 27"),
+        (lambda record: record["training"].update(learning_rate=1.0), "training.learning_rate is 1.0, but "),
+        (lambda record: record.update(operations=7), "7 operations, but counted again they are "),
+        (lambda record: record.update(status="diverged"), "status 'diverged', which its learning curve contradicts"),
+        (lambda record: record.update(checkpoint_sha256=""), "changed since training"),
+    ],
+)
+def test_record_of_a_solver_edited(results, change, problem):
+    path = f"{LEARNED}/cycle-1/seed-1.json"
+    edit(results / path, change)
+    found = problems(results, "solvers")
+    assert any(problem in each for own in found.values() for each in own), found
+    assert set(found) <= {path, f"{LEARNED}/cycle-1/evaluation.json"}
+
+
+def test_tuning_of_a_solver_edited(results):
+    edit(results / "tuning/solvers/unet-2.json", lambda content: content.update(learning_rate=0.05))
+    found = problems(results, "solvers")
+    (problem,) = found.pop("tuning/solvers/unet-2.json")
+    assert problem.startswith("learning rate 0.05, but the best trial is 0.0")
+    assert set(found) == {f"{LEARNED}/unet-2/seed-0.json", f"{LEARNED}/unet-2/seed-1.json"}
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "add", "found"),
+    [
+        ("cycle-1", "factor", 0.1, True),
+        ("cycle-1", "factor", 0.01, False),
+        ("cycle-1", "iterations", 2, True),
+        ("cycle-1", "iterations", 1, False),
+        ("cycle-1", "converged", -0.5, True),
+        ("cycle-1", "moved", 1e-6, True),
+        ("multigrid-1", "moved", 1e-6, True),
+        ("multigrid-1", "own_error", 1e-4, True),
+        ("multigrid-1", "own_error", None, True),
+    ],
+)
+def test_iterations_of_a_solver_edited(results, method, key, add, found):
+    def change(content):
+        values = content["iterations"][0][key]
+        assert all(value is not None for value in values)
+        values[1] = None if add is None else values[1] + add
+
+    path = f"{LEARNED}/{method}/evaluation.json"
+    edit(results / path, change)
+    problem = problems(results, "solvers", full=True).get(path, [])
+    assert [each.startswith(f"home-32, {key}: [") for each in problem] == [True] * found
+
+
+def test_error_of_a_solver_edited(results):
+    path = f"{LEARNED}/unet-2/evaluation.json"
+    edit(results / path, lambda content: content["conditions"][2]["residual"].__setitem__(0, 0.0))
+    (problem,) = problems(results, "solvers", full=True)[path]
+    assert ", residual: [0.0, " in problem
+
+
+def test_certificates_of_solvers_are_computed_again_on_the_smallest_grid_or_on_all(results):
+    path = "runs/solvers/poisson/cycle-1/evaluation.json"
+    entries = files.read_json(results / path)["certificates"]
+    least, most = (choose(range(len(entries)), key=lambda n: entries[n]["points"]) for choose in (min, max))
+    assert entries[least]["points"] < entries[most]["points"]
+    for index, full, count in ((most, False, 0), (most, True, 1), (least, False, 1)):
+        before = entries[index]["radius_dense"]
+        edit(results / path, lambda content, at=index: content["certificates"][at].update(radius_dense=0.5))
+        found = problems(results, "solvers", full=full).get(path, [])
+        assert len(found) == count
+        assert all("computed again" in problem and "radius_dense is 0.5, but" in problem for problem in found)
+        edit(results / path, lambda content, at=index, r=before: content["certificates"][at].update(radius_dense=r))
+
+
+def test_iterations_that_do_not_converge_are_all_the_same():
+    same = audit._solvers._same
+    nan, inf = math.nan, math.inf
+    assert same("factor", np.array([nan, 1.3, 0.99]), np.array([inf, nan, 1.5]))
+    assert not same("factor", np.array([0.9]), np.array([inf]))
+    assert same("iterations", np.array([nan, 60.0]), np.array([60.0, nan]))
+    assert not same("iterations", np.array([59.0]), np.array([nan]))
+    assert same("residual", np.array([nan, 1.0]), np.array([inf, 1.0]))
+    assert not same("residual", np.array([nan]), np.array([1.0]))
+    assert not same("residual", np.array([1.0]), np.array([1.0 + 1e-5]))
 
 
 def test_diverged_run_is_sound_if_its_record_says_so(original, results, monkeypatch):

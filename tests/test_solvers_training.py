@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from schemenets import fluxes
-from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets import fluxes, networks
+from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
 from schemenets.networks import Architecture
 from schemenets.solvers import CycleArchitecture, Problem, iterate
-from schemenets.solvers.operations import COST, _Counter, counted, of_cycle, of_residual, of_sweep
+from schemenets.solvers.operations import COST, _Counter, counted, of_cycle, of_network, of_residual, of_sweep
 from schemenets.solvers.training import SolverTraining, build, fit, relative_errors
 
 CHARBONNIER = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
@@ -65,6 +65,29 @@ def test_the_formula_for_cycles_that_are_often_on_coarse_grids(kind):
     """Of the many operations on few points the formula knows the leading order only, which is nearly all of them."""
     architecture = CycleArchitecture(problem=CHARBONNIER, kind=kind)
     assert of_cycle(architecture, CHARBONNIER.on(256)) == pytest.approx(counted(architecture.build(), 256), rel=0.05)
+
+
+@pytest.mark.parametrize("N", [64, 100, 255, 256])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "unet", "blocks": 4, "filters": 4, "kernel_size": 3, "flux": "relu"},
+        {"name": "unet", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"},
+        {"name": "unet", "blocks": 3, "filters": 3, "kernel_size": 5, "flux": "charbonnier"},
+        {"name": "multigrid_unet", "blocks": 1, "filters": 4, "kernel_size": 5, "flux": "charbonnier"},
+        {"name": "multigrid_unet", "blocks": 3, "filters": 2, "kernel_size": 3, "flux": "relu"},
+        {"name": "multigrid_unet", "blocks": 1, "filters": 1, "kernel_size": 2, "flux": "linear"},
+    ],
+    ids=str,
+)
+def test_the_formula_for_other_networks_is_what_is_counted(arguments, N):
+    architecture = Architecture(**arguments)
+    assert of_network(architecture, N) == counted(networks.build(**architecture.arguments()), N)
+
+
+def test_there_is_no_formula_for_networks_that_do_not_solve():
+    with pytest.raises(UnknownNameError, match="multigrid_unet, unet"):
+        of_network(Architecture(name="resnet", blocks=1, filters=2, kernel_size=3, flux="relu"), 64)
 
 
 def test_v_cycles_cost_at_most_twice_what_the_finest_grid_does():

@@ -28,6 +28,7 @@ TEXT = {"run": str}  # types of columns, which numbers would be guessed of if th
 # iterations of solvers: relative residual that they are to reach, most cycles, most steps on a single level
 TOLERANCE, MOST_CYCLES, MOST_STEPS = 1e-8, 60, 400
 LEAST_DIGITS = 5e-4  # per iteration; fewer are not told from none
+CYCLE = "cycle"  # the network that is given the problem, among those that solve
 REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # what becomes of an iteration, see :func:`outcome`
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
@@ -119,8 +120,9 @@ def iterated(tables: Tables, problem: str) -> pd.DataFrame:
     Columns ``converged``, ``iterations`` and ``factor`` of a diverged run are NaN.
     """
     runs, table = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_iterations"))
+    table = table[~table["method"].isin(runs.loc[runs["network"] != CYCLE, "method"])]  # with equations of their own
     places = table.loc[table["run"].notna() | table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
-    own = runs.loc[runs["method"].str.startswith("cycle-"), ["run", "problem", "method", "seed", "status"]]
+    own = runs.loc[runs["network"] == CYCLE, ["run", "problem", "method", "seed", "status"]]
     measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
     found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")
     return found.astype({"converged": float, "iterations": float, "factor": float})

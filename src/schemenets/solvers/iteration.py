@@ -2,15 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from schemenets.errors import InvalidParameterError
-from schemenets.solvers.problems import Grid
 
 IN_DOUBLE = 1e-8  # tolerance of relative residuals in double precision
 DIVERGED = 1e6  # relative residual from which an iteration counts as diverged
+
+
+class Equation(Protocol):
+    """A(x) = b on N points: :class:`schemenets.solvers.Grid`, or any other that is called for the values of A."""
+
+    @property
+    def N(self) -> int: ...
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Iteration:
 
 def iterate(
     step: Callable[[Tensor, Tensor], Tensor],
-    grid: Grid,
+    grid: Equation,
     b: Tensor,
     x: Tensor,
     tolerance: float | None = None,
@@ -63,7 +72,7 @@ def iterate(
     Args:
         step: such as :meth:`schemenets.solvers.CycleNetwork.cycle`, for another problem than that of its architecture
             with ``grid`` bound by ``functools.partial``.
-        grid: the problem on N points.
+        grid: the problem on N points, of which the values of A are asked.
         b: right-hand sides, (batch, N) or (seeds, batch, N), in double precision for small tolerances.
         x: the start, of that shape.
         tolerance: of ‖b - A(x)‖₂/‖b‖₂. If not given 1e-8 in double precision, else the square root of the precision,

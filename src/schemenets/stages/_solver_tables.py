@@ -11,18 +11,20 @@ import pandas as pd
 from schemenets import files
 from schemenets.layout import Layout
 from schemenets.solvers import CycleArchitecture, Problem
-from schemenets.solvers.operations import of_cycle
+from schemenets.solvers.operations import of_cycle, of_network
+from schemenets.stages import _solvers
 
 Json = dict[str, Any]
 OF_A_RUN = ["run", "problem", "method", "seed"]
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique", "signals"]
 ERRORS = ["relative_error", "residual", "energy_gap"]
 ITERATED = ["converged", "iterations", "factor"]
+OF_EQUATION = ["moved", "own_error"]  # of networks only
 CERTIFIED = ["condition", "points", "tau", "radius", "radius_dense", "energy_norm", "holds"]
 FOLLOWED = ["iterations", "operations", *ERRORS]
 COLUMNS = {
     "solver_errors": [*OF_A_RUN, "status", *PLACE, *ERRORS],
-    "solver_iterations": [*OF_A_RUN, *PLACE, *ITERATED, "operations", *ERRORS],
+    "solver_iterations": [*OF_A_RUN, *PLACE, *ITERATED, *OF_EQUATION, "operations", *ERRORS],
     "solver_certificates": [*OF_A_RUN, *CERTIFIED],
     "solver_paths": ["problem", "method", *FOLLOWED],
 }
@@ -85,12 +87,12 @@ def _run_row(record: Json) -> Json:
     }
 
 
-def _by_formula(record: Json) -> Any:
-    """Operations of learned cycles, to leading order; none for other networks."""
-    if record["learner"] != "cycle":
-        return pd.NA  # so that the others stay integers
-    architecture = CycleArchitecture.read(record["architecture"])
-    return architecture.cycles * of_cycle(architecture, architecture.problem.on(record["points"]))
+def _by_formula(record: Json) -> int:
+    """Operations, for learned cycles to leading order."""
+    architecture = _solvers.architecture(record)
+    if isinstance(architecture, CycleArchitecture):
+        return architecture.cycles * of_cycle(architecture, architecture.problem.on(record["points"]))
+    return of_network(architecture, record["points"])
 
 
 def _validation_errors(record: Json) -> list[float | None]:
@@ -123,9 +125,11 @@ def _iteration_rows(record: Json, evaluation: Json, index: int) -> Iterator[Json
     tested = {entry["condition"]: {key: entry[key][index] for key in ERRORS} for entry in evaluation["conditions"]}
     for entry in evaluation["iterations"]:
         place = {key: entry[key] for key in (*PLACE, "operations")}
-        values = {key: entry[key][index] for key in ITERATED}
+        values = {key: entry[key][index] for key in (*ITERATED, *OF_EQUATION)}
         # an application of several cycles is more than one iteration
-        errors = tested[entry["condition"]] if record["architecture"]["cycles"] == 1 else dict.fromkeys(ERRORS)
+        architecture = _solvers.architecture(record)
+        cycles = architecture.cycles if isinstance(architecture, CycleArchitecture) else architecture.blocks
+        errors = tested[entry["condition"]] if cycles == 1 else dict.fromkeys(ERRORS)
         yield {**_of(record), **place, **values, **errors}
 
 

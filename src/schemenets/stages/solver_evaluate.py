@@ -1,6 +1,6 @@
-"""Test all seeds of one network that solves: errors, iterations to a tolerance, and certificates of linear problems."""
+"""Test all seeds of one network that solves: errors, iterations and fixed points, certificates of linear problems."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,19 +9,26 @@ import torch
 from torch import Tensor
 
 from schemenets import files, networks, signals
+from schemenets.errors import InvalidParameterError
 from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
+from schemenets.networks.multigrid_unet import MultigridUNet
 from schemenets.provenance import Stopwatch, collect
 from schemenets.solvers import CycleNetwork, Grid, certify, iterate
 from schemenets.solvers.data import Condition, conditions
+from schemenets.solvers.iteration import Equation
 from schemenets.solvers.operations import counted_step
+from schemenets.solvers.own_equation import OwnEquation
 from schemenets.stages import _solvers
 
 TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
 FEW = 4  # right-hand sides that are iterated
 CERTIFIED = 512  # points up to which dense matrices are computed
 ITERATED = ("home", "finer", "tau")  # kinds of conditions
+OF_OWN = ("home", "longer")  # those of networks that know nothing of mesh widths and τ
 AT_ONCE = 4096  # points of all signals of a seed that pass through a network at once
+
+Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def run(spec: Mapping[str, Any], results: Layout) -> None:
@@ -40,7 +47,8 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         "iterations": [],
         "certificates": [],
     }
-    stacked: Any = networks.stack([nets[index] for index in sound]) if sound else None
+    own = [nets[index] for index in sound]
+    stacked: Any = networks.stack(own) if sound else None
     cycles = spec["learner"] == "cycle"
 
     def spread(measured: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
@@ -54,13 +62,12 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     for condition in made if stacked is not None else ():
         b, x = pair(arrays, condition)
         result["conditions"].append(described(condition, len(b)) | spread(tested(stacked, condition, b, x)))
-        # without fixed points there is nothing to converge to, which one grid is enough to show
-        if cycles and condition.kind in (ITERATED if stacked.architecture.consistent else ITERATED[:1]):
-            few, one = b[:FEW], b[:1]
-            step = partial(nets[sound[0]].cycle, grid=condition.grid)
+        if condition.kind in kinds_iterated(nets[0]):
+            few, one = slice(FEW), b[:1]
+            step = partial(own[0].cycle, grid=condition.grid) if cycles else own[0].cycle
             of_step = {"operations": counted_step(step, one, one)}
-            measured = spread(_iterated(stacked, condition, few))
-            result["iterations"].append(described(condition, len(few)) | of_step | measured)
+            measured = spread(iterated(stacked, own, condition, b[few], x[few]))
+            result["iterations"].append(described(condition, len(b[few])) | of_step | measured)
     if cycles and nets[0].architecture.linear:
         for index in sound:
             for condition in made:
@@ -125,14 +132,57 @@ def applied(stacked: Any, b: Tensor, grid: Grid) -> Tensor:
     return x
 
 
-def _iterated(stacked: Any, condition: Condition, b: Tensor) -> dict[str, np.ndarray]:
-    """For every seed the share of b that reach the tolerance, the most cycles to it, and the worst factor."""
-    grid, many = condition.grid, b.expand(len(next(stacked.parameters())), *b.shape)
-    found = iterate(lambda x, b: stacked.cycle(x, b, grid), grid, many, grid.start(many), TOLERANCE, LIMIT)
+def kinds_iterated(network: Any) -> tuple[str, ...]:
+    """Of the conditions under which a network is iterated as a solver."""
+    if isinstance(network, CycleNetwork):
+        # without fixed points there is nothing to converge to, which one grid is enough to show
+        return ITERATED if network.architecture.consistent else ITERATED[:1]
+    return OF_OWN if isinstance(network, MultigridUNet) else ()
+
+
+def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor, x: Tensor) -> dict[str, np.ndarray]:
+    """What iterating cycles for some right-hand sides comes to, and whether solutions are fixed points, by seed.
+
+    Cycles are iterated for the equation with the solutions x; multigrid U-nets, of which the last block is iterated,
+    for the one that this block has learned, which :class:`~schemenets.solvers.own_equation.OwnEquation` solves.
+
+    Args:
+        stacked: the networks.
+        nets: the same, one by one.
+        b, x: right-hand sides and solutions, (batch, N).
+
+    Returns:
+        ``converged``: share of b that reach the tolerance; ``iterations``: most cycles to it, NaN if one did not reach
+        it; ``factor``: the worst; ``moved``: largest ‖cycle(x) - x‖/‖x‖ for a solution x of the equation in question;
+        ``own_error``: mean distance of these solutions to the given ones, relative to those; NaN if these need not be
+        the only ones, or the network is told the equation. Each of shape (seeds,).
+    """
+    grid = condition.grid
+    if isinstance(stacked, CycleNetwork):
+        many_b, many_x = (each.expand(len(nets), *each.shape) for each in (b, x))
+        found = _iterated(partial(stacked.cycle, grid=grid), grid, many_b, many_x, grid.start(many_b))
+        return found | {"own_error": np.full(len(nets), np.nan)}
+    every = []
+    for network in nets:
+        equation = OwnEquation(network.applied[-1], grid.N)
+        try:
+            own = torch.from_numpy(np.stack([equation.solve(row) for row in b.numpy()]))
+        except InvalidParameterError:  # no solution found
+            own = torch.full_like(b, torch.nan)
+        error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean() if grid.unique else torch.tensor(torch.nan)
+        every.append(_iterated(network.cycle, equation, b, own, b) | {"own_error": error.numpy()})
+    return {key: np.stack([found[key] for found in every]) for key in every[0]}
+
+
+def _iterated(step: Step, equation: Equation, b: Tensor, x: Tensor, start: Tensor) -> dict[str, np.ndarray]:
+    found = iterate(step, equation, b, start, TOLERANCE, LIMIT)
+    with torch.inference_mode():
+        moved = (step(x, b) - x).norm(dim=-1) / x.norm(dim=-1)
     return {
-        "converged": found.iterations.isfinite().double().mean(1).numpy(),
-        "iterations": found.iterations.amax(1).numpy(),  # NaN if one did not reach it
-        "factor": found.factor.amax(1).numpy(),
+        "converged": found.iterations.isfinite().double().mean(-1).numpy(),
+        "iterations": found.iterations.amax(-1).numpy(),
+        "factor": found.factor.amax(-1).numpy(),
+        "moved": moved.amax(-1).numpy(),
     }
 
 
