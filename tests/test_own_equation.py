@@ -7,9 +7,8 @@ import torch
 from schemenets import networks
 from schemenets.networks import Architecture
 from schemenets.operators import Conv1dOperator
-from schemenets.solvers import CycleArchitecture, Grid, Problem, iterate
+from schemenets.solvers import CycleArchitecture, Grid, OwnEquation, Problem, iterate
 from schemenets.solvers.data import Condition
-from schemenets.solvers.own_equation import OwnEquation
 from schemenets.stages import solver_evaluate
 from schemenets.stages.solver_evaluate import iterated, kinds_iterated
 

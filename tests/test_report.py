@@ -376,6 +376,31 @@ def test_certificates_are_counted_over_all_grids_and_the_radius_of_the_training_
     assert nothing.rows == []
 
 
+def test_cycles_that_move_solutions_are_counted(made):
+    tables = summaries.read(made[0])
+    known = tables["solver_iterations"]
+    learned, given = "multigrid-1", "cycle-1"
+    table = content.solver_fixed_points(tables)
+    assert f"In {len(known.dropna(subset='run'))} of {len(known.dropna(subset='run'))} cases" in table.caption
+    first = (known["method"] == learned) & (known["kind"] == "home") & (known["seed"] == 0)
+    moved = known.assign(
+        moved=known["moved"].mask(first, 0.5), own_error=known["own_error"].mask(first & (known["seed"] == 0), 0.25)
+    )
+    table = content.solver_fixed_points(tables | {"solver_iterations": moved})
+    cells = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    (own,) = (row for row in cells.values() if row["Equation"] == "learned")
+    seeds = known.loc[known["method"] == learned, "run"].nunique()
+    assert seeds == 2  # so that the median of 0.25 and 0.05 is between them
+    count = (known["method"] == learned).sum()
+    assert own["Method"] == content._solver(learned, "charbonnier")
+    assert (own["Seeds"], own["Fixed points"], own["Largest change"]) == (str(seeds), f"{count - 1} of {count}", "0.5")
+    assert own["Error of solutions"] == "0.15"
+    assert own["Get there"] == f"{seeds} of {seeds}"
+    other = cells[label("charbonnier"), content._solver(given, "charbonnier")]
+    assert (other["Equation"], other["Largest change"], other["Error of solutions"]) == ("given", "1e−14", "–")
+    assert content.solver_fixed_points(tables | {"solver_iterations": known.iloc[:0]}).rows == []
+
+
 def test_time_of_a_job_is_counted_once(made):
     layout, study = made
     work = origin.gather(layout, summaries.read(layout))["work"]

@@ -118,7 +118,9 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
                 ok = run not in diverged
                 status = "ok" if ok else "diverged"
                 cost = {"parameters": parameters, "operations": operations, "points": 256}
-                runs.append(of_run | cost | {"network": "x", "loss": "supervised", "status": status})
+                runs.append(
+                    of_run | cost | {"network": method.partition("-")[0], "loss": "supervised", "status": status}
+                )
                 own = 0.9 if method == "unet-2" and seed == 3 else error * np.exp(0.05 * rng.standard_normal())
                 for place in places(points):
                     place = place | {"unique": problem != OTHERS[1]}
@@ -177,12 +179,12 @@ def lines(ax, **wanted):
     return [line for line in ax.lines if all(getattr(line, f"get_{key}")() == value for key, value in wanted.items())]
 
 
-def geometric(tables, method, kind="home", problem="charbonnier", **where):
+def geometric(tables, method, measure="relative_error", kind="home", problem="charbonnier", **where):
     """The geometric mean of the errors by hand, diverged runs with an error of 1."""
     table = tables["solver_errors"]
     for key, value in {"method": method, "kind": kind, "problem": problem, **where}.items():
         table = table[table[key] == value]
-    return float(np.exp(np.log(table["relative_error"].astype(float).fillna(1)).mean()))
+    return float(np.exp(np.log(table[measure].astype(float).fillna(1)).mean()))
 
 
 def changed(tables, name, where, **values):
@@ -251,17 +253,21 @@ def test_a_job_of_which_all_runs_diverged_is_not_dropped(module):
     }[module] in sentences
 
 
-def test_efficiency_shows_geometric_means_and_every_seed(tables):
-    left, right = drawn(solver_efficiency, tables).axes
-    for ax, column in ((left, "parameters"), (right, "operations")):
+@pytest.mark.parametrize(("row", "measure"), [(0, "relative_error"), (1, "residual"), (2, "energy_gap")])
+def test_efficiency_shows_geometric_means_and_every_seed(tables, row, measure):
+    apart = tables["solver_errors"].astype({measure: float}).copy()
+    apart[measure] *= 0.9**row
+    tables = tables | {"solver_errors": apart}
+    axes = drawn(solver_efficiency, tables).axes
+    assert len(axes) == 6
+    for ax, column in zip(axes[2 * row : 2 * row + 2], ("parameters", "operations"), strict=True):
         for method in ("cycle-3", "unet-2", "unet-4-long"):
             x = tables["solver_runs"].set_index("method")[column][method].iloc[0]
-            assert any(
-                line.get_xydata().tolist() == [[x, pytest.approx(geometric(tables, method))]] for line in ax.lines
-            )
+            mean = geometric(tables, method, measure)
+            assert any(line.get_xydata().tolist() == [[x, pytest.approx(mean)]] for line in ax.lines)
         dots = np.concatenate([np.asarray(each.get_offsets()) for each in ax.collections if hasattr(each, "get_sizes")])
         home = tables["solver_errors"].query("problem == 'charbonnier' and kind == 'home'")
-        assert sorted(dots[:, 1]) == pytest.approx(sorted(home["relative_error"].astype(float).fillna(1)))
+        assert sorted(dots[:, 1]) == pytest.approx(sorted(home[measure].astype(float).fillna(1)))
         assert ax.get_ylim()[0] < dots[:, 1].min()
         assert ax.get_ylim()[1] > 1
 
@@ -289,6 +295,19 @@ def test_efficiency_tells_ratios_that_follow_the_tables(tables):
     assert f"Diverged, and counted with an error of 1: {DIVERGED}." in solver_efficiency.findings(tables)
 
 
+def test_efficiency_says_what_the_residual_loss_changes(tables):
+    errors = tables["solver_errors"].astype({"residual": float}).copy()
+    errors.loc[errors["method"] == "unet-4-residual", "residual"] /= 7
+    tables = tables | {"solver_errors": errors}
+    sentences = [text for text in solver_efficiency.findings(tables) if "trained by the residual" in text]
+    assert [text.split(",")[0] for text in sentences] == ["1 learned cycle", "U-net"]
+    ratios = [
+        f"{short(geometric(tables, 'unet-4-residual', key) / geometric(tables, 'unet-4', key))} times the {name}"
+        for key, name in solver_efficiency.ROWS.items()
+    ]
+    assert sentences[1].endswith(f"instead of solutions: {', '.join(ratios)}.")
+
+
 def test_efficiency_says_where_classical_schemes_win(tables):
     """FSI in cycles of 20 gets through 8 of them in the operations of the best network."""
     (sentence,) = [text for text in solver_efficiency.findings(tables) if text.startswith("Charbonnier, ")]
@@ -314,10 +333,13 @@ def test_efficiency_says_where_classical_schemes_win(tables):
 
 
 def test_efficiency_draws_paths_and_the_fastest_fsi(tables):
-    right = drawn(solver_efficiency, tables).axes[1]
+    further = tables["solver_paths"].assign(residual=lambda table: 3 * table["relative_error"])
+    _, right, _, below, *_ = drawn(solver_efficiency, tables | {"solver_paths": further}).axes
     labels = {line.get_label(): line for line in right.lines}
     assert "FSI, cycles of 20" in labels
     assert "FSI, cycles of 10" not in labels
+    residuals = {line.get_label(): line for line in below.lines}["V(2,2)"].get_ydata()
+    assert residuals.tolist() == pytest.approx((3 * labels["V(2,2)"].get_ydata()).tolist())
     assert labels["V(2,2)"].get_xydata()[:2].tolist() == [[67172, pytest.approx(0.1)], [2 * 67172, pytest.approx(0.05)]]
 
 

@@ -17,14 +17,15 @@ from schemenets.wording import label, short
 
 TITLE = "Learning to solve: error against parameters and operations"
 CAPTION = (
-    "Relative error ‖y − x‖₂ / ‖x‖₂ of what networks make of a right-hand side, after one application, a mean over "
-    "test right-hand sides like those of the training, for the Charbonnier problem: against the number of trainable "
-    "parameters, and against floating-point operations per signal. Numbers beside the marks: how many cycles or "
+    "What networks make of a right-hand side, after one application, a mean over test right-hand sides like those of "
+    "the training, for the Charbonnier problem: relative error ‖y − x‖₂ / ‖x‖₂, relative residual ‖b − A(y)‖₂ / ‖b‖₂ "
+    "and energy gap, over that of the right-hand side itself; on the left against the number of trainable parameters, "
+    "on the right against floating-point operations per signal. Numbers beside the marks: how many cycles or "
     "channels. Circles are networks of multigrid cycles that are given the operator, squares such networks that learn "
     "it as well, triangles standard U-nets. Hollow marks have one thing different: the loss, the length of the "
     "training, or what the figure of the parts of a cycle names. Lines on the right: numerical schemes without "
-    "training on the same right-hand sides, a mark for every iteration; they go on below the panel. The operations of "
-    "Newton's method are told by formula. " + _solver_style.MARKS
+    "training on the same right-hand sides, a mark for every iteration; they go on beyond the panels. The operations "
+    "of Newton's method are told by formula. " + _solver_style.MARKS
 )
 SOURCES = (
     "tables/solver_runs.csv",
@@ -42,10 +43,12 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 AXES = {"parameters": "trainable parameters", "operations": "operations per signal"}
 VARIANTS = {
-    "unet-4-residual": ("<", "U-net, residual loss"),
-    "unet-4-long": (">", "U-net, trained longer"),
-    "multigrid-1-residual": ("D", "learned operator, residual loss"),
+    ("unet", "residual"): ("<", "U-net, residual loss"),
+    ("unet", "long"): (">", "U-net, trained longer"),
+    ("multigrid", "residual"): ("D", "learned operator, residual loss"),
 }
+ROWS = {"relative_error": "relative error", "residual": "relative residual", "energy_gap": "energy gap"}
+RESIDUAL = "-residual"  # in the names of methods with that loss
 SPREAD = 3  # factor between the seeds of a method from which it is told
 HARDLY = 0.9  # share of the error of the mean value of the solution from which a seed has learned next to nothing
 ERROR = ("relative_error", "relative error")
@@ -55,24 +58,29 @@ BELOW = 5  # factor by which the axis goes on below the smallest error of a seed
 
 
 def draw(tables: Tables) -> Figure:
-    """Two panels that share the axis of the errors."""
-    scores = _at_home(tables)
-    if scores.empty:
+    """A row of two panels for every measure, which share its axis."""
+    home = _at_home(tables)
+    if home.empty:
         return _style.empty("networks that learned to solve")
-    figure, axes = _style.grid(2, 2, 4.2, sharey=True)
-    for ax, (column, text) in zip(axes, AXES.items(), strict=True):
-        for kind in _solver_style.FAMILIES:
-            own = scores[scores["method"].map(family) == kind]
-            if len(own):
-                _draw_family(ax, own, column, kind)
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-        ax.margins(x=0.12)
+    figure, axes = _style.grid(2 * len(ROWS), 2, 2.9, sharey="row")
+    for row, (measure, text) in enumerate(ROWS.items()):
+        scores, pair = _scored(home, measure), axes[2 * row : 2 * row + 2]
+        for ax, column in zip(pair, AXES, strict=True):
+            for kind in _solver_style.FAMILIES:
+                own = scores[scores["method"].map(family) == kind]
+                if len(own):
+                    _draw_family(ax, own, column, kind)
+            ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+            ax.margins(x=0.12)
+        pair[1].set_xlim(pair[1].get_xlim())  # schemes take as many operations as they are given
+        _draw_schemes(pair[1], tables, measure)
+        _solver_style.error_axis(pair[0], pd.concat([scores["score"], scores["score"].nsmallest(1) / BELOW]))
+        pair[0].set_ylabel(text)
+    for ax in axes[:-2]:
+        ax.tick_params(labelbottom=False)
+    for ax, text in zip(axes[-2:], AXES.values(), strict=True):
         ax.set_xlabel(text)
-    axes[1].set_xlim(axes[1].get_xlim())  # schemes take as many operations as they are given
-    _draw_schemes(axes[1], tables)
-    _solver_style.error_axis(axes[0], pd.concat([scores["score"], scores["score"].nsmallest(1) / BELOW]))
-    axes[0].set_ylabel(_solver_style.ERROR)
     _style.legend(figure, axes)
     return figure
 
@@ -98,6 +106,7 @@ def findings(tables: Tables) -> list[str]:
             f"{other.method.split('-')[1]} channels: {_times(row, other)}."
             for other in summaries.rows(equal)
         ]
+    found += _by_residual(scores)
     return found + _spread(scores) + _nothing_learned(tables, scores) + _without_distances(tables)
 
 
@@ -120,7 +129,7 @@ def _against_schemes(tables: Tables, problem: str) -> list[str]:
     measure, what = ("residual", "relative residual") if problem in summaries.several_solutions(tables) else ERROR
     scores = _at_home(tables, problem)
     scores = scores[scores["method"].map(plain).astype(bool)]
-    scores = scores.assign(score=scores[measure].where(~scores["diverged"], summaries.NOTHING_FOUND).astype(float))
+    scores = _scored(scores, measure)
     paths = tables["solver_paths"]
     paths = paths[(paths["problem"] == problem) & paths[measure].notna()]
     if scores.empty or paths.empty:
@@ -147,7 +156,12 @@ def _against_schemes(tables: Tables, problem: str) -> list[str]:
     return [f"{start}: {', '.join(schemes)}. {end}"]
 
 
-def _draw_schemes(ax: Axes, tables: Tables) -> None:
+def _scored(scores: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """With this measure as the score, that of having found nothing for a diverged run."""
+    return scores.assign(score=scores[measure].where(~scores["diverged"], summaries.NOTHING_FOUND).astype(float))
+
+
+def _draw_schemes(ax: Axes, tables: Tables, measure: str) -> None:
     paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
     for name, look in SCHEMES.items():
         own = paths[paths["method"] == name]
@@ -155,7 +169,7 @@ def _draw_schemes(ax: Axes, tables: Tables) -> None:
             own = fsi[fsi["method"] == _fastest(fsi)]
             name = own["method"].iloc[0]
         if len(own):
-            ax.plot(own["operations"], own["relative_error"], linewidth=1, markersize=3.5, label=name, **look, zorder=2)
+            ax.plot(own["operations"], own[measure], linewidth=1, markersize=3.5, label=name, **look, zorder=2)
 
 
 def _fastest(paths: pd.DataFrame) -> str:
@@ -175,7 +189,8 @@ def _draw_family(ax: Axes, scores: pd.DataFrame, column: str, kind: str) -> None
     for method, own in summaries.groups(scores, "method"):
         look: Any = {"color": color, "marker": marker, "linestyle": "none", "markersize": 7, "zorder": 4}
         if not plain(method):
-            shape, name = VARIANTS.get(method, (marker, "variants of the cycle"))
+            variant = kind, method.split("-")[-1]
+            shape, name = VARIANTS.get(variant, (marker, "variants of the cycle"))
             look |= {"marker": shape, "markersize": 5.5, "markerfacecolor": "white", "zorder": 3}
             ax.plot([], [], label=name, **look | {"zorder": 2})
         _solver_style.draw_scores(ax, own, column, look)
@@ -184,6 +199,20 @@ def _draw_family(ax: Axes, scores: pd.DataFrame, column: str, kind: str) -> None
     for row in summaries.rows(usual):
         where = (getattr(row, column), row.mean)
         ax.annotate(str(number(row.method)), where, textcoords="offset points", color=color, **place)
+
+
+def _by_residual(scores: pd.DataFrame) -> list[str]:
+    """What training by the residual instead of solutions changes."""
+    means = {
+        measure: summaries.geometric_means(_scored(scores, measure), ["method"], "score").set_index("method")["mean"]
+        for measure in ROWS
+    }
+    found = []
+    for method in scores["method"].unique():
+        if (other := f"{method}{RESIDUAL}") in set(scores["method"]):
+            ratios = [f"{short(own[other] / own[method])} times the {ROWS[key]}" for key, own in means.items()]
+            found.append(f"{label(method)}, trained by the residual instead of solutions: {', '.join(ratios)}.")
+    return found
 
 
 def _times(row: Any, other: Any) -> str:

@@ -51,6 +51,7 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
             content.problems(tables),
             content.solvers(tables),
             content.solver_certificates(tables),
+            content.solver_fixed_points(tables),
             content.schemes_as_solvers(tables),
             content.direct_solvers(tables),
             content.schemes_by_tau(tables),

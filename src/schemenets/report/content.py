@@ -17,6 +17,7 @@ from schemenets.wording import NOTHING, fixed, interval, label, listed, short, s
 
 RATIO = "ratio of errors"  # unit of thresholds of claims on errors
 RIVALS = ("idiomatic", "compiled", "vmap")
+STILL = 1e-9  # relative change of a solution by a cycle that rounding explains
 SIZES = ("blocks", "filters", "kernel_size", "channels", "length", "seeds")  # that benchmarks vary
 _NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
 
@@ -373,10 +374,10 @@ def solvers(tables: Tables) -> Table:
         "Networks that learned to solve: geometric mean over seeds of the relative error after one application (of a "
         "run that diverged it is 1) and the worst seed, and medians of the relative residual and of the energy gap to "
         "the solution that Newton's method finds (over that of the start), on right-hand sides like those of the "
-        "training. For cycles that are given the problem: how many seeds get all of a few right-hand sides to a "
-        "residual of 1e-8, after how many cycles at most, and the worst convergence factor; for linear problems the "
-        "largest spectral radius, on the grid and for the τ of the training alone. A dash for the error: solutions "
-        "need not be unique.",
+        "training. For networks of cycles: how many seeds get all of a few right-hand sides to a residual of 1e-8, "
+        "after how many cycles at most, and the worst convergence factor, for multigrid U-nets with the equation that "
+        "their last block has learned; for linear problems the largest spectral radius, on the grid and for the τ of "
+        "the training alone. A dash for the error: solutions need not be unique.",
         [
             "tables/solver_runs.csv",
             "tables/solver_errors.csv",
@@ -437,6 +438,40 @@ def solver_certificates(tables: Tables) -> Table:
             for problem, of_problem in summaries.groups(table, "problem")
             for method, own in summaries.groups(of_problem, "method")
             for worst in [own.reset_index(drop=True).loc[own["radius"].to_numpy().argmax()]]
+        ],
+    )
+
+
+def solver_fixed_points(tables: Tables) -> Table:
+    """How far one cycle of every trained network moves solutions of its equation."""
+    table = tables["solver_iterations"].dropna(subset=["run", "moved"])
+    table = table.astype({"moved": float, "own_error": float, "converged": float})
+    runs = tables["solver_runs"]
+    given = set(runs.loc[runs["network"] == summaries.CYCLE, "method"])
+    still = table["moved"] <= STILL
+    return Table(
+        "Solutions as fixed points: by how much of its norm one cycle of a trained network moves a solution that an "
+        "independent solver has found, at most, over all right-hand sides, grids and τ that networks were iterated "
+        f"for, and seeds. In {still.sum()} of {len(table)} cases it is no more than {STILL:g}, which is rounding. "
+        "Cycles are given the equation. Multigrid U-nets have learned one of their own, for which their last block is "
+        "iterated, on signals of all lengths; the error is that of its solutions as solutions of the problem, on the "
+        "grid of the training, a median over seeds (a dash: it is that equation, or solutions need not be unique).",
+        ["tables/solver_iterations.csv"],
+        ["Problem", "Method", "Equation", "Seeds", "Fixed points", "Largest change", "Error of solutions", "Get there"],
+        [
+            [
+                label(problem),
+                _solver(method, problem),
+                "given" if method in given else "learned",
+                str(own["run"].nunique()),
+                f"{(own['moved'] <= STILL).sum()} of {len(own)}",
+                short(own["moved"].max()),
+                short(home["own_error"].median()),
+                f"{(home['converged'] == 1).sum()} of {len(home)}",
+            ]
+            for problem, of_problem in summaries.groups(table, "problem")
+            for method, own in summaries.groups(of_problem, "method")
+            for home in [own[own["kind"] == "home"]]
         ],
     )
 

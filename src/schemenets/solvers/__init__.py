@@ -14,6 +14,7 @@ from schemenets.solvers.certificates import CycleCertificate, certify
 from schemenets.solvers.checkpoints import is_cycle, load, save
 from schemenets.solvers.cycle import CycleArchitecture, CycleNetwork
 from schemenets.solvers.iteration import Iteration, iterate
+from schemenets.solvers.own_equation import OwnEquation
 from schemenets.solvers.problems import Grid, Problem
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "CycleNetwork",
     "Grid",
     "Iteration",
+    "OwnEquation",
     "Problem",
     "certify",
     "is_cycle",

@@ -14,11 +14,10 @@ from schemenets.fingerprint import of_stage
 from schemenets.layout import Layout
 from schemenets.networks.multigrid_unet import MultigridUNet
 from schemenets.provenance import Stopwatch, collect
-from schemenets.solvers import CycleNetwork, Grid, certify, iterate
+from schemenets.solvers import CycleNetwork, Grid, OwnEquation, certify, iterate
 from schemenets.solvers.data import Condition, conditions
 from schemenets.solvers.iteration import Equation
 from schemenets.solvers.operations import counted_step
-from schemenets.solvers.own_equation import OwnEquation
 from schemenets.stages import _solvers
 
 TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
