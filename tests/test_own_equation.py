@@ -1,5 +1,7 @@
 """The equations that multigrid U-nets have learned, and iterations of trained networks, against dense matrices."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,10 @@ import torch
 from schemenets import networks
 from schemenets.networks import Architecture
 from schemenets.operators import Conv1dOperator
-from schemenets.solvers import CycleArchitecture, Grid, OwnEquation, Problem, iterate
+from schemenets.solvers import CycleArchitecture, Grid, OwnEquation, Problem, certify, iterate
 from schemenets.solvers.data import Condition
 from schemenets.stages import solver_evaluate
-from schemenets.stages.solver_evaluate import iterated, kinds_iterated
+from schemenets.stages.solver_evaluate import iterated, kinds_iterated, local_radius
 
 PROBLEM = Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0)
 
@@ -91,20 +93,42 @@ def test_what_cycles_do_to_solutions(arguments, consistent):
         assert (moved < 1e-10) == consistent
         alone = iterate(net.cycle, grid, b, b, solver_evaluate.TOLERANCE, solver_evaluate.LIMIT)
         assert found["factor"][index] == pytest.approx(alone.factor.max().item(), rel=1e-6)
+        derivative = torch.autograd.functional.jacobian(lambda v, net=net: net.cycle(v[None], b[:1])[0], x[0])
+        radius = torch.linalg.eigvals(derivative).abs().max().item() if consistent else math.nan
+        assert found["local_radius"][index] == pytest.approx(radius, rel=1e-6, nan_ok=True)
     assert np.isnan(found["own_error"]).all()
+
+
+def test_the_local_radius_of_a_linear_problem_is_that_of_its_certificate():
+    problem = Problem(tau=20.0, extent=32.0)
+    net = CycleArchitecture(problem=problem).build().double()
+    b, x = solved(problem.on(32))
+    radius = local_radius(net.cycle, b[:1], x[:1])
+    assert radius == pytest.approx(certify(net, 32).radius_dense, rel=1e-8)
+    assert 0.05 < radius < 1
+
+
+def test_there_is_no_local_radius_of_many_points_or_without_a_solution(monkeypatch):
+    net = network()
+    b, x = solved(home().grid)
+    assert np.isnan(local_radius(net.cycle, b[:1], torch.full_like(x[:1], torch.nan)))
+    monkeypatch.setattr(solver_evaluate, "CERTIFIED", 31)
+    assert np.isnan(iterated(networks.stack([net]), [net], home(), b, x)["local_radius"]).all()
 
 
 def test_what_multigrid_networks_do_to_solutions_of_their_own_equations():
     nets = [network(seed=seed) for seed in range(2)]
     b, x = solved(home().grid)
     found = iterated(networks.stack(nets), nets, home(), b, x)
-    assert set(found) == {"converged", "iterations", "factor", "moved", "own_error"}
+    assert set(found) == {"converged", "iterations", "factor", "moved", "local_radius", "own_error"}
     assert {len(each) for each in found.values()} == {2}
     assert (found["moved"] < 1e-10).all()
     for index, net in enumerate(nets):
         own = torch.stack([limit(net.blocks[-1], row) for row in b])
         error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean().item()
         assert found["own_error"][index] == pytest.approx(error, rel=1e-6)
+        # what an iteration does to the error in the long run
+        assert found["local_radius"][index] == pytest.approx(found["factor"][index], rel=0.2)
         assert error > 0.01
         # one cycle after the other, until the residual of the network's own equation is small
         y, taken = b, 0

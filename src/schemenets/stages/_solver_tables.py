@@ -19,7 +19,7 @@ OF_A_RUN = ["run", "problem", "method", "seed"]
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique", "signals"]
 ERRORS = ["relative_error", "residual", "energy_gap"]
 ITERATED = ["converged", "iterations", "factor"]
-OF_EQUATION = ["moved", "own_error"]  # of networks only
+OF_EQUATION = ["moved", "local_radius", "own_error"]  # of networks only
 CERTIFIED = ["condition", "points", "tau", "radius", "radius_dense", "energy_norm", "holds"]
 FOLLOWED = ["iterations", "operations", *ERRORS]
 COLUMNS = {
@@ -80,6 +80,7 @@ def _run_row(record: Json) -> Json:
         "network": architecture.get("name", record["learner"]),
         **{key: record[key] for key in ("loss", "parameters", "operations")},
         "operations_by_formula": _by_formula(record),
+        "consistent": _solvers.consistent(record),
         **{key: record[key] for key in ("points", "dataset")},
         **record["training"],
         "status": record["status"],

@@ -23,6 +23,12 @@ def architecture(spec: Mapping[str, Any]) -> Learner:
     return Architecture(**spec["architecture"])
 
 
+def consistent(spec: Mapping[str, Any]) -> bool:
+    """Whether solutions of an equation are fixed points of what a job trains, whatever the weights are."""
+    made = architecture(spec)
+    return made.consistent if isinstance(made, CycleArchitecture) else made.name == "multigrid_unet"
+
+
 def fit(
     spec: Mapping[str, Any], learning_rates: list[float], arrays: dict[str, np.ndarray], state: Path, label: str
 ) -> list[Run]:

@@ -1,5 +1,6 @@
 """Test all seeds of one network that solves: errors, iterations and fixed points, certificates of linear problems."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from schemenets.layout import Layout
 from schemenets.networks.multigrid_unet import MultigridUNet
 from schemenets.provenance import Stopwatch, collect
 from schemenets.solvers import CycleNetwork, Grid, OwnEquation, certify, iterate
+from schemenets.solvers.certificates import spectral_radius
 from schemenets.solvers.data import Condition, conditions
 from schemenets.solvers.iteration import Equation
 from schemenets.solvers.operations import counted_step
@@ -153,14 +155,19 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
     Returns:
         ``converged``: share of b that reach the tolerance; ``iterations``: most cycles to it, NaN if one did not reach
         it; ``factor``: the worst; ``moved``: largest ‖cycle(x) - x‖/‖x‖ for a solution x of the equation in question;
-        ``own_error``: mean distance of these solutions to the given ones, relative to those; NaN if these need not be
-        the only ones, or the network is told the equation. Each of shape (seeds,).
+        ``local_radius``: spectral radius of the derivative of a cycle at the first of these solutions, below 1 if and
+        only if iterations from near enough converge to it exponentially, NaN on grids of more than :data:`CERTIFIED`
+        points, and where solutions are no fixed points; ``own_error``: mean distance of these solutions to the given
+        ones, relative to those, NaN if these need not be the only ones, or the network is told the equation. Each of
+        shape (seeds,).
     """
     grid = condition.grid
     if isinstance(stacked, CycleNetwork):
         many_b, many_x = (each.expand(len(nets), *each.shape) for each in (b, x))
         found = _iterated(partial(stacked.cycle, grid=grid), grid, many_b, many_x, grid.start(many_b))
-        return found | {"own_error": np.full(len(nets), np.nan)}
+        unknown = np.full(len(nets), np.nan)
+        radii = [local_radius(partial(net.cycle, grid=grid), b[:1], x[:1]) for net in nets if _is_local(net, grid.N)]
+        return found | {"local_radius": np.array(radii) if radii else unknown, "own_error": unknown}
     every = []
     for network in nets:
         equation = OwnEquation(network.applied[-1], grid.N)
@@ -169,7 +176,9 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
         except InvalidParameterError:  # no solution found
             own = torch.full_like(b, torch.nan)
         error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean() if grid.unique else torch.tensor(torch.nan)
-        every.append(_iterated(network.cycle, equation, b, own, b) | {"own_error": error.numpy()})
+        radius = local_radius(network.cycle, b[:1], own[:1]) if _is_local(network, grid.N) else np.nan
+        found = _iterated(network.cycle, equation, b, own, b)
+        every.append(found | {"local_radius": np.asarray(radius), "own_error": error.numpy()})
     return {key: np.stack([found[key] for found in every]) for key in every[0]}
 
 
@@ -183,6 +192,24 @@ def _iterated(step: Step, equation: Equation, b: Tensor, x: Tensor, start: Tenso
         "factor": found.factor.amax(-1).numpy(),
         "moved": moved.amax(-1).numpy(),
     }
+
+
+def _is_local(network: Any, points: int) -> bool:
+    return points <= CERTIFIED and (not isinstance(network, CycleNetwork) or network.architecture.consistent)
+
+
+def local_radius(step: Step, b: Tensor, x: Tensor) -> float:
+    """Spectral radius of the derivative of step(x, b) in x; NaN where that is not finite.
+
+    Args:
+        b, x: one signal each, (1, N).
+    """
+    N = x.shape[-1]
+    # row n of the matrix comes from a copy of its own
+    copies = x.expand(N, N).clone().requires_grad_()
+    values = step(copies, b.expand(N, N).clone())
+    (derivative,) = torch.autograd.grad(values, copies, torch.eye(N, dtype=x.dtype))
+    return spectral_radius(derivative.numpy()) if bool(derivative.isfinite().all()) else math.nan
 
 
 def described(condition: Condition, count: int) -> dict[str, Any]:
