@@ -141,7 +141,8 @@ def _solver_job(layout, study, job, spec, diverged):
     made = conditions(study.problems[spec["dataset"]])
     values = dict.fromkeys(("relative_error", "residual", "energy_gap"), errors)
     kinds = kinds_iterated(network)
-    several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1, "moved": 1e-14, "own_error": None if cycle else 0.05}
+    several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1, "moved": 1e-14, "local_radius": 0.2}
+    several["own_error"] = None if cycle else 0.05
     iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
     iterated["operations"] = 12_000
     evaluation = {

@@ -379,25 +379,30 @@ def test_certificates_are_counted_over_all_grids_and_the_radius_of_the_training_
 def test_cycles_that_move_solutions_are_counted(made):
     tables = summaries.read(made[0])
     known = tables["solver_iterations"]
-    learned, given = "multigrid-1", "cycle-1"
-    table = content.solver_fixed_points(tables)
-    assert f"In {len(known.dropna(subset='run'))} of {len(known.dropna(subset='run'))} cases" in table.caption
-    first = (known["method"] == learned) & (known["kind"] == "home") & (known["seed"] == 0)
-    moved = known.assign(
-        moved=known["moved"].mask(first, 0.5), own_error=known["own_error"].mask(first & (known["seed"] == 0), 0.25)
-    )
+    count = known["run"].notna().sum()
+    assert f"in {count} of {count} cases. The" in content.solver_fixed_points(tables).caption
+    first = (known["method"] == "multigrid-1") & (known["kind"] == "home") & (known["seed"] == 0)
+    changes = {"moved": 0.5, "own_error": 0.25, "local_radius": 1e13}
+    moved = known.assign(**{key: known[key].mask(first, value) for key, value in changes.items()})
     table = content.solver_fixed_points(tables | {"solver_iterations": moved})
+    assert f"in {count - 1} of {count} cases; the others are of multigrid U-net, 1 cycle, " in table.caption
+    assert "the local radius of which is 1e+13 or more: they amplify rounding errors" in table.caption
     cells = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
     (own,) = (row for row in cells.values() if row["Equation"] == "learned")
-    seeds = known.loc[known["method"] == learned, "run"].nunique()
-    assert seeds == 2  # so that the median of 0.25 and 0.05 is between them
-    count = (known["method"] == learned).sum()
-    assert own["Method"] == content._solver(learned, "charbonnier")
-    assert (own["Seeds"], own["Fixed points"], own["Largest change"]) == (str(seeds), f"{count - 1} of {count}", "0.5")
-    assert own["Error of solutions"] == "0.15"
-    assert own["Get there"] == f"{seeds} of {seeds}"
-    other = cells[label("charbonnier"), content._solver(given, "charbonnier")]
+    of_method = known[known["method"] == "multigrid-1"]
+    assert of_method["run"].nunique() == 2  # so that medians are between the values of two seeds
+    assert own == {
+        **{"Problem": label("charbonnier"), "Method": content._solver("multigrid-1", "charbonnier")},
+        **{"Equation": "learned", "By construction": "yes", "Seeds": "2", "Largest change": "0.5"},
+        **{"Fixed points": f"{len(of_method) - 1} of {len(of_method)}", "Error of solutions": "0.15"},
+        **{"Local radius": "5e+12", "Below 1": "1 of 2"},
+    }
+    other = cells[label("charbonnier"), content._solver("cycle-1", "charbonnier")]
     assert (other["Equation"], other["Largest change"], other["Error of solutions"]) == ("given", "1e−14", "–")
+    broken = tables["solver_runs"].assign(consistent=lambda t: t["method"] != "multigrid-1")
+    table = content.solver_fixed_points({**tables, "solver_iterations": moved, "solver_runs": broken})
+    assert f"in {count - len(of_method)} of {count - len(of_method)} cases. The" in table.caption
+    assert [row[3] for row in table.rows] == ["yes", "no", "yes"]
     assert content.solver_fixed_points(tables | {"solver_iterations": known.iloc[:0]}).rows == []
 
 

@@ -443,37 +443,56 @@ def solver_certificates(tables: Tables) -> Table:
 
 
 def solver_fixed_points(tables: Tables) -> Table:
-    """How far one cycle of every trained network moves solutions of its equation."""
-    table = tables["solver_iterations"].dropna(subset=["run", "moved"])
-    table = table.astype({"moved": float, "own_error": float, "converged": float})
-    runs = tables["solver_runs"]
-    given = set(runs.loc[runs["network"] == summaries.CYCLE, "method"])
-    still = table["moved"] <= STILL
+    """How far one cycle of every trained network moves solutions of its equation, and whether it converges to them."""
+    runs = tables["solver_runs"][["run", "network", "consistent"]]
+    table = tables["solver_iterations"].dropna(subset=["run", "moved"]).merge(runs, on="run")
+    table = table.astype(dict.fromkeys(("moved", "local_radius", "own_error", "converged"), float))
+    table = table.assign(consistent=table["consistent"].astype(bool), still=table["moved"] <= STILL)
+    sure = table[table["consistent"]]
     return Table(
         "Solutions as fixed points: by how much of its norm one cycle of a trained network moves a solution that an "
         "independent solver has found, at most, over all right-hand sides, grids and τ that networks were iterated "
-        f"for, and seeds. In {still.sum()} of {len(table)} cases it is no more than {STILL:g}, which is rounding. "
-        "Cycles are given the equation. Multigrid U-nets have learned one of their own, for which their last block is "
-        "iterated, on signals of all lengths; the error is that of its solutions as solutions of the problem, on the "
-        "grid of the training, a median over seeds (a dash: it is that equation, or solutions need not be unique).",
-        ["tables/solver_iterations.csv"],
-        ["Problem", "Method", "Equation", "Seeds", "Fixed points", "Largest change", "Error of solutions", "Get there"],
+        f"for, and seeds. Where cycles keep solutions by construction it is at most {STILL:g} in {sure['still'].sum()} "
+        f"of {len(sure)} cases{_amplified(sure)}. The local radius is the spectral radius of the derivative of a cycle "
+        "at a solution, on the grid of the training, for the first right-hand side: a median over seeds, and how many "
+        "are below 1, which is when iterations from near enough converge. Cycles are given the equation. Multigrid "
+        "U-nets have learned one of their own, for which their last block is iterated, on signals of all lengths; the "
+        "error is that of its solutions as solutions of the problem, on the grid of the training, a median over seeds.",
+        ["tables/solver_iterations.csv", "tables/solver_runs.csv"],
+        [
+            *("Problem", "Method", "Equation", "By construction", "Seeds", "Fixed points", "Largest change"),
+            *("Local radius", "Below 1", "Error of solutions"),
+        ],
         [
             [
                 label(problem),
                 _solver(method, problem),
-                "given" if method in given else "learned",
+                "given" if own["network"].iloc[0] == summaries.CYCLE else "learned",
+                "yes" if own["consistent"].all() else "no",
                 str(own["run"].nunique()),
-                f"{(own['moved'] <= STILL).sum()} of {len(own)}",
+                f"{own['still'].sum()} of {len(own)}",
                 short(own["moved"].max()),
+                short(home["local_radius"].median()),
+                f"{(home['local_radius'] < 1).sum()} of {len(home)}" if own["consistent"].all() else NOTHING,
                 short(home["own_error"].median()),
-                f"{(home['converged'] == 1).sum()} of {len(home)}",
             ]
             for problem, of_problem in summaries.groups(table, "problem")
             for method, own in summaries.groups(of_problem, "method")
             for home in [own[own["kind"] == "home"]]
         ],
     )
+
+
+def _amplified(sure: pd.DataFrame) -> str:
+    """What is known of cycles that move solutions although these are fixed points."""
+    others = sure[~sure["still"]]
+    if others.empty:
+        return ""
+    methods = listed([label(method) for method in others["method"].unique()])
+    radius = f", the local radius of which is {short(others['local_radius'].min())} or more" * bool(
+        others["local_radius"].notna().any()
+    )
+    return f"; the others are of {methods}{radius}: they amplify rounding errors"
 
 
 def _errors(part: pd.DataFrame) -> list[str]:

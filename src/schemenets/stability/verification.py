@@ -1,4 +1,4 @@
-"""Norms, maps and bounds of networks once more, by dense matrices and singular values: NumPy and SciPy alone.
+"""Norms, maps and bounds of networks once more, by dense matrices and their eigenvalues: NumPy and SciPy alone.
 
 The constants L, L' and m of the fluxes are those that are derived with the fluxes, written down again.
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.linalg import svdvals, toeplitz
+from scipy.linalg import eigh, toeplitz
 from scipy.sparse import linalg as sparse
 from scipy.spatial.distance import pdist
 
@@ -38,7 +38,7 @@ TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative
 # of safeguarded steps, in which rounding errors ε can become as large as √ε
 ROOTS = {torch.float32: 5e-3, torch.float64: 5e-7}
 SAFETY, LARGEST, RATE = 1e-6, 30.0, 0.99  # of the constraints of networks
-LARGEST_DECOMPOSED = 512  # rows or columns of matrices whose singular values are all computed
+LARGEST_DECOMPOSED = 512  # rows or columns of matrices whose products with themselves are decomposed
 CONTRACTION = "τ max(L', m)‖K‖² < 1"
 ENDS = "‖lift‖‖projection‖ ≤ 1"
 
@@ -61,10 +61,11 @@ def dense_matrix(K: ArrayLike, length: int) -> Array:
 
 
 def _largest_singular_value(M: Array) -> float:
-    """All of them where that is fast, else by Lanczos iterations to machine precision."""
-    if min(M.shape) <= LARGEST_DECOMPOSED:
-        return float(svdvals(M)[0])
-    start = np.random.default_rng(0).standard_normal(min(M.shape))
+    """By the largest eigenvalue of the smaller one of MᵀM and MMᵀ, or by Lanczos iterations to machine precision."""
+    if (n := min(M.shape)) <= LARGEST_DECOMPOSED:
+        gram = M.T @ M if M.shape[1] == n else M @ M.T
+        return math.sqrt(max(0.0, eigh(gram, eigvals_only=True, subset_by_index=[n - 1, n - 1])[0]))
+    start = np.random.default_rng(0).standard_normal(n)
     return float(sparse.svds(M, k=1, tol=0, v0=start, return_singular_vectors=False)[0])
 
 
