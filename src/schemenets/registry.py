@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from functools import cache
 from types import ModuleType
 
 from schemenets.errors import UnknownNameError
@@ -13,6 +14,7 @@ def names(package: str) -> list[str]:
     return sorted(info.name for info in pkgutil.iter_modules(path) if not info.name.startswith("_"))
 
 
+@cache  # networks ask for their flux in every pass, and names are looked up in a directory
 def module(package: str, name: str, kind: str) -> ModuleType:
     """Module ``package.name``.
 
