@@ -822,6 +822,15 @@ def test_iterations_of_a_solver_edited(results, method, key, add, found):
     assert [each.startswith(f"home-32, {key}: [") for each in problem] == [True] * found
 
 
+def test_solutions_that_are_not_accurate(results, monkeypatch):
+    monkeypatch.setattr(audit._solvers, "SOLVED", 1e-18)
+    found = problems(results, "solvers")
+    name = f"{LEARNED}/cycle-1/evaluation.json"
+    assert any(problem.startswith("home-32: solutions with a relative residual of ") for problem in found[name])
+    monkeypatch.setattr(audit._solvers, "FINEST", 1)
+    assert problems(results, "solvers") == {}
+
+
 def test_error_of_a_solver_edited(results):
     path = f"{LEARNED}/unet-2/evaluation.json"
     edit(results / path, lambda content: content["conditions"][2]["residual"].__setitem__(0, 0.0))

@@ -17,12 +17,14 @@ from schemenets.schemes._base import Array
 from schemenets.solvers.data import conditions
 from schemenets.solvers.operations import counted
 from schemenets.stages import _solvers
-from schemenets.stages.solver_evaluate import FEW, LIMIT, iterated, kinds_iterated, pair, tested
+from schemenets.stages.solver_evaluate import FEW, LIMIT, iterated, kinds_iterated, measures, pair, tested
 
 SAMPLE = 4  # jobs, at most, whose problems are generated and solved again
 TOLERANCE = 1e-6  # relative: what another machine's rounding may change of values in double precision
 # by how much other rounding may change iterations: one of the right-hand sides, one iteration, and factors
 ITERATIONS = {"converged": 1 / FEW, "iterations": 1, "factor": 0.05}
+# largest relative residual of solutions, and points up to which rounding allows it in all problems
+SOLVED, FINEST = 1e-10, 1024
 KEYS = ("problem_name", "method", "learner", "loss", "architecture", "problem", "dataset")
 
 
@@ -120,6 +122,9 @@ def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> It
     iterations = {entry["condition"]: entry for entry in evaluation["iterations"]}
     for condition, entry in zip(conditions(data), evaluation["conditions"], strict=True):
         b, x = pair(arrays, condition)
+        residual = float(measures(x, b, x, condition.grid)["residual"].max())
+        if condition.grid.N <= FINEST and not residual <= SOLVED:
+            yield Finding(path, f"{condition.name}: solutions with a relative residual of {residual:.1e}")
         again = tested(stacked, condition, b, x)
         if condition.kind in kinds_iterated(nets[0]):
             entry = entry | iterations[condition.name]

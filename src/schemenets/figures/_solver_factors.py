@@ -26,7 +26,7 @@ READING = (
     f"cycles within {summaries.MOST_CYCLES} iterations, damped Jacobi and gradient descent within "
     f"{summaries.MOST_STEPS}. Open marks: they do not. On the lower edge: no convergence, or fewer than 5e-4 digits "
     "per iteration, or the run diverged in training, for at least half of the seeds; a band that reaches this edge: "
-    "for some."
+    "for some. Grey: there may be several solutions, though on the grid of the training and for its τ there is one."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
 EDGE = summaries.LEAST_DIGITS  # where fewer digits, and none, are drawn
@@ -45,7 +45,7 @@ FAILURES = {
     summaries.SLOW: "slow",
     summaries.STAGNATES: "no convergence, or fewer than 5e-4 digits per iteration",
 }
-COLUMNS = ["problem", "method", "run", "points", "tau", "converged", "factor"]
+COLUMNS = ["problem", "method", "run", "points", "tau", "unique", "converged", "factor"]
 
 
 def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
@@ -72,6 +72,9 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
         for order, method in enumerate(reversed(_shown(own))):
             _draw_method(ax, own[own["method"] == method], method, order, column)
         values = sorted(own[column].unique())
+        if problem not in several and len(places := _several(own, column)):
+            ratio = (values[1] / values[0]) ** 0.5  # halfway to the neighbours
+            ax.axvspan(places[0] / ratio, places[-1] * ratio, color="black", alpha=0.07, linewidth=0, zorder=0)
         _style.log_ticks(ax, values[:: 1 + (len(values) > 4)])
         ax.margins(x=0.1)
         name = label(problem)
@@ -85,7 +88,7 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
 
 def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
     """Where cycles always reach the tolerance, factors at the ends of the axis, and where cycles do not reach it."""
-    factors = _factors(tables, kind)
+    factors, several = _factors(tables, kind), summaries.several_solutions(tables)
     found = _message(factors, column)
     for problem, own in summaries.groups(factors, "problem"):
         texts: dict[str, list[str]] = {}
@@ -96,6 +99,10 @@ def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
             texts.setdefault(where, []).append(f"{_name(method)} ({ends})")
         parts = [f"with {where} {'; '.join(each)}" for where, each in texts.items()]
         found.append(f"{label(problem)}, convergence factors: {'; '.join(parts)}.")
+        if problem not in several and len(places := _several(own, column)):
+            values = ", ".join(f"{value:g}" for value in places)
+            where = f"{values} points" if unit == "points" else f"{unit} = {values}"
+            found.append(f"{label(problem)}: with {where} there may be several solutions.")
         found += _not_reaching(own, problem, column, unit)
     return found
 
@@ -214,6 +221,11 @@ def _slower_fsi(schemes: pd.DataFrame) -> list[str]:
     per_step = home["factor"].fillna(np.inf) ** (1 / home["method"].str.extract(r"(\d+)")[0].astype(float))
     ranked = home["method"].loc[per_step.sort_values(kind="stable").index]
     return list(ranked.iloc[1:])
+
+
+def _several(own: pd.DataFrame, column: str) -> list[Any]:
+    """Where the solution of a problem is not certain to be the only one."""
+    return sorted(own.loc[~own["unique"].astype(bool), column].unique())
 
 
 def _median(factors: pd.Series) -> float:

@@ -25,7 +25,7 @@ CAPTION = (
     "it as well, triangles standard U-nets. Hollow marks have one thing different: the loss, the length of the "
     "training, or what the figure of the parts of a cycle names. Lines on the right: numerical schemes without "
     "training on the same right-hand sides, a mark for every iteration; they go on beyond the panels. The operations "
-    "of Newton's method are told by formula. " + _solver_style.MARKS
+    "of Newton's method, by which the solutions were computed, are told by formula. " + _solver_style.MARKS
 )
 SOURCES = (
     "tables/solver_runs.csv",
@@ -42,11 +42,13 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "Newton's method": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
 }
 AXES = {"parameters": "trainable parameters", "operations": "operations per signal"}
+LONGER = ">", "U-net, trained longer"
 VARIANTS = {
     ("unet", "residual"): ("<", "U-net, residual loss"),
-    ("unet", "long"): (">", "U-net, trained longer"),
+    ("unet", "long"): LONGER,
     ("multigrid", "residual"): ("D", "learned operator, residual loss"),
 }
+DIRECT = ("Newton's method", "banded matrix")  # by which solutions are computed
 ROWS = {"relative_error": "relative error", "residual": "relative residual", "energy_gap": "energy gap"}
 RESIDUAL = "-residual"  # in the names of methods with that loss
 SPREAD = 3  # factor between the seeds of a method from which it is told
@@ -92,7 +94,8 @@ def findings(tables: Tables) -> list[str]:
     usual = means[means["method"].map(plain).astype(bool)]
     unets = usual[usual["method"].map(family) == "unet"].sort_values("operations")
     cycles = usual[usual["method"].map(family) != "unet"]
-    found = _message(tables, cycles, unets)
+    of_unets = means["method"].map(family) == "unet"
+    found = _message(tables, means[~of_unets], means[of_unets]) + _residuals(tables, scores)
     found += [text for problem in tables["problems"]["problem"] for text in _against_schemes(tables, problem)]
     found += [
         f"{label(row.method)}: relative error {short(row.mean)}{_interval(row)} with {row.parameters:,} parameters and "
@@ -106,7 +109,7 @@ def findings(tables: Tables) -> list[str]:
             f"{other.method.split('-')[1]} channels: {_times(row, other)}."
             for other in summaries.rows(equal)
         ]
-    found += _by_residual(scores)
+    found += _against_longer(means) + _by_residual(scores)
     return found + _spread(scores) + _nothing_learned(tables, scores) + _without_distances(tables)
 
 
@@ -124,6 +127,35 @@ def _message(tables: Tables, cycles: pd.DataFrame, unets: pd.DataFrame) -> list[
     return [f"{text}."]
 
 
+def _residuals(tables: Tables, scores: pd.DataFrame) -> list[str]:
+    """Networks with larger residuals than those who know nothing: a small error need not be a small residual."""
+    medians = scores.groupby("method", sort=False)["residual"].median()
+    usual = [method for method in medians.index if plain(method)]
+    above = [label(method) for method in usual if medians[method] > 1]
+    if not above:
+        return []
+    table = tables["solver_iterations"].query("problem == @PROBLEM and kind == 'home'")
+    mean = table.loc[table["method"] == _solver_style.MEAN_VALUE, "residual"]
+    known = "".join(f", and that of the mean value of the solution {short(value)}" for value in mean)
+    return [
+        f"A small error need not be a small residual: that of x = 0 is 1{known}; larger than 1, in the median over "
+        f"seeds, is that of {'; '.join(above)}."
+    ]
+
+
+def _against_longer(means: pd.DataFrame) -> list[str]:
+    """Networks of cycles against U-nets that were trained longer than they were."""
+    cycles = means[means["method"].map(lambda method: plain(method) and family(method) != "unet")]
+    longer = means[means["method"].map(lambda method: VARIANTS.get((family(method), method.split("-")[-1])) == LONGER)]
+    return [
+        f"Against {label(other.method)} than they were: "
+        + ", ".join(f"{label(row.method)} {short(row.mean / other.mean)}" for row in summaries.rows(cycles))
+        + " times its error."
+        for other in summaries.rows(longer)
+        if len(cycles)
+    ]
+
+
 def _against_schemes(tables: Tables, problem: str) -> list[str]:
     """The best network for a problem beside what schemes reach for no more operations."""
     measure, what = ("residual", "relative residual") if problem in summaries.several_solutions(tables) else ERROR
@@ -139,7 +171,7 @@ def _against_schemes(tables: Tables, problem: str) -> list[str]:
     within = paths[(paths["operations"] <= best.operations) & (paths["operations"] > 0)]
     reached = within.loc[within.groupby("method")[measure].idxmin()].sort_values(measure)
     schemes = [
-        f"{row.method} {short(getattr(row, measure))} ({row.operations:,.0f} operations)"
+        f"{row.method} {_reached(row, measure)} ({row.operations:,.0f} operations)"
         for row in summaries.rows(reached.head(MOST))
     ]
     start = f"{label(problem)}, {what}: {label(best.method)}, the best network, {short(best.mean)} with "
@@ -154,6 +186,13 @@ def _against_schemes(tables: Tables, problem: str) -> list[str]:
     elif ratio > 1:
         end = f"Here the classical scheme wins by a factor of {short(ratio)}."
     return [f"{start}: {', '.join(schemes)}. {end}"]
+
+
+def _reached(row: Any, measure: str) -> str:
+    """What a scheme has reached; the error of a direct one is what is left of it when it ends."""
+    value = getattr(row, measure)
+    known = row.method in DIRECT and measure == "relative_error" and value <= SOLVED
+    return "reaches the solution, which was computed with it" if known else short(value)
 
 
 def _scored(scores: pd.DataFrame, measure: str) -> pd.DataFrame:
