@@ -160,14 +160,14 @@ def test_groups_of_signals(onto, cache, monkeypatch):
     assert_equal_to_torch(inputs(flux, (2,), B=7, onto=onto), flux)
 
 
-def assert_equal_for_any_shape(data, names, sizes):
+def assert_equal_for_any_shape(data, names, sizes, dtypes):
     flux, k = fluxes.get(data.draw(st.sampled_from(names))), data.draw(st.sampled_from(sizes))
     onto = data.draw(st.sampled_from([None, "another", "u"]))
     shape = {n: data.draw(st.integers(1, top)) for n, top in {"B": 9, "C_in": 4, "C_out": 4, "F": 6}.items()}
     if onto == "u":
         shape["C_out"] = shape["C_in"]
     N, seeds = data.draw(st.integers(k, 70)), data.draw(st.sampled_from([(), (1,), (2,), (3,)]))
-    dtype = data.draw(st.sampled_from(list(TOLERANCE)))
+    dtype = data.draw(st.sampled_from(dtypes))
     x = inputs(flux, seeds, k=k, N=N, dtype=dtype, bias=data.draw(st.booleans()), onto=onto, **shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "CACHE", data.draw(st.sampled_from([fused.CACHE, 5000])))  # one group or several
@@ -177,14 +177,15 @@ def assert_equal_for_any_shape(data, names, sizes):
 @settings(max_examples=60)
 @given(st.data())
 def test_any_shape(data):
-    assert_equal_for_any_shape(data, ["perona_malik"], [3])
+    assert_equal_for_any_shape(data, ["perona_malik"], [3], list(TOLERANCE))
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.data())
 def test_any_shape_flux_and_length_of_filters(data):
-    assert_equal_for_any_shape(data, fluxes.available(), [1, 2, 5, 13])
+    """In double precision, as every type is compiled anew; single precision has tests of its own for every flux."""
+    assert_equal_for_any_shape(data, fluxes.available(), [1, 2, 5, 13], [torch.float64])
 
 
 @each_onto
