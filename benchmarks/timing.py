@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -12,13 +13,15 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from schemenets import kernels
+from schemenets import kernels, provenance
 
 ROUNDS = 5
 SLICE = 0.15  # seconds per contender and round, at least
 ELEMENTS = 1024  # of the arrays that the peak is measured on: they stay in the first cache
 CHAIN = 8  # multiply-adds per element
 PRODUCTS = (256, 512, 1024)  # sizes of the matrix products
+CPUINFO = Path("/proc/cpuinfo")  # on Linux
+VECTORS = {"avx512f": 512, "avx2": 256, "sse2": 128}  # bits, by flag
 COPIED = 2**26  # numbers in the copy that the bandwidth is measured by: 256 MiB, beyond all caches
 
 
@@ -169,9 +172,17 @@ def _status(key: str) -> int:
 
 
 def description() -> str:
-    """Processor and software."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
-    return f"{processor}, one thread, torch {torch.__version__}, kernel {kernels.backend()}"
+    """Processor, how many there are and the width of their vectors; software, and the commit that was measured."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    pairs = (line.partition(":")[::2] for line in reversed(lines))  # the first of equals is the last to be kept
+    cpu = {key.strip(): value.strip() for key, value in pairs}
+    parts = [cpu.get("model name") or platform.processor() or platform.machine()]
+    if {"cpu family", "model"} <= set(cpu):
+        parts.append(f"family {cpu['cpu family']} model {cpu['model']}")
+    parts.append(f"{os.cpu_count()} processors")
+    flags = cpu.get("flags", "").split()
+    parts += [f"vectors of {bits} bits" for bits in [width for flag, width in VECTORS.items() if flag in flags][:1]]
+    git = provenance.git_state()
+    commit = [f"commit {git['commit'][:7]}{' and changes' * git['dirty']}"] if git["commit"] else []
+    software = [f"torch {torch.__version__}", f"kernel {kernels.backend()}", *commit]
+    return ", ".join([*parts, "one thread", *software])
