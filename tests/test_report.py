@@ -171,7 +171,8 @@ def test_limits_name_diverged_runs_edges_and_what_waits(made):
     assert "The smallest p that 2 seeds can give is 0.25." in text
     solving = pd.read_csv(layout.table("solver_runs")).groupby("method")["problem"].nunique()
     assert 0 < (solving == 1).sum() < len(solving)
-    assert f"; {(solving == 1).sum()} of {len(solving)} methods on one problem alone (Charbonnier)." in text
+    alone = f"; {(solving == 1).sum()} of {len(solving)} methods on one problem alone (Charbonnier)"
+    assert f"{alone}; by the residual for no problem. Fluxes of problems with second differences: none." in text
 
 
 def test_speed_is_shown_where_it_was_measured(tmp_path):

@@ -788,7 +788,7 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
         "Only the learning rate was tuned, at one parameter budget and for denoising, also of networks that then learn "
         "an evolution; of networks that solve on one problem. Methods "
         f"with the best rate at the edge of the grid: {', '.join(edges) or 'none'}.",
-        *_solver_limits(solving),
+        *_solver_limits(solving, tables["problems"]),
         "The search for large amplifications gives lower bounds: that it found no counterexample proves nothing. The "
         "certificates do, up to rounding; that distances do not grow, either, they say for monotone fluxes only.",
         "Rounding differs between processors and versions of the code, and training magnifies it: the same job trained "
@@ -798,16 +798,20 @@ def limits(tables: Tables, judged: dict[str, Any]) -> list[str]:
     ]
 
 
-def _solver_limits(solving: pd.DataFrame) -> list[str]:
-    """Methods that solve one problem alone, and what the claim on them is about."""
+def _solver_limits(solving: pd.DataFrame, solved: pd.DataFrame) -> list[str]:
+    """What networks that solve were not trained for, and what the claim on them is about."""
     problems = solving.groupby("method")["problem"].unique()
     single = problems[problems.map(len) == 1]
     if problems.empty:
         return []
+    by_residual = _values(solving.loc[solving["loss"] == "residual", "problem"].map(label))
+    second = _values(solved.loc[solved["order"] == 2, "flux"].map(label))
     return [
         f"Networks that solve were trained for one τ per problem; {len(single)} of {len(problems)} methods on one "
-        f"problem alone ({_values(single.map(lambda names: label(names[0]))) or 'none'}). The claim on them is on "
-        "networks against networks: the figures and tables on solvers say where direct or classical solvers do better."
+        f"problem alone ({_values(single.map(lambda names: label(names[0]))) or 'none'}); by the residual for "
+        f"{by_residual or 'no problem'}. Fluxes of problems with second differences: {second or 'none'}. The claim on "
+        "these networks is on their errors, not on residuals, and on networks against networks: the figures and tables "
+        "on solvers say where direct or classical solvers do better."
     ]
 
 
