@@ -852,16 +852,42 @@ def test_certificates_of_solvers_are_computed_again_on_the_smallest_grid_or_on_a
         edit(results / path, lambda content, at=index, r=before: content["certificates"][at].update(radius_dense=r))
 
 
+def same(key, stored, values, amplifying=False):
+    return audit._solvers._same(key, np.array(stored), np.array(values), np.full(len(stored), amplifying))
+
+
 def test_iterations_that_do_not_converge_are_all_the_same():
-    same = audit._solvers._same
     nan, inf = math.nan, math.inf
-    assert same("factor", np.array([nan, 1.3, 0.99]), np.array([inf, nan, 1.5]))
-    assert not same("factor", np.array([0.9]), np.array([inf]))
-    assert same("iterations", np.array([nan, 60.0]), np.array([60.0, nan]))
-    assert not same("iterations", np.array([59.0]), np.array([nan]))
-    assert same("residual", np.array([nan, 1.0]), np.array([inf, 1.0]))
-    assert not same("residual", np.array([nan]), np.array([1.0]))
-    assert not same("residual", np.array([1.0]), np.array([1.0 + 1e-5]))
+    assert same("factor", [nan, 1.3, 0.99], [inf, nan, 1.5])
+    assert not same("factor", [0.9], [inf])
+    assert same("iterations", [nan, 60.0], [60.0, nan])
+    assert not same("iterations", [59.0], [nan])
+    assert same("residual", [nan, 1.0], [inf, 1.0])
+    assert not same("residual", [nan], [1.0])
+    assert not same("residual", [1.0], [1.0 + 1e-5])
+
+
+@pytest.mark.parametrize("key", ["moved", "local_radius"])
+def test_amplified_rounding_errors_are_compared_by_their_magnitude(key):
+    assert same(key, [1e-3, 5.0], [2e-5, 5.0], amplifying=True)
+    assert not same(key, [1e-3], [9e-7], amplifying=True)
+    assert not same(key, [1e-3], [math.nan], amplifying=True)
+    assert not same(key, [1e-3], [2e-5])
+    assert not same("own_error", [1e-3], [2e-5], amplifying=True)
+
+
+def test_cycles_that_amplify_anywhere_are_known(results, monkeypatch):
+    monkeypatch.setattr(audit._solvers, "MAGNITUDES", 1e12)
+    path = f"{LEARNED}/cycle-1/evaluation.json"
+
+    def change(content, radius):
+        content["iterations"][-1]["local_radius"][1] = radius  # at another place than that of the change
+        content["iterations"][0]["moved"] = [1e-15, 1e-8]
+
+    for radius, keys in ((1e6, []), (0.5, ["moved", "local_radius"])):
+        edit(results / path, lambda content, radius=radius: change(content, radius))
+        found = problems(results, "solvers").get(path, [])
+        assert [problem.split(":")[0].split(", ")[1] for problem in found] == keys
 
 
 def test_diverged_run_is_sound_if_its_record_says_so(original, results, monkeypatch):
