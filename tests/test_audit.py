@@ -886,7 +886,7 @@ def test_cycles_that_amplify_anywhere_are_known(results, monkeypatch):
 
     for radius, keys in ((1e6, []), (0.5, ["moved", "local_radius"])):
         edit(results / path, lambda content, radius=radius: change(content, radius))
-        found = problems(results, "solvers").get(path, [])
+        found = problems(results, "solvers", full=True).get(path, [])
         assert [problem.split(":")[0].split(", ")[1] for problem in found] == keys
 
 

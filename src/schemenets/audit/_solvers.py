@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from schemenets.progress import Progress
 from schemenets.schemes._base import Array
 from schemenets.solvers.data import conditions
 from schemenets.solvers.operations import counted
+from schemenets.solvers.training import Learner, build
 from schemenets.stages import _solvers
 from schemenets.stages.solver_evaluate import FEW, LIMIT, iterated, kinds_iterated, measures, pair, tested
 
@@ -68,11 +70,16 @@ def _record(audited: Audited, spec: Json, seed: int, path: Path) -> Iterator[Fin
     held = sum(parameter.numel() for parameter in network.parameters())
     if held != record["parameters"]:
         yield Finding(path, f"{record['parameters']} parameters, but its checkpoint holds {held}")
-    if (operations := counted(network.float(), record["points"])) != record["operations"]:
+    if (operations := _operations(learner, record["points"])) != record["operations"]:
         yield Finding(path, f"{record['operations']} operations, but counted again they are {operations}")
     curve = record["validation_error_by_epoch"]
     if (record["status"] == "ok") != (len(curve) == spec["epochs"] and curve[-1] is not None):
         yield Finding(path, f"status {record['status']!r}, which its learning curve contradicts")
+
+
+@cache  # they do not depend on weights
+def _operations(learner: Learner, points: int) -> int:
+    return counted(build(learner, 0), points)
 
 
 def _evaluation(audited: Audited, spec: Json, path: Path, full: bool) -> Iterator[Finding]:
@@ -104,11 +111,12 @@ def _fresh(audited: Audited, full: bool) -> Iterator[Finding]:
         for done, job in enumerate(chosen, start=1):
             spec = audited.study.solver_jobs[job]
             path = audited.results.job(job) / "evaluation.json"
-            yield from guarded(path, _tested_again(audited, fresh, spec, path))
+            yield from guarded(path, _tested_again(audited, fresh, spec, path, full))
             progress.update(done, job)
 
 
-def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> Iterator[Finding]:
+def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path, full: bool) -> Iterator[Finding]:
+    """Errors under all conditions, and iterations, unless ``full`` on the grid of the training only."""
     data = audited.study.problems[spec["dataset"]]
     if not fresh.dataset(spec["dataset"]).is_file():
         # right-hand sides of the tests do not depend on how many there are for the training, which take long
@@ -121,6 +129,7 @@ def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> It
         return
     nets: list[Any] = [read[index][1] for index in sound]
     stacked = networks.stack(nets)
+    kinds = kinds_iterated(nets[0])[: None if full else 1]
     iterations = {entry["condition"]: entry for entry in evaluation["iterations"]}
     radii = [[entry["local_radius"][index] or 0 for entry in iterations.values()] for index in sound]
     amplifying = np.array(
@@ -132,7 +141,7 @@ def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path) -> It
         if condition.grid.N <= FINEST and not residual <= SOLVED:
             yield Finding(path, f"{condition.name}: solutions with a relative residual of {residual:.1e}")
         again = tested(stacked, condition, b, x)
-        if condition.kind in kinds_iterated(nets[0]):
+        if condition.kind in kinds:
             entry = entry | iterations[condition.name]
             again |= iterated(stacked, nets, condition, b[:FEW], x[:FEW])
         for key, values in again.items():
