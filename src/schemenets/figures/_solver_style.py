@@ -16,7 +16,6 @@ FAMILIES = {
     "multigrid": ("learned operator, by cycles", _style.PALETTE[1], "s"),
     "unet": ("standard U-net, by channels", _style.PALETTE[2], "^"),
 }
-ERROR = "relative error after one application"
 MEAN_VALUE = "mean value of the solution"  # among the schemes, what a solver knows at the very least
 MARKS = (
     "Small dots: single seeds; large marks: geometric means with 95 % t intervals (of the logarithms) over seeds, "
