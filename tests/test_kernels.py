@@ -181,7 +181,7 @@ def test_any_shape(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_shape_flux_and_length_of_filters(data):
     """In double precision, as every type is compiled anew; single precision has tests of its own for every flux."""
