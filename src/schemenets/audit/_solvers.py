@@ -131,10 +131,9 @@ def _tested_again(audited: Audited, fresh: Layout, spec: Json, path: Path, full:
     stacked = networks.stack(nets)
     kinds = kinds_iterated(nets[0])[: None if full else 1]
     iterations = {entry["condition"]: entry for entry in evaluation["iterations"]}
+    # where the radius is not known, on fine grids, that of another grid or τ has to do
     radii = [[entry["local_radius"][index] or 0 for entry in iterations.values()] for index in sound]
-    amplifying = np.array(
-        [max(own, default=0) > AMPLIFYING for own in radii]
-    )  # anywhere, as it is not known everywhere
+    amplifying = np.array([max(own, default=0) > AMPLIFYING for own in radii])
     for condition, entry in zip(conditions(data), evaluation["conditions"], strict=True):
         b, x = pair(arrays, condition)
         residual = float(measures(x, b, x, condition.grid)["residual"].max())

@@ -588,8 +588,7 @@ def problems(tables: Tables) -> Table:
         "(σ > τm‖K‖²), for how many test signals Newton's method finds another solution there from another start, and "
         "the largest relative residual of all solutions, over all grids. On grids of up to 1024 points it is below "
         "1e-10, which the audit checks; on finer ones it may be more, by rounding, which τ‖K‖² magnifies. The solution "
-        "that is meant is the one that Newton's method, secured by steps "
-        "with lagged diffusivities, reaches from b.",
+        "that is meant is the one that Newton's method, secured by steps with lagged diffusivities, reaches from b.",
         ["tables/problems.csv"],
         ["Problem", "Flux", "Contrast", "τ", "Order", "σ", "Unique", "Several solutions", "Largest residual"],
         [

@@ -165,9 +165,10 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
     if isinstance(stacked, CycleNetwork):
         many_b, many_x = (each.expand(len(nets), *each.shape) for each in (b, x))
         found = _iterated(partial(stacked.cycle, grid=grid), grid, many_b, many_x, grid.start(many_b))
-        unknown = np.full(len(nets), np.nan)
-        radii = [local_radius(partial(net.cycle, grid=grid), b[:1], x[:1]) for net in nets if _is_local(net, grid.N)]
-        return found | {"local_radius": np.array(radii) if radii else unknown, "own_error": unknown}
+        radii = unknown = np.full(len(nets), np.nan)
+        if grid.N <= CERTIFIED and stacked.architecture.consistent:
+            radii = np.array([local_radius(partial(net.cycle, grid=grid), b[:1], x[:1]) for net in nets])
+        return found | {"local_radius": radii, "own_error": unknown}
     every = []
     for network in nets:
         equation = OwnEquation(network.applied[-1], grid.N)
@@ -176,7 +177,7 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
         except InvalidParameterError:  # no solution found
             own = torch.full_like(b, torch.nan)
         error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean() if grid.unique else torch.tensor(torch.nan)
-        radius = local_radius(network.cycle, b[:1], own[:1]) if _is_local(network, grid.N) else np.nan
+        radius = local_radius(network.cycle, b[:1], own[:1]) if grid.N <= CERTIFIED else np.nan
         found = _iterated(network.cycle, equation, b, own, b)
         every.append(found | {"local_radius": np.asarray(radius), "own_error": error.numpy()})
     return {key: np.stack([found[key] for found in every]) for key in every[0]}
@@ -192,10 +193,6 @@ def _iterated(step: Step, equation: Equation, b: Tensor, x: Tensor, start: Tenso
         "factor": found.factor.amax(-1).numpy(),
         "moved": moved.amax(-1).numpy(),
     }
-
-
-def _is_local(network: Any, points: int) -> bool:
-    return points <= CERTIFIED and (not isinstance(network, CycleNetwork) or network.architecture.consistent)
 
 
 def local_radius(step: Step, b: Tensor, x: Tensor) -> float:

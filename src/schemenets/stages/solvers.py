@@ -21,7 +21,7 @@ from schemenets.solvers import CycleArchitecture, Grid, Problem, iterate
 from schemenets.solvers.data import Condition, conditions
 from schemenets.solvers.operations import COST, counted_step, of_residual
 from schemenets.solvers.sweep import sweep
-from schemenets.stages.solver_evaluate import FEW, TOLERANCE, described, measures, pair
+from schemenets.stages.solver_evaluate import FEW, TOLERANCE, Step, described, measures, pair
 
 LIMITS = {"cycle": 60, "single level": 400}  # most iterations
 OMEGA = 2 / 3
@@ -30,8 +30,6 @@ MEAN_VALUE = "mean value of the solution"  # what a solver knows at the very lea
 FSI_STEPS = (10, 20, 50)  # of a cycle
 TAUS = (0.01, 0.1, 1.0, 10.0, 100.0)  # factors of τ
 BUDGET = 2e6  # operations up to which errors are followed
-
-Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def run(spec: Mapping[str, Any], results: Layout) -> None:
