@@ -13,6 +13,7 @@ from benchmarks import rivals, timing
 from benchmarks.targets import BLOCKS, OTHER, PASSES, SEEDS, SIZE, STEP, STUDY, Row
 from schemenets import networks, training
 from schemenets.config import Study
+from schemenets.devices import device
 from schemenets.evaluation import PEAK
 from schemenets.networks import Architecture
 
@@ -85,56 +86,76 @@ def steps(
     """A full step of training: rows of the training set, loss, gradients, Adam."""
     architecture = _architecture(name, flux, blocks, SIZE)
     data = _signals(SIZE["length"])
-    contenders = {"ours": _ours(architecture, seeds, data)}
+    contenders = {
+        "ours": of_trainer(trainer(architecture, seeds, data)),
+        **stepping_rivals(architecture, seeds, data, against),
+    }
+    yield from _rows(_row(STEP, architecture, SIZE, seeds), contenders)
+
+
+def stepping_rivals(
+    architecture: Architecture, seeds: int, data: dict[str, np.ndarray], against: tuple[str, ...]
+) -> dict[str, Contender]:
+    """Training by the idiomatic module, and by the faster ones of these names."""
+    found = {}
     for rival in ("idiomatic", "compiled"):
         if rival in ("idiomatic", *against):
-            plain = rivals.idiomatic(architecture)
+            plain = rivals.idiomatic(architecture).to(device())
             apply = rivals.compiled(plain) if rival == "compiled" else plain
-            contenders[rival] = _rival(apply, list(plain.parameters()), data)
+            found[rival] = _rival(apply, list(plain.parameters()), data)
     if "vmap" in against:
-        parameters, apply = rivals.vmapped([rivals.idiomatic(architecture) for _ in range(seeds)])
-        contenders["vmap"] = _rival(apply, parameters, data, (seeds,))
-    yield from _rows(_row(STEP, architecture, SIZE, seeds), contenders)
+        parameters, apply = rivals.vmapped([rivals.idiomatic(architecture).to(device()) for _ in range(seeds)])
+        found["vmap"] = _rival(apply, parameters, data, (seeds,))
+    return found
 
 
 def any_network(what: str, architecture: Architecture, seeds: int) -> Iterator[Row]:
     """A full step of training of any network of the library, against itself on torch's convolutions."""
     data = _signals(SIZE["length"])
-    ours = _ours(architecture, seeds, data)
-    alone = networks.build(**architecture.arguments())
-
-    def apply(u: Tensor) -> Tensor:
-        return alone(u.squeeze(-2)).unsqueeze(-2)
-
-    rival = _rival(apply, list(alone.parameters()), data)
-
-    def on_torch_convolutions() -> None:
-        with rivals.on_torch_convolutions():
-            rival.run()
-
-    contenders = {"ours": ours, "idiomatic": Contender(on_torch_convolutions, rival.work)}
+    ours = of_trainer(trainer(architecture, seeds, data))
+    contenders = {"ours": ours, "idiomatic": convolutional(architecture, data)}
     for row in _rows(_row(what, architecture, SIZE, seeds), contenders, rounds=3):
         if row["contender"] == "ours":
             row["share_in_compiled_loops"] = timing.share_in_compiled_loops(ours.run)
         yield row
 
 
-def _ours(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -> Contender:
-    """The study's own trainer: an epoch of all seeds."""
+def convolutional(architecture: Architecture, data: dict[str, np.ndarray]) -> Contender:
+    """Training of one seed of any network of the library, with torch's convolutions."""
+    alone = networks.build(**architecture.arguments()).to(device())
+
+    def apply(u: Tensor) -> Tensor:
+        return alone(u.squeeze(-2)).unsqueeze(-2)
+
+    rival = _rival(apply, list(alone.parameters()), data)
+
+    def run() -> None:
+        with rivals.on_torch_convolutions():
+            rival.run()
+
+    return Contender(run, rival.work)
+
+
+def trainer(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -> training.Trainer:
+    """The study's own trainer."""
     # many epochs, so that the learning rates of the one that is repeated are small
     job = training.Training(
         architecture=architecture, seeds=tuple(range(seeds)), learning_rate=RATE, epochs=1000, batch=SIZE["batch"]
     )
-    trainer = training.Trainer(job, data)
-    return Contender(trainer._train_epoch, seeds * trainer.steps)
+    return training.Trainer(job, data)
+
+
+def of_trainer(trainer: training.Trainer) -> Contender:
+    """An epoch of all seeds."""
+    return Contender(trainer._train_epoch, len(trainer.job.seeds) * trainer.steps)
 
 
 def _rival(
     apply: rivals.Apply, parameters: list[Tensor], data: dict[str, np.ndarray], seeds: tuple[int, ...] = ()
 ) -> Contender:
     """One step as tutorials write it, for signals (*seeds, batch, 1, length)."""
-    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None] / PEAK for part in training.PAIR)
-    shuffled = torch.stack([torch.randperm(len(noisy)) for _ in range(seeds[0] if seeds else 1)])
+    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None].to(device()) / PEAK for part in training.PAIR)
+    shuffled = torch.stack([torch.randperm(len(noisy), device=device()) for _ in range(seeds[0] if seeds else 1)])
     batch = SIZE["batch"]
     batches = cycle(shuffled.view(*seeds, -1).split(batch, -1)[: len(noisy) // batch])
     optimiser = torch.optim.Adam(parameters, RATE)

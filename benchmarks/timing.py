@@ -26,18 +26,24 @@ COPIED = 2**26  # numbers in the copy that the bandwidth is measured by: 256 MiB
 
 
 def least_seconds(
-    contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, least: float | None = None
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int = ROUNDS,
+    least: float | None = None,
+    finish: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Seconds per call of every contender: the least of the means of several rounds, in which they take turns.
 
-    A turn takes ``least`` seconds at least, :data:`SLICE` if not given.
+    A turn takes ``least`` seconds at least, :data:`SLICE` if not given, and ends when ``finish`` returns, which waits
+    for what was started elsewhere.
     """
     least = SLICE if least is None else least
     calls = {}
     for name, run in contenders.items():
         run()  # compiles, fills caches
+        finish()
         start = time.perf_counter()
         run()
+        finish()
         calls[name] = max(1, round(least / max(time.perf_counter() - start, 1e-9)))
     best = dict.fromkeys(contenders, float("inf"))
     gc.disable()
@@ -47,6 +53,7 @@ def least_seconds(
                 start = time.perf_counter()
                 for _ in range(calls[name]):
                     run()
+                finish()
                 best[name] = min(best[name], (time.perf_counter() - start) / calls[name])
     finally:
         gc.enable()

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__, measurements, rivals, solvers, targets, timing
+from benchmarks import __main__, gpu, measurements, rivals, solvers, targets, timing
 from schemenets import checkpoints, files, fluxes, kernels, networks, signals
 from schemenets.layout import Layout
 from schemenets.networks import Architecture
@@ -325,6 +325,26 @@ def test_a_whole_run(miniature, tmp_path, capsys):
     slowness = [float(row["times_slower_than_ours"]) for row in found if row["what"] in (targets.STUDY, targets.OTHER)]
     assert float(every["measured"]) == min(x for x in slowness if x != 1)
     assert shares["reached"] == "not measured"  # the reference kernel has no compiled loops
+
+
+def test_the_benchmark_of_gpus_says_that_there_is_none(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 2
+    assert "there is none" in capsys.readouterr().err
+
+
+def test_what_is_measured_on_a_gpu(miniature, monkeypatch):
+    """On the processor, where nothing is captured."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(gpu, "captured", lambda function, example: function)
+    monkeypatch.setattr(rivals, "compiled", lambda net: net)
+    rows = [row for measure in gpu.todo(quick=False, compiled=True) for row in measure()]
+    contenders = {row["contender"] for row in rows if row["what"] == targets.STEP}
+    assert contenders == {"ours", "operations", "compiled_graph", "processor", "idiomatic", "compiled", "vmap"}
+    assert {row["network"] for row in rows if row["what"] == targets.STUDY} == {"symmetric"}
+    assert {row["seeds"] for row in rows} == {1, targets.SEEDS, 100}
+    assert all(row["times_slower_than_ours"] == 1 for row in rows if row["contender"] == "ours")
+    assert set(rows[0]) | {"machine"} == set(gpu.COLUMNS)
 
 
 def test_the_study_is_measured_with_the_seeds_that_it_trains():

@@ -30,7 +30,7 @@ def test_adam_is_that_of_torch():
         rate = 0.01 * number
         for net in (ours, theirs):
             net(u).square().sum().backward()
-        adam.step(number, rate)
+        adam.step(adam.gradient(), number, rate)
         reference.param_groups[0]["lr"] = rate
         reference.step()
         reference.zero_grad()

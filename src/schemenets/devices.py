@@ -1,12 +1,17 @@
 """Where networks are trained, and how its arithmetic treats the smallest numbers."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from schemenets.errors import InvalidParameterError
+
+WARM_UP = 3  # calls before a function is captured, in which libraries prepare themselves
 
 
 def device() -> torch.device:
@@ -20,6 +25,40 @@ def device() -> torch.device:
     if name not in allowed:
         raise InvalidParameterError("SCHEMENETS_DEVICE", name, f"on this machine: {', '.join(allowed)}")
     return torch.device(name)
+
+
+def captured(function: Callable[[Tensor], Any], example: Tensor) -> Callable[[Tensor], Any]:
+    """``function`` as one CUDA graph: launched at once, its many small operations no longer wait for Python.
+
+    Args:
+        function: computes on the GPU, always the same operations without looking at values.
+        example: an argument; those of all calls are of its shape, dtype and device.
+
+    Returns:
+        The function; its result is overwritten by the next call.
+    """
+    argument, stream = example.clone(), torch.cuda.Stream(example.device)
+    stream.wait_stream(torch.cuda.current_stream(example.device))
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            function(argument)
+    torch.cuda.current_stream(example.device).wait_stream(stream)
+    gc.collect()  # what autograd has left of other streams must not be met while capturing
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        result = function(argument)
+
+    def replay(x: Tensor) -> Any:
+        argument.copy_(x)
+        graph.replay()
+        return result
+
+    return replay
+
+
+def is_capturing(x: Tensor) -> bool:
+    """Whether operations on this tensor are being captured, so that its values cannot be looked at."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 @contextmanager

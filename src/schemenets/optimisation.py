@@ -46,15 +46,16 @@ class Adam:
             parameter.data = part.view(parameter.shape)
         self.mean, self.square = torch.zeros_like(self.values), torch.zeros_like(self.values)
 
-    def step(self, number: int, learning_rate: float | Tensor) -> None:
-        """Step ``number`` (1, 2, ...) along the gradients, which are cleared; rates of shape (networks, 1) or one.
-
-        Parameters without a gradient have that of zero.
-        """
+    def gradient(self) -> Tensor:
+        """The gradients of all parameters, of the shape of ``values``, which are cleared; zero where there is none."""
         gradients = (torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters)
         gradient = torch.cat([each.reshape(len(each), -1) for each in gradients], dim=1)
         for parameter in self._parameters:
             parameter.grad = None
+        return gradient
+
+    def step(self, gradient: Tensor, number: int, learning_rate: float | Tensor) -> None:
+        """Step ``number`` (1, 2, ...) along a gradient, which is overwritten; rates of shape (networks, 1) or one."""
         self.mean.lerp_(gradient, 1 - BETA_1)
         self.square.lerp_(gradient.square_(), 1 - BETA_2)
         scale = (self.square / (1 - BETA_2**number)).sqrt_().add_(EPSILON)

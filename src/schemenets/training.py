@@ -13,7 +13,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from schemenets import files, networks
-from schemenets.devices import device, flushed_subnormals
+from schemenets.devices import captured, device, flushed_subnormals
 from schemenets.errors import CheckpointError, InvalidParameterError
 from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.networks import Architecture
@@ -148,6 +148,9 @@ class Trainer:
         self.epoch = 0
         self.diverged_at: list[int | None] = [None] * len(job.seeds)
         self.curves: list[list[float | None]] = [[] for _ in job.seeds]
+        self.differentiate: Callable[[Tensor], tuple[Tensor, Tensor]] = self._differentiate
+        if self.device.type == "cuda":  # where many small operations take as long as large ones
+            self.differentiate = captured(self._differentiate, self._batches()[0])
 
     def _build(self, seed: int) -> Any:
         """A network with fresh weights."""
@@ -156,8 +159,6 @@ class Trainer:
     def _prepare(self, data: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor]:
         """Inputs and targets of the training, (signals, length) on the device; ``apply`` maps one to the other."""
         self.validation = [data[f"validation/{part}"] for part in PAIR]
-        # on a GPU the many small operations are to become few; on the CPU one kernel does most of them
-        self.apply = torch.compile(self.net) if self.device.type == "cuda" else self.net
         noisy, clean = (torch.from_numpy(data[f"train/{part}"]).to(self.device) / PEAK for part in PAIR)
         return noisy, clean
 
@@ -189,15 +190,23 @@ class Trainer:
         ]
 
     def _train_epoch(self) -> None:
+        for step, batch in enumerate(self._batches(), start=self.epoch * self.steps):
+            losses, gradient = self.differentiate(batch)
+            self._note_divergence(losses < DIVERGED, step)  # false for NaN
+            self.adam.step(gradient, step + 1, self.largest * one_cycle(step, self.job.epochs * self.steps, 1))
+            self._restore_diverged()
+
+    def _batches(self) -> list[Tensor]:
+        """Indices of the signals of every step of an epoch, (seeds, batch)."""
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
         shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.inputs)) for seed in self.job.seeds]
-        batches = torch.from_numpy(np.stack(shuffled)).to(self.device).split(self.job.batch, dim=1)
-        for step, batch in enumerate(batches[: self.steps], start=self.epoch * self.steps):
-            losses = (self.apply(_rows(self.inputs, batch)) - _rows(self.targets, batch)).square().mean((1, 2))
-            self._note_divergence(losses.detach() < DIVERGED, step)  # false for NaN
-            losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
-            self.adam.step(step + 1, self.largest * one_cycle(step, self.job.epochs * self.steps, 1))
-            self._restore_diverged()
+        return list(torch.from_numpy(np.stack(shuffled)).to(self.device).split(self.job.batch, dim=1)[: self.steps])
+
+    def _differentiate(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses (seeds,) of the signals with these indices (seeds, batch), and gradient (seeds, parameters)."""
+        losses = (self.apply(_rows(self.inputs, batch)) - _rows(self.targets, batch)).square().mean((1, 2))
+        losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
+        return losses.detach(), self.adam.gradient()
 
     def _note_divergence(self, sound: Tensor, step: int) -> None:
         """Give up the runs that are not sound any more at this step."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import fluxes, kernels
+from schemenets.devices import is_capturing
 from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
 from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within
@@ -137,7 +138,7 @@ class DenoisingNetwork(nn.Module):
 
         Raises:
             InvalidParameterError: their shape or dtype does not fit, they are shorter than the filters, or they hold
-                NaN or infinite values (which cannot be seen where torch traces or transforms the computation).
+                NaN or infinite values (not seen where torch traces, captures or transforms the computation).
         """
         k, dtype = self.architecture.kernel_size, next(self.parameters()).dtype
         if f.ndim < 2:
@@ -146,7 +147,7 @@ class DenoisingNetwork(nn.Module):
             raise InvalidParameterError("dtype of the signals", f.dtype, f"{dtype}, that of the network")
         if f.shape[-1] < k:
             raise InvalidParameterError("length", f.shape[-1], f"at least the kernel size {k}")
-        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(f):
+        if torch.compiler.is_compiling() or is_capturing(f) or torch._C._functorch.is_functorch_wrapped_tensor(f):
             return
         if not f.sum().isfinite():  # the sum of large finite values may overflow
             finite = f.isfinite()

@@ -162,7 +162,8 @@ class Safeguarded(DenoisingNetwork):
         return u
 
     def _wanted(self, k: int, block: Any, u: Tensor) -> Tensor:
-        return torch.as_tensor(self.wanted(k, block), dtype=u.dtype, device=u.device)[..., None, None, None]
+        s_k = self.wanted(k, block)
+        return (s_k if isinstance(s_k, Tensor) else u.new_full((), s_k))[..., None, None, None]
 
     @torch.no_grad()
     def extrapolations(self, f: Tensor) -> tuple[Tensor, Tensor]:

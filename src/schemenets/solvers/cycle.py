@@ -31,6 +31,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import fluxes
+from schemenets.devices import is_capturing
 from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
@@ -223,7 +224,7 @@ class CycleNetwork(nn.Module):
 
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
         """The grid, or that of the architecture, once it is sure that b is finite and has as many points."""
-        if not b.isfinite().all():
+        if not is_capturing(b) and not b.isfinite().all():
             raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
         grid = grid or self.architecture.problem.on(b.shape[-1])
         if b.shape[-1] != grid.N:
