@@ -33,7 +33,7 @@ ELEMENTWISE: dict[str, Any] = {
 # Sums may be reordered; in a flux that would cancel λ(s/λ), and an infinite λ would not show.
 OPTIONS = ELEMENTWISE | {"fastmath": ELEMENTWISE["fastmath"] | {"reassoc"}}
 BLOCK = 64  # rows are padded to a multiple, so that no element falls into the scalar rest of a vector loop
-CACHE = 48 * 1024  # bytes that the buffers of one group of signals may take
+CACHE = 96 * 1024  # bytes that the buffers of one group of signals may take
 REGISTERS = 24  # for weights, of the 32 of AVX-512
 LINE = 64  # bytes of a cache line
 
@@ -115,15 +115,38 @@ def _correlate(w, u, s, P, k, R, margin):  # type: ignore[no-untyped-def]
             s[r, margin + x] = a
 
 
+# Transposed correlations take rows that begin k - 1 places before the windows: indices that the compiler cannot see to
+# be positive are checked for being counted from the end, and then nothing is vectorised.
 @njit(**OPTIONS)
-def _correlate_adjoint(w, y, o, P, k, R, margin):  # type: ignore[no-untyped-def]
-    """o += Σ_r w[r]ᵀ y[r], where a margin of zeros comes before the windows of ``y``."""
+def _correlate_adjoint(w, y, o, P, k):  # type: ignore[no-untyped-def]
+    """o += wᵀ y."""
     for x in range(P):
         a = o[x]
-        for r in range(R):
-            for j in range(k):
-                a += w[r * k + j] * y[r, margin + x - j]
+        for j in range(k):
+            a += w[j] * y[x + (k - 1 - j)]
         o[x] = a
+
+
+@njit(**OPTIONS)
+def _correlate_adjoint_of_two(w, y, z, o, P, k):  # type: ignore[no-untyped-def]
+    """o += w[:k]ᵀ y + w[k:]ᵀ z: two filters."""
+    for x in range(P):
+        a = o[x]
+        for j in range(k):
+            a += w[j] * y[x + (k - 1 - j)]
+            a += w[k + j] * z[x + (k - 1 - j)]
+        o[x] = a
+
+
+@njit(**OPTIONS)
+def _correlate_adjoint_to_two(w, y, o, p, P, k):  # type: ignore[no-untyped-def]
+    """o += w[:k]ᵀ y and p += w[k:]ᵀ y: what is loaded of one filter's windows serves two channels."""
+    for x in range(P):
+        a, b = o[x], p[x]
+        for j in range(k):
+            a += w[j] * y[x + (k - 1 - j)]
+            b += w[k + j] * y[x + (k - 1 - j)]
+        o[x], p[x] = a, b
 
 
 @njit(**OPTIONS)
@@ -174,6 +197,7 @@ def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -
     """
     several_in, several_out = several
     margin, taps = _margin(k), R * k
+    before = margin - (k - 1)  # where transposed correlations begin
 
     @njit(cache=True, **OPTIONS)
     def forward(u, W1, b1, W2, lam, w, onto, add, out, group, valid, U, Y, y):  # type: ignore[no-untyped-def]
@@ -204,8 +228,18 @@ def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -
                                 s += w1[j] * u0[x + j]
                             value = _flux(identity, s, contrast, shape)[0]
                             y_r[x] = value if valid[x] else zero
-                    for c in range(C_out):
-                        _correlate_adjoint(to_fixed_tuple(W2[i, f, c], taps), y, Y[c], P, k, R, margin)
+                    if several_out:
+                        for c in range(0, C_out - 1, 2):
+                            for r in range(R):
+                                own = W2[i, f, c : c + 2, r * k : (r + 1) * k]
+                                w_r = to_fixed_tuple(own[0], k) + to_fixed_tuple(own[1], k)
+                                _correlate_adjoint_to_two(w_r, y[r, before:], Y[c], Y[c + 1], P, k)
+                    if C_out % 2:
+                        w_c, o = to_fixed_tuple(W2[i, f, C_out - 1], taps), Y[C_out - 1]
+                        if R == 2:
+                            _correlate_adjoint_of_two(w_c, y[0, before:], y[1, before:], o, P, k)
+                        else:
+                            _correlate_adjoint(w_c, y[0, before:], o, P, k)
                 _unload(out[i, start:stop], Y)
 
     @njit(cache=True, **OPTIONS)
@@ -266,7 +300,18 @@ def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -
                         _add_products(y, G[c], dW2[i, f, c], P, k, R, taps, margin)
                     for c in range(C_in):
                         _add_products(ds, U[c], dW1[i, f, c], P, k, R, taps, margin)
-                        _correlate_adjoint(to_fixed_tuple(W1[i, f, c], taps), ds, D[c], P, k, R, margin)
+                    if several_in:
+                        for c in range(0, C_in - 1, 2):
+                            for r in range(R):
+                                own = W1[i, f, c : c + 2, r * k : (r + 1) * k]
+                                w_r = to_fixed_tuple(own[0], k) + to_fixed_tuple(own[1], k)
+                                _correlate_adjoint_to_two(w_r, ds[r, before:], D[c], D[c + 1], P, k)
+                    if C_in % 2:
+                        w_c, o = to_fixed_tuple(W1[i, f, C_in - 1], taps), D[C_in - 1]
+                        if R == 2:
+                            _correlate_adjoint_of_two(w_c, ds[0, before:], ds[1, before:], o, P, k)
+                        else:
+                            _correlate_adjoint(w_c, ds[0, before:], o, P, k)
                 _unload(du[i, start:stop], D)
 
     return forward, backward
