@@ -7,6 +7,7 @@ environment variable ``SCHEMENETS_KERNEL`` is ``reference``.
 """
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
@@ -55,7 +56,7 @@ def block(
     """
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
     tensors = [x for x in (u, W1, b1, W2, lam, w, onto) if x is not None]
-    if _is_compiled(flux) and all(map(_is_plain, tensors)) and len({x.dtype for x in tensors}) == 1:
+    if _is_compiled(flux) and _are_plain(tensors):
         from schemenets.kernels import autograd
 
         return autograd.block(u, W1, b1, W2, lam, flux, w, onto)
@@ -80,11 +81,12 @@ def _is_compiled(flux: Flux) -> bool:
     return getattr(flux, "scalar", None) is not None and backend() == "fused"
 
 
-def _is_plain(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and (torch.compiler.is_compiling() or not torch._C._functorch.is_functorch_wrapped_tensor(x))
+def _are_plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether compiled code takes these."""
+    dtype, traced = tensors[0].dtype, torch.compiler.is_compiling()
+    return dtype in (torch.float32, torch.float64) and all(
+        x.is_cpu and x.dtype == dtype and (traced or not torch._C._functorch.is_functorch_wrapped_tensor(x))
+        for x in tensors
     )
 
 

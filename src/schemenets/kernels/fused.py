@@ -352,8 +352,12 @@ def _margin(k: int) -> int:
     return -(-(k - 1) // BLOCK) * BLOCK
 
 
-def _aligned(rows: int, length: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that start with a cache line: vectors that straddle two lines take twice as long."""
+@lru_cache(maxsize=128)
+def _buffer(index: int, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+    """The buffer of this number for all passes that need one of this size: what they leave in it is not looked at.
+
+    Once zero, as the margins stay. It starts with a cache line: vectors that straddle two lines take twice as long.
+    """
     size = rows * length
     buffer = np.zeros(size + LINE // dtype.itemsize, dtype)
     start = -buffer.ctypes.data % LINE // dtype.itemsize
@@ -363,6 +367,8 @@ def _aligned(rows: int, length: int, dtype: np.dtype) -> np.ndarray:
 def _grouped(W: np.ndarray, R: int) -> np.ndarray:
     """(seeds, F, C, k) as (seeds, F/R, C, R k)."""
     S, F, C, k = W.shape
+    if C == 1:  # no copy
+        return W.reshape(S, F // R, 1, R * k)
     return np.ascontiguousarray(W.reshape(S, F // R, R, C, k).swapaxes(2, 3)).reshape(S, F // R, C, R * k)
 
 
@@ -389,7 +395,7 @@ def _run(scalar: Scalar, inputs: list[np.ndarray], outer: list[Any], derivative:
     shapes = [longer, (C_in, P), rows, (C_out, P + k - 1), rows] if derivative else [longer, (C_out, P), rows]
     b1, lam = (x.reshape(S, F // R, R) for x in (b1, lam))
     function = _compiled(scalar, k, n, R, (C_in > 1, C_out > 1), u.dtype, derivative)
-    buffers = [_aligned(*shape, u.dtype) for shape in shapes]
+    buffers = [_buffer(index, *shape, u.dtype) for index, shape in enumerate(shapes)]
     function(u, _grouped(W1, R), b1, _grouped(W2, R), lam, w, *outer, group, _marks(N, k, P), *buffers)
 
 

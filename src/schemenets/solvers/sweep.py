@@ -93,7 +93,7 @@ def is_compiled(grid: Grid, psi: Flux, *tensors: Tensor | None) -> bool:
         type(grid) is Grid  # what others compute is not known here
         and kernels.backend() == "fused"
         and not torch.compiler.is_compiling()
-        and all(kernels._is_plain(t) for t in tensors if t is not None)
+        and kernels._are_plain([t for t in tensors if t is not None])
         and grid.flux.scalar is not None
         and psi.scalar is not None
     )
