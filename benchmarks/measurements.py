@@ -1,8 +1,11 @@
 """What the benchmark measures, each entry giving rows of its table: our networks beside their rivals."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +26,7 @@ CROSSED = [("resnet", "perona_malik"), ("symmetric", "relu")]  # which tell the 
 BEYOND = [("multigrid_unet", "perona_malik"), ("unet", "relu")]  # too small a part of them is blocks to count flops
 SIZES = {"filters": (32, 4, 16), "length": (1024, 64, 4096), "channels": (8, 16)}  # of one block besides the usual
 MORE_SEEDS, MORE_BLOCKS = (1, 2, 5, 20), (1, 2, 8, 16)
+ITERATIONS = 32  # of implicit networks, where gradients of the solution pay
 RATE = 1e-3
 
 
@@ -109,20 +113,38 @@ def stepping_rivals(
     return found
 
 
-def any_network(what: str, architecture: Architecture, seeds: int) -> Iterator[Row]:
+def any_network(what: str, architecture: Architecture, seeds: int, implicit_gradients: bool = False) -> Iterator[Row]:
     """A full step of training of any network of the library, against itself on torch's convolutions."""
     data = _signals(SIZE["length"])
-    ours = of_trainer(trainer(architecture, seeds, data))
-    contenders = {"ours": ours, "idiomatic": convolutional(architecture, data)}
-    for row in _rows(_row(what, architecture, SIZE, seeds), contenders, rounds=3):
+    training_ours = trainer(architecture, seeds, data)
+    if implicit_gradients:
+        training_ours.net.implicit_gradients = True
+    contenders = {
+        "ours": of_trainer(training_ours),
+        "idiomatic": convolutional(architecture, data, implicit_gradients),
+    }
+    about = _row(what, architecture, SIZE, seeds) | {"implicit_gradients": implicit_gradients}
+    for row in _rows(about, contenders, rounds=3):
         if row["contender"] == "ours":
-            row["share_in_compiled_loops"] = timing.share_in_compiled_loops(ours.run)
+            row["share_in_compiled_loops"] = timing.share_in_compiled_loops(partial(whole_epoch, training_ours))
         yield row
 
 
-def convolutional(architecture: Architecture, data: dict[str, np.ndarray]) -> Contender:
+def whole_epoch(trainer: training.Trainer) -> None:
+    """All that a job of the study does in an epoch: training, validation, saving."""
+    trainer._train_epoch()
+    trainer._validate()
+    with TemporaryDirectory() as folder:
+        trainer._save(Path(folder) / "state.safetensors")
+
+
+def convolutional(
+    architecture: Architecture, data: dict[str, np.ndarray], implicit_gradients: bool = False
+) -> Contender:
     """Training of one seed of any network of the library, with torch's convolutions."""
-    alone = networks.build(**architecture.arguments()).to(device())
+    alone: Any = networks.build(**architecture.arguments()).to(device())
+    if implicit_gradients:
+        alone.implicit_gradients = True
 
     def apply(u: Tensor) -> Tensor:
         return alone(u.squeeze(-2)).unsqueeze(-2)
@@ -171,13 +193,13 @@ def _rival(
 
 
 def _signals(length: int) -> dict[str, np.ndarray]:
-    """Training signals as data sets hold them; what they show does not matter for times."""
+    """Signals as data sets of the study hold them, ten times fewer to validate; what they show does not matter."""
     generator = np.random.default_rng(0)
     clean = generator.uniform(0, 255, (SIGNALS, length)).astype(np.float32)
     pair = (clean + generator.normal(0, 10, clean.shape)).astype(np.float32), clean
     return {
-        f"{split}/{part}": array
-        for split in ("train", "validation")
+        f"{split}/{part}": array[:count]
+        for split, count in (("train", SIGNALS), ("validation", max(1, SIGNALS // 10)))
         for part, array in zip(training.PAIR, pair, strict=True)
     }
 
@@ -190,7 +212,8 @@ def _architecture(name: str, flux: str, blocks: int, size: Mapping[str, int]) ->
 def _row(what: str, architecture: Architecture, size: Mapping[str, int], seeds: int) -> Row:
     """What a measurement is about."""
     a, shape = architecture, {key: size[key] for key in ("length", "batch")}
-    own = {key: getattr(a, key) for key in ("flux", "certified", "blocks", "filters", "kernel_size", "channels")}
+    names = ("flux", "certified", "tied", "blocks", "filters", "kernel_size", "channels")
+    own = {key: getattr(a, key) for key in names} | {"implicit_gradients": False}
     return {"what": what, "network": a.name, **own, **shape, "seeds": seeds}
 
 
@@ -235,6 +258,8 @@ def measurements(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]
         found += [partial(steps, name, flux, blocks) for blocks in MORE_BLOCKS]
     found += [partial(any_network, STUDY, architecture, seeds) for architecture, seeds in study_networks()]
     found += [partial(any_network, OTHER, _architecture(name, flux, 2, SIZE), SEEDS) for name, flux in BEYOND]
+    implicit = replace(_architecture("implicit", "perona_malik", ITERATIONS, SIZE), certified=True)
+    found += [partial(any_network, OTHER, implicit, SEEDS, implicit_gradients=how) for how in (False, True)]
     return found
 
 

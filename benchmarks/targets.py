@@ -14,6 +14,8 @@ CONFIGURATION = (
     "network",
     "flux",
     "certified",
+    "tied",
+    "implicit_gradients",
     "blocks",
     "filters",
     "kernel_size",
@@ -72,10 +74,10 @@ def select(rows: Iterable[Row], **values: Any) -> list[Row]:
 
 def case(row: Row) -> str:
     """Name of what a row is about, with what differs from the usual size."""
-    certified = ["certified"] if row["certified"] else []
+    kinds = [kind.replace("_", " ") for kind in ("certified", "tied", "implicit_gradients") if row[kind]]
     usual = SIZE | {"seeds": SEEDS, "blocks": 1 if row["what"] == PASSES else BLOCKS}
     unusual = [f"{key} {row[key]}" for key in usual if row[key] != usual[key]]
-    return ", ".join([f"{row['network']} {row['flux']}", *certified, *unusual])
+    return ", ".join([f"{row['network']} {row['flux']}", *kinds, *unusual])
 
 
 def times_faster(*rivals: str, **values: Any) -> Callable[[list[Row]], Cases]:
@@ -167,12 +169,12 @@ TARGETS = (
         for cases in [growth(column, "filters", **ANY_FILTERS, seeds=SEEDS)]
     ),
     Target(
-        f"training, seeds {SEEDS}, at least {BLOCKS} blocks: share of CPU time in compiled loops",
+        f"whole epochs, seeds {SEEDS}, at least {BLOCKS} blocks: share of CPU time in compiled loops",
         0.9,
         of_ours("share_in_compiled_loops", what=STUDY, seeds=SEEDS, blocks=tuple(range(BLOCKS, 1000))),
     ),
     Target(
-        "training, every job: share of CPU time in compiled loops",
+        "whole epochs, every job: share of CPU time in compiled loops",
         0.9,
         of_ours("share_in_compiled_loops", what=STUDY),
     ),
