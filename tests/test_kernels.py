@@ -145,6 +145,13 @@ def test_filters_one_by_one_or_two_at_once(F, k):
         assert_equal_to_torch(inputs(flux, F=F, k=k, N=N, onto="u"), flux)
 
 
+@pytest.mark.parametrize("F", [3, 4])
+@pytest.mark.parametrize(("C_in", "C_out"), [(2, 5), (3, 4), (4, 3), (5, 2)])
+def test_several_channels(C_in, C_out, F):
+    flux = fluxes.get("perona_malik")
+    assert_equal_to_torch(inputs(flux, (2,), C_in=C_in, C_out=C_out, F=F), flux)
+
+
 @pytest.mark.slow
 def test_filters_longer_than_a_block():
     flux = fluxes.get("relu")
@@ -379,6 +386,15 @@ def test_fluxes_of_one_name_are_told_apart():
 def test_no_contrasts_are_contrasts_of_one(name):
     flux = fluxes.get(name)
     assert_equal_to_torch(inputs(flux) | {"lam": None}, flux)
+
+
+def test_a_call_in_inference_mode_does_not_spoil_later_ones():
+    flux = fluxes.get("linear")
+    x = inputs(flux, F=6, k=3)
+    x["b1"] = x["lam"] = None
+    with torch.inference_mode():
+        kernels.block(**x, flux=flux)
+    assert_equal_to_torch(x, flux)
 
 
 def test_strided_inputs():

@@ -9,7 +9,7 @@ import pytest
 from fabricated import PROVENANCE, results
 from scipy import stats
 
-from benchmarks import __main__, targets
+from benchmarks import __main__, gpu, targets
 from schemenets import figures, files, stages, summaries
 from schemenets.errors import CheckpointError
 from schemenets.layout import Layout
@@ -183,6 +183,8 @@ def test_speed_is_shown_where_it_was_measured(tmp_path):
         "network": "resnet",
         "flux": "relu",
         "certified": False,
+        "tied": False,
+        "implicit_gradients": False,
         "machine": "Some Processor",
     }
     contenders = {"ours": (0.5, 1.0), "idiomatic": (6.0, 12.0), "vmap": (4.0, 8.0)}
@@ -206,6 +208,31 @@ def test_speed_is_shown_where_it_was_measured(tmp_path):
         "compiled (times ours)": "–",
         "vmap (times ours)": "8",
     }
+
+
+def test_speed_on_a_gpu_is_shown_where_it_was_measured(tmp_path):
+    layout = Layout(tmp_path)
+    assert content.gpu_speed(layout) == []
+    row = dict.fromkeys(gpu.COLUMNS, 1) | {"what": "training step", "network": "implicit", "flux": "relu"}
+    row |= {"certified": True, "tied": True, "implicit_gradients": True, "machine": "Some GPU"}
+    measured = [
+        row | {"contender": name, "milliseconds_per_seed": ratio / 2, "times_slower_than_ours": ratio}
+        for name, ratio in {"ours": 1.0, "compiled_graph": 0.5, "processor": 15.0}.items()
+    ]
+    layout.table("gpu_benchmark").parent.mkdir()
+    pd.DataFrame(measured).to_csv(layout.table("gpu_benchmark"), index=False)
+    assert layout.benchmarks == [layout.table("gpu_benchmark")]
+    (table,) = content.gpu_speed(layout)
+    assert "Machine: Some GPU." in table.caption
+    (line,) = table.rows
+    found = dict(zip(table.columns, line, strict=True))
+    assert found["Case"].startswith("Implicit, ReLU, certified, tied, implicit gradients: blocks 1")
+    assert (found["Ours (ms)"], found["compiled graph (times ours)"], found["processor (times ours)"]) == (
+        "0.5",
+        "0.5",
+        "15",
+    )
+    assert found["idiomatic (times ours)"] == "–"
 
 
 def test_times_of_solvers_are_shown_where_they_were_measured(tmp_path):

@@ -119,6 +119,35 @@ def speed_table(root: Path) -> str:
     return table(["target", "asked", "worst case measured", "reached", "cases that reach it"], rows)
 
 
+def gpu_speed_table(root: Path) -> str:
+    """The committed measurements on a GPU."""
+    path = root / "results/tables/gpu_benchmark.csv"
+    if not path.is_file():
+        return "*Not measured in these results; `python -m benchmarks.gpu` measures it.*"
+    cases: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        case = tuple(row[key] for key in ("network", "flux", "blocks", "seeds"))
+        cases.setdefault(case, {})[row["contender"]] = row
+    rivals = ("operations", "compiled_graph", "processor", "idiomatic", "compiled", "vmap")
+    rows = [
+        [
+            *case,
+            number(float(own["ours"]["milliseconds_per_seed"])),
+            *(number(float(own[name]["times_slower_than_ours"])) if name in own else "–" for name in rivals),
+        ]
+        for case, own in cases.items()
+    ]
+    columns = [
+        "network",
+        "flux",
+        "blocks",
+        "seeds",
+        "ours (ms per seed)",
+        *(f"`{name}` (times ours)" for name in rivals),
+    ]
+    return table(columns, rows)
+
+
 def substitutions(root: Path) -> dict[str, str]:
     """What pages insert by ``{{ name }}``."""
     return {
@@ -128,4 +157,5 @@ def substitutions(root: Path) -> dict[str, str]:
         "claim_table": claim_table(root),
         "tier_table": tier_table(root),
         "speed_table": speed_table(root),
+        "gpu_speed_table": gpu_speed_table(root),
     }

@@ -38,8 +38,8 @@ class Layout:
 
     @property
     def benchmarks(self) -> list[Path]:
-        """The tables of ``make benchmark``, where it has been run: targets, all that was measured, and solvers."""
-        names = ("benchmark_targets", "benchmark", "solver_benchmark")
+        """The tables of benchmarks that have been run: targets, all that was measured, on a GPU, and solvers."""
+        names = ("benchmark_targets", "benchmark", "gpu_benchmark", "solver_benchmark")
         return [path for path in map(self.table, names) if path.is_file()]
 
     @property

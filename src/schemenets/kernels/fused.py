@@ -115,38 +115,62 @@ def _correlate(w, u, s, P, k, R, margin):  # type: ignore[no-untyped-def]
             s[r, margin + x] = a
 
 
-# Transposed correlations take rows that begin k - 1 places before the windows: indices that the compiler cannot see to
-# be positive are checked for being counted from the end, and then nothing is vectorised.
 @njit(**OPTIONS)
-def _correlate_adjoint(w, y, o, P, k):  # type: ignore[no-untyped-def]
+def _filled(a, values):  # type: ignore[no-untyped-def]
+    """A tuple of the length of ``a`` with the first of these values."""
+    for j in range(len(a)):
+        a = tuple_setitem(a, j, values[j])
+    return a
+
+
+# Transposed correlations: a row begins k - 1 places before the windows of a filter. Indices that the compiler cannot
+# see to be positive might count from the end, and then it would vectorise nothing.
+@njit(**OPTIONS)
+def _add_adjoint(w, y, o, P, k):  # type: ignore[no-untyped-def]
     """o += wᵀ y."""
     for x in range(P):
-        a = o[x]
+        s = o[x]
         for j in range(k):
-            a += w[j] * y[x + (k - 1 - j)]
-        o[x] = a
+            s += w[j] * y[x + (k - 1 - j)]
+        o[x] = s
 
 
 @njit(**OPTIONS)
-def _correlate_adjoint_of_two(w, y, z, o, P, k):  # type: ignore[no-untyped-def]
-    """o += w[:k]ᵀ y + w[k:]ᵀ z: two filters."""
+def _add_adjoint_of_two(w, v, y, z, o, P, k):  # type: ignore[no-untyped-def]
+    """o += wᵀ y + vᵀ z: two filters."""
     for x in range(P):
         a = o[x]
         for j in range(k):
-            a += w[j] * y[x + (k - 1 - j)]
-            a += w[k + j] * z[x + (k - 1 - j)]
+            a += w[j] * y[x + (k - 1 - j)] + v[j] * z[x + (k - 1 - j)]
         o[x] = a
 
 
 @njit(**OPTIONS)
-def _correlate_adjoint_to_two(w, y, o, p, P, k):  # type: ignore[no-untyped-def]
-    """o += w[:k]ᵀ y and p += w[k:]ᵀ y: what is loaded of one filter's windows serves two channels."""
+def _add_adjoint_to_two(w, v, y, o, p, P, k):  # type: ignore[no-untyped-def]
+    """o += wᵀ y, p += vᵀ y: what is loaded of one filter's windows serves two channels."""
     for x in range(P):
         a, b = o[x], p[x]
         for j in range(k):
             a += w[j] * y[x + (k - 1 - j)]
-            b += w[k + j] * y[x + (k - 1 - j)]
+            b += v[j] * y[x + (k - 1 - j)]
         o[x], p[x] = a, b
+
+
+@njit(**OPTIONS)
+def _add_adjoints(W, y, rows, P, k, R, taps, margin, several):  # type: ignore[no-untyped-def]
+    """rows[c] += Σ_r W[c, r]ᵀ y[r] for all channels, if there are ``several``; ``taps`` is any tuple of length k."""
+    last, before = len(rows) - 1, margin - (k - 1)
+    if several:
+        for c in range(0, last, 2):
+            for r in range(R):
+                w, v = _filled(taps, W[c, r * k :]), _filled(taps, W[c + 1, r * k :])
+                _add_adjoint_to_two(w, v, y[r, before:], rows[c], rows[c + 1], P, k)
+    if last % 2 == 0:  # one is left
+        w = _filled(taps, W[last])
+        if R == 2:
+            _add_adjoint_of_two(w, _filled(taps, W[last, k:]), y[0, before:], y[1, before:], rows[last], P, k)
+        else:
+            _add_adjoint(w, y[0, before:], rows[last], P, k)
 
 
 @njit(**OPTIONS)
@@ -197,13 +221,11 @@ def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -
     """
     several_in, several_out = several
     margin, taps = _margin(k), R * k
-    before = margin - (k - 1)  # where transposed correlations begin
 
     @njit(cache=True, **OPTIONS)
     def forward(u, W1, b1, W2, lam, w, onto, add, out, group, valid, U, Y, y):  # type: ignore[no-untyped-def]
         S, B, C_in = u.shape[:3]
-        F, C_out = W2.shape[1:3]
-        P, zero = valid.size, u.dtype.type(0)
+        F, P, zero = W2.shape[1], valid.size, u.dtype.type(0)
         for i in range(S):
             for start in range(0, B, group):
                 stop = min(start + group, B)
@@ -228,18 +250,7 @@ def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -
                                 s += w1[j] * u0[x + j]
                             value = _flux(identity, s, contrast, shape)[0]
                             y_r[x] = value if valid[x] else zero
-                    if several_out:
-                        for c in range(0, C_out - 1, 2):
-                            for r in range(R):
-                                own = W2[i, f, c : c + 2, r * k : (r + 1) * k]
-                                w_r = to_fixed_tuple(own[0], k) + to_fixed_tuple(own[1], k)
-                                _correlate_adjoint_to_two(w_r, y[r, before:], Y[c], Y[c + 1], P, k)
-                    if C_out % 2:
-                        w_c, o = to_fixed_tuple(W2[i, f, C_out - 1], taps), Y[C_out - 1]
-                        if R == 2:
-                            _correlate_adjoint_of_two(w_c, y[0, before:], y[1, before:], o, P, k)
-                        else:
-                            _correlate_adjoint(w_c, y[0, before:], o, P, k)
+                    _add_adjoints(W2[i, f], y, Y, P, k, R, w1, margin, several_out)
                 _unload(out[i, start:stop], Y)
 
     @njit(cache=True, **OPTIONS)
@@ -300,18 +311,7 @@ def _define(identity: str, k: int, n: int, R: int, several: tuple[bool, bool]) -
                         _add_products(y, G[c], dW2[i, f, c], P, k, R, taps, margin)
                     for c in range(C_in):
                         _add_products(ds, U[c], dW1[i, f, c], P, k, R, taps, margin)
-                    if several_in:
-                        for c in range(0, C_in - 1, 2):
-                            for r in range(R):
-                                own = W1[i, f, c : c + 2, r * k : (r + 1) * k]
-                                w_r = to_fixed_tuple(own[0], k) + to_fixed_tuple(own[1], k)
-                                _correlate_adjoint_to_two(w_r, ds[r, before:], D[c], D[c + 1], P, k)
-                    if C_in % 2:
-                        w_c, o = to_fixed_tuple(W1[i, f, C_in - 1], taps), D[C_in - 1]
-                        if R == 2:
-                            _correlate_adjoint_of_two(w_c, ds[0, before:], ds[1, before:], o, P, k)
-                        else:
-                            _correlate_adjoint(w_c, ds[0, before:], o, P, k)
+                    _add_adjoints(W1[i, f], ds, D, P, k, R, w1, margin, several_in)
                 _unload(du[i, start:stop], D)
 
     return forward, backward

@@ -57,6 +57,7 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
             content.schemes_by_tau(tables),
         ],
         speed=content.speed(results),
+        gpu_speed=content.gpu_speed(results),
         solver_speed=solver_speed.shown(results),
         limits=content.limits(tables, judged),
         origin=origin.gather(results, tables),

@@ -17,6 +17,7 @@ from schemenets.wording import NOTHING, fixed, interval, label, listed, short, s
 
 RATIO = "ratio of errors"  # unit of thresholds of claims on errors
 RIVALS = ("idiomatic", "compiled", "vmap")
+GPU_RIVALS = ("operations", "compiled_graph", "processor", *RIVALS)
 STILL = 1e-9  # relative change of a solution by a cycle that rounding explains
 SIZES = ("blocks", "filters", "kernel_size", "channels", "length", "seeds")  # that benchmarks vary
 _NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
@@ -261,11 +262,6 @@ def speed(results: Layout) -> list[Table]:
         return []
     targets, measured = map(pd.read_csv, paths)
     machine = next(rows(measured))  # the same in every row
-    cases: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in rows(measured):
-        size = ", ".join(f"{key.replace('_', ' ')} {getattr(row, key)}" for key in SIZES)
-        case = f"{label(row.network)}, {label(row.flux)}{', certified' if row.certified else ''}: {size}"
-        cases.setdefault((row.what, case), {})[row.contender] = row
     return [
         Table(
             "Targets of speed and memory, and the worst case measured for each.",
@@ -290,17 +286,47 @@ def speed(results: Layout) -> list[Table]:
             ["tables/benchmark.csv"],
             ["What", "Case", "Ours (ms)", "GFLOP/s", *(f"{name} (times ours)" for name in RIVALS)],
             [
-                [
-                    what,
-                    case,
-                    short(own["ours"].milliseconds_per_seed),
-                    short(own["ours"].gflops),
-                    *(short(own[name].times_slower_than_ours) if name in own else NOTHING for name in RIVALS),
-                ]
-                for (what, case), own in cases.items()
+                [*about, short(own["ours"].milliseconds_per_seed), short(own["ours"].gflops), *_times(own, RIVALS)]
+                for about, own in _contenders(measured).items()
             ],
         ),
     ]
+
+
+def gpu_speed(results: Layout) -> list[Table]:
+    """What was measured of trainings on a GPU; nothing where that has not been run."""
+    path = results.table("gpu_benchmark")
+    if not path.is_file():
+        return []
+    measured = pd.read_csv(path)
+    return [
+        Table(
+            "On a GPU: time of a step of training per network, and how many times slower the rivals are, measured in "
+            "one run. Operations: launched one by one instead of as a graph; compiled graph: of what torch.compile "
+            f"makes of the network; processor: ours on one core beside it. Machine: {next(rows(measured)).machine}.",
+            ["tables/gpu_benchmark.csv"],
+            ["What", "Case", "Ours (ms)", *(f"{name.replace('_', ' ')} (times ours)" for name in GPU_RIVALS)],
+            [
+                [*about, short(own["ours"].milliseconds_per_seed), *_times(own, GPU_RIVALS)]
+                for about, own in _contenders(measured).items()
+            ],
+        )
+    ]
+
+
+def _contenders(measured: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows of a benchmark's table by what was measured and by contender."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows(measured):
+        kinds = [kind.replace("_", " ") for kind in ("certified", "tied", "implicit_gradients") if getattr(row, kind)]
+        size = ", ".join(f"{key.replace('_', ' ')} {getattr(row, key)}" for key in SIZES)
+        case = f"{', '.join([label(row.network), label(row.flux), *kinds])}: {size}"
+        found.setdefault((row.what, case), {})[row.contender] = row
+    return found
+
+
+def _times(own: dict[str, Any], names: Sequence[str]) -> list[str]:
+    return [short(own[name].times_slower_than_ours) if name in own else NOTHING for name in names]
 
 
 def robustness(tables: Tables) -> Table:
