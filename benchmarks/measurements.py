@@ -60,7 +60,7 @@ def passes(
     u = torch.rand(seeds, size["batch"], size["channels"], size["length"]).requires_grad_()
     gradient = torch.rand(u.shape)
     net, plain = rivals.ours(architecture, seeds), rivals.idiomatic(architecture)
-    alone = u[0].detach().requires_grad_()
+    alone = u[0].detach().clone().requires_grad_()  # no view, of which all would count as saved
 
     def both(apply: rivals.Apply, u: Tensor, parameters: list[Tensor], gradient: Tensor) -> Callable[[], object]:
         return lambda: torch.autograd.grad(apply(u), [u, *parameters], gradient)

@@ -388,13 +388,23 @@ def test_no_contrasts_are_contrasts_of_one(name):
     assert_equal_to_torch(inputs(flux) | {"lam": None}, flux)
 
 
-def test_a_call_in_inference_mode_does_not_spoil_later_ones():
-    flux = fluxes.get("linear")
-    x = inputs(flux, F=6, k=3)
-    x["b1"] = x["lam"] = None
-    with torch.inference_mode():
-        kernels.block(**x, flux=flux)
-    assert_equal_to_torch(x, flux)
+def test_what_is_left_in_buffers_is_not_seen():
+    """Rows with different margins are as long as each other."""
+    flux = fluxes.get("perona_malik")
+    assert fused._margin(1) + 192 == fused._margin(5) + 128
+    for k, N in ((5, 128), (1, 192), (5, 128)):
+        assert_equal_to_torch(inputs(flux, B=1, k=k, N=N), flux)
+
+
+def test_compiled_code_is_kept_under_the_formulas_that_are_in_it(monkeypatch):
+    scalar = fluxes.get("charbonnier").scalar
+    before = fused.identity_of(scalar)
+    monkeypatch.setattr(fused.vector_math, "__file__", __file__)  # a change of what is compiled with all fluxes
+    fused._sources.cache_clear()
+    try:
+        assert fused.identity_of(scalar) != before
+    finally:
+        fused._sources.cache_clear()
 
 
 def test_strided_inputs():

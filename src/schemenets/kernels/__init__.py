@@ -3,7 +3,8 @@
 On the CPU, in single and double precision, it runs as one compiled loop nest if numba is installed. Everything
 else (other devices and dtypes, ``torch.func``, fluxes without a ``scalar`` form, derivatives of higher order)
 takes the plain torch operations of :mod:`schemenets.kernels.reference`, and so does everything if the
-environment variable ``SCHEMENETS_KERNEL`` is ``reference``.
+environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Set it where ``torch.compile`` is to trace ``torch.func``,
+whose transformations cannot be told there.
 """
 
 import os

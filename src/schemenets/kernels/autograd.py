@@ -34,21 +34,15 @@ def block(
     onto: Tensor | None = None,
 ) -> Tensor:
     """``onto`` + W₂ᵀ Φ(W₁u + b₁); see :func:`schemenets.kernels.block`."""
-    if b1 is None or lam is None or w is None or not flux.scaled:
-        zeros, ones, none = _neutral(tuple(W1.shape[:-2]), u.dtype)
-        b1 = zeros if b1 is None else b1
-        lam = ones if lam is None or not flux.scaled else lam
-        w = none if w is None else w
+    if b1 is None:
+        b1 = u.new_zeros(W1.shape[:-2])
+    if lam is None or not flux.scaled:
+        lam = u.new_ones(W1.shape[:-2])
+    if w is None:
+        w = u.new_empty((*W1.shape[:-2], 0))
     residual = onto is u
     y: Tensor = torch.ops.schemenets.block(u, W1, b1, W2, lam, w, _key(flux), None if residual else onto, residual)
     return y
-
-
-@lru_cache(maxsize=128)
-def _neutral(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """No biases, λ = 1 and no weights, for filters of this shape (..., F)."""
-    with torch.inference_mode(False):  # else they could never take part in a training
-        return torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype), torch.empty((*shape, 0), dtype=dtype)
 
 
 @lru_cache

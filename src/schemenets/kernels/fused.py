@@ -1,8 +1,9 @@
 """The block primitive as one compiled loop nest per (flux, kernel size, dtype), on one CPU thread.
 
-A few signals at a time are laid end to end in a buffer that stays in the cache. Two filters together run over that
-buffer, since loading the signals takes as much time as multiplying. The windows that straddle two signals are set to
-zero after the flux. The backward pass computes the pre-activation again, so that nothing but the inputs is kept.
+A few signals at a time are laid end to end in a buffer that stays in the cache. Where there are several channels, two
+filters or two channels share what is loaded, since loading takes as much time as multiplying. The windows that
+straddle two signals are set to zero after the flux. The backward pass computes the pre-activation again, so that
+nothing but the inputs is kept.
 """
 
 import fcntl
@@ -34,7 +35,7 @@ ELEMENTWISE: dict[str, Any] = {
 OPTIONS = ELEMENTWISE | {"fastmath": ELEMENTWISE["fastmath"] | {"reassoc"}}
 BLOCK = 64  # rows are padded to a multiple, so that no element falls into the scalar rest of a vector loop
 CACHE = 96 * 1024  # bytes that the buffers of one group of signals may take
-REGISTERS = 24  # for weights, of the 32 of AVX-512
+REGISTERS = 24  # for weights, of the 32 of AVX-512; of the 16 of AVX2 some are read again from the cache
 LINE = 64  # bytes of a cache line
 
 
@@ -45,8 +46,15 @@ _scalars: dict[str, Scalar] = {}
 def identity_of(scalar: Scalar) -> str:
     """Name under which compiled code that contains ``scalar`` may be kept: it changes when the formula does."""
     code, variables = scalar.__code__, inspect.getclosurevars(scalar)
-    numbers = {n: v for n, v in {**variables.globals, **variables.nonlocals}.items() if isinstance(v, float)}
-    return sha256(repr((code.co_code, code.co_consts, code.co_names, numbers)).encode()).hexdigest()
+    numbers = {n: v for n, v in {**variables.globals, **variables.nonlocals}.items() if isinstance(v, float | tuple)}
+    return sha256(repr((code.co_code, code.co_consts, code.co_names, numbers, _sources())).encode()).hexdigest()
+
+
+@lru_cache
+def _sources() -> str:
+    """Hash of what is compiled together with a flux, of which numba sees only the file that it finds a function in."""
+    files = (Path(__file__), Path(vector_math.__file__))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _specialised(scalar: Scalar, dtype: Any) -> Any:
@@ -352,16 +360,18 @@ def _margin(k: int) -> int:
     return -(-(k - 1) // BLOCK) * BLOCK
 
 
-@lru_cache(maxsize=128)
-def _buffer(index: int, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
-    """The buffer of this number for all passes that need one of this size: what they leave in it is not looked at.
+@lru_cache(maxsize=32)
+def _buffer(index: int, margin: int, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
+    """Rows of a margin and so much more, the buffer of this number for all passes that need one like it.
 
-    Once zero, as the margins stay. It starts with a cache line: vectors that straddle two lines take twice as long.
+    It is zero at first, as its margins stay; what else passes leave in it is not looked at. They hold the interpreter's
+    lock, so that two of them cannot use it at once. It starts with a cache line: vectors that straddle two lines take
+    twice as long.
     """
-    size = rows * length
+    size = rows * (margin + length)
     buffer = np.zeros(size + LINE // dtype.itemsize, dtype)
     start = -buffer.ctypes.data % LINE // dtype.itemsize
-    return buffer[start : start + size].reshape(rows, length)
+    return buffer[start : start + size].reshape(rows, margin + length)
 
 
 def _grouped(W: np.ndarray, R: int) -> np.ndarray:
@@ -390,9 +400,10 @@ def _run(scalar: Scalar, inputs: list[np.ndarray], outer: list[Any], derivative:
     (_, B, C_in, N), (S, F, C_out, k), n = u.shape, W2.shape, w.shape[2]
     R = _filters_at_once(F, k)
     group = max(1, min(B, CACHE // ((2 * C_in + C_out + 2 * R) * N * u.itemsize)))
+    group = math.ceil(B / math.ceil(B / group))  # as equal as can be: a smaller last group takes as long as the others
     P = -(-group * N // BLOCK) * BLOCK
-    longer, rows = (C_in, P + k - 1), (R, _margin(k) + P)
-    shapes = [longer, (C_in, P), rows, (C_out, P + k - 1), rows] if derivative else [longer, (C_out, P), rows]
+    longer, rows = (0, C_in, P + k - 1), (_margin(k), R, P)
+    shapes = [longer, (0, C_in, P), rows, (0, C_out, P + k - 1), rows] if derivative else [longer, (0, C_out, P), rows]
     b1, lam = (x.reshape(S, F // R, R) for x in (b1, lam))
     function = _compiled(scalar, k, n, R, (C_in > 1, C_out > 1), u.dtype, derivative)
     buffers = [_buffer(index, *shape, u.dtype) for index, shape in enumerate(shapes)]
