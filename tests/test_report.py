@@ -226,7 +226,7 @@ def test_speed_on_a_gpu_is_shown_where_it_was_measured(tmp_path):
     assert "Machine: Some GPU." in table.caption
     (line,) = table.rows
     found = dict(zip(table.columns, line, strict=True))
-    assert found["Case"].startswith("Implicit, ReLU, certified, tied, implicit gradients: blocks 1")
+    assert found["Case"].startswith("implicit, ReLU, certified, tied, implicit gradients: blocks 1")
     assert (found["Ours (ms)"], found["compiled graph (times ours)"], found["processor (times ours)"]) == (
         "0.5",
         "0.5",
