@@ -321,7 +321,7 @@ def test_compiled_networks(name):
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
 @pytest.mark.parametrize("name", networks.available())
 def test_compiled_networks_on_plain_operations(name, monkeypatch):
-    """What is trained on a GPU."""
+    """What is compiled on a GPU."""
     monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
     assert assert_compiles(name, certified=networks._network(name).certifiable)
 
