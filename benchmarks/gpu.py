@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
 from benchmarks import measurements, rivals, table, targets, timing
@@ -37,6 +38,7 @@ COLUMNS = (
     "machine",
 )
 MORE_SEEDS = (1, 100)
+ROUNDS = 3
 FAST = ("compiled", "vmap")
 
 
@@ -44,19 +46,20 @@ def steps(architecture: Architecture, seeds: int, fast: bool) -> Iterator[Row]:
     """A step of training one of the :data:`PAIRS`; beside the usual contenders the ``fast`` ones."""
     data = measurements._signals(SIZE["length"])
     rivalling = measurements.stepping_rivals(architecture, seeds, data, FAST if fast else ())
-    yield from _rows(STEP, architecture, seeds, _own(architecture, seeds, fast) | rivalling)
+    return _rows(STEP, architecture, seeds, _own(architecture, seeds, data, fast) | rivalling)
 
 
 def any_network(what: str, architecture: Architecture, seeds: int) -> Iterator[Row]:
     """A step of training any network of the library."""
     data = measurements._signals(SIZE["length"])
     rivalling = {"idiomatic": measurements.convolutional(architecture, data)}
-    yield from _rows(what, architecture, seeds, _own(architecture, seeds, False) | rivalling)
+    return _rows(what, architecture, seeds, _own(architecture, seeds, data) | rivalling)
 
 
-def _own(architecture: Architecture, seeds: int, fast: bool) -> dict[str, Contender]:
+def _own(
+    architecture: Architecture, seeds: int, data: dict[str, np.ndarray], fast: bool = False
+) -> dict[str, Contender]:
     """The ways of the library's trainer."""
-    data = measurements._signals(SIZE["length"])
     with patch.dict(os.environ, SCHEMENETS_DEVICE="cpu"):
         processor = measurements.trainer(architecture, seeds, data)
     ours, plain = (measurements.trainer(architecture, seeds, data) for _ in range(2))
@@ -71,16 +74,7 @@ def _own(architecture: Architecture, seeds: int, fast: bool) -> dict[str, Conten
 
 def _rows(what: str, architecture: Architecture, seeds: int, contenders: dict[str, Contender]) -> Iterator[Row]:
     about = measurements._row(what, architecture, SIZE, seeds)
-    calls = timing.least_seconds(
-        {name: contender.run for name, contender in contenders.items()}, rounds=3, finish=torch.cuda.synchronize
-    )
-    seconds = {name: calls[name] / contender.work for name, contender in contenders.items()}
-    for name in contenders:
-        yield about | {
-            "contender": name,
-            "milliseconds_per_seed": 1e3 * seconds[name],
-            "times_slower_than_ours": seconds[name] / seconds["ours"],
-        }
+    return measurements.timed(about, contenders, ROUNDS, torch.cuda.synchronize)
 
 
 def todo(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]]]:
@@ -106,7 +100,7 @@ def machine() -> str:
     y, a = torch.empty_like(x), torch.ones(product, product, device="cuda")
     b = torch.empty_like(a)
     runs = {"copy": partial(y.copy_, x), "product": partial(torch.mm, a, a, out=b)}
-    seconds = timing.least_seconds(runs, rounds=3, finish=torch.cuda.synchronize)
+    seconds = timing.least_seconds(runs, ROUNDS, finish=torch.cuda.synchronize)
     return (
         f"{torch.cuda.get_device_name()}, {2 * product**3 / seconds['product'] / 1e12:.0f} TFLOP/s in products, "
         f"{2 * x.nbytes / seconds['copy'] / 1e12:.2f} TB/s in copies, CUDA {torch.version.cuda}; {timing.description()}"

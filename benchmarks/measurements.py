@@ -218,16 +218,27 @@ def _row(what: str, architecture: Architecture, size: Mapping[str, int], seeds: 
 
 
 def _rows(about: Row, contenders: dict[str, Contender], rounds: int = timing.ROUNDS) -> Iterator[Row]:
-    calls = timing.least_seconds({name: contender.run for name, contender in contenders.items()}, rounds)
-    seconds = {name: calls[name] / contender.work for name, contender in contenders.items()}
     counted = about["what"] != OTHER
+    for row in timed(about, contenders, rounds):
+        seconds = row["milliseconds_per_seed"] / 1e3
+        yield row | {
+            "gflops": flops(about) / seconds / 1e9 if counted else None,
+            "gbytes_per_second": bytes_moved(about) / seconds / 1e9 if counted else None,
+        }
+
+
+def timed(
+    about: Row, contenders: dict[str, Contender], rounds: int, finish: Callable[[], object] = lambda: None
+) -> Iterator[Row]:
+    """A row with its time for every contender; ``finish`` waits for what was started elsewhere."""
+    runs = {name: contender.run for name, contender in contenders.items()}
+    calls = timing.least_seconds(runs, rounds, finish=finish)
+    seconds = {name: calls[name] / contender.work for name, contender in contenders.items()}
     for name in contenders:
         yield about | {
             "contender": name,
             "milliseconds_per_seed": 1e3 * seconds[name],
             "times_slower_than_ours": seconds[name] / seconds["ours"],
-            "gflops": flops(about) / seconds[name] / 1e9 if counted else None,
-            "gbytes_per_second": bytes_moved(about) / seconds[name] / 1e9 if counted else None,
         }
 
 

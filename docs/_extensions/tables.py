@@ -126,9 +126,8 @@ def gpu_speed_table(root: Path) -> str:
         return "*Not measured in these results; `python -m benchmarks.gpu` measures it.*"
     cases: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
-        case = tuple(row[key] for key in ("network", "flux", "blocks", "seeds"))
         kinds = [kind for kind in ("certified", "tied") if row[kind] == "True"]
-        case = (", ".join([case[0], *kinds]), *case[1:])
+        case = (", ".join([row["network"], *kinds]), *(row[key] for key in ("flux", "blocks", "seeds")))
         cases.setdefault(case, {})[row["contender"]] = row
     rivals = ("operations", "compiled_graph", "processor", "idiomatic", "compiled", "vmap")
     rows = [
