@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemenets import fluxes, kernels, networks
 from schemenets.solvers import CycleArchitecture, Problem
 from schemenets.solvers import sweep as module
-from schemenets.solvers.program import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
+from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 from schemenets.solvers.sweep import reference, residual, sweep
 
 pytest.importorskip("numba")

@@ -57,7 +57,7 @@ def block(
     """
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
     tensors = [x for x in (u, W1, b1, W2, lam, w, onto) if x is not None]
-    if _is_compiled(flux) and _are_plain(tensors):
+    if is_compiled(flux) and are_plain(tensors):
         from schemenets.kernels import autograd
 
         return autograd.block(u, W1, b1, W2, lam, flux, w, onto)
@@ -78,11 +78,11 @@ def backend() -> str:
     return chosen
 
 
-def _is_compiled(flux: Flux) -> bool:
+def is_compiled(flux: Flux) -> bool:
     return getattr(flux, "scalar", None) is not None and backend() == "fused"
 
 
-def _are_plain(tensors: Sequence[Tensor]) -> bool:
+def are_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether compiled code takes these."""
     dtype, traced = tensors[0].dtype, torch.compiler.is_compiling()
     return dtype in (torch.float32, torch.float64) and all(

@@ -53,7 +53,7 @@ def identity_of(scalar: Scalar) -> str:
 @lru_cache
 def _sources() -> str:
     """Hash of what is compiled together with a flux, of which numba sees only the file that it finds a function in."""
-    files = (Path(__file__), Path(vector_math.__file__))
+    files = (Path(__file__), Path(vector_math.__file__), Path(__file__).with_name("rows.py"))
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -21,12 +21,17 @@ over the levels x_c = Rx. How fast cycles converge, or whether, depends on the w
 """
 
 import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import kernels
+from schemenets.fluxes import Flux
 from schemenets.networks._base import (
     Architecture,
     Count,
@@ -35,12 +40,14 @@ from schemenets.networks._base import (
     add_step_size,
     count_diffusion,
 )
+from schemenets.networks._cycles import Kind, Program, Recorder, cycle
 from schemenets.networks._parametrizations import Positive
 
 SWEEPS = 2  # of the smoother, before and after the correction
 OMEGA_0 = 2 / 3  # initial damping
 STENCIL_0 = (0.125, 0.375, 0.375, 0.125)
 SHORTEST = 4  # points of a coarse grid, at least
+V = Kind("V", SWEEPS)
 
 
 def coarsens(length: int, kernel_size: int) -> bool:
@@ -63,6 +70,33 @@ def prolong(e: Tensor, r: Tensor) -> Tensor:
     return torch.stack((even, odd), -1).flatten(-2)
 
 
+class Grid(NamedTuple):
+    """The grid of a cycle's level, for filters of length k."""
+
+    N: int
+    k: int
+    depth: int = 0
+
+    @property
+    def coarsens(self) -> bool:
+        return coarsens(self.N, self.k)
+
+    @property
+    def coarser(self) -> "Grid":
+        return Grid(self.N // 2, self.k, self.depth + 1)
+
+
+class Weights(NamedTuple):
+    """Those of a cycle: K (levels, ..., F, 1, k) and θ = ω/D (levels, ..., 2 SWEEPS), the others for all levels."""
+
+    K: Tensor
+    tau: Tensor
+    lam: Tensor | None
+    theta: Tensor
+    r: Tensor
+    c: Tensor
+
+
 class Block(DiffusionBlock):
     """(x, b) ↦ the iterate after one V-cycle for x + τKᵀΦ(Kx) = b from x, states of shape (..., batch, 1, length)."""
 
@@ -82,31 +116,131 @@ class Block(DiffusionBlock):
 
     def forward(self, x: Tensor, b: Tensor) -> Tensor:
         # here, as each access computes the constraints again
-        K, lam, w, flux, r = self.K, self.lam, self.w, self.flux, self.r
-        tau, c, s = (scalar[..., None, None, None] for scalar in (self.tau, self.c, self.s))
-        omegas = self.omega[..., None, None, None].unbind(-4)
-        before, after = omegas[:SWEEPS], omegas[SWEEPS:]
+        tau, s, flux = self.tau, self.s[..., None, None, None], self.flux
+        filters, grid = [self.K], Grid(x.shape[-1], self.K.shape[-1])
+        while grid.coarsens:
+            filters.append(s * filters[-1])
+            grid = grid.coarser
+        K = torch.stack(filters)
+        D = 1 + tau * flux.L * K.square().sum((-3, -2, -1))
+        weights = Weights(K, tau, self.lam, self.omega / D[..., None], self.r, self.c)
+        if self._is_compiled(x, b, weights):
+            if weights.lam is None:
+                weights = weights._replace(lam=K.new_ones(K.shape[1:-2]))
+            result: Tensor = _Compiled.apply(x, b, *weights, flux)
+            return result
+        return cycle(V, Operations(weights, flux, self.w), x, b, Grid(x.shape[-1], K.shape[-1]))
 
-        def A(x: Tensor, K: Tensor) -> Tensor:
-            return kernels.block(x, K, None, tau * K, lam, flux, w, x)
+    def _is_compiled(self, x: Tensor, b: Tensor, weights: Weights) -> bool:
+        return (
+            kernels.is_compiled(self.flux)
+            and not self.flux.weights
+            and not torch.compiler.is_compiling()
+            and kernels.are_plain([t for t in (x, b, *weights) if t is not None])
+        )
 
-        def smooth(x: Tensor, b: Tensor, K: Tensor, omegas: tuple[Tensor, ...]) -> Tensor:
-            D = 1 + tau * flux.L * K.square().sum((-3, -2, -1))[..., None, None, None]
-            for omega in omegas:
-                x = x + omega / D * (b - A(x, K))
-            return x
 
-        def cycle(x: Tensor, b: Tensor, K: Tensor) -> Tensor:
-            x = smooth(x, b, K, before)
-            if coarsens(x.shape[-1], K.shape[-1]):
-                start, K_c = restrict(x, r), s * K
-                x_c = cycle(start, A(start, K_c) + restrict(b - A(x, K), r), K_c)
-                x = x + c * prolong(x_c - start, r)
-            else:
-                x = smooth(x, b, K, after + before)
-            return smooth(x, b, K, after)
+class Operations:
+    """Those of a cycle by torch."""
 
-        return cycle(x, b, K)
+    def __init__(self, weights: Weights, flux: Flux, w: Tensor | None) -> None:
+        self.K, tau, self.lam, theta, self.r, c = weights
+        self.tau, self.c = tau[..., None, None, None], c[..., None, None, None]
+        self.theta = theta[..., None, None, None].unbind(-4)
+        self.flux, self.w = flux, w
+
+    def operator(self, x: Tensor, grid: Grid) -> Tensor:
+        """A(x)."""
+        K = self.K[grid.depth]
+        return kernels.block(x, K, None, self.tau * K, self.lam, self.flux, self.w, x)
+
+    def sweep(self, x: Tensor, b: Tensor, grid: Grid, level: int, step: int) -> Tensor:
+        """x after a sweep with the damping of this number."""
+        return x + self.theta[step][grid.depth] * (b - self.operator(x, grid))
+
+    def residual(self, x: Tensor, b: Tensor, grid: Grid) -> Tensor:
+        """b - A(x)."""
+        return b - self.operator(x, grid)
+
+    def right_hand_side(self, start: Tensor, coarse_residual: Tensor, grid: Grid) -> Tensor:
+        """A(start) + R(b - A(x)), of the coarse problem."""
+        return self.operator(start, grid) + coarse_residual
+
+    def restrict(self, x: Tensor, grid: Grid, level: int) -> Tensor:
+        """Rx."""
+        return restrict(x, self.r)
+
+    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid, level: int) -> Tensor:
+        """x + P(x_c - Rx)."""
+        return x + self.c * prolong(x_c - start, self.r)
+
+
+class _Compiled(torch.autograd.Function):
+    """A cycle as one compiled operation; saves its inputs, and all iterates if anything requires a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        x, b, *weights, ctx.flux = inputs
+        ctx.save_for_backward(x, b, *weights)
+        y = torch.empty_like(x, memory_format=torch.contiguous_format)
+        ctx.program = _program(Grid(x.shape[-1], weights[0].shape[-1]))
+        signals = [_signals(t) for t in (x, b, y)]
+        rows = signals[0].shape[:2] if any(ctx.needs_input_grad) else (1, 1)
+        ctx.store = np.empty((*rows, ctx.program.size), signals[0].dtype)
+        _pass(ctx, False, *signals[:2], *_arrays(weights), ctx.program.instructions, ctx.store, signals[2])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,), tensors = grads, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_differentiable_gradients(tensors, grad, ctx.flux), None
+        found = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in tensors]
+        outputs = [*map(_signals, (grad, *found[:2])), *_arrays(found[2:])]
+        _pass(ctx, True, *_arrays(tensors[2:]), ctx.program.instructions, ctx.store, *outputs)
+        return *found, None
+
+
+def _pass(ctx: Any, derivative: bool, *arrays: Any) -> None:
+    from schemenets.networks import _fused_multigrid  # needs numba
+
+    _fused_multigrid.run(derivative, ctx.flux.scalar, ctx.program.grids[0].k, *arrays)
+
+
+@cache
+def _program(grid: Grid) -> Program:
+    recorder = Recorder(grid)
+    cycle(V, recorder, recorder.x, recorder.b, grid)
+    return recorder.program()
+
+
+def _signals(x: Tensor) -> Any:
+    """(seeds, batch, N)."""
+    return x.detach().contiguous().numpy().reshape(-1, x.shape[-3], x.shape[-1])
+
+
+def _arrays(weights: Sequence[Tensor]) -> list[Any]:
+    """Those of :class:`Weights` with the seeds and without channels."""
+    K, tau, lam, theta, r, c = (t.detach().contiguous().numpy() for t in weights)
+    levels, S = len(K), tau.size
+    return [
+        K.reshape(levels, S, *K.shape[-3::2]),
+        tau.reshape(S),
+        lam.reshape(S, -1),
+        theta.reshape(levels, S, -1),
+        r.reshape(S, -1),
+        c.reshape(S),
+    ]
+
+
+def _differentiable_gradients(tensors: Any, grad: Tensor, flux: Flux) -> tuple[Tensor | None, ...]:
+    """The gradients as a graph of plain torch operations, for derivatives of higher order."""
+    views = [t.view_as(t) for t in tensors]
+    used = [t for t in views if t.requires_grad]
+    x, b, *weights = views
+    y = cycle(V, Operations(Weights(*weights), flux, None), x, b, Grid(x.shape[-1], weights[0].shape[-1]))
+    found = iter(torch.autograd.grad(y, used, grad, create_graph=True, allow_unused=True))
+    return tuple(next(found) if t.requires_grad else None for t in views)
 
 
 class MultigridUNet(DenoisingNetwork):

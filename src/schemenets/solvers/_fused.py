@@ -9,20 +9,17 @@ Functions of one signal have their intermediate values in rows of ``work``; what
 what is there.
 """
 
-import fcntl
 import math
-from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import literally, njit
-from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from schemenets.kernels.fused import OPTIONS, Scalar, _flux, _scalars, identity_of
-from schemenets.solvers.program import RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
+from schemenets.kernels.rows import add_adjoint, add_products, call, correlate, part
+from schemenets.networks._cycles import RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 
 
 @njit(**OPTIONS)
@@ -122,37 +119,6 @@ def _squares_of_second(g, x):  # type: ignore[no-untyped-def]
     else:
         x[0] = g[0] + g[1]
         x[N - 1] = g[N - 2] + g[N - 1]
-
-
-@njit(**OPTIONS)
-def _correlate(w, z, y, k):  # type: ignore[no-untyped-def]
-    """y[m] = Σ_j w[j] z[m + j]."""
-    for m in range(y.size):
-        a = y.dtype.type(0)
-        for j in range(k):
-            a += w[j] * z[m + j]
-        y[m] = a
-
-
-@njit(**OPTIONS)
-def _add_adjoint(w, y, x, k):  # type: ignore[no-untyped-def]
-    """x[n] += Σ_j w[j] y[n + k - 1 - j]."""
-    for n in range(x.size):
-        a = x[n]
-        for j in range(k):
-            a += w[j] * y[n + k - 1 - j]
-        x[n] = a
-
-
-@njit(**OPTIONS)
-def _add_products(a, b, w, k):  # type: ignore[no-untyped-def]
-    """w[j] += Σ_m a[m] b[m + j]."""
-    sums = to_fixed_tuple(w, k)
-    for m in range(a.size):
-        for j in range(k):
-            sums = tuple_setitem(sums, j, sums[j] + a[m] * b[m + j])
-    for j in range(k):
-        w[j] = sums[j]
 
 
 @njit(**OPTIONS)
@@ -269,11 +235,11 @@ def _sweep(x, b, omega, W, lam, numbers, y, work, identity, psi, order, reflecti
         o[n] = omega * z[d + n]
     for r in range(W.shape[0]):
         w = to_fixed_tuple(W[r], k)
-        _correlate(w, z, p, k)
+        correlate(w, z, p, k)
         contrast = lam[r]
         for m in range(N + d):
             p[m] = _flux(literally(psi), p[m], contrast, ())[0]
-        _add_adjoint(w, p, o, k)
+        add_adjoint(w, p, o, k)
     for n in range(N):
         y[n] = x[n] + D[n] * o[n]
 
@@ -305,8 +271,8 @@ def _add_sweep_adjoint(  # type: ignore[no-untyped-def]
         sum_omega += do[d + n] * z[d + n]
     for r in range(W.shape[0]):
         w = to_fixed_tuple(W[r], k)
-        _correlate(w, z, p, k)
-        _correlate(w, do, dp, k)
+        correlate(w, z, p, k)
+        correlate(w, do, dp, k)
         contrast, sum_lam = lam[r], zero
         for m in range(N + d):
             value, derivative, of_lam, _ = _flux(literally(psi), p[m], contrast, ())
@@ -314,10 +280,10 @@ def _add_sweep_adjoint(  # type: ignore[no-untyped-def]
             sum_lam += dp[m] * of_lam
             dp[m] *= derivative
         dlam[r] += sum_lam
-        _add_adjoint(w, p, o, k)
-        _add_adjoint(w, dp, dz, k)
-        _add_products(p, do, dW[r], k)
-        _add_products(dp, z, dW[r], k)
+        add_adjoint(w, p, o, k)
+        add_adjoint(w, dp, dz, k)
+        add_products(p, do, dW[r], k)
+        add_products(dp, z, dW[r], k)
     # y = x + qo with q = D^(-1/2) and z = qe
     for n in range(N):
         q = D[n]
@@ -337,13 +303,8 @@ def _add_sweep_adjoint(  # type: ignore[no-untyped-def]
     return sum_omega
 
 
-@njit(**OPTIONS)
-def _part(row, begin, N):  # type: ignore[no-untyped-def]
-    return row[begin : begin + N]
-
-
 def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tuple[Any, Any]:
-    """Forward and backward pass of a program (:class:`schemenets.solvers.program.Program`), not yet compiled.
+    """Forward and backward pass of a program (:class:`schemenets.networks._cycles.Program`), not yet compiled.
 
     x, b, y are of shape (seeds, batch, N). Weights are of shape (levels, seeds, ...): ω (..., sweeps), W (..., F, k),
     λ of Ψ (..., F), the stencils r of R and p of Pᵀ (..., 2), and c (...). ``numbers`` of every grid are σ, τ, the
@@ -360,10 +321,10 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
         for i in range(S):
             for j in range(B):
                 own = store[i % store.shape[0], j % store.shape[1]]
-                _part(own, 0, N)[:] = x[i, j]
-                _part(own, N, N)[:] = b[i, j]
+                part(own, 0, N)[:] = x[i, j]
+                part(own, N, N)[:] = b[i, j]
                 for code, n, first, second, third, to, grid, level, step in program:
-                    u, v, out = _part(own, first, n), _part(own, second, n), _part(own, to, n)
+                    u, v, out = part(own, first, n), part(own, second, n), part(own, to, n)
                     if code == SWEEP:
                         damping, filters, contrasts = omega[level, i, step], W[level, i], lam[level, i]
                         _sweep(
@@ -390,17 +351,17 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         for m in range(n):
                             out[m] *= sign
                     elif code == RESTRICT:
-                        _restrict(u, r[level, i], _part(own, to, n // 2), reflecting)
+                        _restrict(u, r[level, i], part(own, to, n // 2), reflecting)
                     else:
                         e, P_e = work[5][: n // 2], work[6][:n]
-                        found, start = _part(own, second, n // 2), _part(own, third, n // 2)
+                        found, start = part(own, second, n // 2), part(own, third, n // 2)
                         for m in range(n // 2):
                             e[m] = found[m] - start[m]
                         P_e[:] = 0
                         _add_restrict_adjoint(e, p[level, i], P_e, reflecting)
                         for m in range(n):
                             out[m] = u[m] + c[level, i] * P_e[m]
-                y[i, j] = _part(own, program[-1, 5], N)
+                y[i, j] = part(own, program[-1, 5], N)
 
     @njit(cache=True, **OPTIONS)
     def backward(  # type: ignore[no-untyped-def]
@@ -413,11 +374,11 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
             for j in range(B):
                 own = store[i, j]
                 grads[:] = 0
-                _part(grads, program[-1, 5], N)[:] = grad[i, j]
+                part(grads, program[-1, 5], N)[:] = grad[i, j]
                 for index in range(len(program) - 1, -1, -1):
                     code, n, first, second, third, to, grid, level, step = program[index]
-                    u, v = _part(own, first, n), _part(own, second, n)
-                    du, dv, d_out = _part(grads, first, n), _part(grads, second, n), _part(grads, to, n)
+                    u, v = part(own, first, n), part(own, second, n)
+                    du, dv, d_out = part(grads, first, n), part(grads, second, n), part(grads, to, n)
                     if code == SWEEP:
                         damping, filters, contrasts = omega[level, i, step], W[level, i], lam[level, i]
                         d_W, d_lam = dW[level, i], dlam[level, i]
@@ -433,13 +394,13 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                             dv[m] += d_out[m]
                         _add_residual_adjoint(u, numbers[grid], t, du, work, identity, order, reflecting)
                     elif code == RESTRICT:
-                        d_coarse = _part(grads, to, n // 2)
+                        d_coarse = part(grads, to, n // 2)
                         _add_restrict_adjoint(d_coarse, r[level, i], du, reflecting)
                         _add_restrict_stencil(u, d_coarse, one, dr[level, i], reflecting)
                     else:
                         e, g = work[5][: n // 2], work[6][: n // 2]
-                        found, start = _part(own, second, n // 2), _part(own, third, n // 2)
-                        d_found, d_start = _part(grads, second, n // 2), _part(grads, third, n // 2)
+                        found, start = part(own, second, n // 2), part(own, third, n // 2)
+                        d_found, d_start = part(grads, second, n // 2), part(grads, third, n // 2)
                         _restrict(d_out, p[level, i], g, reflecting)
                         for m in range(n // 2):
                             e[m] = found[m] - start[m]
@@ -449,8 +410,8 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         for m in range(n):
                             du[m] += d_out[m]
                         _add_restrict_stencil(d_out, e, c[level, i], dp[level, i], reflecting)
-                dx[i, j] = _part(grads, 0, N)
-                db[i, j] = _part(grads, N, N)
+                dx[i, j] = part(grads, 0, N)
+                db[i, j] = part(grads, N, N)
 
     return forward, backward
 
@@ -471,20 +432,4 @@ def run(derivative: bool, fluxes: tuple[Scalar, Scalar], shape: tuple[int, bool,
         shape: order of K, whether the ends are reflecting, and the length of the filters.
         arrays: arguments of the pass, see :func:`_define`.
     """
-    function = _passes(*fluxes, *shape)[derivative]
-    signature = tuple((array.dtype, array.ndim) for array in arrays)
-    if signature in _compiled(function):
-        function(*arrays)
-        return
-    # all passes share one cache index, and numba lets two processes that write it at once mix up the entries
-    with (Path(function.stats.cache_path) / "schemenets.lock").open("w") as lock:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        function(*arrays)
-    _compiled(function).add(signature)
-
-
-@lru_cache
-def _compiled(function: Any) -> set[tuple[Any, ...]]:
-    """The signatures that a function was called with before."""
-    return set()
+    call(_passes(*fluxes, *shape)[derivative], *arrays)

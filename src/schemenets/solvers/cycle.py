@@ -33,10 +33,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from schemenets import fluxes
 from schemenets.devices import is_capturing
 from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.networks._cycles import Program, Recorder, cycle
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
 from schemenets.solvers.problems import Grid, Problem
-from schemenets.solvers.program import Program, Recorder
 from schemenets.solvers.sweep import is_compiled, residual, run, sweep
 
 OMEGA_0 = 2 / 3  # initial damping
@@ -266,7 +266,7 @@ class CycleNetwork(nn.Module):
             return run(program, x, b, omega, W, lam, self.flux, (r, p, c))
         do = Operations(weights, self.flux)
         for _ in range(count):
-            x = _cycle(self.architecture, do, x, b, grid)
+            x = cycle(self.architecture, do, x, b, grid)
         return x
 
 
@@ -305,46 +305,12 @@ class Operations:
         return (windows * own.V[..., None, :, None, :]).sum((-3, -1))
 
 
-def _cycle(
-    architecture: CycleArchitecture, do: Any, x: Any, b: Any, grid: Grid, kind: str | None = None, depth: int = 0
-) -> Any:
-    """x after one cycle.
-
-    Args:
-        architecture: which cycle.
-        do: its :class:`Operations`, or a :class:`schemenets.solvers.program.Recorder` of them.
-        x, b: signals as these have them.
-        grid: that of x and b.
-        kind: ``V``, ``W`` or ``F``; that of the architecture if not given.
-        depth: number of finer grids.
-    """
-    n, level = architecture.sweeps, min(depth, architecture.levels - 1)
-    if not grid.coarsens:
-        for step in [*range(2 * n)] * 2:
-            x = do.sweep(x, b, grid, level, step)
-        return x
-    for step in range(n):
-        x = do.sweep(x, b, grid, level, step)
-    start = do.restrict(x, grid, level)
-    if architecture.coarse_side == "fas":
-        b_c = do.right_hand_side(start, do.restrict(do.residual(x, b, grid), grid, level), grid.coarser)
-    else:
-        b_c = do.restrict(b, grid, level)
-    x_c = start
-    for coarse_kind in CYCLES[kind or architecture.kind]:
-        x_c = _cycle(architecture, do, x_c, b_c, grid.coarser, coarse_kind, depth + 1)
-    x = do.merge(x, x_c, start, grid, level)
-    for step in range(n, 2 * n):
-        x = do.sweep(x, b, grid, level, step)
-    return x
-
-
 @cache
 def _recorded(architecture: CycleArchitecture, grid: Grid, count: int) -> Program:
     recorder = Recorder(grid)
     x = recorder.x
     for _ in range(count):
-        x = _cycle(architecture, recorder, x, recorder.b, grid)
+        x = cycle(architecture, recorder, x, recorder.b, grid)
     return recorder.program()
 
 

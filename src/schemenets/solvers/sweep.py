@@ -20,7 +20,7 @@ from schemenets.fluxes import Flux
 from schemenets.fluxes.linear import FLUX as LINEAR
 from schemenets.kernels.reference import correlate, correlate_adjoint, per_filter
 from schemenets.solvers.problems import Grid
-from schemenets.solvers.program import Program, Recorder
+from schemenets.networks._cycles import Program, Recorder
 
 NO_FILTERS = 5  # length of the filters of which there are none: any one will do that is compiled anyway
 
@@ -93,7 +93,7 @@ def is_compiled(grid: Grid, psi: Flux, *tensors: Tensor | None) -> bool:
         type(grid) is Grid  # what others compute is not known here
         and kernels.backend() == "fused"
         and not torch.compiler.is_compiling()
-        and kernels._are_plain([t for t in tensors if t is not None])
+        and kernels.are_plain([t for t in tensors if t is not None])
         and grid.flux.scalar is not None
         and psi.scalar is not None
     )
