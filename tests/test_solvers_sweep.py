@@ -244,6 +244,7 @@ CYCLES = [
     {"kind": "F", "sweeps": 2, "transfers": "free"},
     {"transfers": "fixed", "shared": False},
     {"coarse_side": "restricted", "filters": 0, "cycles": 3},
+    {"skip": "concatenated", "transfers": "free", "cycles": 2},
 ]
 
 
@@ -251,6 +252,16 @@ CYCLES = [
 @pytest.mark.parametrize("seeds", [(), (2,)], ids=["alone", "stacked"])
 @pytest.mark.parametrize("arguments", CYCLES, ids=str)
 def test_compiled_cycles_are_the_plain_ones_with_all_gradients(problem, psi, seeds, arguments, monkeypatch):
+    check_cycles(problem, psi, seeds, arguments, monkeypatch)
+
+
+def test_merging_filters_are_of_any_length(monkeypatch):
+    """Of an even one as well, and with no other filters."""
+    merging = {"skip": "concatenated", "filters": 0, "kernel_size": 4, "shared": False}
+    check_cycles(PAIRS[0][0], "linear", (2,), merging, monkeypatch)
+
+
+def check_cycles(problem, psi, seeds, arguments, monkeypatch):
     """From any x for any b, with random weights, on grids that are halved down to 1, 2 and 3 points."""
     problem = replace(problem, extent=16.0)  # for levels with weights of their own
     architecture = CycleArchitecture(problem=problem, flux=psi, **{"filters": 2, **arguments})

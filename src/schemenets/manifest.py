@@ -144,7 +144,7 @@ def _made(results: Layout, study: Study) -> Iterator[tuple[Path, list[Path], Pat
     for job, spec in study.solver_jobs.items():
         own = [results.job(job) / f"seed-{seed}.json" for seed in spec["seeds"]]
         checkpoints = [record.with_suffix(".safetensors") for record in own]
-        trained_by = [CONFIG, results.solver_tuned(spec["method"])]
+        trained_by = [CONFIG, results.solver_tuned(spec["tuned_as"])]
         for record, checkpoint in zip(own, checkpoints, strict=True):
             yield record, [*trained_by, checkpoint], record
             yield checkpoint, trained_by, record

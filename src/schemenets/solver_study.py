@@ -57,12 +57,24 @@ def jobs(config: Mapping[str, Any], tier: str) -> dict[str, Json]:
             "job": f"{EXPERIMENT}/{name}/{method}",
             "problem_name": name,
             "method": method,
+            "tuned_as": tuned_as(config, method),
             "seeds": list(range(entry["seeds"])),
             **_training(config, tier, method, name),
         }
         for name, methods in sorted(own["problems"].items())
         for method in methods
     }
+
+
+def tuned_as(config: Mapping[str, Any], method: str) -> str:
+    """The method whose learning rate this one has: of those that differ in nothing but their training's length, the
+    one that trains for as long as the tier says, else the shortest.
+    """
+    lengths = {}
+    for other, entry in config["solvers"]["methods"].items():
+        if entry | {"training_length": 1} == config["solvers"]["methods"][method] | {"training_length": 1}:
+            lengths[other] = entry.get("training_length", 1)
+    return min(lengths, key=lambda other: (lengths[other] != 1, lengths[other], other))
 
 
 def tunings(config: Mapping[str, Any], tier: str) -> dict[str, Json]:
@@ -76,7 +88,7 @@ def tunings(config: Mapping[str, Any], tier: str) -> dict[str, Json]:
             "learning_rates": tuning["learning_rates"],
             **_training(config, tier, method, name),
         }
-        for method in dict.fromkeys(job["method"] for job in jobs(config, tier).values())
+        for method in dict.fromkeys(job["tuned_as"] for job in jobs(config, tier).values())
     }
 
 

@@ -57,7 +57,7 @@ for number, batch in batches(SOLVERS, LONG):
             f"solver_train_{number}"
         input:
             sorted({RESULTS.dataset(SOLVERS[job]["dataset"]) for job in batch}),
-            sorted({RESULTS.solver_tuned(SOLVERS[job]["method"]) for job in batch}),
+            sorted({RESULTS.solver_tuned(SOLVERS[job]["tuned_as"]) for job in batch}),
         output:
             seeds_of(batch, "json"),
             seeds_of(batch, "safetensors"),

@@ -58,7 +58,7 @@ def _tuning(spec: Json, path: Path) -> Iterator[Finding]:
 def _record(audited: Audited, spec: Json, seed: int, path: Path) -> Iterator[Finding]:
     record, network = _solvers.read(path.parent, spec, seed)
     learner = _solvers.architecture(spec)
-    tuned = files.read_json(audited.results.solver_tuned(spec["method"]))["learning_rate"]
+    tuned = files.read_json(audited.results.solver_tuned(spec["tuned_as"]))["learning_rate"]
     expected = {
         "run": f"{spec['job']}/seed-{seed}",
         "seed": seed,

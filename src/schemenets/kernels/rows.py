@@ -28,6 +28,16 @@ def correlate(w, z, y, k):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
+def add_correlation(w, z, y, k):  # type: ignore[no-untyped-def]
+    """y[m] += Σ_j w[j] z[m + j]."""
+    for m in range(y.size):
+        a = y[m]
+        for j in range(k):
+            a += w[j] * z[m + j]
+        y[m] = a
+
+
+@njit(**OPTIONS)
 def add_adjoint(w, y, x, k):  # type: ignore[no-untyped-def]
     """x[n] += Σ_j w[j] y[n + k - 1 - j]."""
     for n in range(x.size):

@@ -10,7 +10,7 @@ import numpy as np
 
 from schemenets.schemes.multigrid import CYCLES
 
-SWEEP, RESIDUAL, RIGHT_HAND_SIDE, RESTRICT, CORRECT = range(5)  # codes of instructions
+SWEEP, RESIDUAL, RIGHT_HAND_SIDE, RESTRICT, CORRECT, MERGE = range(6)  # codes of instructions
 
 
 class Kind(NamedTuple):
@@ -74,9 +74,15 @@ class Program(NamedTuple):
 
 
 class Recorder:
-    """Operations of a cycle that note themselves; ``x`` and ``b`` are what it begins with."""
+    """Operations of a cycle that note themselves; ``x`` and ``b`` are what it begins with.
 
-    def __init__(self, grid: Any) -> None:
+    Args:
+        grid: that of x and b.
+        additive: whether what comes from a coarser grid corrects x, or is merged with it by filters.
+    """
+
+    def __init__(self, grid: Any, additive: bool = True) -> None:
+        self._merging = CORRECT if additive else MERGE
         self._size = 0
         self._grids: dict[Any, int] = {}
         self._noted: list[tuple[int, ...]] = []
@@ -95,7 +101,7 @@ class Recorder:
         return self._note(RESTRICT, grid, grid.N // 2, x, level=level)
 
     def merge(self, x: Signal, x_c: Signal, start: Signal, grid: Any, level: int) -> Signal:
-        return self._note(CORRECT, grid, grid.N, x, x_c, start, level=level)
+        return self._note(self._merging, grid, grid.N, x, x_c, start, level=level)
 
     def program(self) -> Program:
         """All that was noted; the last result is that of the program."""

@@ -54,7 +54,7 @@ def _records(results: Layout, tables: summaries.Tables) -> Iterator[Json]:
         job = results.job(run).parent
         paths.append(("train", job / f"{run.rpartition('/')[2]}.json"))
         paths += [("evaluate", job / "evaluation.json"), ("stability", job / "stability.json")]
-    paths += [("solver_tune", results.solver_tuned(method)) for method in solving["method"].unique()]
+    paths += [("solver_tune", results.solver_tuned(method)) for method in tables["solver_tuning"]["method"].unique()]
     for run in solving.drop_duplicates(["problem", "method"])["run"]:
         job = results.job(run).parent
         paths.append(("solver_train", job / f"{run.rpartition('/')[2]}.json"))

@@ -18,8 +18,8 @@ from numba import literally, njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from schemenets.kernels.fused import OPTIONS, Scalar, _flux, _scalars, identity_of
-from schemenets.kernels.rows import add_adjoint, add_products, call, correlate, part
-from schemenets.networks._cycles import RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
+from schemenets.kernels.rows import add_adjoint, add_correlation, add_products, call, correlate, part
+from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 
 
 @njit(**OPTIONS)
@@ -168,6 +168,20 @@ def _add_restrict_stencil(x, y, factor, dr, reflecting):  # type: ignore[no-unty
 
 
 @njit(**OPTIONS)
+def _load(half, x, x_c, p, c, z, before, reflecting):  # type: ignore[no-untyped-def]
+    """z = x, or cPx_c, what the two halves of merging filters take, in zeros of which so many are before it."""
+    N = x.size
+    z[:] = 0
+    inner = part(z, before, N)
+    if half == 0:
+        inner[:] = x
+    else:
+        _add_restrict_adjoint(x_c, p, inner, reflecting)
+        for n in range(N):
+            inner[n] *= c
+
+
+@njit(**OPTIONS)
 def _rows(N, order, reflecting):  # type: ignore[no-untyped-def]
     return N if order == 2 else N - 1 if reflecting else N + 1
 
@@ -307,7 +321,7 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
     """Forward and backward pass of a program (:class:`schemenets.networks._cycles.Program`), not yet compiled.
 
     x, b, y are of shape (seeds, batch, N). Weights are of shape (levels, seeds, ...): ω (..., sweeps), W (..., F, k),
-    λ of Ψ (..., F), the stencils r of R and p of Pᵀ (..., 2), and c (...). ``numbers`` of every grid are σ, τ, the
+    λ of Ψ (..., F), the stencils r of R and p of Pᵀ (..., 2), c (...), and V (..., 2, k). ``numbers`` of every grid are σ, τ, the
     contrast of Φ, 1/h^order, and from which |Kx| on Φ(Kx)/Kx is a quotient and not a limit. A row of ``store`` has room
     for all signals of the program, from x and b on.
 
@@ -315,7 +329,7 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
     """
 
     @njit(cache=True, **OPTIONS)
-    def forward(x, b, omega, W, lam, r, p, c, numbers, program, store, y):  # type: ignore[no-untyped-def]
+    def forward(x, b, omega, W, lam, r, p, c, V, numbers, program, store, y):  # type: ignore[no-untyped-def]
         S, B, N = x.shape
         work = _workspace(N, k, x.dtype)
         for i in range(S):
@@ -352,7 +366,7 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                             out[m] *= sign
                     elif code == RESTRICT:
                         _restrict(u, r[level, i], part(own, to, n // 2), reflecting)
-                    else:
+                    elif code == CORRECT:
                         e, P_e = work[5][: n // 2], work[6][:n]
                         found, start = part(own, second, n // 2), part(own, third, n // 2)
                         for m in range(n // 2):
@@ -361,11 +375,17 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         _add_restrict_adjoint(e, p[level, i], P_e, reflecting)
                         for m in range(n):
                             out[m] = u[m] + c[level, i] * P_e[m]
+                    else:
+                        z, found = work[8][: n + k - 1], part(own, second, n // 2)
+                        out[:] = 0
+                        for half in range(2):
+                            _load(half, u, found, p[level, i], c[level, i], z, (k - 1) // 2, reflecting)
+                            add_correlation(to_fixed_tuple(V[level, i, half], k), z, out, k)
                 y[i, j] = part(own, program[-1, 5], N)
 
     @njit(cache=True, **OPTIONS)
     def backward(  # type: ignore[no-untyped-def]
-        omega, W, lam, r, p, c, numbers, program, store, grad, dx, db, domega, dW, dlam, dr, dp, dc
+        omega, W, lam, r, p, c, V, numbers, program, store, grad, dx, db, domega, dW, dlam, dr, dp, dc, dV
     ):
         S, B, N = dx.shape
         one = dx.dtype.type(1)
@@ -397,7 +417,7 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         d_coarse = part(grads, to, n // 2)
                         _add_restrict_adjoint(d_coarse, r[level, i], du, reflecting)
                         _add_restrict_stencil(u, d_coarse, one, dr[level, i], reflecting)
-                    else:
+                    elif code == CORRECT:
                         e, g = work[5][: n // 2], work[6][: n // 2]
                         found, start = part(own, second, n // 2), part(own, third, n // 2)
                         d_found, d_start = part(grads, second, n // 2), part(grads, third, n // 2)
@@ -410,6 +430,26 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         for m in range(n):
                             du[m] += d_out[m]
                         _add_restrict_stencil(d_out, e, c[level, i], dp[level, i], reflecting)
+                    else:
+                        z, dz, o = work[8][: n + k - 1], work[9][: n + k - 1], work[10][: n + 2 * (k - 1)]
+                        found, d_found, g = part(own, second, n // 2), part(grads, second, n // 2), work[5][: n // 2]
+                        o[: k - 1] = o[n + k - 1 :] = 0
+                        o[k - 1 : n + k - 1] = d_out
+                        for half in range(2):
+                            _load(half, u, found, p[level, i], c[level, i], z, (k - 1) // 2, reflecting)
+                            add_products(d_out, z, dV[level, i, half], k)
+                            dz[:] = 0
+                            add_adjoint(to_fixed_tuple(V[level, i, half], k), o, dz, k)
+                            inner = part(dz, (k - 1) // 2, n)
+                            if half == 0:
+                                for m in range(n):
+                                    du[m] += inner[m]
+                            else:
+                                _restrict(inner, p[level, i], g, reflecting)
+                                for m in range(n // 2):
+                                    dc[level, i] += g[m] * found[m]
+                                    d_found[m] += c[level, i] * g[m]
+                                _add_restrict_stencil(inner, found, c[level, i], dp[level, i], reflecting)
                 dx[i, j] = part(grads, 0, N)
                 db[i, j] = part(grads, N, N)
 

@@ -42,7 +42,7 @@ from schemenets.solvers.sweep import is_compiled, residual, run, sweep
 OMEGA_0 = 2 / 3  # initial damping
 LAMBDA_0 = 0.1  # initial contrast of Ψ
 STENCILS = {"reflecting": (0.375, 0.125), "dirichlet": (0.5, 0.25)}  # [1 3 3 1]/8, [1 2 1]/4, from the middle outwards
-DIMENSIONS = {"omega": 1, "W": 2, "lam": 1, "r": 1, "p": 1, "c": 0}  # of the weights of one level and seed
+DIMENSIONS = {"omega": 1, "W": 2, "lam": 1, "r": 1, "p": 1, "c": 0, "V": 2}  # of the weights of one level and seed
 CHOICES = {
     "kind": tuple(CYCLES),
     "transfers": ("tied", "fixed", "free"),
@@ -256,14 +256,14 @@ class CycleNetwork(nn.Module):
         weights = [read(level) for level in self.levels]
         each = (value for own in weights for value in vars(own).values())
         seeds = weights[0].omega.shape[:-1]
-        if self.architecture.skip == "additive" and x.shape[:-2] == seeds and is_compiled(grid, self.flux, x, b, *each):
+        if x.shape[:-2] == seeds and is_compiled(grid, self.flux, x, b, *each):
             program = _recorded(self.architecture, grid, count)
             all_levels = {
                 name: _stacked(weights, name, seeds) for name in DIMENSIONS if getattr(weights[0], name) is not None
             }
             omega, W, lam = all_levels["omega"], all_levels.get("W"), all_levels.get("lam")
             r, p, c = all_levels["r"], all_levels.get("p", all_levels["r"]), all_levels["c"]
-            return run(program, x, b, omega, W, lam, self.flux, (r, p, c))
+            return run(program, x, b, omega, W, lam, self.flux, (r, p, c), all_levels.get("V"))
         do = Operations(weights, self.flux)
         for _ in range(count):
             x = cycle(self.architecture, do, x, b, grid)
@@ -307,7 +307,7 @@ class Operations:
 
 @cache
 def _recorded(architecture: CycleArchitecture, grid: Grid, count: int) -> Program:
-    recorder = Recorder(grid)
+    recorder = Recorder(grid, additive=architecture.skip == "additive")
     x = recorder.x
     for _ in range(count):
         x = cycle(architecture, recorder, x, recorder.b, grid)

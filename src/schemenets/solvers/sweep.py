@@ -108,6 +108,7 @@ def run(
     lam: Tensor | None,
     psi: Flux,
     transfers: tuple[Tensor, Tensor, Tensor] | None = None,
+    V: Tensor | None = None,
 ) -> Tensor:
     """The result of a program, compiled, for x and b as :func:`sweep` has them.
 
@@ -119,13 +120,16 @@ def run(
         lam: contrasts (levels, ..., F), if there are some.
         psi: Ψ.
         transfers: the stencils r of R and p of Pᵀ (levels, ..., 2), and c (levels, ...), if the program has transfers.
+        V: filters that merge (levels, ..., 2, k), if the program has some.
     """
-    W = omega.new_zeros((*omega.shape[:-1], 0, NO_FILTERS)) if W is None else W
+    if W is None:
+        W = omega.new_zeros((*omega.shape[:-1], 0, NO_FILTERS if V is None else V.shape[-1]))
+    V = omega.new_zeros((*omega.shape[:-1], 2, W.shape[-1])) if V is None else V
     lam = W.new_ones(W.shape[:-1]) if lam is None else lam
     if transfers is None:
         nothing = omega.new_zeros((*omega.shape[:-1], 2))
         transfers = nothing, nothing, nothing[..., 0]
-    y: Tensor = _Run.apply(x, b, omega, W, lam, *transfers, program, psi)
+    y: Tensor = _Run.apply(x, b, omega, W, lam, *transfers, V, program, psi)
     return y
 
 

@@ -16,7 +16,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     """Train at the method's tuned learning rate; write ``seed-N.json`` and ``seed-N.safetensors`` of every seed N."""
     stopwatch = Stopwatch()
     dataset, out = results.dataset(spec["dataset"]), results.job(spec["job"])
-    learning_rate = files.read_json(results.solver_tuned(spec["method"]))["learning_rate"]
+    learning_rate = files.read_json(results.solver_tuned(spec["tuned_as"]))["learning_rate"]
     source = of_stage("solver_train", spec)
     data = {dataset.name: files.sha256(dataset)}
     state = _fits.state_file(results.resume, spec, [learning_rate], source, data)
