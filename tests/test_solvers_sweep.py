@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemenets import fluxes, kernels, networks
+from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 from schemenets.solvers import CycleArchitecture, Problem
 from schemenets.solvers import sweep as module
-from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 from schemenets.solvers.sweep import reference, residual, sweep
 
 pytest.importorskip("numba")

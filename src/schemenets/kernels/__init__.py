@@ -79,6 +79,7 @@ def backend() -> str:
 
 
 def is_compiled(flux: Flux) -> bool:
+    """Whether there is compiled code for this flux."""
     return getattr(flux, "scalar", None) is not None and backend() == "fused"
 
 

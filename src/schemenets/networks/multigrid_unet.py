@@ -117,7 +117,8 @@ class Block(DiffusionBlock):
     def forward(self, x: Tensor, b: Tensor) -> Tensor:
         # here, as each access computes the constraints again
         tau, s, flux = self.tau, self.s[..., None, None, None], self.flux
-        filters, grid = [self.K], Grid(x.shape[-1], self.K.shape[-1])
+        filters: list[Tensor] = [self.K]
+        grid = Grid(x.shape[-1], self.K.shape[-1])
         while grid.coarsens:
             filters.append(s * filters[-1])
             grid = grid.coarser
@@ -127,13 +128,15 @@ class Block(DiffusionBlock):
         if self._is_compiled(x, b, weights):
             if weights.lam is None:
                 weights = weights._replace(lam=K.new_ones(K.shape[1:-2]))
-            result: Tensor = _Compiled.apply(x, b, *weights, flux)
+            result: Tensor = _Compiled.apply(x, b, *weights, flux, torch.is_grad_enabled())
             return result
         return cycle(V, Operations(weights, flux, self.w), x, b, Grid(x.shape[-1], K.shape[-1]))
 
     def _is_compiled(self, x: Tensor, b: Tensor, weights: Weights) -> bool:
         return (
-            kernels.is_compiled(self.flux)
+            x.shape == b.shape
+            and x.shape[:-3] == weights.tau.shape
+            and kernels.is_compiled(self.flux)
             and not self.flux.weights
             and not torch.compiler.is_compiling()
             and kernels.are_plain([t for t in (x, b, *weights) if t is not None])
@@ -180,12 +183,12 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        x, b, *weights, ctx.flux = inputs
+        x, b, *weights, ctx.flux, recording = inputs
         ctx.save_for_backward(x, b, *weights)
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
         ctx.program = _program(Grid(x.shape[-1], weights[0].shape[-1]))
         signals = [_signals(t) for t in (x, b, y)]
-        rows = signals[0].shape[:2] if any(ctx.needs_input_grad) else (1, 1)
+        rows = signals[0].shape[:2] if recording and any(ctx.needs_input_grad) else (1, 1)
         ctx.store = np.empty((*rows, ctx.program.size), signals[0].dtype)
         _pass(ctx, False, *signals[:2], *_arrays(weights), ctx.program.instructions, ctx.store, signals[2])
         return y
@@ -194,11 +197,11 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,), tensors = grads, ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_differentiable_gradients(tensors, grad, ctx.flux), None
+            return *_differentiable_gradients(tensors, grad, ctx.flux), None, None
         found = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in tensors]
         outputs = [*map(_signals, (grad, *found[:2])), *_arrays(found[2:])]
         _pass(ctx, True, *_arrays(tensors[2:]), ctx.program.instructions, ctx.store, *outputs)
-        return *found, None
+        return *found, None, None
 
 
 def _pass(ctx: Any, derivative: bool, *arrays: Any) -> None:

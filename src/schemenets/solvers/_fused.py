@@ -321,9 +321,9 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
     """Forward and backward pass of a program (:class:`schemenets.networks._cycles.Program`), not yet compiled.
 
     x, b, y are of shape (seeds, batch, N). Weights are of shape (levels, seeds, ...): ω (..., sweeps), W (..., F, k),
-    λ of Ψ (..., F), the stencils r of R and p of Pᵀ (..., 2), c (...), and V (..., 2, k). ``numbers`` of every grid are σ, τ, the
-    contrast of Φ, 1/h^order, and from which |Kx| on Φ(Kx)/Kx is a quotient and not a limit. A row of ``store`` has room
-    for all signals of the program, from x and b on.
+    λ of Ψ (..., F), the stencils r of R and p of Pᵀ (..., 2), c (...), and V (..., 2, k). ``numbers`` of every grid are
+    σ, τ, the contrast of Φ, 1/h^order, and from which |Kx| on Φ(Kx)/Kx is a quotient and not a limit. A row of
+    ``store`` has room for all signals of the program, from x and b on.
 
     Constants in them are plain data, by which numba recognises them in its cache on disk: it never would by functions.
     """

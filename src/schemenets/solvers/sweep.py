@@ -19,8 +19,8 @@ from schemenets import kernels
 from schemenets.fluxes import Flux
 from schemenets.fluxes.linear import FLUX as LINEAR
 from schemenets.kernels.reference import correlate, correlate_adjoint, per_filter
-from schemenets.solvers.problems import Grid
 from schemenets.networks._cycles import Program, Recorder
+from schemenets.solvers.problems import Grid
 
 NO_FILTERS = 5  # length of the filters of which there are none: any one will do that is compiled anyway
 
