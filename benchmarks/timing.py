@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -113,12 +114,12 @@ def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
     if kernels.backend() != "fused":
         return None
     from schemenets.kernels import fused
+    from schemenets.networks import _fused_multigrid
+    from schemenets.solvers import _fused
 
     spent, compiled = 0.0, fused._compiled
 
-    def timed(*key: object) -> Callable[..., None]:
-        loops = compiled(*key)
-
+    def timed(loops: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: object) -> None:
             nonlocal spent
             start = time.process_time()
@@ -127,7 +128,10 @@ def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
 
         return call
 
-    with patch.object(fused, "_compiled", timed):
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(fused, "_compiled", lambda *key: timed(compiled(*key))))
+        for cycles in (_fused_multigrid, _fused):
+            patches.enter_context(patch.object(cycles, "call", timed(cycles.call)))
         start = time.process_time()
         run()
         return spent / (time.process_time() - start)

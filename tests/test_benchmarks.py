@@ -158,6 +158,17 @@ def test_share_in_compiled_loops():
     assert 0.2 < alone <= 1
     assert besides < 0.7 * alone
     assert timing.share_in_compiled_loops(f.sin) == 0
+    for network in ("multigrid_unet", "cycle"):
+        net = (
+            CycleArchitecture(problem=Problem(tau=1.0)).build()
+            if network == "cycle"
+            else networks.build(network, blocks=1, filters=4, kernel_size=5, flux="linear")
+        )
+        net(f[0])
+        assert 0.2 < timing.share_in_compiled_loops(lambda net=net: net(f[0])) <= 1, network
+    net = networks.build("multigrid_unet", blocks=1, filters=4, kernel_size=5, flux="linear")
+    with rivals.on_torch_convolutions():
+        assert timing.share_in_compiled_loops(lambda: net(f[0])) == 0
 
 
 def test_no_share_without_compiled_loops(reference_kernel):

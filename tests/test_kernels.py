@@ -430,8 +430,19 @@ def test_falls_back(onto, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("SCHEMENETS_KERNEL", "reference")
         assert_equal_to_torch(x, flux, falls_back=True)
-    monkeypatch.setattr(kernels, "HAS_NUMBA", False)
+    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
     assert_equal_to_torch(x, flux, falls_back=True)
+
+
+def test_a_numba_that_cannot_be_imported_is_told_and_done_without(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs another NumPy')")
+    code = "from schemenets import kernels, networks; print(kernels.backend(), kernels.backend())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    environment.pop("SCHEMENETS_KERNEL", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "reference reference\n"
+    told = "numba cannot be imported, so networks take plain torch operations: Numba needs another NumPy"
+    assert done.stderr.count(told) == 1
 
 
 @pytest.mark.parametrize(
@@ -444,11 +455,11 @@ def test_falls_back(onto, monkeypatch):
         (True, "fast", "allowed: fused, reference"),
         (False, None, "reference"),
         (False, "reference", "reference"),
-        (False, "fused", "allowed: reference, as numba is not installed"),
+        (False, "fused", "allowed: reference, as there is no numba that works"),
     ],
 )
 def test_backend(has_numba, chosen, expected, monkeypatch):
-    monkeypatch.setattr(kernels, "HAS_NUMBA", has_numba)
+    monkeypatch.setattr(kernels, "_has_numba", lambda: has_numba)
     monkeypatch.delenv("SCHEMENETS_KERNEL", raising=False)
     if chosen is not None:
         monkeypatch.setenv("SCHEMENETS_KERNEL", chosen)

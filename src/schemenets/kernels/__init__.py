@@ -8,7 +8,9 @@ whose transformations cannot be told there.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -19,9 +21,6 @@ from schemenets.fluxes import Flux
 from schemenets.kernels import reference
 
 __all__ = ["backend", "block"]
-
-# The lock on the cache of compiled code needs a POSIX system
-HAS_NUMBA = find_spec("numba") is not None and find_spec("fcntl") is not None
 
 
 def block(
@@ -70,12 +69,35 @@ def backend() -> str:
     Raises:
         InvalidParameterError: the environment variable ``SCHEMENETS_KERNEL`` is set to something that is not to be had.
     """
-    fastest = "fused" if HAS_NUMBA else "reference"
-    chosen = os.environ.get("SCHEMENETS_KERNEL") or fastest
-    if chosen not in (fastest, "reference"):
-        allowed = "fused, reference" if HAS_NUMBA else "reference, as numba is not installed"
+    chosen = os.environ.get("SCHEMENETS_KERNEL")
+    if chosen == "reference":
+        return chosen
+    fastest = "fused" if _has_numba() else "reference"
+    if chosen and chosen != fastest:
+        allowed = "fused, reference" if _has_numba() else "reference, as there is no numba that works"
         raise InvalidParameterError("SCHEMENETS_KERNEL", chosen, allowed)
-    return chosen
+    return fastest
+
+
+@cache
+def _import_numba() -> bool:
+    """Whether numba is there and can be imported, on a POSIX system: the cache of compiled code needs its locks."""
+    if find_spec("numba") is None or find_spec("fcntl") is None:
+        return False
+    try:
+        import numba  # noqa: F401
+    except Exception as error:  # such as one for a version of NumPy that this numba does not know
+        warnings.warn(f"numba cannot be imported, so networks take plain torch operations: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def _has_numba() -> bool:
+    return _import_numba()
+
+
+# what torch.compiler.assume_constant_result does, after it has imported the compiler
+_has_numba._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_compiled(flux: Flux) -> bool:
