@@ -573,7 +573,7 @@ def test_signals_that_do_not_fit_are_refused():
         with pytest.raises(InvalidParameterError, match=r"shape and dtype of x .* those of b"):
             network.cycle(wrong, b)
     b[0, 3] = math.nan
-    for call in (network.full_multigrid, lambda b: network.cycle(torch.rand(2, 16), b)):
+    for call in (network, network.full_multigrid, lambda b: network.cycle(torch.rand(2, 16), b)):
         with pytest.raises(InvalidParameterError, match=r"a value of b = nan .* finite"):
             call(b)
     b[0, 3] = 0

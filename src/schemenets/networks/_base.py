@@ -147,12 +147,7 @@ class DenoisingNetwork(nn.Module):
             raise InvalidParameterError("dtype of the signals", f.dtype, f"{dtype}, that of the network")
         if f.shape[-1] < k:
             raise InvalidParameterError("length", f.shape[-1], f"at least the kernel size {k}")
-        if torch.compiler.is_compiling() or is_capturing(f) or torch._C._functorch.is_functorch_wrapped_tensor(f):
-            return
-        if not f.sum().isfinite():  # the sum of large finite values may overflow
-            finite = f.isfinite()
-            if not finite.all():
-                raise InvalidParameterError("a value of the signals", f[~finite][0].item(), "finite values")
+        check_finite("a value of the signals", f)
 
     def run(self, u: Tensor) -> Tensor:
         """The last state from the first, both of shape (..., batch, channels, length)."""
@@ -180,6 +175,20 @@ class DiffusionBlock(nn.Module):
         """``onto`` - τKᵀΦ(Ku) with τ of shape (), in stacked networks (seeds,)."""
         K = self.K
         return kernels.block(u, K, None, -tau[..., None, None, None] * K, self.lam, self.flux, self.w, onto)
+
+
+def check_finite(what: str, x: Tensor) -> None:
+    """Make sure that x is finite, unless torch traces, captures or transforms the computation.
+
+    Raises:
+        InvalidParameterError: it is not; ``what`` names a value of it.
+    """
+    if torch.compiler.is_compiling() or is_capturing(x) or torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return
+    if not x.sum().isfinite():  # the sum of large finite values may overflow
+        finite = x.isfinite()
+        if not finite.all():
+            raise InvalidParameterError(what, x[~finite][0].item(), "finite values")
 
 
 def add_step_size(block: nn.Module, architecture: Architecture, limit: float) -> None:

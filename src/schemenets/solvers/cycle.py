@@ -31,8 +31,8 @@ from torch.nn.functional import pad
 from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import fluxes
-from schemenets.devices import is_capturing
 from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.networks._base import check_finite
 from schemenets.networks._cycles import Program, Recorder, cycle
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
@@ -179,7 +179,7 @@ class CycleNetwork(nn.Module):
     """b ↦ x after some cycles from the start, for right-hand sides (batch, N), of stacked networks (seeds, batch, N).
 
     Raises:
-        InvalidParameterError: a shape or dtype that does not fit the weights.
+        InvalidParameterError: a shape or dtype that does not fit the weights, or right-hand sides that are not finite.
     """
 
     def __init__(self, architecture: CycleArchitecture, generator: torch.Generator) -> None:
@@ -194,7 +194,7 @@ class CycleNetwork(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
-        grid = self.architecture.problem.on(b.shape[-1])
+        grid = self._fitting(b, None)
         return self._cycles(grid.start(b), b, grid, self.architecture.cycles)
 
     def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
@@ -224,8 +224,7 @@ class CycleNetwork(nn.Module):
 
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
         """The grid, or that of the architecture, once it is sure that b is finite and has as many points."""
-        if not is_capturing(b) and not b.isfinite().all():
-            raise InvalidParameterError("a value of b", b[~b.isfinite()][0].item(), "finite values")
+        check_finite("a value of b", b)
         grid = grid or self.architecture.problem.on(b.shape[-1])
         if b.shape[-1] != grid.N:
             raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
