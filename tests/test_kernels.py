@@ -188,7 +188,7 @@ def test_any_shape(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(st.data())
 def test_any_shape_flux_and_length_of_filters(data):
     """In double precision, as every type is compiled anew; single precision has tests of its own for every flux."""

@@ -21,7 +21,7 @@ JOBS, SOLVERS = STUDY.specs("train"), STUDY.specs("solver_train")
 TRAININGS = JOBS | SOLVERS
 # How many jobs one process does, as starting one takes seconds: of those that take less than that in every tier, and of
 # all others.
-SHORT = 7
+SHORT = 10
 LONG = config["tiers"][STUDY.tier]["jobs_per_process"]
 
 
