@@ -434,6 +434,21 @@ def test_falls_back(onto, monkeypatch):
     assert_equal_to_torch(x, flux, falls_back=True)
 
 
+@pytest.mark.parametrize("told", [None, "+avx,+avx512f"])
+def test_code_is_without_avx512_unless_numba_is_told_what_to_compile_for(told):
+    code = "from schemenets.kernels import fused; import numba; print(numba.config.CPU_FEATURES)"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+    }
+    environment |= {"NUMBA_CPU_FEATURES": told} if told else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    if told:
+        assert done.stdout.strip() == told
+    else:
+        assert "-avx512f" in done.stdout.split(",") or "avx512" not in done.stdout
+        assert "+avx512" not in done.stdout
+
+
 def test_a_numba_that_cannot_be_imported_is_told_and_done_without(tmp_path):
     (tmp_path / "numba.py").write_text("raise ImportError('Numba needs another NumPy')")
     code = "from schemenets import kernels, networks; print(kernels.backend(), kernels.backend())"

@@ -18,7 +18,8 @@ from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
-from numba import from_dtype, njit, types
+from llvmlite import binding
+from numba import config, from_dtype, njit, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
@@ -35,9 +36,27 @@ ELEMENTWISE: dict[str, Any] = {
 OPTIONS = ELEMENTWISE | {"fastmath": ELEMENTWISE["fastmath"] | {"reassoc"}}
 BLOCK = 64  # rows are padded to a multiple, so that no element falls into the scalar rest of a vector loop
 CACHE = 96 * 1024  # bytes that the buffers of one group of signals may take
-REGISTERS = 24  # for weights, of the 32 of AVX-512; of the 16 of AVX2 some are read again from the cache
+REGISTERS = 24  # for weights; of the 16 of AVX2 some are read again from the cache
 LINE = 64  # bytes of a cache line
 
+
+def _limit_vectors() -> None:
+    """Let numba compile without AVX-512 in this process, unless it is told what to compile for or has compiled before.
+
+    With AVX-512 these loops are vectorised in another way and take 2 to 3 times as long (measured on an EPYC 9004).
+    """
+    settings: Any = config
+    if settings.CPU_NAME is None and settings.CPU_FEATURES is None:
+        try:
+            features = binding.get_host_cpu_features()
+        except RuntimeError:  # not known to LLVM
+            return
+        for name in features:
+            features[name] &= not name.startswith(("avx512", "avx10"))
+        settings.CPU_FEATURES = features.flatten()
+
+
+_limit_vectors()
 
 Scalar = Callable[..., tuple]
 _scalars: dict[str, Scalar] = {}
