@@ -509,6 +509,19 @@ def test_shapes_that_do_not_fit(name, shape):
         kernels.block(**(inputs(flux) | {name: torch.ones(shape, dtype=torch.float64)}), flux=flux)
 
 
+@pytest.mark.parametrize("name", ["u", "W2", "lam", "onto"])
+def test_dtypes_that_do_not_fit(name):
+    flux = fluxes.get("perona_malik")
+    x = inputs(flux, onto="another")
+    with pytest.raises(InvalidParameterError, match=rf"dtype of {name} = torch.float32 .*allowed: torch.float64"):
+        kernels.block(**(x | {name: x[name].detach().float()}), flux=flux)
+
+
+def test_a_name_is_no_flux():
+    with pytest.raises(InvalidParameterError, match=r"flux = 'relu' .*allowed: a flux, such as"):
+        kernels.block(**inputs(fluxes.get("relu")), flux="relu")
+
+
 @pytest.mark.parametrize(("name", "shape"), [("perona_malik", (2, 5)), ("learned", None), ("learned", (5,))])
 def test_weights_that_do_not_fit(name, shape):
     flux = fluxes.get(name)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from dense import correlation_matrix
 
-from schemenets import fluxes, networks
+from schemenets import checkpoints, fluxes, networks, stability
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.operators import prolongation, restriction
 from schemenets.schemes import Diffusion, fas, multigrid
@@ -775,6 +775,25 @@ def test_damaged_checkpoints_are_named(tmp_path):
     save(networks.stack([network, network]), path)
     with pytest.raises(CheckpointError, match=r"cycle.safetensors: not a checkpoint"):
         load(path)
+
+
+def test_what_is_for_another_kind_of_network_says_so(tmp_path):
+    cycle, other = build(), networks.build("multigrid_unet", blocks=1, filters=1, kernel_size=2, flux="linear")
+    with pytest.raises(InvalidParameterError, match=r"network = 'CycleNetwork' .*schemenets.solvers.certify"):
+        stability.certify(cycle)
+    with pytest.raises(InvalidParameterError, match=r"network = 'MultigridUNet' .*schemenets.stability.certify"):
+        certify(other, 64)
+    path = tmp_path / "cycle.safetensors"
+    save(cycle, path)
+    with pytest.raises(CheckpointError, match=r"cycle.safetensors: a checkpoint of a learned cycle"):
+        checkpoints.load(path)
+
+
+def test_an_operator_refuses_signals_of_other_grids():
+    for grid in (LINEAR.on(16), LINEAR.on(16).coarser):
+        for apply in (grid, lambda x, grid=grid: grid.smoothing(x, x), lambda x, grid=grid: grid.energy(x, x)):
+            with pytest.raises(InvalidParameterError, match=rf"points of x = 9 .*{grid.N}, those of the grid"):
+                apply(torch.rand(2, 9))
 
 
 def networks_header(path, network, header):

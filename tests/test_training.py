@@ -256,6 +256,28 @@ def test_arrays_that_cannot_be_trained_on_are_refused(data, state, key, change, 
         fit(JOB, arrays, state, "job")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": torch.nn.Linear(2, 2)}, "architecture = 'Linear' .*a registered network"),
+        ({"seeds": ()}, r"seeds = \(\) .*one seed or more"),
+        ({"seeds": 3}, "seeds = 3 .*one seed or more"),
+        ({"epochs": 0}, "epochs = 0 .*at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate = -1.0 .*positive and finite"),
+        ({"learning_rate": (0.1, float("nan"))}, "learning_rate = .*nan.*positive and finite"),
+    ],
+)
+def test_jobs_that_are_not_possible_are_refused(data, state, change, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        fit(replace(JOB, **change), data, state, "job")
+
+
+def test_tensors_are_no_arrays(data, state):
+    tensors = {key: torch.from_numpy(array) for key, array in data.items()}
+    with pytest.raises(InvalidParameterError, match=r"type of train/noisy = 'Tensor' .*an array of NumPy"):
+        fit(JOB, tensors, state, "job")
+
+
 def test_batches_have_no_more_signals_than_there_are(data, state):
     with pytest.raises(InvalidParameterError, match=r"batch = .*allowed: 1 to"):
         fit(replace(JOB, batch=len(data["train/noisy"]) + 1), data, state, "job")

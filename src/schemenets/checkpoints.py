@@ -23,6 +23,8 @@ def load(path: Path) -> DenoisingNetwork:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds a parameter that is not finite.
     """
     arrays, header = files.read_safetensors(path)
+    if header and header.startswith('{"cycle"'):
+        raise CheckpointError(f"{path}: a checkpoint of a learned cycle, which schemenets.solvers.load reads")
     try:
         architecture = Architecture(**json.loads(header or "")["architecture"])
         network = networks.build(**architecture.arguments())

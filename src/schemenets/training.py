@@ -86,8 +86,8 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
         label: name of the job in the progress lines.
 
     Raises:
-        InvalidParameterError: arrays that are missing, do not fit together or hold NaN or infinite values, or fewer
-            signals than a batch.
+        InvalidParameterError: a job that is not possible, arrays that are missing, do not fit together or hold NaN or
+            infinite values, or fewer signals than a batch.
         CheckpointError: ``state`` belongs to another job or to other data.
     """
     check(job, data, PAIR)
@@ -95,11 +95,22 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
 
 
 def check(job: Training, data: Mapping[str, np.ndarray], pair: tuple[str, str]) -> None:
-    """Make sure that the arrays of these pairs, inputs and targets, can be trained on."""
+    """Make sure that the job is possible, and that the arrays of these pairs, inputs and targets, can be trained on."""
+    if not hasattr(job.architecture, "arguments"):
+        allowed = "the architecture of a registered network; others are trained as any module of torch"
+        raise InvalidParameterError("architecture", type(job.architecture).__name__, allowed)
+    if not isinstance(job.seeds, tuple | list) or not job.seeds:
+        raise InvalidParameterError("seeds", job.seeds, "one seed or more, such as (0, 1)")
+    if job.epochs < 1:
+        raise InvalidParameterError("epochs", job.epochs, "at least 1")
+    if not (np.min(job.learning_rate) > 0 and np.isfinite(job.learning_rate).all()):
+        raise InvalidParameterError("learning_rate", job.learning_rate, "positive and finite")
     keys = [f"{split}/{part}" for split in ("train", "validation") for part in pair]
     if not set(keys) <= set(data):
         raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
     for key in keys:
+        if not isinstance(data[key], np.ndarray):
+            raise InvalidParameterError(f"type of {key}", type(data[key]).__name__, "an array of NumPy")
         other = f"{key.partition('/')[0]}/{pair[1]}"
         if data[key].ndim != 2 or 0 in data[key].shape or data[key].shape != data[other].shape:
             allowed = f"(signals, length), that of {other}, {data[other].shape}"

@@ -51,8 +51,8 @@ def block(
         y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors.
 
     Raises:
-        InvalidParameterError: shapes that do not fit together, weights of the flux that are missing or superfluous,
-            or k > N.
+        InvalidParameterError: shapes or dtypes that do not fit together, no flux, weights of it that are missing or
+            superfluous, or k > N.
     """
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
     tensors = [x for x in (u, W1, b1, W2, lam, w, onto) if x is not None]
@@ -124,6 +124,11 @@ def _check_shapes(
     w: Tensor | None,
     onto: Tensor | None,
 ) -> None:
+    if not hasattr(flux, "weights"):
+        raise InvalidParameterError("flux", flux, 'a flux, such as schemenets.fluxes.get("relu")')
+    for name, x in (("u", u), ("b1", b1), ("W2", W2), ("lam", lam), ("w", w), ("onto", onto)):
+        if x is not None and x.dtype != W1.dtype:
+            raise InvalidParameterError(f"dtype of {name}", x.dtype, f"{W1.dtype}, that of W1")
     if W1.ndim not in (3, 4):
         raise InvalidParameterError("shape of W1", tuple(W1.shape), "(F, C_in, k) or (seeds, F, C_in, k)")
     *seeds, F, C_in, k = W1.shape

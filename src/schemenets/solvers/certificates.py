@@ -53,9 +53,13 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
         grid: the problem to solve, for another τ or mesh width; that of the architecture if not given.
 
     Raises:
-        InvalidParameterError: the problem, that of ``grid`` or Ψ is nonlinear, the coarse side is not that of FAS, the
-            operator is not that of the problem, or the grid has another number of points.
+        InvalidParameterError: the network is no learned cycle, the problem, that of ``grid`` or Ψ is nonlinear, the
+            coarse side is not that of FAS, the operator is not that of the problem, or the grid has another number of
+            points.
     """
+    if not isinstance(network, CycleNetwork):
+        allowed = "a learned cycle; schemenets.stability.certify is for networks that denoise"
+        raise InvalidParameterError("network", type(network).__name__, allowed)
     architecture = network.architecture
     if not architecture.linear:
         allowed = "linear problems and linear Ψ, with additive skips and the coarse side of FAS"

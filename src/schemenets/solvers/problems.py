@@ -130,7 +130,13 @@ class Grid:
         return fluxes.get(self.problem.flux)
 
     def K(self, x: Tensor) -> Tensor:
-        """Kx."""
+        """Kx.
+
+        Raises:
+            InvalidParameterError: x does not have the points of the grid.
+        """
+        if x.shape[-1] != self.N:
+            raise InvalidParameterError("points of x", x.shape[-1], f"{self.N}, those of the grid")
         d = self._D(x)
         return (d if self.problem.order == 1 else -self._D_adjoint(d)) / self.h**self.problem.order
 

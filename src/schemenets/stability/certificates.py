@@ -36,8 +36,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemenets.errors import UnknownNameError
-from schemenets.networks import DenoisingNetwork
+from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.operators import norm_bound
 
 ADJOINT = 1e-6  # size of W₂ + τW₁ relative to W₂ up to which W₂ = -τW₁ but for rounding in single precision
@@ -118,9 +118,13 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
             which are no bounds for signals of other lengths, but independent.
 
     Raises:
+        InvalidParameterError: no network of :mod:`schemenets.networks`.
         UnknownNameError: no certificate is implemented for this architecture.
     """
-    architecture = network.architecture
+    architecture = getattr(network, "architecture", None)
+    if not isinstance(architecture, Architecture):
+        allowed = "a network of schemenets.networks; schemenets.solvers.certify is for learned cycles"
+        raise InvalidParameterError("network", type(network).__name__, allowed)
     if architecture.name not in _CERTIFICATES:
         raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
     network = copy.deepcopy(network).double().requires_grad_(False)
