@@ -1,6 +1,6 @@
 """What compiled cycles have in common: short loops over rows, and the first call of a pass.
 
-Rows are contiguous and do not overlap; what is named add_... adds its results to what is there.
+Rows are contiguous and do not overlap; functions named ``add_...`` add their results to what is there.
 """
 
 import fcntl
