@@ -465,7 +465,7 @@ def test_records_that_disagree_about_a_data_file_are_shown(made):
 def test_a_missing_record_is_a_named_error(made):
     layout, _ = made
     tables = summaries.read(layout)
-    for name in ("runs", "solver_runs"):
+    for name in ("runs", "solver_tuning"):
         other = tables | {name: tables[name].assign(method="no-such-method")}
         with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
             origin.gather(layout, other)
