@@ -1,10 +1,11 @@
 """The compiled cycles of the multigrid U-net against those of plain torch operations."""
 
-from contextlib import contextmanager
+from functools import partial
 from unittest.mock import patch
 
 import pytest
 import torch
+from compiled import passes_of
 
 from schemenets import fluxes, networks
 from schemenets.errors import InvalidParameterError
@@ -21,18 +22,7 @@ def fused_kernel(monkeypatch):
     monkeypatch.setenv("SCHEMENETS_KERNEL", "fused")
 
 
-@contextmanager
-def compiled_calls():
-    """The compiled passes that run: the codes of their instructions, and whether they are backward."""
-    calls = []
-    one_pass = module._pass
-
-    def noted(ctx, derivative, *arrays):
-        calls.append(([code for code, *_ in ctx.program.instructions], derivative))
-        one_pass(ctx, derivative, *arrays)
-
-    with patch.object(module, "_pass", noted):
-        yield calls
+compiled_calls = partial(passes_of, module)
 
 
 def random_network(seed=0, seeds=(), dtype=torch.float64, **arguments):

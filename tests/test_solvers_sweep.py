@@ -1,12 +1,13 @@
 """The compiled residual and sweep of learned cycles against plain torch operations, and these against NumPy."""
 
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from compiled import passes_of
 from dense import correlation_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,18 +62,7 @@ def fused_kernel(monkeypatch):
     monkeypatch.setenv("SCHEMENETS_KERNEL", "fused")
 
 
-@contextmanager
-def compiled_calls():
-    """The compiled passes that run: the codes of their instructions, and whether they are backward."""
-    calls = []
-    one_pass = module._pass
-
-    def noted(ctx, derivative, *arrays):
-        calls.append(([code for code, *_ in ctx.program.instructions], derivative))
-        one_pass(ctx, derivative, *arrays)
-
-    with patch.object(module, "_pass", noted):
-        yield calls
+compiled_calls = partial(passes_of, module)
 
 
 def inputs(grid, psi, seeds=(), B=3, F=2, k=5, dtype=torch.float64, seed=0):

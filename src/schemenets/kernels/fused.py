@@ -9,8 +9,8 @@ nothing but the inputs is kept.
 import fcntl
 import inspect
 import math
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -351,6 +351,18 @@ def _passes(scalar: Scalar, k: int, n: int, R: int, several: tuple[bool, bool]) 
     return _define(name, k, n, R, several)
 
 
+@contextmanager
+def locked(function: Any) -> Iterator[None]:
+    """The cache of compiled code on disk for this process alone.
+
+    All passes of a file share one index, and numba lets two processes that write it at once mix up the entries.
+    """
+    with (Path(function.stats.cache_path) / "schemenets.lock").open("w") as lock:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @lru_cache
 def _compiled(
     scalar: Scalar, k: int, n: int, R: int, several: tuple[bool, bool], dtype: np.dtype, derivative: bool
@@ -360,10 +372,7 @@ def _compiled(
     filters, marks = (a4, a3, a4, a3, a3), types.Array(types.boolean, 1, "C")
     outer = (a4, types.boolean, a4, *filters) if derivative else (a4, types.boolean, a4)
     function = _passes(scalar, k, n, R, several)[derivative]
-    # All fluxes share one cache index, and numba lets two processes that write it at once mix up the entries.
-    with (Path(function.stats.cache_path) / "schemenets.lock").open("w") as lock:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(function):
         function.compile((a4, *filters, *outer, types.intp, marks) + (a2,) * (5 if derivative else 3))
     return function
 

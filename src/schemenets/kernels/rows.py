@@ -3,10 +3,7 @@
 Rows are contiguous and do not overlap; functions named ``add_...`` add their results to what is there.
 """
 
-import fcntl
-from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ from numba import njit
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from schemenets.kernels.fused import OPTIONS
+from schemenets.kernels.fused import OPTIONS, locked
 
 
 @njit(**OPTIONS)
@@ -22,16 +19,6 @@ def correlate(w, z, y, k):  # type: ignore[no-untyped-def]
     """y[m] = Σ_j w[j] z[m + j]."""
     for m in range(y.size):
         a = y.dtype.type(0)
-        for j in range(k):
-            a += w[j] * z[m + j]
-        y[m] = a
-
-
-@njit(**OPTIONS)
-def add_correlation(w, z, y, k):  # type: ignore[no-untyped-def]
-    """y[m] += Σ_j w[j] z[m + j]."""
-    for m in range(y.size):
-        a = y[m]
         for j in range(k):
             a += w[j] * z[m + j]
         y[m] = a
@@ -69,10 +56,7 @@ def call(function: Any, *arrays: np.ndarray) -> None:
     if signature in _compiled(function):
         function(*arrays)
         return
-    # all passes share one cache index, and numba lets two processes that write it at once mix up the entries
-    with (Path(function.stats.cache_path) / "schemenets.lock").open("w") as lock:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(function):
         function(*arrays)
     _compiled(function).add(signature)
 

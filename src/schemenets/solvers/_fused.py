@@ -18,7 +18,7 @@ from numba import literally, njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from schemenets.kernels.fused import OPTIONS, Scalar, _flux, _scalars, identity_of
-from schemenets.kernels.rows import add_adjoint, add_correlation, add_products, call, correlate, part
+from schemenets.kernels.rows import add_adjoint, add_products, call, correlate, part
 from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 
 
@@ -376,11 +376,13 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         for m in range(n):
                             out[m] = u[m] + c[level, i] * P_e[m]
                     else:
-                        z, found = work[8][: n + k - 1], part(own, second, n // 2)
+                        z, y_half, found = work[8][: n + k - 1], work[9][:n], part(own, second, n // 2)
                         out[:] = 0
                         for half in range(2):
                             _load(half, u, found, p[level, i], c[level, i], z, (k - 1) // 2, reflecting)
-                            add_correlation(to_fixed_tuple(V[level, i, half], k), z, out, k)
+                            correlate(to_fixed_tuple(V[level, i, half], k), z, y_half, k)
+                            for m in range(n):
+                                out[m] += y_half[m]
                 y[i, j] = part(own, program[-1, 5], N)
 
     @njit(cache=True, **OPTIONS)

@@ -91,11 +91,10 @@ def is_compiled(grid: Grid, psi: Flux, *tensors: Tensor | None) -> bool:
     """Whether the compiled operation takes these."""
     return (
         type(grid) is Grid  # what others compute is not known here
-        and kernels.backend() == "fused"
+        and kernels.is_compiled(grid.flux)
+        and kernels.is_compiled(psi)
         and not torch.compiler.is_compiling()
         and kernels.are_plain([t for t in tensors if t is not None])
-        and grid.flux.scalar is not None
-        and psi.scalar is not None
     )
 
 
