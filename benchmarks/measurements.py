@@ -15,10 +15,10 @@ from torch import Tensor
 from benchmarks import rivals, timing
 from benchmarks.targets import BLOCKS, OTHER, PASSES, SEEDS, SIZE, STEP, STUDY, Row
 from schemenets import networks, training
-from schemenets.config import Study
 from schemenets.devices import device
 from schemenets.evaluation import PEAK
 from schemenets.networks import Architecture
+from schemenets.study.config import Study
 
 SIGNALS = 1024  # that are trained on: with the states they do not fit in the second cache
 PAIRS = [("resnet", "relu"), ("symmetric", "perona_malik")]

@@ -41,17 +41,18 @@ from torch import nn
 from benchmarks import table, timing
 from benchmarks.measurements import RATE
 from benchmarks.targets import Row
-from schemenets import checkpoints, files, kernels, memory, solver_study, solvers
-from schemenets.config import Study
-from schemenets.layout import Layout
+from schemenets import checkpoints, files, kernels, memory, multigrid
+from schemenets.multigrid import CycleNetwork, Grid, Problem, iterate
+from schemenets.multigrid.data import HOME, Condition, right_hand_sides
+from schemenets.multigrid.training import PAIR, SolverTrainer, SolverTraining
 from schemenets.progress import Progress
-from schemenets.report import solver_speed
 from schemenets.schemes._base import Array
-from schemenets.solvers import CycleNetwork, Grid, Problem, iterate
-from schemenets.solvers.data import HOME, Condition, right_hand_sides
-from schemenets.solvers.training import PAIR, SolverTrainer, SolverTraining
-from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
-from schemenets.stages.solvers import textbook
+from schemenets.study import solver_study
+from schemenets.study.config import Study
+from schemenets.study.layout import Layout
+from schemenets.study.report import solver_speed
+from schemenets.study.stages.solver_evaluate import LIMIT, TOLERANCE
+from schemenets.study.stages.solvers import textbook
 
 POINTS = (64, 256, 1024, 4096)  # one less where the ends are zero
 COUNTS = (1, 64)  # right-hand sides solved together
@@ -214,7 +215,7 @@ def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, 
         if errors:
             median = statistics.median_low(errors.values())
             path = next(path for path, own in errors.items() if own == median).with_suffix(".safetensors")
-            network: Any = (solvers.load if solvers.is_cycle(path) else checkpoints.load)(path)
+            network: Any = (multigrid.load if multigrid.is_cycle(path) else checkpoints.load)(path)
             if isinstance(network, CycleNetwork) or grid == home:
                 found[method] = network
     return found

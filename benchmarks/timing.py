@@ -14,7 +14,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from schemenets import kernels, provenance
+from schemenets import kernels
+from schemenets.multigrid import _fused_unet
+from schemenets.study.records import provenance
 
 ROUNDS = 5
 SLICE = 0.15  # seconds per contender and round, at least
@@ -114,8 +116,7 @@ def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
     if kernels.backend() != "fused":
         return None
     from schemenets.kernels import fused
-    from schemenets.networks import _fused_multigrid
-    from schemenets.solvers import _fused
+    from schemenets.multigrid import _fused
 
     spent, compiled = 0.0, fused._compiled
 
@@ -130,7 +131,7 @@ def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
 
     with ExitStack() as patches:
         patches.enter_context(patch.object(fused, "_compiled", lambda *key: timed(compiled(*key))))
-        for cycles in (_fused_multigrid, _fused):
+        for cycles in (_fused_unet, _fused):
             patches.enter_context(patch.object(cycles, "call", timed(cycles.call)))
         start = time.process_time()
         run()

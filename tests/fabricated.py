@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from schemenets import checkpoints, files, networks, signals, stages
-from schemenets.config import Study
-from schemenets.layout import Layout
+from schemenets import checkpoints, files, networks, signals
+from schemenets.multigrid.data import conditions
+from schemenets.multigrid.training import build
 from schemenets.networks import Architecture
-from schemenets.solvers.data import conditions
-from schemenets.solvers.training import build
-from schemenets.stages import _solvers as _solver_stages
-from schemenets.stages.solver_evaluate import described, kinds_iterated
+from schemenets.study import stages
+from schemenets.study.config import Study
+from schemenets.study.layout import Layout
+from schemenets.study.stages import _solvers as _solver_stages
+from schemenets.study.stages.solver_evaluate import described, kinds_iterated
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {"resnet-relu": 34.0, "symmetric-relu": 30.0, "symmetric-charbonnier": 33.0, "symmetric-perona_malik": 34.5}

@@ -12,10 +12,13 @@ import pytest
 import torch
 import yaml
 
-from schemenets import audit, checkpoints, files, manifest, networks, rocrate, stages
-from schemenets.config import CLAIMS, CONFIG, Study
-from schemenets.layout import Layout
+from schemenets import checkpoints, files, networks
 from schemenets.networks.implicit import Implicit
+from schemenets.study import audit, stages
+from schemenets.study.config import CLAIMS, CONFIG, Study
+from schemenets.study.layout import Layout
+from schemenets.study.records import crate as crates
+from schemenets.study.records import manifest
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"piecewise_affine": 64, "scanlines": 64, "evolution": 64}
@@ -118,7 +121,7 @@ def hash_again(results):
             entry["sha256"] = files.sha256(results / name)
 
     edit(results / "manifest.json", change)
-    crate = rocrate.describe(files.read_json(results / "manifest.json"))
+    crate = crates.describe(files.read_json(results / "manifest.json"))
     files.write_json(results / "ro-crate-metadata.json", crate)
 
 

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__, gpu, measurements, rivals, solvers, targets, timing
 from schemenets import checkpoints, files, fluxes, kernels, networks, signals
-from schemenets.layout import Layout
+from schemenets.multigrid import CycleArchitecture, Problem, save
 from schemenets.networks import Architecture
-from schemenets.report import solver_speed
-from schemenets.solvers import CycleArchitecture, Problem, save
+from schemenets.study.layout import Layout
+from schemenets.study.report import solver_speed
 
 SMALL = {"filters": 3, "kernel_size": 5, "channels": 1, "length": 24, "batch": 4}
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from schemenets import claims
-from schemenets.config import Study
 from schemenets.errors import ConfigError
-from schemenets.statistics import MissingRunsError
+from schemenets.study import claims
+from schemenets.study.config import Study
+from schemenets.study.statistics import MissingRunsError
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/claims.schema.json"

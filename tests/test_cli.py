@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemenets import checkpoints, cli, files, networks, stability, stages
-from schemenets.config import Study
-from schemenets.layout import Layout
+from schemenets import checkpoints, files, networks, stability
+from schemenets.study import cli, stages
+from schemenets.study.config import Study
+from schemenets.study.layout import Layout
 
 ROOT = Path(__file__).parent.parent
 
@@ -91,7 +92,7 @@ def test_an_interruption_is_no_error_with_a_traceback(tmp_path, capsys, monkeypa
 
 
 def test_a_missing_package_of_the_study_is_named(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "schemenets.config", None)
+    monkeypatch.setitem(sys.modules, "schemenets.study.config", None)
     assert cli.main(["signals", "ecg-10"]) == 2
     assert "pip install '.[study]' in the project" in capsys.readouterr().err
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from schemenets import networks
-from schemenets.config import Study
 from schemenets.errors import ConfigError, UnknownNameError
 from schemenets.networks import Architecture
+from schemenets.study.config import Study
 
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())

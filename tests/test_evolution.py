@@ -7,11 +7,12 @@ import pytest
 import scipy.linalg
 from scipy.integrate import solve_ivp
 
-from schemenets import files, signals, stages
-from schemenets.layout import Layout
+from schemenets import files, signals
 from schemenets.signals import _datasets
-from schemenets.stages import evolution, schemes
-from schemenets.stages.evaluate import relative_error
+from schemenets.study import stages
+from schemenets.study.layout import Layout
+from schemenets.study.stages import evolution, schemes
+from schemenets.study.stages.evaluate import relative_error
 
 COUNTS = {"train": 5, "validation": 3, "test": 4}
 SOURCE = {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1}

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy import stats
 
-from schemenets import figures, stages, summaries
-from schemenets.figures import _style
-from schemenets.stages.figures import examples
-from schemenets.wording import fixed, interval, label, listed, short, signed
+from schemenets.study import figures, stages, summaries
+from schemenets.study.figures import _style
+from schemenets.study.stages.figures import examples
+from schemenets.study.wording import fixed, interval, label, listed, short, signed
 
 DIVERGED = "capacity/symmetric-perona_malik/budget-240/seed-1"
 

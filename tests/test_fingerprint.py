@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from schemenets import fingerprint
-from schemenets.fingerprint import of_stage
+from schemenets.study.records import fingerprints as module
+from schemenets.study.records.fingerprints import of_stage
 
 SYMMETRIC = {"architecture": {"name": "symmetric", "flux": "perona_malik"}}
 RESNET = {"architecture": {"name": "resnet", "flux": "relu"}}
@@ -25,15 +25,15 @@ SPECS = {
 def package(tmp_path, monkeypatch):
     """A copy of the package that a test may edit."""
     root = tmp_path / "schemenets"
-    shutil.copytree(fingerprint.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(fingerprint, "ROOT", root)
-    fingerprint._code.cache_clear()
+    shutil.copytree(module.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "ROOT", root)
+    module._code.cache_clear()
     yield root
-    fingerprint._code.cache_clear()
+    module._code.cache_clear()
 
 
 def fingerprints():
-    fingerprint._code.cache_clear()
+    module._code.cache_clear()
     return {name: of_stage(*arguments) for name, arguments in SPECS.items()}
 
 
@@ -45,12 +45,12 @@ def fingerprints():
         ("fluxes/relu.py", {"train resnet", "evaluate resnet"}),
         ("fluxes/charbonnier.py", set()),
         ("fluxes/perona_malik.py", {"train symmetric", "evaluate symmetric", "evolution"}),
-        ("stages/evolution.py", {"evolution"}),
+        ("study/stages/evolution.py", {"evolution"}),
         ("networks/_base.py", {"train symmetric", "evaluate symmetric", "train resnet", "evaluate resnet"}),
         ("kernels/fused.py", {"train symmetric", "evaluate symmetric", "train resnet", "evaluate resnet"}),
         ("training.py", {"train symmetric", "train resnet"}),
-        ("stages/train.py", {"train symmetric", "train resnet"}),
-        ("stages/evaluate.py", {"evaluate symmetric", "evaluate resnet"}),
+        ("study/stages/train.py", {"train symmetric", "train resnet"}),
+        ("study/stages/evaluate.py", {"evaluate symmetric", "evaluate resnet"}),
         ("signals/ecg.py", {"signals"}),
         ("claims.py", {"claims"}),
         ("statistics.py", {"claims"}),
@@ -77,4 +77,4 @@ def test_comments_docstrings_and_formatting_do_not_count(package):
 
 def test_an_unknown_module_is_refused():
     with pytest.raises(ModuleNotFoundError, match=r"no module 'schemenets\.networks\.none'"):
-        fingerprint.fingerprint("schemenets.networks.none")
+        module.fingerprint("schemenets.networks.none")

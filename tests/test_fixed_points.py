@@ -7,12 +7,14 @@ import pytest
 import torch
 from dense import correlation_matrix
 
-from schemenets import checkpoints, files, fluxes, networks, signals, stages
-from schemenets.config import Study
-from schemenets.fingerprint import of_stage
-from schemenets.layout import Layout
-from schemenets.stability import certify, fixed_points
-from schemenets.stages import fixed_points as stage
+from schemenets import checkpoints, files, fluxes, networks, signals
+from schemenets.stability import certify
+from schemenets.study import stages
+from schemenets.study.config import Study
+from schemenets.study.layout import Layout
+from schemenets.study.measurements import fixed_points
+from schemenets.study.records.fingerprints import of_stage
+from schemenets.study.stages import fixed_points as stage
 
 NONNEGATIVE = [name for name in fluxes.available() if fluxes.get(name).nonnegative]
 LENGTH = 20

@@ -9,8 +9,8 @@ from compiled import passes_of
 
 from schemenets import fluxes, networks
 from schemenets.errors import InvalidParameterError
+from schemenets.multigrid._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 from schemenets.networks import multigrid_unet as module
-from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
 
 pytest.importorskip("numba")
 
@@ -158,9 +158,10 @@ def test_transforms_and_learned_fluxes_take_plain_operations(monkeypatch):
 
 def test_compiled_code_is_found_again_on_disk():
     """Numba knows closures by their pickles there, and those of functions differ from process to process."""
-    from schemenets.networks import _fused_multigrid
 
-    passes = _fused_multigrid._passes(fluxes.get("charbonnier").scalar, 5)
+    from schemenets.multigrid import _fused_unet
+
+    passes = _fused_unet._passes(fluxes.get("charbonnier").scalar, 5)
     constants = [cell.cell_contents for each in passes for cell in each.py_func.__closure__]
     assert constants
     assert {type(constant) for constant in constants} <= {str, int}

@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_leaves
 
 from schemenets import devices, networks, signals, training
 from schemenets.errors import InvalidParameterError
+from schemenets.multigrid import CycleArchitecture, Problem
+from schemenets.multigrid import training as solver_training
+from schemenets.multigrid.training import SolverTraining
 from schemenets.networks import Architecture
-from schemenets.solvers import CycleArchitecture, Problem
-from schemenets.solvers import training as solver_training
-from schemenets.solvers.training import SolverTraining
 
 BUILD, BUILD_CYCLE = networks.build, CycleArchitecture.build
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,13 +10,16 @@ import torch
 from dense import correlation_matrix
 from scipy.linalg import svdvals
 
-from schemenets import checkpoints, files, fingerprint, networks, signals, stages
-from schemenets.config import Study
-from schemenets.layout import DEPTH, Layout
+from schemenets import checkpoints, files, networks, signals
 from schemenets.networks import Architecture
-from schemenets.stability import certify, growth
-from schemenets.stages import growth as stage
-from schemenets.stages import tables as stage_tables
+from schemenets.stability import certify
+from schemenets.study import stages
+from schemenets.study.config import Study
+from schemenets.study.layout import DEPTH, Layout
+from schemenets.study.measurements import growth
+from schemenets.study.records import fingerprints
+from schemenets.study.stages import growth as stage
+from schemenets.study.stages import tables as stage_tables
 
 LENGTH = 32
 NAMES = ["resnet", "symmetric", "fsi", "du_fort_frankel", "implicit"]
@@ -395,11 +398,11 @@ def test_networks_count_in_the_fingerprint_of_their_own_results_alone(tier):
         fluxes = {entry["architecture"]["flux"] for entry in spec["networks"]}
         assert {entry["architecture"]["name"] for entry in spec["networks"]} == {name}
         assert fluxes == {*study.config["stability"]["fluxes"], *(["linear"] if name == "fsi" else [])}
-    before = {name: fingerprint.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
+    before = {name: fingerprints.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
     assert before["resnet"] != before["symmetric"]
     with pytest.MonkeyPatch.context() as patch:
-        code = fingerprint._code
+        code = fingerprints._code
         changed = "schemenets.networks.implicit"
-        patch.setattr(fingerprint, "_code", lambda m: ("changed", code(m)[1]) if m == changed else code(m))
-        after = {name: fingerprint.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
+        patch.setattr(fingerprints, "_code", lambda m: ("changed", code(m)[1]) if m == changed else code(m))
+        after = {name: fingerprints.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
     assert {name for name in before if before[name] != after[name]} == {name for name in before if "implicit" in name}

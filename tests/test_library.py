@@ -32,7 +32,7 @@ def test_the_example_of_the_readme_runs_as_it_says():
 def test_networks_schemes_and_certificates_need_no_package_of_the_study():
     modules = ("checkpoints", "evaluation", "fluxes", "kernels", "networks", "operators", "schemes", "stability")
     imports = "".join(f"import schemenets.{name}\n" for name in (*modules, "signals", "training", "cli"))
-    result = run(BLOCK + imports + readme_example() + "from schemenets.cli import main\nmain(['info'])")
+    result = run(BLOCK + imports + readme_example() + "from schemenets.study.cli import main\nmain(['info'])")
     assert result.returncode == 0, result.stderr
     assert re.search(r"^kernel +reference$", result.stdout, re.MULTILINE)
 
@@ -40,6 +40,6 @@ def test_networks_schemes_and_certificates_need_no_package_of_the_study():
 def test_without_snakemake_and_plotting_every_stage_of_training_can_be_imported():
     stages = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness", "growth")
     stages += ("remedies", "fixed_points", "schemes", "multigrid")
-    imports = "".join(f"import schemenets.stages.{name}\n" for name in stages)
+    imports = "".join(f"import schemenets.study.stages.{name}\n" for name in stages)
     result = run(BLOCK + imports)
     assert result.returncode == 0, result.stderr

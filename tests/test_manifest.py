@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemenets import manifest, rocrate, stages, summaries
-from schemenets.config import CLAIMS, CONFIG, Study
 from schemenets.errors import CheckpointError
-from schemenets.layout import Layout
-from schemenets.provenance import digest
+from schemenets.study import stages, summaries
+from schemenets.study.config import CLAIMS, CONFIG, Study
+from schemenets.study.layout import Layout
+from schemenets.study.records import crate as crates
+from schemenets.study.records import manifest
+from schemenets.study.records.provenance import digest
 
 ROOT = Path(__file__).parents[1]
 TABLES = (*summaries.TABLES, "claims", "sensitivity")
@@ -283,7 +285,7 @@ def test_crate_tells_what_made_what(study, results):
     expected |= {"safetensors": "application/octet-stream", "svg": "image/svg+xml"}
     for name in content["files"]:
         assert entities[name]["encodingFormat"] == expected[name.rpartition(".")[2]]
-    assert rocrate.describe(content) == crate
+    assert crates.describe(content) == crate
 
 
 def test_nothing_tells_where_or_when_it_was_written(study, results, tmp_path):

@@ -17,7 +17,7 @@ from schemenets.networks.multigrid_unet import prolong, restrict
 from schemenets.operators import derivative, poisson, prolongation, restriction
 from schemenets.schemes import Diffusion, fas, implicit, multigrid
 from schemenets.schemes.multigrid import CYCLES, cycle, full_multigrid, hierarchy
-from schemenets.stages.multigrid import convergence_factor, jacobi_factor
+from schemenets.study.stages.multigrid import convergence_factor, jacobi_factor
 
 
 @pytest.fixture(autouse=True)

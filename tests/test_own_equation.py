@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from schemenets import networks
+from schemenets.multigrid import CycleArchitecture, Grid, OwnEquation, Problem, certify, iterate
+from schemenets.multigrid.data import Condition
 from schemenets.networks import Architecture
 from schemenets.operators import Conv1dOperator
-from schemenets.solvers import CycleArchitecture, Grid, OwnEquation, Problem, certify, iterate
-from schemenets.solvers.data import Condition
-from schemenets.stages import solver_evaluate
-from schemenets.stages.solver_evaluate import iterated, kinds_iterated, local_radius
+from schemenets.study.stages import solver_evaluate
+from schemenets.study.stages.solver_evaluate import iterated, kinds_iterated, local_radius
 
 PROBLEM = Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0)
 

@@ -6,14 +6,15 @@ import torch
 from dense import correlation_matrix
 from scipy.optimize import brentq
 
-from schemenets import checkpoints, files, networks, signals, stages
+from schemenets import checkpoints, files, networks, signals
 from schemenets.errors import InvalidParameterError, UnknownNameError
-from schemenets.layout import Layout
 from schemenets.networks import Architecture
 from schemenets.operators import norm_bound
-from schemenets.stability import growth
 from schemenets.stability.remedies import BOUNDED, PLAIN, REMEDIES, own_remedy, with_remedy
-from schemenets.stages import remedies as stage
+from schemenets.study import stages
+from schemenets.study.layout import Layout
+from schemenets.study.measurements import growth
+from schemenets.study.stages import remedies as stage
 
 LENGTH = 24
 

@@ -10,12 +10,13 @@ from fabricated import PROVENANCE, results
 from scipy import stats
 
 from benchmarks import __main__, gpu, targets
-from schemenets import figures, files, stages, summaries
+from schemenets import files
 from schemenets.errors import CheckpointError
-from schemenets.layout import Layout
-from schemenets.report import content, origin, solver_speed
-from schemenets.stages.tables import _guarantee_rows
-from schemenets.wording import label
+from schemenets.study import figures, stages, summaries
+from schemenets.study.layout import Layout
+from schemenets.study.report import content, origin, solver_speed
+from schemenets.study.stages.tables import _guarantee_rows
+from schemenets.study.wording import label
 
 DIVERGED = "factorial/resnet-relu/blocks-4/seed-1"
 VOID = {"meta", "br", "img"}

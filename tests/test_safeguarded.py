@@ -14,14 +14,7 @@ from schemenets import fluxes, networks
 from schemenets.networks import _safeguard
 from schemenets.networks._safeguard import factor
 from schemenets.operators import derivative
-from schemenets.schemes import (
-    Diffusion,
-    du_fort_frankel,
-    explicit,
-    fsi,
-    safeguarded_du_fort_frankel,
-    safeguarded_fsi,
-)
+from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi, safeguarded_du_fort_frankel, safeguarded_fsi
 from schemenets.stability import certify
 
 LINEAR = fluxes.get("linear")

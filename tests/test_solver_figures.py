@@ -9,8 +9,8 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.text import Text
 
-from schemenets import summaries
-from schemenets.figures import (
+from schemenets.study import summaries
+from schemenets.study.figures import (
     _solver_factors,
     _solver_style,
     _style,
@@ -20,9 +20,9 @@ from schemenets.figures import (
     solver_tau,
     solver_transfer,
 )
-from schemenets.stages.solver_evaluate import LIMIT, TOLERANCE
-from schemenets.stages.solvers import LIMITS, MEAN_VALUE
-from schemenets.wording import label, short
+from schemenets.study.stages.solver_evaluate import LIMIT, TOLERANCE
+from schemenets.study.stages.solvers import LIMITS, MEAN_VALUE
+from schemenets.study.wording import label, short
 
 FIGURES = (solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts)
 # parameters, operations, error, factor and number of cycles to the tolerance

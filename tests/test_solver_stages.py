@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from schemenets import networks
-from schemenets.solvers import CycleArchitecture, Problem, iterate
-from schemenets.solvers.data import conditions, generate
-from schemenets.solvers.operations import counted, of_cycle
-from schemenets.stages import _solver_tables, solvers
-from schemenets.stages.solver_evaluate import TOLERANCE, described, measures
+from schemenets.multigrid import CycleArchitecture, Problem, iterate
+from schemenets.multigrid.data import conditions, generate
+from schemenets.study.measurements.flops import counted, of_cycle
+from schemenets.study.stages import _solver_tables, solvers
+from schemenets.study.stages.solver_evaluate import TOLERANCE, described, measures
 
 COUNTS = {"train": 1, "validation": 1, "test": 3, "others": 2, "points": [16]}
 PROBLEMS = {

@@ -12,10 +12,10 @@ from dense import correlation_matrix
 
 from schemenets import checkpoints, fluxes, networks, stability
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
+from schemenets.multigrid import CycleArchitecture, Grid, Problem, certify, iterate, load, save
+from schemenets.multigrid.cycle import prolong, restrict
 from schemenets.operators import prolongation, restriction
 from schemenets.schemes import Diffusion, fas, multigrid
-from schemenets.solvers import CycleArchitecture, Grid, Problem, certify, iterate, load, save
-from schemenets.solvers.cycle import prolong, restrict
 
 LINEAR = Problem(tau=7.0, extent=64.0)
 POISSON = Problem(tau=0.5, screened=False, extent=64.0)
@@ -779,7 +779,7 @@ def test_damaged_checkpoints_are_named(tmp_path):
 
 def test_what_is_for_another_kind_of_network_says_so(tmp_path):
     cycle, other = build(), networks.build("multigrid_unet", blocks=1, filters=1, kernel_size=2, flux="linear")
-    with pytest.raises(InvalidParameterError, match=r"network = 'CycleNetwork' .*schemenets.solvers.certify"):
+    with pytest.raises(InvalidParameterError, match=r"network = 'CycleNetwork' .*schemenets.multigrid.certify"):
         stability.certify(cycle)
     with pytest.raises(InvalidParameterError, match=r"network = 'MultigridUNet' .*schemenets.stability.certify"):
         certify(other, 64)

@@ -8,8 +8,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from schemenets.multigrid import CycleArchitecture, Problem, iterate
 from schemenets.operators import prolongation
-from schemenets.solvers import CycleArchitecture, Problem, iterate
 
 POISSON = Problem(tau=6640.0, screened=False)
 SCREENED = Problem(tau=100.0)
@@ -59,7 +59,7 @@ def by_cycles(problem, N, **arguments):
 
 
 def factor(residuals):
-    """As :attr:`schemenets.solvers.Iteration.factor`."""
+    """As :attr:`schemenets.multigrid.Iteration.factor`."""
     last = len(residuals) - 1
     return (residuals[-1] / residuals[last // 2]) ** (1 / (last - last // 2))
 

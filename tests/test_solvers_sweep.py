@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemenets import fluxes, kernels, networks
-from schemenets.networks._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
-from schemenets.solvers import CycleArchitecture, Problem
-from schemenets.solvers import sweep as module
-from schemenets.solvers.sweep import reference, residual, sweep
+from schemenets.multigrid import CycleArchitecture, Problem
+from schemenets.multigrid import sweep as module
+from schemenets.multigrid._cycles import CORRECT, RESIDUAL, RESTRICT, RIGHT_HAND_SIDE, SWEEP
+from schemenets.multigrid.sweep import reference, residual, sweep
 
 pytest.importorskip("numba")
 
@@ -284,7 +284,7 @@ def test_a_cycle_is_a_list_of_instructions():
 
 def test_compiled_code_is_found_again_on_disk():
     """Numba knows closures by their pickles there, and those of functions differ from process to process."""
-    from schemenets.solvers import _fused
+    from schemenets.multigrid import _fused
 
     passes = _fused._passes(fluxes.get("charbonnier").scalar, fluxes.get("linear").scalar, 1, True, 5)
     constants = [cell.cell_contents for each in passes for cell in each.py_func.__closure__]

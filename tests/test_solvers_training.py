@@ -11,10 +11,10 @@ from torch import nn
 
 from schemenets import fluxes, networks
 from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
+from schemenets.multigrid import CycleArchitecture, Problem, iterate
+from schemenets.multigrid.training import SolverTraining, build, fit, relative_errors
 from schemenets.networks import Architecture
-from schemenets.solvers import CycleArchitecture, Problem, iterate
-from schemenets.solvers.operations import COST, _Counter, counted, of_cycle, of_network, of_residual, of_sweep
-from schemenets.solvers.training import SolverTraining, build, fit, relative_errors
+from schemenets.study.measurements.flops import COST, _Counter, counted, of_cycle, of_network, of_residual, of_sweep
 
 CHARBONNIER = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
 
@@ -319,7 +319,7 @@ def test_relative_errors_are_those_of_every_seed_and_signal():
 def test_interrupted_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
     arrays = data()
     whole = fit(job(epochs=3), arrays, tmp_path / "whole", "test")
-    from schemenets.solvers.training import SolverTrainer
+    from schemenets.multigrid.training import SolverTrainer
 
     train, epochs = SolverTrainer._train_epoch, []
 

@@ -17,14 +17,7 @@ from scipy.linalg import svdvals
 from schemenets import checkpoints, fluxes, networks
 from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.operators import norm_bound
-from schemenets.stability import (
-    certify,
-    dense_norm,
-    largest_amplification,
-    largest_expansion,
-    verification,
-    verify,
-)
+from schemenets.stability import certify, dense_norm, largest_amplification, largest_expansion, verification, verify
 
 LENGTH = 40
 MULTICHANNEL = [name for name in networks.available() if name not in ("multigrid_unet", "unet")]

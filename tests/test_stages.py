@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from schemenets import checkpoints, files, networks, provenance, signals, stages
-from schemenets.fingerprint import of_stage
-from schemenets.layout import Layout
+from schemenets import checkpoints, files, networks, signals
 from schemenets.metrics import psnr
-from schemenets.specs import dumps
-from schemenets.stages import _fits, evaluate, tables
+from schemenets.study import stages
+from schemenets.study.layout import Layout
+from schemenets.study.records import provenance
+from schemenets.study.records.fingerprints import of_stage
+from schemenets.study.specs import dumps
+from schemenets.study.stages import _fits, evaluate, tables
 from schemenets.training import Run
 
 ARCHITECTURE = {"name": "symmetric", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"}
@@ -150,7 +152,7 @@ def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
     assert len(names) == 5
 
 
-@pytest.mark.parametrize("status", ["", " M src/schemenets/cli.py"])
+@pytest.mark.parametrize("status", ["", " M src/schemenets/study/cli.py"])
 def test_provenance_tells_specification_code_and_changes(monkeypatch, status):
     monkeypatch.setattr(provenance, "_git", lambda *arguments: {"rev-parse": "c0ffee", "status": status}[arguments[0]])
     spec = {"family": "ecg"}

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from schemenets.errors import InvalidParameterError
-from schemenets.statistics import MissingRunsError, holm, paired_differences, sign_flip, t_interval
+from schemenets.study.statistics import MissingRunsError, holm, paired_differences, sign_flip, t_interval
 
 RNG = np.random.default_rng(5)
 SAMPLES = [

@@ -2,6 +2,6 @@
 
 import sys
 
-from schemenets.cli import main
+from schemenets.study.cli import main
 
 sys.exit(main())

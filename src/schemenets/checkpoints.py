@@ -24,7 +24,7 @@ def load(path: Path) -> DenoisingNetwork:
     """
     arrays, header = files.read_safetensors(path)
     if header and header.startswith('{"cycle"'):
-        raise CheckpointError(f"{path}: a checkpoint of a learned cycle, which schemenets.solvers.load reads")
+        raise CheckpointError(f"{path}: a checkpoint of a learned cycle, which schemenets.multigrid.load reads")
     try:
         architecture = Architecture(**json.loads(header or "")["architecture"])
         network = networks.build(**architecture.arguments())

@@ -1,12 +1,12 @@
 # What all chapters share: the study, its files, and how a rule runs a stage of the package.
 
-from schemenets import claims, schema
-from schemenets.config import CLAIMS, CONFIG, SCHEMA, Study
+from schemenets.study import claims, schema
+from schemenets.study.config import CLAIMS, CONFIG, SCHEMA, Study
 from schemenets.errors import SchemenetsError
-from schemenets.fingerprint import of_stage
-from schemenets.layout import DEPTH, Layout
-from schemenets.specs import dumps
-from schemenets.summaries import SAFEGUARDED, TABLES
+from schemenets.study.records.fingerprints import of_stage
+from schemenets.study.layout import DEPTH, Layout
+from schemenets.study.specs import dumps
+from schemenets.study.summaries import SAFEGUARDED, TABLES
 
 try:
     schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key

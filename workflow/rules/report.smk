@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from schemenets.figures import FIGURES
+from schemenets.study.figures import FIGURES
 
 SHOWN = [RESULTS.table(name) for name in (*TABLES, "claims", "sensitivity")]
 
@@ -36,7 +36,7 @@ rule report:
         SHOWN,
         RESULTS.claims,
         RESULTS.benchmarks,
-        sorted(Path("src/schemenets/report/templates").iterdir()),
+        sorted(Path("src/schemenets/study/report/templates").iterdir()),
     output:
         report(RESULTS.report, caption="../report/report.rst", category="Report"),
     log:

@@ -10,9 +10,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from schemenets.figures import _style
 from schemenets.fluxes import Flux, Responses, get
-from schemenets.wording import label
+from schemenets.study.figures import _style
+from schemenets.study.wording import label
 
 # to be told apart in grey as well; their number has no factor in common with that of the colours
 DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (1, 3)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (3, 3)))

@@ -18,13 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets.networks._base import (
-    Architecture,
-    Count,
-    DenoisingNetwork,
-    DiffusionBlock,
-    count_diffusion,
-)
+from schemenets.networks._base import Architecture, Count, DenoisingNetwork, DiffusionBlock, count_diffusion
 from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Positive
 
 RHO_0 = 0.3  # initial ρ; with α = L/2 it makes τ = 0.3/L

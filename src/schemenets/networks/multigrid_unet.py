@@ -32,6 +32,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import kernels
 from schemenets.fluxes import Flux
+from schemenets.multigrid._cycles import Kind, Program, Recorder, cycle
 from schemenets.networks._base import (
     Architecture,
     Count,
@@ -40,7 +41,6 @@ from schemenets.networks._base import (
     add_step_size,
     count_diffusion,
 )
-from schemenets.networks._cycles import Kind, Program, Recorder, cycle
 from schemenets.networks._parametrizations import Positive
 
 SWEEPS = 2  # of the smoother, before and after the correction
@@ -205,9 +205,10 @@ class _Compiled(torch.autograd.Function):
 
 
 def _pass(ctx: Any, derivative: bool, *arrays: Any) -> None:
-    from schemenets.networks import _fused_multigrid  # needs numba
 
-    _fused_multigrid.run(derivative, ctx.flux.scalar, ctx.program.grids[0].k, *arrays)
+    from schemenets.multigrid import _fused_unet  # needs numba
+
+    _fused_unet.run(derivative, ctx.flux.scalar, ctx.program.grids[0].k, *arrays)
 
 
 @cache

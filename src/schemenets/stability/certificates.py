@@ -123,7 +123,7 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     """
     architecture = getattr(network, "architecture", None)
     if not isinstance(architecture, Architecture):
-        allowed = "a network of schemenets.networks; schemenets.solvers.certify is for learned cycles"
+        allowed = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
         raise InvalidParameterError("network", type(network).__name__, allowed)
     if architecture.name not in _CERTIFICATES:
         raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)

@@ -1,7 +1,7 @@
 """What is guaranteed of every scheme on paper, under which condition, and what training makes of it, in words.
 
 How many trained networks fulfil the conditions of their certificates is counted in the study, see
-:func:`schemenets.stages.tables.tables`. Proofs are in the modules of the networks and in
+:func:`schemenets.study.stages.tables.tables`. Proofs are in the modules of the networks and in
 :mod:`schemenets.stability.certificates`; "derived" marks what is not from [A] or [B].
 """
 

@@ -23,13 +23,7 @@ from scipy.spatial.distance import pdist
 from schemenets import checkpoints, files
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture
-from schemenets.schemes import (
-    du_fort_frankel,
-    explicit,
-    implicit,
-    safeguarded_du_fort_frankel,
-    safeguarded_fsi,
-)
+from schemenets.schemes import du_fort_frankel, explicit, implicit, safeguarded_du_fort_frankel, safeguarded_fsi
 from schemenets.schemes._base import Array
 from schemenets.stability.certificates import Certificate, certify
 

@@ -1,0 +1,1 @@
+"""The study: what makes, judges, shows and audits results."""

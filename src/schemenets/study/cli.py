@@ -1,0 +1,335 @@
+"""Command line of schemenets. Exit status: 0 success, 1 a finding, 2 misuse, 130 interrupted from the keyboard."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import schemenets
+from schemenets import checkpoints, files, fluxes, kernels, memory, multigrid, networks, operators, signals, stability
+from schemenets.errors import (
+    CheckpointError,
+    ConfigError,
+    InvalidParameterError,
+    MissingFileError,
+    SchemenetsError,
+    UnknownNameError,
+)
+from schemenets.progress import Progress
+from schemenets.study import specs, stages
+from schemenets.study.layout import Layout
+
+OK, FINDING, MISUSE, INTERRUPTED = 0, 1, 2, 130
+JOB = "capacity/symmetric-perona_malik/budget-240"
+EXAMPLES = {
+    "signals": "piecewise_affine-10",
+    "evolution": "evolution_4-10",
+    "tune": "symmetric-perona_malik",
+    **dict.fromkeys(("train", "evaluate", "stability"), JOB),
+    "problems": "problem_charbonnier",
+    "solver_tune": "cycle-1",
+    **dict.fromkeys(("solver_train", "solver_evaluate"), "solvers/charbonnier/cycle-1"),
+    **dict.fromkeys(("robustness", "growth"), "factorial/symmetric-perona_malik/blocks-4"),
+    "remedies": "evolution_4/fsi-perona_malik/blocks-4",
+}
+log = logging.getLogger("schemenets")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    _log_to(options.log)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # more are slower: the networks are tiny
+    memory.keep()
+    try:
+        status: int | None = options.command(options)
+    except SchemenetsError as error:
+        log.error("schemenets: %s", error)
+        return MISUSE
+    except ModuleNotFoundError as error:
+        log.error("schemenets: %s; the study needs more packages: pip install '.[study]' in the project", error)
+        return MISUSE
+    except KeyboardInterrupt:
+        log.error("schemenets: interrupted; what was stored is whole, and trainings go on from their last epoch")
+        return INTERRUPTED
+    except Exception:
+        log.exception("schemenets: unexpected error")
+        return FINDING
+    return OK if status is None else status
+
+
+def _log_to(path: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="schemenets",
+        description="Numerical algorithms for PDEs as neural architectures: the study, stage by stage.",
+        epilog="The whole study in order: make study (or snakemake --cores all).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"schemenets {schemenets.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_info(commands)
+    _add_certify(commands)
+    _add_stages(commands)
+    _add_audit(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], help: str, *examples: str
+) -> argparse.ArgumentParser:
+    """A subcommand with its help text and examples."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=f"{help[0].lower()}{help[1:]}",
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument("--log", type=Path, help="also write messages to this file")
+    return parser
+
+
+def _add_info(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "info",
+        _info,
+        "say what is installed, or what a checkpoint holds",
+        "schemenets info",
+        f"schemenets info results/runs/{JOB}/seed-0.safetensors",
+    )
+    parser.add_argument("checkpoint", nargs="?", type=Path, help="a trained network (.safetensors)")
+
+
+def _add_certify(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "certify",
+        _certify,
+        "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails, "
+        "no guarantee is known, or the record beside the checkpoint holds another SHA-256",
+        f"schemenets certify results/runs/{JOB}/seed-0.safetensors",
+        f"schemenets certify results/runs/{JOB}/seed-0.safetensors --dense 256",
+        f"schemenets certify results/runs/{JOB.replace('malik', 'malik-certified')}/seed-0.safetensors --verify 256",
+    )
+    parser.add_argument("checkpoint", type=Path, help="a trained network (.safetensors)")
+    parser.add_argument(
+        "--dense",
+        type=int,
+        metavar="LENGTH",
+        help="take the norms of dense matrices for signals of this length, by another code path, instead of bounds; "
+        "of a learned cycle: for this number of grid points",
+    )
+    parser.add_argument(
+        "--verify",
+        type=int,
+        metavar="LENGTH",
+        help="also let the reference scheme compute the same with dense matrices, for signals of this length, and name "
+        "what contradicts the certificate or a condition of its theorem; status 1 if something does, or if the network "
+        "cannot be verified; of a learned cycle: for this number of points",
+    )
+
+
+def _add_audit(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "audit",
+        _audit,
+        "check committed results: hashes, records, tables, verdicts, certificates, and checkpoints on fresh signals",
+        "schemenets audit results/",
+        "schemenets audit results/smoke --full",
+    )
+    parser.add_argument("results", type=Path, help="directory with a manifest.json")
+    parser.add_argument("--full", action="store_true", help="test every checkpoint again, not a sample")
+
+
+def _add_stages(commands: Any) -> None:
+    for name in stages.available():
+        what = EXAMPLES.get(name)
+        help = stages.description(name).rstrip(".")
+        example = f"schemenets {name} {what} --tier smoke" if what else f"schemenets {name} --tier smoke"
+        parser = _command(commands, name, _stage, help, example)
+        parser.set_defaults(stage=name)
+        parser.add_argument(
+            "spec",
+            nargs="+" if what else "*",
+            default=["all"],
+            help="what to do: names from the tier's configuration, or specifications as JSON or in .json files",
+        )
+        parser.add_argument("--tier", help="tier of config/config.yaml (default: the one named there)")
+        parser.add_argument("--results", type=Path, help="results directory (default: the tier's)")
+
+
+def _stage(options: argparse.Namespace) -> None:
+    study = None if all(map(specs.is_spec, options.spec)) else _study(options.tier)
+    asked = [_specified(options, study, text) for text in options.spec]
+    progress = Progress(options.stage, len(asked), "jobs")
+    for done, (text, spec, results) in enumerate(asked, start=1):
+        try:
+            stages.run(options.stage, spec, Layout(results))
+        except KeyError as error:
+            if error.args[0] in spec:
+                raise
+            raise ConfigError(f"specification {text!r:.80} lacks the key {error}.") from error
+        except (MissingFileError, FileNotFoundError) as error:
+            path = getattr(error, "filename", None)
+            what = f"{path}: file is missing" if path else str(error)
+            raise CheckpointError(f"{what}; an earlier stage makes it (snakemake runs all in order)") from error
+        if len(asked) > 1:
+            progress.update(done)
+
+
+def _study(tier: str | None) -> Any:
+    from schemenets.study.config import Study  # needs the packages of the study
+
+    return Study.load(tier=tier)
+
+
+def _specified(options: argparse.Namespace, study: Any, text: str) -> tuple[str, dict[str, Any], Path]:
+    """``text``, what it asks a stage to do, and the directory of the results."""
+    if specs.is_spec(text):
+        spec = specs.loads(text)
+        if options.results is None:
+            raise ConfigError("a specification says not where results lie: give --results DIR.")
+        return text, spec, options.results
+    known = study.specs(options.stage)
+    if text not in known:
+        raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", text, known)
+    return text, known[text], options.results or study.results
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from schemenets.study import audit  # needs the packages of the study, as _stage does
+
+    return audit.run(options.results, options.full)
+
+
+def _loaded(path: Path) -> Any:
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: is a directory; allowed: a checkpoint, such as seed-0.safetensors in that of a job"
+        )
+    return (multigrid.load if multigrid.is_cycle(path) else checkpoints.load)(path)
+
+
+def _certify(options: argparse.Namespace) -> int:
+    network, changed = _loaded(options.checkpoint), _changed(options.checkpoint)
+    if isinstance(network, multigrid.CycleNetwork):
+        lines, holds = _of_cycle(network, options.verify or options.dense)
+    else:
+        lines, holds = _of_denoiser(network, options)
+    _print(lines | changed)
+    return OK if holds and not changed else FINDING
+
+
+def _changed(checkpoint: Path) -> dict[str, object]:
+    """A line on a record beside a checkpoint, if there is one that belongs to another file."""
+    record = checkpoint.with_suffix(".json")
+    if not record.exists():
+        return {}
+    content, actual = files.read_json(record), files.sha256(checkpoint)
+    recorded = content.get("checkpoint_sha256", actual) if isinstance(content, dict) else actual
+    return {} if recorded == actual else {"record": f"{record.name} is of another file: {recorded}, not {actual}"}
+
+
+def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace) -> tuple[dict[str, object], bool]:
+    """The certificate in words, and whether it holds."""
+    k = network.architecture.kernel_size
+    if options.dense is not None and options.dense < k:
+        raise InvalidParameterError("--dense", options.dense, f"at least the kernel size {k}")
+    norm = operators.norm_bound if options.dense is None else partial(stability.dense_norm, length=options.dense)
+    certificate = stability.certify(network, norm)
+    lines: dict[str, object] = {
+        "network": f"{network.architecture.name} with {network.architecture.flux}",
+        "theorem": certificate.theorem or "none for this network",
+        "‖N(u)‖ ≤ c ‖u‖": f"c = {certificate.euclidean:.6g}" if certificate.euclidean is not None else "no bound",
+        "Lipschitz bound": f"{certificate.lipschitz:.6g}",
+        **{condition: "holds" if holds else "FAILS" for condition, holds in certificate.conditions.items()},
+    }
+    for index, block in enumerate(certificate.blocks):
+        conditions = [f"{name} {'holds' if holds else 'FAILS'}" for name, holds in block.conditions.items()]
+        numbers = {"step margin": block.step_margin, "c =": block.euclidean, "Lipschitz": block.lipschitz}
+        numbers_given = [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
+        lines[f"block {index}"] = "; ".join(conditions + numbers_given)
+    guarantee = "holds" if certificate.holds else "does not hold" if certificate.theorem else "none is known"
+    if options.dense is not None:
+        guarantee += f", for signals of length {options.dense}: norms of dense matrices bound no others"
+    lines["guarantee"] = guarantee
+    problems = []
+    if options.verify is not None:
+        if stability.can_verify(network.architecture):
+            problems = stability.verify(options.checkpoint, options.verify)
+        else:
+            problems = ["not possible: dense matrices compute no networks and fluxes of this kind"]
+        lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
+    return lines, certificate.holds and not problems
+
+
+def _of_cycle(network: multigrid.CycleNetwork, length: int | None) -> tuple[dict[str, object], bool]:
+    """The certificate for grids of ``length`` points, by default those of the training."""
+    architecture = network.architecture
+    lines: dict[str, object] = {"network": "learned cycle", **_of_problem(architecture.problem)}
+    lines["solutions"] = "are fixed points" if architecture.consistent else "are NO fixed points"
+    if not architecture.linear:
+        lines["guarantee"] = "of convergence: none is known, since problem or network is nonlinear"
+        return lines, False
+    length = length or round(architecture.problem.extent) - (not architecture.problem.screened)
+    certificate = multigrid.certify(network, length)
+    lines |= {
+        "points": length,
+        "spectral radius": f"{certificate.radius:.6g}, by dense matrices {certificate.radius_dense:.6g}",
+        "energy norm": f"{certificate.energy_norm:.6g}",
+        "guarantee": f"of convergence: {'holds' if certificate.holds else 'does not hold'}, on this grid",
+    }
+    return lines, certificate.holds
+
+
+def _of_problem(problem: multigrid.Problem) -> dict[str, object]:
+    arguments = problem.arguments()
+    return {"problem": ", ".join(f"{key} {value}" for key, value in arguments.items())}
+
+
+def _info(options: argparse.Namespace) -> None:
+    network = _loaded(options.checkpoint) if options.checkpoint else None
+    if isinstance(network, multigrid.CycleNetwork):
+        architecture = network.architecture
+        lines = {"network": "learned cycle", **architecture.arguments(), **_of_problem(architecture.problem)}
+        lines["parameters"] = architecture.parameters
+    elif network is not None:
+        count = networks.count(network.architecture)
+        lines = network.architecture.arguments()
+        lines["certified by construction"] = lines.pop("certified")
+        lines |= {"parameters": count.total, "convolution weights": count.convolution}
+    else:
+        lines = {
+            "schemenets": schemenets.__version__,
+            "torch": torch.__version__,
+            "kernel": kernels.backend(),
+            "networks": ", ".join(networks.available()),
+            "fluxes": ", ".join(fluxes.available()),
+            "signals": ", ".join(signals.available()),
+            "stages": ", ".join(stages.available()),
+        }
+    _print(lines)
+
+
+def _print(lines: Mapping[str, object]) -> None:
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        print(f"{key:{width}}  {value}")

@@ -1,0 +1,241 @@
+"""How fast iterations converge, learned cycles beside numerical schemes: one panel per problem.
+
+The axis is that of the decimal digits that an iteration gains, -log₁₀ of its convergence factor, so that fast ones can
+be told apart. Filled marks are at the tolerance within the limit, see :func:`schemenets.study.summaries.outcome`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from schemenets.study import summaries
+from schemenets.study.figures import _solver_style, _style
+from schemenets.study.figures._solver_style import family, number, plain
+from schemenets.study.summaries import Tables
+from schemenets.study.wording import label, short
+
+READING = (
+    "Decimal digits by which, in the long run, one iteration reduces the residual, of the slowest of a few right-hand "
+    "sides: more is faster. Learned cycles come from the networks with one cycle and with several; medians over "
+    "seeds, and the range of the seeds as a band. FSI: a cycle of the length that is best per step on the grid of the "
+    "training. Filled marks: all right-hand sides reach a relative residual of 1e-8 for more than half of the seeds, "
+    f"cycles within {summaries.MOST_CYCLES} iterations, damped Jacobi and gradient descent within "
+    f"{summaries.MOST_STEPS}. Open marks: they do not. On the lower edge: no convergence, or fewer than 5e-4 digits "
+    "per iteration, or the run diverged in training, for at least half of the seeds; a band that reaches this edge: "
+    "for some. Grey: there may be several solutions, though on the grid of the training and for its τ there is one."
+)
+SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
+EDGE = summaries.LEAST_DIGITS  # where fewer digits, and none, are drawn
+MOST = 4.0
+WIDE = "gradient descent"  # nearly as fast as damped Jacobi, whose marks lie inside its own
+FSI = "FSI"
+TEXTBOOK = "V(2,2)"
+SCHEMES: dict[str, dict[str, Any]] = {
+    TEXTBOOK: {"color": "black", "marker": "v", "linestyle": "-"},
+    "F(2,2)": {"color": _style.PALETTE[3], "marker": "D", "linestyle": "-."},
+    FSI: {"color": _style.PALETTE[5], "marker": "P", "linestyle": ":"},
+    "damped Jacobi": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
+    WIDE: {"color": _style.PALETTE[2], "marker": "s", "linestyle": ":"},
+}
+FAILURES = {
+    summaries.SLOW: "slow",
+    summaries.STAGNATES: "no convergence, or fewer than 5e-4 digits per iteration",
+}
+COLUMNS = ["problem", "method", "run", "points", "tau", "unique", "converged", "factor"]
+
+
+def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
+    """One panel per problem.
+
+    Args:
+        kind: of the conditions besides that of the training, ``finer`` or ``tau``.
+        column: what is on the horizontal axis.
+        text: its label.
+    """
+    factors = _factors(tables, kind)
+    if factors.empty:
+        return _style.empty("iterated cycles")
+    problems = list(summaries.groups(factors, "problem"))
+    figure, axes = _style.grid(len(problems), min(3, len(problems)), 2.5 if len(problems) > 3 else 3.2, sharey=True)
+    axes[0].set_ylim(EDGE / 1.3, MOST)  # of all panels
+    axes[0].set_yscale("log")
+    several = summaries.several_solutions(tables)
+    for ax, (problem, own) in zip(axes, problems, strict=True):
+        for method in _shown(own):
+            name = f"{FSI}, best length of its cycles" if method.startswith(FSI) else _name(method)
+            ax.plot([], [], label=name, **_look(method))
+        # the learned ones last, on top
+        for order, method in enumerate(reversed(_shown(own))):
+            _draw_method(ax, own[own["method"] == method], method, order, column)
+        values = sorted(own[column].unique())
+        if problem not in several and len(places := _several(own, column)):
+            ratio = (values[1] / values[0]) ** 0.5  # halfway to the neighbours
+            ax.axvspan(places[0] / ratio, places[-1] * ratio, color="black", alpha=0.07, linewidth=0, zorder=0)
+        _style.log_ticks(ax, values[:: 1 + (len(values) > 4)])
+        ax.margins(x=0.1)
+        name = label(problem)
+        ax.set(title=name if problem not in several or "nonconvex" in name else f"{name}, nonconvex")
+        ax.set(xlabel=text)
+    for ax in axes[:: min(3, len(problems))]:
+        ax.set_ylabel("digits per iteration")
+    _style.legend(figure, axes)
+    return figure
+
+
+def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
+    """Where cycles always reach the tolerance, factors at the ends of the axis, and where cycles do not reach it."""
+    factors, several = _factors(tables, kind), summaries.several_solutions(tables)
+    found = _message(factors, column)
+    for problem, own in summaries.groups(factors, "problem"):
+        texts: dict[str, list[str]] = {}
+        for method in _shown(own):
+            medians = own[own["method"] == method].groupby(column)["factor"].apply(_median)
+            where = " and ".join(_at(value, unit) for value in (medians.index[0], medians.index[-1]))
+            ends = " and ".join(map(_text, (medians.iloc[0], medians.iloc[-1])))
+            texts.setdefault(where, []).append(f"{_name(method)} ({ends})")
+        parts = [f"with {where} {'; '.join(each)}" for where, each in texts.items()]
+        found.append(f"{label(problem)}, convergence factors: {'; '.join(parts)}.")
+        if problem not in several and len(places := _several(own, column)):
+            values = ", ".join(f"{value:g}" for value in places)
+            where = f"{values} points" if unit == "points" else f"{unit} = {values}"
+            found.append(f"{label(problem)}: with {where} there may be several solutions.")
+        found += _not_reaching(own, problem, column, unit)
+    return found
+
+
+def _message(factors: pd.DataFrame, column: str) -> list[str]:
+    """For how many problems learned and untrained cycles reach the tolerance everywhere."""
+    if factors.empty:
+        return []
+    learned = textbook = count = 0
+    for _, own in summaries.groups(factors, "problem"):
+        count += 1
+        learned += _always(own[own["method"].isin(_learned(own))])
+        textbook += _always(own[own["method"] == TEXTBOOK])
+    where = {"points": "on all grids", "tau": "for all τ"}[column]
+    return [
+        f"Learned cycles reach a residual of 1e-8 within {summaries.MOST_CYCLES} iterations {where}, for all seeds and "
+        f"right-hand sides, for {learned} of {count} problems; {TEXTBOOK} cycles without training for {textbook}."
+    ]
+
+
+def _always(table: pd.DataFrame) -> bool:
+    return len(table) > 0 and bool((table["outcome"] == summaries.REACHED).all())
+
+
+def _not_reaching(own: pd.DataFrame, problem: str, column: str, unit: str) -> Iterator[str]:
+    """How many seeds of learned cycles, and where V(2,2), are not at the tolerance within the limit, and why."""
+    for method in (*_learned(own), TEXTBOOK):
+        part = own[own["method"] == method]
+        seeds = part["run"].nunique()
+        texts = []
+        for outcome, text in FAILURES.items():
+            where = part.loc[part["outcome"] == outcome].groupby(column).size()
+            places = [f"{f'{count} with ' if seeds else ''}{_at(value, unit)}" for value, count in where.items()]
+            texts += [f"{text}: {', '.join(places)}"] if places else []
+        if texts:
+            many = f", of {seeds} seeds" if seeds else ""
+            start = f"{label(problem)}, {_name(method)}{many}, not at 1e-8 within {summaries.MOST_CYCLES} iterations"
+            yield f"{start}; {'; '.join(texts)}."
+
+
+def _draw_method(ax: Axes, table: pd.DataFrame, method: str, order: int, column: str) -> None:
+    """Median and range over seeds; the marks of later methods are smaller, so that lines that coincide can be seen."""
+    by_place = table.groupby(column)["factor"]
+    middle, low, high = (_digits(values) for values in (by_place.apply(_median), by_place.max(), by_place.min()))
+    look = _look(method) | {"zorder": 2 + order / 10}
+    ax.plot(middle.index, middle, **look)
+    if len(table) > len(middle):
+        ax.fill_between(middle.index, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    short_of = table.assign(failing=table["outcome"] != summaries.REACHED).groupby(column)["failing"].mean()
+    failing = middle[short_of >= 0.5]
+    ax.plot(
+        failing.index,
+        failing,
+        **look | {"linestyle": "none", "markerfacecolor": "white", "markersize": 8 - 0.5 * order},
+    )
+
+
+def _digits(factors: pd.Series) -> pd.Series:
+    """Decimal digits per iteration, none of them for factors of 1 and beyond."""
+    return (-np.log10(factors.clip(lower=1e-16, upper=1))).clip(lower=EDGE, upper=MOST)
+
+
+def _look(method: str) -> dict[str, Any]:
+    look = _scheme(method) or _solver_style.style(method)
+    filled = {"markerfacecolor": look["color"], "markersize": 7 if method == WIDE else 4.5}  # open marks mean something
+    return {"markeredgecolor": look["color"], "linewidth": 1.2} | look | filled
+
+
+def _scheme(method: str) -> dict[str, Any]:
+    return SCHEMES.get(_kind(method), {})
+
+
+def _learned(table: pd.DataFrame) -> list[str]:
+    """The usual learned cycles."""
+    return [method for method in table["method"].unique() if plain(method) and family(method) == "cycle"]
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    schemes = sorted(filter(_scheme, table["method"].unique()), key=lambda name: list(SCHEMES).index(_kind(name)))
+    return [*_learned(table), *schemes]
+
+
+def _kind(method: str) -> str:
+    return FSI if method.startswith(FSI) else method
+
+
+def _name(method: str) -> str:
+    if _scheme(method):
+        return method
+    several = number(method)
+    return f"learned in a network of {several} cycle{'s' if several > 1 else ''}"
+
+
+def _factors(tables: Tables, kind: str) -> pd.DataFrame:
+    """Factors, infinite where there is none, and outcomes of iterations, of the problems that have learned cycles."""
+    table = tables["solver_iterations"]
+    known = table["method"].map(_scheme).astype(bool)
+    schemes = table[known & table["kind"].isin(["home", kind])]
+    parts = []
+    for problem, own in summaries.groups(schemes, "problem"):
+        learned = summaries.iterated(tables, problem)
+        learned = learned[learned["method"].map(plain).astype(bool) & learned["kind"].isin(["home", kind])]
+        if len(learned):
+            parts += [learned[COLUMNS], own.loc[~own["method"].isin(_slower_fsi(own)), COLUMNS]]
+    if not parts:
+        return pd.DataFrame(columns=[*COLUMNS, "outcome"])
+    types = {"run": object, "factor": float, "converged": float}
+    found = pd.concat([part.astype(types) for part in parts], ignore_index=True)
+    found = found.drop_duplicates(["problem", "method", "run", "points", "tau"])  # that of the training, of two kinds
+    return found.assign(outcome=summaries.outcome(found), factor=found["factor"].fillna(np.inf))
+
+
+def _slower_fsi(schemes: pd.DataFrame) -> list[str]:
+    """All lengths of FSI cycles but the one that is best per step at home."""
+    home = schemes[(schemes["kind"] == "home") & schemes["method"].str.startswith(FSI)].astype({"factor": float})
+    per_step = home["factor"].fillna(np.inf) ** (1 / home["method"].str.extract(r"(\d+)")[0].astype(float))
+    ranked = home["method"].loc[per_step.sort_values(kind="stable").index]
+    return list(ranked.iloc[1:])
+
+
+def _several(own: pd.DataFrame, column: str) -> list[Any]:
+    """Where the solution of a problem is not certain to be the only one."""
+    return sorted(own.loc[~own["unique"].astype(bool), column].unique())
+
+
+def _median(factors: pd.Series) -> float:
+    """Infinite if at least half of them are."""
+    return float(factors.median()) if np.isfinite(factors).sum() * 2 > len(factors) else np.inf
+
+
+def _text(factor: float) -> str:
+    return short(factor) if np.isfinite(factor) else "none"
+
+
+def _at(value: Any, unit: str) -> str:
+    return f"{value:g} {unit}" if unit == "points" else f"{unit} = {value:g}"

@@ -1,0 +1,150 @@
+"""How all figures look: print size, fonts, and one colour, marker and line style per method."""
+
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from schemenets.study import summaries
+from schemenets.study.statistics import t_interval
+from schemenets.study.wording import label
+
+WIDTH = 17 / 2.54  # inches: the width of a printed page
+# to be told apart by colour-blind readers as well; the darker ones first
+PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
+SHAPES = (  # marker and line
+    *(("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--")),
+    *(("P", "-"), ("X", "-."), ("<", ":"), (">", "--")),
+)
+GREY = "0.45"
+LONG = 26  # letters of a label: longer ones do not fit three times into the width
+MARKS = (
+    "Small dots: single seeds; large markers: means with 95 % t intervals over seeds, which may leave the panel where "
+    "seeds are few."
+)
+DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
+STYLE: Any = {
+    **sns.axes_style("whitegrid", {"grid.color": "0.9"}),
+    **sns.plotting_context("paper", font_scale=0.92),  # no text below 8 pt
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "legend.frameon": False,
+    "legend.handlelength": 3,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "schemenets",  # with the date left out, equal figures are equal files
+}
+
+
+def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Line of every method: the colour says its flux, marker and dashes its network.
+
+    A hollow marker says that it is certified, a half-filled one that its state has several channels, a small one with a
+    thin line that its weights are tied.
+    """
+    colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
+    shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
+    found = {}
+    for row in summaries.rows(runs.drop_duplicates("method")):
+        marker, line = shapes[row.network]
+        face = "white" if row.certified else colours[row.flux]
+        found[row.method] = {
+            "label": label(row.method),
+            "color": colours[row.flux],
+            "marker": marker,
+            "linestyle": (0, (1, 1)) if row.certified else line,
+            "markerfacecolor": face,
+            "fillstyle": "left" if row.channels > 1 else "full",
+            "markeredgecolor": colours[row.flux],
+            "markeredgewidth": 1,
+        } | ({"markersize": 3.5, "linewidth": 0.8} if row.tied else {})
+    return found
+
+
+def empty(what: str) -> Figure:
+    """A figure that says what there is none of."""
+    figure = Figure(figsize=(WIDTH, 1.2))
+    figure.text(0.5, 0.5, f"no {what} in this tier", ha="center", va="center", color=GREY)
+    return figure
+
+
+def grid(panels: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of full width with this many panels, each ``height`` inches high; panels left over are removed."""
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(WIDTH, rows * height))
+    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for ax in axes[panels:]:
+        ax.remove()
+    return figure, list(axes[:panels])
+
+
+def draw_seeds(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str) -> None:
+    """Every sound run lightly, and a cross for each diverged one.
+
+    Args:
+        table: columns ``x``, ``y`` and ``diverged``, one row per run.
+    """
+    diverged = table[table["diverged"]]
+    sns.scatterplot(table[~table["diverged"]], x=x, y=y, ax=ax, color=color, s=10, alpha=0.4, linewidth=0, legend=False)
+    if len(diverged):
+        ax.plot(diverged[x], diverged[y], label="diverged, counted as the noisy input", **DIVERGED)
+
+
+def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], orient: str = "x") -> None:
+    """Every seed as by :func:`draw_seeds`, and their means with 95 % t intervals.
+
+    Limits of the axes follow from the seeds: intervals of two seeds are so long that a panel for them would show
+    nothing else.
+
+    Args:
+        table: columns ``x``, ``y`` and ``diverged``, one row per run.
+        style: properties of the line, see :func:`method_styles`.
+        orient: the axis at each of whose values the seeds are averaged.
+    """
+    draw_seeds(ax, table, x, y, style["color"])
+    limits = ax.dataLim.frozen()
+    bars: Any = {"errorbar": t_interval, "err_style": "bars", "err_kws": {"capsize": 2.5, "elinewidth": 1}}
+    sns.lineplot(table, x=x, y=y, orient=orient, ax=ax, legend=False, **bars, **style)
+    ax.dataLim.set(limits)
+
+
+def draw_methods(measured: pd.DataFrame, runs: pd.DataFrame, x: str, height: float) -> tuple[Figure, Axes]:
+    """A figure of one panel with one line per method: the scores against a column of their runs."""
+    figure, (ax,) = grid(1, 1, height)
+    styles = method_styles(runs)
+    for method, own in summaries.groups(measured, "method"):
+        draw_means(ax, own, x, "score", styles[method])
+    ax.set_ylabel("test PSNR (dB)")
+    return figure, ax
+
+
+def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
+    """One legend for all panels, below them: each entry once, crosses last, with a column less if one is long."""
+    found = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
+    found.sort(key=lambda entry: entry[0].get_zorder())
+    entries = {text: handle for handle, text in found}
+    long = max(map(len, entries), default=0) > LONG
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns - long)
+
+
+def leaving(curve: pd.Series, low: float, high: float) -> pd.Series:
+    """A curve up to its first value above a panel from ``low`` to ``high``, and slightly beyond the edge it leaves.
+
+    >>> leaving(pd.Series([1.0, 1e-5, 1e9, 1e5]), 1e-3, 1e6).tolist()
+    [1.0, 0.0001, 10000000.0]
+    """
+    above = (curve > high).to_numpy()
+    return curve.iloc[: np.argmax(above) + 1 if above.any() else None].clip(low / 10, 10 * high)
+
+
+def log_ticks(ax: Axes, values: list[float]) -> None:
+    """A logarithmic x axis with these plain numbers on it."""
+    ax.set_xscale("log")
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.xaxis.set_minor_locator(ticker.NullLocator())

@@ -1,0 +1,50 @@
+"""Examples of the test signals."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from schemenets.study import summaries
+from schemenets.study.figures import _style
+from schemenets.study.summaries import Tables
+from schemenets.study.wording import fixed, label, ranged, signed
+
+NOISE = 10
+TITLE = "Test signals"
+CAPTION = (
+    f"The first test signal of every family: clean, with noise of standard deviation {NOISE}, and denoised by one "
+    "trained network. Grey values are not clipped."
+)
+SOURCES = ("data/*.safetensors", "tables/psnr.csv")
+
+
+def draw(tables: Tables) -> Figure:
+    """One panel per family of the table ``examples``: ``family``, ``clean``, ``noisy``, ``denoised`` (may be NaN)."""
+    examples = tables["examples"]
+    if examples.empty:
+        return _style.empty("test signals")
+    families = list(summaries.groups(examples, "family"))
+    figure, axes = _style.grid(len(families), 1, 1.35, sharex=True)
+    for ax, (family, signal) in zip(axes, families, strict=True):
+        x = range(len(signal))
+        ax.plot(x, signal["noisy"], color="0.65", linewidth=0.7, label="noisy")
+        ax.plot(x, signal["clean"], color="black", linestyle="--", linewidth=1.1, label="clean")
+        if signal["denoised"].notna().all():
+            ax.plot(x, signal["denoised"], color=_style.PALETTE[1], linewidth=1.1, label="denoised")
+        ax.set(title=label(family), ylabel="grey value", xlim=(0, len(signal) - 1))
+    axes[-1].set_xlabel("position (samples)")
+    _style.legend(figure, axes)
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Which network is shown, and what it does on average."""
+    run = summaries.example_run(tables["runs"])
+    if run is None:
+        return []
+    rows: pd.DataFrame = tables["psnr"].query("run == @run and noise == @NOISE")
+    gained = ranged(rows["psnr"] - rows["noisy_psnr"], signed)
+    return [f"One trained network ({run}) changes the PSNR of these families of signals by {gained} dB."] + [
+        f"Mean over the {row.signals} {label(row.test_set)} signals: noisy {fixed(row.noisy_psnr)} dB, "
+        f"denoised {fixed(row.psnr)} dB."
+        for row in summaries.rows(rows)
+    ]

@@ -1,0 +1,123 @@
+"""Learned solvers on grids, right-hand sides and problems that they were not trained on."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from schemenets.study import summaries
+from schemenets.study.figures import _solver_style, _style
+from schemenets.study.figures._solver_style import PROBLEM
+from schemenets.study.summaries import Tables
+from schemenets.study.wording import label, listed, short
+
+TITLE = "Learning to solve: other grids, right-hand sides and τ"
+CAPTION = (
+    "Relative error after one application where networks were not trained, for the Charbonnier problem: on longer and "
+    "shorter signals with the mesh width of the training, on finer and coarser grids of the interval of the training, "
+    "for other families of right-hand sides, and for other τ. Grey lines: where they were trained. Learned cycles are "
+    "told grid and τ; the other networks see the right-hand side only, and answer as if both were those of the "
+    "training. " + _solver_style.MARKS
+)
+SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv")
+METHODS = ("cycle-1", "cycle-3", "multigrid-3", "unet-4")
+SUBSTITUTES = ("multigrid-1", "unet-2")  # of the last two, in tiers without them
+KINDS = {
+    "longer": ("points", "longer and shorter signals", "points, same mesh width"),
+    "finer": ("points", "finer and coarser grids", "points, same interval"),
+    "family": ("family", "other right-hand sides", ""),
+    "tau": ("tau", "other τ", "τ"),
+}
+
+
+def draw(tables: Tables) -> Figure:
+    """One panel per kind of transfer, the place of the training in each."""
+    scores = _shown(tables)
+    if scores.empty:
+        return _style.empty("networks that learned to solve")
+    kinds = [kind for kind in KINDS if (scores["kind"] == kind).any()]
+    figure, axes = _style.grid(max(1, len(kinds)), min(2, max(1, len(kinds))), 3, sharey=True)
+    for ax, kind in zip(axes, kinds, strict=False):
+        column, title, text = KINDS[kind]
+        _draw_kind(ax, scores[scores["kind"].isin(["home", kind])], column)
+        ax.set(title=title, xlabel=text)
+    _solver_style.error_axis(axes[0], scores["score"])
+    for ax in axes[::2]:
+        ax.set_ylabel("relative error")
+    _style.legend(figure, axes, columns=4)
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Errors elsewhere as multiples of those at home, by method and kind of transfer."""
+    scores = _shown(tables)
+    found = _message(scores)
+    for method, own in summaries.groups(scores, "method"):
+        means = summaries.geometric_means(own, ["kind", "condition", "family", "points", "tau"], "score")
+        (home,) = summaries.rows(means[means["kind"] == "home"])
+        texts = []
+        for kind, (column, title, _) in KINDS.items():
+            other = means[means["kind"] == kind].sort_values(column)
+            if other.empty:
+                continue
+            ratios = other.assign(ratio=other["mean"] / home.mean)
+            if column == "family":
+                each = [f"{short(row.ratio)} ({label(row.family)})" for row in summaries.rows(ratios)]
+            else:
+                each = [f"{short(row.ratio)} ({getattr(row, column):g})" for row in summaries.rows(ratios)]
+            texts.append(f"{title} {', '.join(each)}")
+        found.append(
+            f"{label(method)}: relative error {short(home.mean)} where it was trained; times this error for "
+            f"{'; '.join(texts)}."
+        )
+    for kind, (column, title, _) in KINDS.items():
+        means = summaries.geometric_means(scores[scores["kind"] == kind], ["condition", column, "method"], "score")
+        best = means.loc[means.groupby("condition", sort=False)["mean"].idxmin()].sort_values(column)
+        if len(means) > len(best):
+            counts = ", ".join(f"{label(method)} in {len(own)}" for method, own in summaries.groups(best, "method"))
+            found.append(f"Smallest error, {title}, of {len(best)} cases: {counts}.")
+    return found
+
+
+def _message(scores: pd.DataFrame) -> list[str]:
+    """How often which method is best where none was trained."""
+    away = scores[scores["kind"] != "home"]
+    means = summaries.geometric_means(away, ["kind", "condition", "method"], "score")
+    if means["method"].nunique() < 2:
+        return []
+    best = means.loc[means.groupby(["kind", "condition"], sort=False)["mean"].idxmin()]
+    texts = [f"of {label(str(method))} in {count}" for method, count in best["method"].value_counts().items()]
+    return [f"Where no method was trained, {len(best)} cases, the smallest error is that {listed(texts)}."]
+
+
+def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:
+    home = scores.loc[scores["kind"] == "home", column].iloc[0]
+    values: list[Any] = list(scores[column].unique()) if column == "family" else sorted(scores[column].unique())
+    places = {value: place for place, value in enumerate(values)}
+    methods = list(scores["method"].unique())
+    ax.axvline(places[home], color="0.8", linewidth=5, zorder=0)
+    for index, (method, own) in enumerate(summaries.groups(scores, "method")):
+        # beside each other, so that seeds and intervals can be told apart
+        aside = (index - (len(methods) - 1) / 2) * (0.16 if column == "family" else 0.015 * len(values))
+        look = _solver_style.style(method) | {"label": label(method), "linewidth": 1, "markersize": 5}
+        look |= {"linestyle": "none"} if column == "family" else {}
+        _solver_style.draw_scores(ax, own.assign(place=own[column].map(places) + aside), "place", look)
+    names = [label(value) if column == "family" else f"{value:g}" for value in values]
+    tilted: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if column == "family" else {}
+    ax.set_xticks(np.arange(len(values)), names, **tilted)
+    ax.set_xlim(-0.5, len(values) - 0.5)
+
+
+def _shown(tables: Tables) -> pd.DataFrame:
+    scores = summaries.solver_scores(tables, PROBLEM)
+    there = set(scores["method"])
+    wanted = [*METHODS, *(other for other in SUBSTITUTES if not _present(other, there))]
+    found = scores[scores["method"].isin(wanted)]
+    return found if (found["kind"] == "home").any() else found.iloc[:0]
+
+
+def _present(other: str, methods: set[str]) -> bool:
+    """Whether there is a method of METHODS of the same family."""
+    return any(_solver_style.family(name) == _solver_style.family(other) for name in methods & set(METHODS))

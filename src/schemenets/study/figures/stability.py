@@ -1,0 +1,121 @@
+"""What trained networks do to the Euclidean norm, found and guaranteed."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
+
+from schemenets.study import summaries
+from schemenets.study.figures import _style
+from schemenets.study.summaries import Tables
+from schemenets.study.wording import label, listed, short
+
+TITLE = "Euclidean stability: guaranteed and found"
+CAPTION = (
+    "One dot per trained network of all experiments; below the name of a row, how many of its networks fulfil all "
+    "conditions of a theorem; rows called certified do by construction. Left: the largest amplification "
+    "‖N(u)‖₂ / ‖u‖₂ that a gradient search found, a lower bound of the true maximum. Middle: this over the upper bound "
+    "that follows from the parameters, 1 where the bound is attained; triangles lie further left. ResNets have no "
+    "bound: with N(0) ≠ 0 they amplify small signals by any factor (signals below a root mean square of 10⁻³ were not "
+    "searched). Right: the least margin of the blocks to the limit of their step size, 1 − τL‖K‖²/2 of explicit steps, "
+    "1 − L‖K‖²/(4α) of Du Fort–Frankel and 1 − τ max(L′, m)‖K‖² of implicit networks (axis linear from −1 to 1, else "
+    "logarithmic); ResNets and networks without skips have no such limit. No margin may be below zero in a certified "
+    "network, but a theorem can ask for more. A cross: the run diverged, and its last sound state is shown."
+)
+SOURCES = ("tables/stability.csv", "tables/runs.csv")
+SMALLEST = 1e-4  # of found over bound in the panel
+ROUNDING = 1e-9
+LOOKS: dict[bool, dict[str, Any]] = {
+    True: {"label": "fulfils a theorem", "color": _style.PALETTE[0], "marker": "o"},
+    False: {"label": "does not", "color": _style.PALETTE[1], "marker": "s"},
+}
+COLUMNS = {
+    "largest_amplification_found": "amplification found",
+    "share": "found / bound",
+    "least_step_margin": "least step margin",
+}
+
+
+def draw(tables: Tables) -> Figure:
+    """One row per network, trained freely or certified by construction."""
+    table = _described(tables)
+    if table.empty:
+        return _style.empty("certificates")
+    rows = list(summaries.groups(table, "row"))
+    heights = [index + np.linspace(-0.3, 0.3, len(own)) for index, (_, own) in enumerate(rows)]
+    table = table.assign(height=np.concatenate(heights), share=table["share"].clip(lower=SMALLEST))
+    failed, low = table[table["status"] != "ok"], table[table["share"] == SMALLEST]
+    figure = Figure(figsize=(_style.WIDTH, 1.2 + 0.4 * len(rows)))
+    axes = found, share, margin = figure.subplots(1, 3, sharey=True)
+    for ax, (column, text), limit in zip(axes, COLUMNS.items(), (1, 1, 0), strict=True):
+        for certified, look in LOOKS.items():
+            own = table[table["certified"] == certified]
+            ax.plot(own[column], own["height"], linestyle="none", markersize=3, markeredgewidth=0, alpha=0.7, **look)
+        if len(failed):
+            ax.plot(failed[column], failed["height"], label="diverged", **_style.DIVERGED)
+        for index, (_, own) in enumerate(rows):
+            if own[column].isna().all():
+                where = {"ha": "center", "va": "center", "transform": ax.get_yaxis_transform()}
+                ax.text(0.5, index, "none", color=_style.GREY, **where)
+        ax.axvline(limit, color="0.6", linewidth=1, zorder=1)
+        ax.set(xlabel=text, xscale="log")
+    share.plot(low["share"], low["height"], "<", color="black", markersize=4, label=f"below {SMALLEST:g}", zorder=4)
+    names = [f"{name}\n{own['certified'].sum()} of {len(own)} fulfil a theorem" for name, own in rows]
+    found.set_yticks(range(len(rows)), names)
+    found.set(ylim=(len(rows) - 0.5, -0.5))
+    share.set_xlim(SMALLEST / 2, 2)
+    margin.set_xscale("symlog", linthresh=1)
+    margin.set_xlim(2 * min(-1, table["least_step_margin"].min()), 1.2)  # a margin is 1 at most
+    margin.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
+    margin.tick_params(axis="x", labelrotation=45)
+    _style.legend(figure, list(axes))
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Whom the search found to amplify, numbers of certificates and counterexamples, and how tight bounds are."""
+    table = _described(tables)
+    if table.empty:
+        return []
+    certified, others = table[table["certified"]], table[~table["certified"]]
+    amplifying = [
+        f"{(own['largest_amplification_found'] > 1 + ROUNDING).sum()} of {len(own)} networks {kind} (largest factor "
+        f"{short(worst.largest_amplification_found, 6)}, {worst.run})"
+        for kind, own in (("that fulfil a theorem", certified), ("that do not", others))
+        for worst in summaries.rows(own.nlargest(1, "largest_amplification_found"))
+    ]
+    found = [
+        f"The search finds signals that are amplified by {listed(amplifying)}.",
+        f"Counterexamples to a bound: {table['counterexample'].sum()}.",
+    ]
+    for what, quotient in (
+        ("‖N(u)‖₂ / ‖u‖₂", table["share"]),
+        ("‖N(u) − N(v)‖₂ / ‖u − v‖₂", table["largest_expansion_found"] / table["lipschitz_bound"]),
+    ):
+        found += [
+            f"Largest {what} found, relative to its bound, networks that {kind}: {short(own.min())} to "
+            f"{short(own.max())}, median {short(own.median())}, of {len(own)}."
+            for kind, own in (
+                ("fulfil a theorem", quotient[table["certified"]].dropna()),
+                ("do not", quotient[~table["certified"]].dropna()),
+            )
+            if len(own)
+        ]
+    return found
+
+
+def _described(tables: Tables) -> pd.DataFrame:
+    """With ``share``, found over bound, and ``row``: safeguarded and certified networks follow the free ones."""
+    runs = tables["runs"][["run", "status", "network", "certified"]].rename(columns={"certified": "constrained"})
+    table = tables["stability"].merge(runs, on="run")
+    base = table["network"].str.removeprefix(summaries.SAFEGUARDED)
+    constrained = table["constrained"].astype(bool)
+    table = table.assign(
+        share=table["largest_amplification_found"] / table["euclidean_bound"],
+        row=table["network"].map(label) + np.where(constrained, ", certified", ""),
+        kind=pd.factorize(base)[0],
+        safeguarded=base != table["network"],
+    )
+    return table.sort_values(["kind", "safeguarded", "constrained"], kind="stable")

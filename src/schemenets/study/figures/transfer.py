@@ -1,0 +1,84 @@
+"""Networks on signals and noise levels that they were not trained for."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from schemenets.study import summaries
+from schemenets.study.figures import _style
+from schemenets.study.summaries import Tables
+from schemenets.study.wording import label, signed, size_label
+
+TITLE = "Transfer to other signals and noise levels"
+CAPTION = (
+    "Mean gain in PSNR (dB) over the noisy input, by family of test signals and noise level. Upper rows: trained on "
+    f"piecewise affine signals (experiment capacity, the budget nearest to {summaries.MIDDLE}); rows with an asterisk: "
+    "trained on real scan lines (experiment scanlines). All were trained at one noise level. A cross: diverged runs "
+    "are in the mean, as gain 0."
+)
+SOURCES = ("tables/psnr.csv", "tables/runs.csv")
+EXPERIMENTS = ("capacity", "scanlines")
+MARK = {"capacity": "", "scanlines": " *"}
+
+
+def draw(tables: Tables) -> Figure:
+    """One panel per test family: methods by noise levels."""
+    table = _gains(tables)
+    if table.empty:
+        return _style.empty("runs of experiments capacity and scanlines")
+    table["network"] = table["method"].map(label) + table["experiment"].map(MARK)
+    table["text"] = table["mean"].map(lambda gain: signed(gain, 1)) + np.where(table["diverged"] > 0, "×", "")
+    networks = table["network"].unique()
+    families = list(summaries.groups(table, "test_set"))
+    figure, axes = _style.grid(len(families), 2, 0.65 + 0.24 * len(networks), sharey=True)
+    largest = table["mean"].abs().max()
+    looks = {
+        "cmap": sns.diverging_palette(20, 245, l=65, as_cmap=True),  # light enough for black text in every cell
+        "annot_kws": {"color": "black"},
+        "fmt": "",
+        "vmin": -largest,
+        "vmax": largest,
+        "cbar": False,
+    }
+    for ax, (family, own) in zip(axes, families, strict=True):
+        cells = own.pivot_table("mean", "network", "noise").reindex(networks)
+        text = own.pivot_table("text", "network", "noise", aggfunc="first").reindex(networks)
+        sns.heatmap(cells, annot=text, xticklabels=[f"{noise:g}" for noise in cells], ax=ax, **looks)
+        ax.axhline(table.loc[table["experiment"] == EXPERIMENTS[0], "network"].nunique(), color="black", linewidth=2)
+        ax.set(title=label(family), xlabel="standard deviation of the noise", ylabel="")
+    return figure
+
+
+def findings(tables: Tables) -> list[str]:
+    """Where a network does harm, and what training on scan lines brings on scan lines."""
+    table = _gains(tables)
+    if table.empty:
+        return []
+    harmful = table[table["mean"] < 0].sort_values("mean")
+    sizes = {experiment: summaries.middle_size(tables["runs"], experiment) for experiment in EXPERIMENTS}
+    found = [f"In {len(harmful)} of {len(table)} cells the output is worse than the noisy input."]
+    found += [
+        f"The worst is {label(row.method)} ({row.experiment}) on {label(row.test_set)} at noise {row.noise:g}: "
+        f"{signed(row.mean)} dB."
+        for row in summaries.rows(harmful.head(1))
+    ]
+    trained_on = set(tables["runs"]["dataset"])
+    here = table[(table["test_set"] == "scanlines") & table["noise"].map("scanlines-{:g}".format).isin(trained_on)]
+    other, own = (here[here["experiment"] == experiment] for experiment in EXPERIMENTS)
+    found += [
+        f"On scan lines at noise {row.noise:g}, training on scan lines instead of piecewise affine signals changes the "
+        f"mean of {label(row.method)} by {signed(row.mean_y - row.mean_x)} dB."
+        for row in summaries.rows(other.merge(own, on=["method", "noise"]))
+    ]
+    shown = [f"{name}, {size_label(size)}" for name, size in sizes.items() if size]
+    return [*found, f"Sizes shown: {'; '.join(shown)}."]
+
+
+def _gains(tables: Tables) -> pd.DataFrame:
+    """Mean gains of the shown networks, by experiment, method, test family and noise."""
+    parts = []
+    for experiment in EXPERIMENTS:
+        scores = summaries.scored(tables, experiment)
+        parts.append(scores[scores["size"] == summaries.middle_size(tables["runs"], experiment)])
+    return summaries.means(pd.concat(parts), ["experiment", "method", "test_set", "noise"], "gain")

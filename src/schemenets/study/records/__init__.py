@@ -1,0 +1,1 @@
+"""Records: where results come from, and the files that describe all others."""

@@ -1,0 +1,110 @@
+"""Where a result comes from: code, data, machine, versions and time."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import schemenets
+from schemenets import kernels
+from schemenets.devices import device
+from schemenets.study.specs import dumps
+
+_PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
+
+
+class Stopwatch:
+    """Wall and CPU time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Seconds of wall and of CPU time."""
+        return {
+            "wall_seconds": round(time.perf_counter() - self._wall, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
+        }
+
+
+def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data: Mapping[str, str]) -> dict[str, Any]:
+    """Provenance of a result, to be stored with it.
+
+    Args:
+        stopwatch: made when the computation began.
+        spec: specification of the computation.
+        source: fingerprint of the code (:func:`schemenets.study.records.fingerprints.fingerprint`).
+        data: SHA-256 of every input file, by name.
+    """
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **stopwatch.read(),
+        "config_sha256": digest(spec),
+        "source_sha256": source,
+        "data_sha256": dict(data),
+        "git": git_state(),
+        "device": _processor(),
+        "kernel": kernels.backend(),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "versions": {
+            "schemenets": schemenets.__version__,
+            "python": platform.python_version(),
+            **{name: found for name in _PACKAGES if (found := _version(name))},
+        },
+    }
+
+
+def digest(spec: Mapping[str, Any]) -> str:
+    """SHA-256 of a specification."""
+    return hashlib.sha256(dumps(spec).encode()).hexdigest()
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the code and whether files differ from it or are new; both None outside a git checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        # results change while the study runs; what made them does not
+        dirty = bool(_git("status", "--porcelain", "--", ":/", ":(top,exclude)results"))
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(*arguments: str) -> str:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    result = subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

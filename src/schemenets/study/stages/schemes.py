@@ -1,0 +1,103 @@
+"""Compute how near the numerical schemes come to u(T) in n steps; the yardstick for networks of n blocks.
+
+All take steps within the bound τ ≤ 2/(L‖K‖²) of the explicit one, with the true operator and the true flux. So n
+explicit steps and an FSI cycle of n steps may stop short of T; then they stop at the latest time that the bound allows.
+Du Fort and Frankel's scheme is bound to α ≥ L‖K‖²/4 instead, which any τ goes with.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from schemenets import files, signals
+from schemenets.fluxes.perona_malik import FLUX
+from schemenets.metrics import psnr
+from schemenets.operators import derivative
+from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi
+from schemenets.study.layout import Layout
+from schemenets.study.records.fingerprints import of_stage
+from schemenets.study.records.provenance import Stopwatch, collect
+
+NONE = "none"  # the scheme that does nothing
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Write ``schemes.json``: a row for every data set of an evolution in ``spec``, scheme and number of steps."""
+    stopwatch = Stopwatch()
+    data, rows = {}, []
+    for name, own in spec["datasets"].items():
+        path = results.dataset(name)
+        data[path.name] = files.sha256(path)
+        rows += compared(signals.read(path), name, **own)
+    provenance = collect(stopwatch, spec=spec, source=of_stage("schemes", spec), data=data)
+    files.write_json(results.schemes, {"rows": rows, "provenance": provenance})
+
+
+def compared(
+    arrays: Mapping[str, np.ndarray], name: str, time: float, contrast: float, steps: list[int]
+) -> list[dict[str, Any]]:
+    """The rows of one data set, first that of f itself.
+
+    Args:
+        arrays: ``test/noisy``, f, and ``test/clean``, u(T), of shape (signals, N).
+        name: of the data set.
+        time: T.
+        contrast: λ, in grey values.
+        steps: numbers of steps.
+    """
+    f, exact = (arrays[f"test/{part}"].astype(np.float64) for part in ("noisy", "clean"))
+    A = Diffusion(derivative(f.shape[1]), FLUX, contrast)
+    test_set, _, noise = name.rpartition("-")
+
+    def row(scheme: str, n: int, tau: float | None, reached: float, u: np.ndarray) -> dict[str, Any]:
+        errors = np.linalg.norm(u - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        place = {"test_set": test_set, "noise": float(noise), "time": time, "signals": len(f)}
+        measured = {"psnr": float(psnr(u, exact).mean()), "relative_error": float(errors.mean())}
+        return place | {"scheme": scheme, "steps": n, "step_size": tau, "reached": reached} | measured
+
+    rows = [row(NONE, 0, None, 0.0, f)]
+    for scheme, steps_of in SCHEMES.items():
+        for n in steps:
+            u, tau, reached = steps_of(f.T, A, time, n)
+            rows.append(row(scheme, n, tau, reached, u.T))
+    return rows
+
+
+def explicit_steps(f: np.ndarray, A: Diffusion, time: float, n: int) -> tuple[np.ndarray, float, float]:
+    """n explicit steps to T, or as far as their bound allows: the result, the step size and the time reached.
+
+    Args:
+        f: initial values in columns, (N, signals).
+        A: the diffusion.
+        time: T.
+        n: number of steps.
+    """
+    tau = min(time / n, explicit.step_limit(A))
+    u = f
+    for _ in range(n):
+        u = explicit.step(u, A, tau)
+    return u, tau, tau * n
+
+
+def fsi_cycle(f: np.ndarray, A: Diffusion, time: float, n: int) -> tuple[np.ndarray, float, float]:
+    """The same for a cycle of n extrapolated steps."""
+    tau = min(time / fsi.stopping_time(1.0, n), fsi.step_limit(A))
+    return fsi.cycle(f, [A] * n, tau), tau, fsi.stopping_time(tau, n)
+
+
+def du_fort_frankel_steps(f: np.ndarray, A: Diffusion, time: float, n: int) -> tuple[np.ndarray, float, float]:
+    """The same for n steps of Du Fort and Frankel, which always reach T."""
+    tau, alpha = time / n, du_fort_frankel.least_alpha(A)
+    previous = u = f
+    for _ in range(n):
+        previous, u = u, du_fort_frankel.step(u, previous, A, tau, alpha)
+    return u, tau, time
+
+
+Steps = Callable[[np.ndarray, Diffusion, float, int], tuple[np.ndarray, float, float]]
+SCHEMES: dict[str, Steps] = {
+    "explicit": explicit_steps,
+    "fsi": fsi_cycle,
+    "du_fort_frankel": du_fort_frankel_steps,
+}

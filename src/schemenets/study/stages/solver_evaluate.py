@@ -1,0 +1,223 @@
+"""Test all seeds of one network that solves: errors, iterations and fixed points, certificates of linear problems."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemenets import files, networks, signals
+from schemenets.errors import InvalidParameterError
+from schemenets.multigrid import CycleNetwork, Grid, OwnEquation, certify, iterate
+from schemenets.multigrid.certificates import spectral_radius
+from schemenets.multigrid.data import Condition, conditions
+from schemenets.multigrid.iteration import Equation
+from schemenets.networks.multigrid_unet import MultigridUNet
+from schemenets.study.layout import Layout
+from schemenets.study.measurements.flops import counted_step
+from schemenets.study.records.fingerprints import of_stage
+from schemenets.study.records.provenance import Stopwatch, collect
+from schemenets.study.stages import _solvers
+
+TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
+FEW = 4  # right-hand sides that are iterated
+CERTIFIED = 512  # points up to which dense matrices are computed
+ITERATED = ("home", "finer", "tau")  # kinds of conditions
+OF_OWN = ("home", "longer")  # those of networks that know nothing of mesh widths and τ
+AT_ONCE = 4096  # points of all signals of a seed that pass through a network at once
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Write ``evaluation.json`` beside the checkpoints, all values in double precision; of diverged seeds null."""
+    stopwatch = Stopwatch()
+    trained, dataset = results.job(spec["job"]), results.dataset(spec["dataset"])
+    records, nets = zip(*(_solvers.read(trained, spec, seed) for seed in spec["seeds"]), strict=True)
+    sound = [index for index, record in enumerate(records) if record["status"] == "ok"]
+    arrays = signals.read(dataset)
+    made = conditions(spec["data"])
+    result: dict[str, Any] = {
+        "job": spec["job"],
+        "seeds": spec["seeds"],
+        "checkpoints_sha256": [record["checkpoint_sha256"] for record in records],
+        "conditions": [],
+        "iterations": [],
+        "certificates": [],
+    }
+    own = [nets[index] for index in sound]
+    stacked: Any = networks.stack(own) if sound else None
+    cycles = spec["learner"] == "cycle"
+
+    def spread(measured: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
+        """The values of the sound runs at their places, null elsewhere and where they are not finite."""
+        placed: dict[str, list[float | None]] = {key: [None] * len(records) for key in measured}
+        for key, values in measured.items():
+            for index, value in zip(sound, values.tolist(), strict=True):
+                placed[key][index] = value if np.isfinite(value) else None
+        return placed
+
+    for condition in made if stacked is not None else ():
+        b, x = pair(arrays, condition)
+        result["conditions"].append(described(condition, len(b)) | spread(tested(stacked, condition, b, x)))
+        if condition.kind in kinds_iterated(nets[0]):
+            few, one = slice(FEW), b[:1]
+            step = partial(own[0].cycle, grid=condition.grid) if cycles else own[0].cycle
+            of_step = {"operations": counted_step(step, one, one)}
+            measured = spread(iterated(stacked, own, condition, b[few], x[few]))
+            result["iterations"].append(described(condition, len(b[few])) | of_step | measured)
+    if cycles and nets[0].architecture.linear:
+        for index in sound:
+            for condition in made:
+                if condition.kind in ITERATED and condition.grid.N <= CERTIFIED:
+                    found = certify(nets[index], condition.grid.N, condition.grid)
+                    result["certificates"].append(
+                        {
+                            "seed": spec["seeds"][index],
+                            "condition": condition.name,
+                            "points": found.length,
+                            "tau": condition.grid.problem.tau,
+                            "radius": found.radius,
+                            "radius_dense": found.radius_dense,
+                            "energy_norm": found.energy_norm,
+                            "holds": found.holds,
+                        }
+                    )
+    data = {dataset.name: files.sha256(dataset)}
+    result["provenance"] = collect(stopwatch, spec=spec, source=of_stage("solver_evaluate", spec), data=data)
+    files.write_json(trained / "evaluation.json", result)
+
+
+def pair(arrays: Mapping[str, np.ndarray], condition: Condition) -> tuple[Tensor, Tensor]:
+    """Right-hand sides and solutions of a condition, from the arrays of its data set."""
+    b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in ("b", "x"))
+    return b, x
+
+
+def tested(stacked: torch.nn.Module, condition: Condition, b: Tensor, x: Tensor) -> dict[str, np.ndarray]:
+    """Means over the right-hand sides, for every seed, after one application of stacked networks.
+
+    Returns:
+        ``relative_error``: ‖y - x‖/‖x‖, NaN where x need not be the only solution; ``residual``: ‖b - A(y)‖/‖b‖;
+        ``energy_gap``: E(y) - E(x) over that of the start of the iterations. Each of shape (seeds,).
+    """
+    grid, seeds = condition.grid, len(next(stacked.parameters()))
+    with torch.inference_mode():
+        parts = b.split(max(1, AT_ONCE // grid.N))
+        y = torch.cat([applied(stacked, part.expand(seeds, *part.shape), grid) for part in parts], 1)
+        return {key: values.mean(-1).numpy() for key, values in measures(y, b, x, grid).items()}
+
+
+def measures(y: Tensor, b: Tensor, x: Tensor, grid: Grid) -> dict[str, Tensor]:
+    """The same for every right-hand side, of approximations y (..., N) of solutions x."""
+    gap = (grid.energy(y, b) - grid.energy(x, b)) / (grid.energy(grid.start(b), b) - grid.energy(x, b))
+    errors = (y - x).norm(dim=-1) / x.norm(dim=-1)
+    return {
+        "relative_error": errors if grid.unique else torch.full_like(errors, torch.nan),
+        "residual": (b - grid(y)).norm(dim=-1) / b.norm(dim=-1),
+        "energy_gap": gap,
+    }
+
+
+def applied(stacked: Any, b: Tensor, grid: Grid) -> Tensor:
+    """What networks make of right-hand sides; cycles are told the problem, others know that of their training."""
+    if not isinstance(stacked, CycleNetwork):
+        y: Tensor = stacked(b)
+        return y
+    x = grid.start(b)
+    for _ in range(stacked.architecture.cycles):
+        x = stacked.cycle(x, b, grid)
+    return x
+
+
+def kinds_iterated(network: Any) -> tuple[str, ...]:
+    """Of the conditions under which a network is iterated as a solver."""
+    if isinstance(network, CycleNetwork):
+        # without fixed points there is nothing to converge to, which one grid is enough to show
+        return ITERATED if network.architecture.consistent else ITERATED[:1]
+    return OF_OWN if isinstance(network, MultigridUNet) else ()
+
+
+def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor, x: Tensor) -> dict[str, np.ndarray]:
+    """What iterating cycles for some right-hand sides comes to, and whether solutions are fixed points, by seed.
+
+    Cycles are iterated for the equation with the solutions x; multigrid U-nets, of which the last block is iterated,
+    for the one that this block has learned, which :class:`~schemenets.multigrid.learned_equation.OwnEquation` solves.
+
+    Args:
+        stacked: the networks.
+        nets: the same, one by one.
+        b, x: right-hand sides and solutions, (batch, N).
+
+    Returns:
+        ``converged``: share of b that reach the tolerance; ``iterations``: most cycles to it, NaN if one did not reach
+        it; ``factor``: the worst; ``moved``: largest ‖cycle(x) - x‖/‖x‖ for a solution x of the equation in question;
+        ``local_radius``: spectral radius of the derivative of a cycle at the first of these solutions, below 1 if and
+        only if iterations from near enough converge to it exponentially, NaN on grids of more than :data:`CERTIFIED`
+        points, and where solutions are no fixed points; ``own_error``: mean distance of these solutions to the given
+        ones, relative to those, NaN if these need not be the only ones, or the network is told the equation. Each of
+        shape (seeds,).
+    """
+    grid = condition.grid
+    if isinstance(stacked, CycleNetwork):
+        many_b, many_x = (each.expand(len(nets), *each.shape) for each in (b, x))
+        found = _iterated(partial(stacked.cycle, grid=grid), grid, many_b, many_x, grid.start(many_b))
+        radii = unknown = np.full(len(nets), np.nan)
+        if grid.N <= CERTIFIED and stacked.architecture.consistent:
+            radii = np.array([local_radius(partial(net.cycle, grid=grid), b[:1], x[:1]) for net in nets])
+        return found | {"local_radius": radii, "own_error": unknown}
+    every = []
+    for network in nets:
+        equation = OwnEquation(network.applied[-1], grid.N)
+        try:
+            own = torch.from_numpy(np.stack([equation.solve(row) for row in b.numpy()]))
+        except InvalidParameterError:  # no solution found
+            own = torch.full_like(b, torch.nan)
+        error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean() if grid.unique else torch.tensor(torch.nan)
+        radius = local_radius(network.cycle, b[:1], own[:1]) if grid.N <= CERTIFIED else np.nan
+        found = _iterated(network.cycle, equation, b, own, b)
+        every.append(found | {"local_radius": np.asarray(radius), "own_error": error.numpy()})
+    return {key: np.stack([found[key] for found in every]) for key in every[0]}
+
+
+def _iterated(step: Step, equation: Equation, b: Tensor, x: Tensor, start: Tensor) -> dict[str, np.ndarray]:
+    found = iterate(step, equation, b, start, TOLERANCE, LIMIT)
+    with torch.inference_mode():
+        moved = (step(x, b) - x).norm(dim=-1) / x.norm(dim=-1)
+    return {
+        "converged": found.iterations.isfinite().double().mean(-1).numpy(),
+        "iterations": found.iterations.amax(-1).numpy(),
+        "factor": found.factor.amax(-1).numpy(),
+        "moved": moved.amax(-1).numpy(),
+    }
+
+
+def local_radius(step: Step, b: Tensor, x: Tensor) -> float:
+    """Spectral radius of the derivative of step(x, b) in x; NaN where that is not finite.
+
+    Args:
+        b, x: one signal each, (1, N).
+    """
+    N = x.shape[-1]
+    # row n of the matrix comes from a copy of its own
+    copies = x.expand(N, N).clone().requires_grad_()
+    values = step(copies, b.expand(N, N).clone())
+    (derivative,) = torch.autograd.grad(values, copies, torch.eye(N, dtype=x.dtype))
+    return spectral_radius(derivative.numpy()) if bool(derivative.isfinite().all()) else math.nan
+
+
+def described(condition: Condition, count: int) -> dict[str, Any]:
+    grid = condition.grid
+    return {
+        "condition": condition.name,
+        "kind": condition.kind,
+        "family": condition.family,
+        "points": grid.N,
+        "mesh_width": grid.h,
+        "tau": grid.problem.tau,
+        "unique": grid.unique,
+        "signals": count,
+    }

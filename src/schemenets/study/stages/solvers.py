@@ -1,0 +1,240 @@
+"""Solve every problem by numerical schemes, on all grids and for all τ; the yardstick for networks that solve."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemenets import files, signals
+from schemenets.fluxes.linear import FLUX as LINEAR
+from schemenets.multigrid import CycleArchitecture, Grid, Problem, iterate
+from schemenets.multigrid.data import Condition, conditions
+from schemenets.multigrid.sweep import sweep
+from schemenets.progress import Progress
+from schemenets.schemes import fsi
+from schemenets.schemes._base import Array, Diffusion
+from schemenets.schemes.implicit import newton
+from schemenets.study.layout import Layout
+from schemenets.study.measurements.flops import COST, counted_step, of_residual
+from schemenets.study.records.fingerprints import of_stage
+from schemenets.study.records.provenance import Stopwatch, collect
+from schemenets.study.stages.solver_evaluate import FEW, TOLERANCE, Step, described, measures, pair
+
+LIMITS = {"cycle": 60, "single level": 400}  # most iterations
+OMEGA = 2 / 3
+SWEEPS = 2  # before and after the correction, as in the networks
+MEAN_VALUE = "mean value of the solution"  # what a solver knows at the very least
+FSI_STEPS = (10, 20, 50)  # of a cycle
+TAUS = (0.01, 0.1, 1.0, 10.0, 100.0)  # factors of τ
+BUDGET = 2e6  # operations up to which errors are followed
+
+
+def run(spec: Mapping[str, Any], results: Layout) -> None:
+    """Write ``solvers.json``: what is known of the problems in ``spec``, and how numerical schemes solve them.
+
+    There is a row for every grid or τ, and solver, and paths of the errors against operations.
+    """
+    stopwatch, data = Stopwatch(), {}
+    content: dict[str, Any] = {"tolerance": TOLERANCE, "limits": LIMITS, "problems": [], "rows": [], "paths": []}
+    progress = Progress("solvers", len(spec["datasets"]), "problems")
+    for done, (dataset, own) in enumerate(spec["datasets"].items(), start=1):
+        path, name = results.dataset(dataset), dataset.removeprefix("problem_")
+        data[path.name] = files.sha256(path)
+        known = files.read_json(path.with_suffix(".json"))
+        facts = {key: known[key] for key in ("unique", "several_solutions", "largest_residual")}
+        content["problems"].append({"problem": name, **own["problem"], "points": own["length"], **facts})
+        arrays = signals.read(path)
+        content["rows"] += [{"problem": name, **row} for row in compared(arrays, own)]
+        content["paths"] += [{"problem": name, **row} for row in followed(arrays, own)]
+        progress.update(done, name)
+    content["provenance"] = collect(stopwatch, spec=spec, source=of_stage("solvers", spec), data=data)
+    files.write_json(results.solvers, content)
+
+
+def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of one problem, on its own grid and finer and coarser ones, and for other τ.
+
+    Errors after the first iteration are means over all right-hand sides of a condition; iterations and factors are
+    those of the slowest of a few.
+
+    Args:
+        arrays: those of the data set.
+        spec: its specification.
+    """
+    rows = []
+    for condition in conditions(spec):
+        if condition.kind not in ("home", "finer"):
+            continue
+        grid, (b, x) = condition.grid, pair(arrays, condition)
+        # W-cycles are of use on one grid only: they visit the coarsest of n grids 2ⁿ⁻¹ times
+        for solver, (step, limit) in steps(grid, "VWF" if condition.kind == "home" else "VF").items():
+            row = _iterated(step, grid, b, limit) | _measured(step(grid.start(b), b), b, x, grid)
+            rows.append({**described(condition, len(b)), "solver": solver, **row})
+        full, cost = _full_multigrid(grid)
+        mean_value = x.mean(-1, keepdim=True).expand(b.shape)
+        for solver, y, operations in (("full multigrid", full(b), cost), (MEAN_VALUE, mean_value, None)):
+            unknown = dict.fromkeys(("converged", "iterations", "factor"))
+            row = unknown | {"operations": operations} | _measured(y, b, x, grid)
+            rows.append({**described(condition, len(b)), "solver": solver, **row})
+    home = conditions(spec)[0]
+    b = pair(arrays, home)[0]
+    for factor in TAUS:
+        grid = Problem(**{**spec["problem"], "tau": factor * home.grid.problem.tau}).on(home.grid.N)
+        place = described(Condition("tau", home.family, grid), FEW)
+        for solver, (step, limit) in steps(grid, "VF").items():
+            unknown = dict.fromkeys(("relative_error", "residual", "energy_gap"))
+            rows.append({**place, "solver": solver, **_iterated(step, grid, b, limit), **unknown})
+    return rows
+
+
+def followed(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Means over the test right-hand sides of what iterations have reached, and the operations they have taken by then.
+
+    They end where the residual is at the tolerance, or the operations at :data:`BUDGET`.
+    """
+    home = conditions(spec)[0]
+    grid, (b, x) = home.grid, pair(arrays, home)
+    full, once = _full_multigrid(grid)
+    for solver, (step, limit) in steps(grid, "VF").items():
+        if limit == "single level":
+            continue  # FSI is what these are at their best
+        cost = counted_step(step, b[:1], b[:1])
+        yield from _path(solver, step, cost, grid.start(b), 0, (b, x), grid)
+        if solver.startswith("V"):
+            yield from _path(f"full multigrid, then {solver}", step, cost, full(b), once, (b, x), grid)
+    yield from _direct(b, x, grid)
+
+
+def _path(
+    solver: str, step: Step, cost: int, y: Tensor, spent: int, pair: tuple[Tensor, Tensor], grid: Grid
+) -> Iterator[dict[str, Any]]:
+    iterations = 0
+    while True:
+        reached = _measured(y, *pair, grid)
+        yield {"solver": solver, "iterations": iterations, "operations": spent, **reached}
+        if reached["residual"] is None or reached["residual"] <= TOLERANCE or spent + cost > BUDGET:
+            return
+        with torch.no_grad():  # else every iterate would be kept for its derivatives
+            y = step(y, pair[0])
+        spent, iterations = spent + cost, iterations + 1
+
+
+def _direct(b: Tensor, x: Tensor, grid: Grid) -> Iterator[dict[str, Any]]:
+    """Banded matrices: one solution of a linear problem, else Newton's method; operations by formula.
+
+    Right-hand sides that are solved stay as they are while others take further steps.
+    """
+    solver = "banded matrix" if grid.problem.linear else "Newton's method"
+    paths = [_newton(row, grid) for row in b.numpy()]
+    for n in range(max(map(len, paths))):
+        reached = [path[min(n, len(path) - 1)] for path in paths]
+        y = torch.from_numpy(np.stack([iterate for iterate, _ in reached]))
+        spent = round(np.mean([operations for _, operations in reached]))
+        yield {"solver": solver, "iterations": n, "operations": spent, **_measured(y, b, x, grid)}
+
+
+def _newton(b: Array, grid: Grid) -> list[tuple[Array, int]]:
+    """The iterates of :meth:`schemenets.multigrid.Grid.solve` for b (N,), and the operations that each has taken."""
+    problem, N = grid.problem, grid.N
+    if problem.linear:
+        return [(grid.start(torch.from_numpy(b)).numpy(), 0), (grid.solve(b), of_banded(grid))]
+    watched = _Watched(grid.diffusion)
+    last = newton(b, watched, problem.tau)
+    # two residuals and their norms in every step; every matrix from derivatives of the flux, and an update
+    step, matrix = (2 * of_residual(problem) + 4) * N, of_banded(grid) + (COST[problem.flux] + 5 + problem.order) * N
+    numbers = [*watched.matrices_before, watched.matrices]
+    each = zip([*watched.iterates, last], numbers, strict=True)
+    return [(u, n * step + count * matrix) for n, (u, count) in enumerate(each)]
+
+
+class _Watched(Diffusion):
+    """Remembers the iterates of Newton's method, which asks for the Jacobian once at each, and counts its matrices."""
+
+    def __init__(self, A: Diffusion) -> None:
+        super().__init__(A.K, A.flux, A.lam)
+        self.iterates: list[Array] = []
+        self.matrices_before: list[int] = []
+        self.matrices = 0
+
+    def jacobian(self, u: Array) -> Any:
+        self.iterates.append(u)
+        self.matrices_before.append(self.matrices)
+        self.matrices += 1
+        return super().jacobian(u)
+
+    def lagged(self, u: Array) -> Any:
+        self.matrices += 1
+        return super().lagged(u)
+
+
+def of_banded(grid: Grid) -> int:
+    """Operations, to leading order, of solving a system with a symmetric matrix of w bands beside its diagonal.
+
+    N(w² + 2w) for the factors LDLᵀ, N(4w + 1) for the solution.
+    """
+    w = grid.problem.order
+    return grid.N * (w**2 + 6 * w + 1)
+
+
+def _iterated(step: Step, grid: Grid, b: Tensor, limit: str) -> dict[str, Any]:
+    """What becomes of iterating the first right-hand sides to the tolerance: the slowest counts."""
+    few = b[:FEW]
+    start = grid.start(few)
+    found = iterate(step, grid, few, start, TOLERANCE, LIMITS[limit])
+    return {
+        "converged": float(found.iterations.isfinite().double().mean()),
+        "iterations": _finite(found.iterations.max()),  # NaN if one did not reach it
+        "factor": _finite(found.factor.max()),
+        "operations": counted_step(step, few[:1], start[:1]),
+    }
+
+
+def _measured(y: Tensor, b: Tensor, x: Tensor, grid: Grid) -> dict[str, float | None]:
+    """Means over right-hand sides; of what overflowed, and of distances to one of several solutions, none."""
+    with torch.inference_mode():
+        return {key: _finite(values.mean()) for key, values in measures(y, b, x, grid).items()}
+
+
+def _finite(value: Tensor) -> float | None:
+    return float(value) if bool(value.isfinite()) else None
+
+
+def steps(grid: Grid, kinds: str) -> dict[str, tuple[Step, str]]:
+    """One iteration of every solver, and what kind of limit it has."""
+    omega = torch.tensor(OMEGA, dtype=torch.float64)
+    found: dict[str, tuple[Step, str]] = {
+        "gradient descent": (partial(_descent, grid=grid, steps=1), "single level"),
+        **{f"FSI, cycles of {n}": (partial(_descent, grid=grid, steps=n), "cycle") for n in FSI_STEPS},
+        "damped Jacobi": (lambda x, b: sweep(x, b, grid, omega, None, None, LINEAR), "single level"),
+    }
+    for kind in kinds:
+        network = textbook(grid, kind)
+        found[f"{kind}({SWEEPS},{SWEEPS})"] = (partial(network.cycle, grid=grid), "cycle")
+    return found
+
+
+def _full_multigrid(grid: Grid) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Right-hand sides to approximations, and the operations that takes."""
+    full = partial(textbook(grid, "V").full_multigrid, grid=grid)
+    one = torch.ones(1, grid.N, dtype=torch.float64)
+    return full, counted_step(lambda _, b: full(b), one, one)
+
+
+def _descent(x: Tensor, b: Tensor, grid: Grid, steps: int) -> Tensor:
+    """Extrapolated steps along b - A(x), whose derivative is in [σ - τm‖K‖², σ + τL'‖K‖²]; one is gradient descent."""
+    p = grid.problem
+    theta = 2 / (2 * p.sigma + p.tau * grid.flux.L_prime * grid.norm_squared)
+    previous = x
+    for k in range(steps):
+        alpha = fsi.extrapolation(k) if steps > 1 else 1.0
+        previous, x = x, alpha * (x + theta * (b - grid(x))) + (1 - alpha) * previous
+    return x
+
+
+def textbook(grid: Grid, kind: str) -> Any:
+    """The untrained cycles: damped Jacobi with lagged diffusivities and the transfers of the textbook."""
+    architecture = CycleArchitecture(problem=grid.problem, kind=kind, sweeps=SWEEPS, filters=0, transfers="fixed")
+    return architecture.build().double()

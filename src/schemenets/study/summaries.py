@@ -1,0 +1,262 @@
+"""From tables to the numbers that figures and report show: scores, means, intervals, gains."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from schemenets.study.claims import NOTHING_FOUND
+from schemenets.study.layout import Layout
+from schemenets.study.statistics import paired_differences, t_interval
+
+TABLES = (
+    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees", "remedies"),
+    *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
+    *("problems", "solver_runs", "solver_curves", "solver_tuning", "solver_errors", "solver_iterations"),
+    "solver_certificates",
+    "solver_paths",
+)
+BASELINE = "resnet-relu"  # the standard residual network
+CERTIFIED = "-certified"  # in the names of methods that are certified by construction
+SAFEGUARDED = "safeguarded_"  # how the names of methods with a safeguard begin
+EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, of data and of test sets
+# columns that describe a condition of a test
+PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique"]
+MEASURED = ["relative_error", "residual", "energy_gap"]
+TEXT = {"run": str}  # types of columns, which numbers would be guessed of if there is no value
+# iterations of solvers: relative residual that they are to reach, most cycles, most steps on a single level
+TOLERANCE, MOST_CYCLES, MOST_STEPS = 1e-8, 60, 400
+LEAST_DIGITS = 5e-4  # per iteration; fewer are not told from none
+CYCLE = "cycle"  # the network that is given the problem, among those that solve
+REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # what becomes of an iteration, see :func:`outcome`
+MIDDLE = 240  # budget at which methods are shown where only one fits
+
+Tables = dict[str, pd.DataFrame]
+
+
+def groups(table: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The values of a column and their rows, in order of appearance."""
+    return ((str(value), own) for value, own in table.groupby(column, sort=False))
+
+
+def rows(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows, with the columns as attributes."""
+    return table.itertuples(index=False)
+
+
+def read(results: Layout) -> Tables:
+    """All tables by name."""
+    return {name: pd.read_csv(results.table(name), dtype=TEXT) for name in TABLES}
+
+
+def scored(tables: Tables, experiment: str) -> pd.DataFrame:
+    """Every measurement of an experiment with the description of its run.
+
+    Three columns are added: ``diverged``; ``score``, the PSNR in dB, for a diverged run that of the noisy input (it
+    counts as having done nothing, as in :func:`schemenets.study.statistics.paired_differences`); and ``gain``, the
+    score minus the PSNR of the noisy input.
+    """
+    own = tables["runs"].query("experiment == @experiment")
+    described = own[["run", *own.columns.difference(tables["psnr"].columns, sort=False)]]
+    table = tables["psnr"].merge(described, on="run")
+    diverged = (table["status"] != "ok") | table["psnr"].isna()
+    score = table["noisy_psnr"].where(diverged, table["psnr"])
+    return table.assign(diverged=diverged, score=score, gain=score - table["noisy_psnr"])
+
+
+def at_home(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the test set that belongs to the data set a run was trained on."""
+    return scores[scores["test_set"] + scores["noise"].map("-{:g}".format) == scores["dataset"]]
+
+
+def elsewhere(tables: Tables, experiment: str) -> pd.DataFrame:
+    """The measurements of an experiment on its own family of signals, at noise levels that it was not trained on."""
+    scores = scored(tables, experiment)
+    trained = scores["dataset"].str.rpartition("-")
+    return scores[(scores["test_set"] == trained[0]) & (scores["noise"] != trained[2].astype(float))]
+
+
+def means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """Mean of a column over seeds, with its 95 % t interval (NaN for one seed) and the number of diverged runs.
+
+    Returns:
+        One row per group in order of appearance: the columns ``by``, ``mean``, ``low``, ``high``, ``n``, ``diverged``.
+    """
+    found = []
+    for key, group in table.groupby(by, sort=False):
+        values = group[value].to_numpy()
+        low, high = t_interval(values) if values.size > 1 else (np.nan, np.nan)
+        counts = {"n": values.size, "diverged": int(group["diverged"].sum())}
+        found.append(dict(zip(by, key, strict=True)) | {"mean": values.mean(), "low": low, "high": high} | counts)
+    return pd.DataFrame(found, columns=[*by, "mean", "low", "high", "n", "diverged"])
+
+
+def geometric_means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """What :func:`means` returns, of the logarithms, and back from them: geometric mean and interval over seeds."""
+    found = means(table.assign(**{value: np.log(table[value])}), by, value)
+    return found.assign(**{key: np.exp(found[key]) for key in ("mean", "low", "high")})
+
+
+def solver_scores(tables: Tables, problem: str) -> pd.DataFrame:
+    """Every run that learned to solve a problem under every condition that it was tested under.
+
+    Two columns are added: ``diverged``, and ``score``, the relative error, for a diverged run that of having found
+    nothing, :data:`NOTHING_FOUND`; NaN where solutions need not be unique.
+    """
+    runs, errors = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_errors"))
+    places = errors[PLACE].drop_duplicates()
+    measured = errors[["run", "condition", *MEASURED]]
+    described = runs.drop(columns="points").merge(places, how="cross")  # also those of which there is no test
+    table = described.merge(measured, on=["run", "condition"], how="left")
+    known = table["relative_error"].notna() | ~table["unique"].astype(bool)
+    diverged = (table["status"] != "ok") | ~known
+    return table.assign(diverged=diverged, score=table["relative_error"].where(~diverged, NOTHING_FOUND).astype(float))
+
+
+def iterated(tables: Tables, problem: str) -> pd.DataFrame:
+    """Every run of a learned cycle for a problem under every condition that any was iterated under.
+
+    Columns ``converged``, ``iterations`` and ``factor`` of a diverged run are NaN.
+    """
+    runs, table = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_iterations"))
+    table = table[~table["method"].isin(runs.loc[runs["network"] != CYCLE, "method"])]  # with equations of their own
+    places = table.loc[table["run"].notna() | table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
+    own = runs.loc[runs["network"] == CYCLE, ["run", "problem", "method", "seed", "status"]]
+    measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
+    found = own.merge(places, how="cross").merge(measured, on=["run", "condition"], how="left")
+    return found.astype({"converged": float, "iterations": float, "factor": float})
+
+
+def outcome(table: pd.DataFrame) -> pd.Series:
+    """What becomes of iterations with these shares of right-hand sides that ``converged``, and these ``factor``.
+
+    ``reached``: all right-hand sides are at the tolerance within the limit. ``slow``: they are not, but an iteration
+    gains :data:`LEAST_DIGITS` digits or more. ``stagnates``: fewer, none, or the residual grows; or there is no factor,
+    since iteration or training diverged.
+    """
+    gains = table["factor"].astype(float) <= 10**-LEAST_DIGITS
+    outcomes = pd.Series(STAGNATES, index=table.index, dtype=object).mask(gains, SLOW)
+    return outcomes.mask(table["converged"].astype(float) == 1, REACHED)
+
+
+def _of_problem(table: pd.DataFrame, problem: str) -> pd.DataFrame:
+    return table[table["problem"] == problem]
+
+
+def several_solutions(tables: Tables) -> list[str]:
+    """The problems whose solutions need not be unique: there, distances to one of them mean nothing."""
+    known = tables["problems"]
+    return list(known.loc[~known["unique"].astype(bool), "problem"])
+
+
+def gains(tables: Tables, experiment: str, candidate: str, reference: str) -> pd.DataFrame:
+    """PSNR of one method minus that of another at every size both ran at, paired over seeds, on their own test set.
+
+    Returns:
+        One row per size and seed: ``size``, ``seed``, ``difference`` (dB), ``diverged`` (either of the two).
+    """
+    measured = at_home(scored(tables, experiment))
+    sizes = [set(measured.loc[measured["method"] == method, "size"]) for method in (candidate, reference)]
+    parts = []
+    for size in by_number(set.intersection(*sizes)):
+        methods = {"experiment": experiment, "candidate": candidate, "reference": reference}
+        pairs = paired_differences(tables["runs"], measured, size=size, **methods)
+        diverged = pairs["candidate_diverged"] | pairs["reference_diverged"]
+        parts.append(pairs[["seed", "difference"]].assign(size=size, diverged=diverged))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["seed", "difference", "size", "diverged"])
+
+
+def attacked(tables: Tables) -> pd.DataFrame:
+    """Every attack with the description of its run.
+
+    Added: ``diverged``; ``attacked`` and ``random``, the PSNR after the worst perturbation found and after a random
+    one, for a diverged run that of the noisy signals in their worst case; ``loss`` and ``random_loss``, what
+    they are below the PSNR without a perturbation (all in dB).
+    """
+    described = tables["runs"][["run", "network", "flux", "tied", "certified", "dataset"]]
+    table = tables["robustness"].merge(described, on="run")
+    diverged = (table["status"] != "ok") | table["psnr_attacked"].isna()
+    table = table.assign(
+        diverged=diverged,
+        attacked=table["noisy_psnr"].where(diverged, table["psnr_attacked"]),
+        random=table["noisy_psnr"].where(diverged, table["psnr_random"]),
+    )
+    plain = table.loc[table["perturbation"] == 0, ["run", "attacked"]].rename(columns={"attacked": "plain"})
+    table = table.merge(plain, on="run")
+    return table.assign(loss=table["plain"] - table["attacked"], random_loss=table["plain"] - table["random"])
+
+
+def free_twin(method: str) -> str:
+    """The method with the same parameters that is trained without constraints and without a safeguard.
+
+    >>> free_twin("safeguarded_fsi-perona_malik-certified-tied")
+    'fsi-perona_malik-tied'
+    """
+    return method.removeprefix(SAFEGUARDED).replace(CERTIFIED, "")
+
+
+def usual_size(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the size (such as ``blocks-4``) that most methods have; the smallest of several."""
+    methods = table.groupby("size")["method"].nunique()
+    return table[table["size"] == min(methods.index, key=lambda size: (-methods[size], number(size)), default=None)]
+
+
+def certification(tables: Tables) -> pd.DataFrame:
+    """PSNR of every denoiser certified by construction minus that of its free twin, paired over seeds.
+
+    On the family of signals that both were trained on, at every noise level tested. Experiments that train the same
+    networks, such as a budget and the depth that it allows, count once.
+
+    Returns:
+        One row per pair and seed: ``experiment``, ``method`` (the certified one), ``size``, ``noise``, ``trained`` (the
+        noise level of the training), ``seed``, ``difference`` (dB), ``diverged`` (either of the two).
+    """
+    keys = ["experiment", "method", "size", "noise"]
+    columns = [*keys, "trained", "seed", "difference", "diverged"]
+    runs = tables["runs"].drop_duplicates(["experiment", "method", "size"])
+    certified = runs[runs["certified"].astype(bool) & ~runs["experiment"].str.startswith(EVOLUTION)]
+    free = runs[["experiment", "method", "size"]].rename(columns={"method": "free"})
+    twins = certified.assign(free=certified["method"].map(free_twin)).merge(free, on=["experiment", "free", "size"])
+    parts = []
+    for row in rows(twins.drop_duplicates(["method", "blocks", "dataset", "epochs"])):
+        names = {"candidate": row.method, "reference": row.free}
+        family, _, trained = row.dataset.rpartition("-")
+        for noise, scores in tables["psnr"][tables["psnr"]["test_set"] == family].groupby("noise"):
+            pairs = paired_differences(tables["runs"], scores, experiment=row.experiment, size=row.size, **names)
+            where = dict(zip(keys, (row.experiment, row.method, row.size, noise), strict=True))
+            diverged = pairs["candidate_diverged"] | pairs["reference_diverged"]
+            parts.append(pairs.assign(**where, trained=float(trained), diverged=diverged)[columns])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def by_number(sizes: set[str]) -> list[str]:
+    """Sizes such as ``budget-240`` in the order of their numbers."""
+    return sorted(sizes, key=number)
+
+
+def number(size: str) -> int:
+    """The number in a size: 240 for ``budget-240``."""
+    return int(size.rpartition("-")[2])
+
+
+def middle_size(runs: pd.DataFrame, experiment: str) -> str | None:
+    """The size of an experiment nearest to :data:`MIDDLE`; None without runs."""
+    sizes = by_number(set(runs.loc[runs["experiment"] == experiment, "size"]))
+    return min(sizes, key=lambda size: abs(number(size) - MIDDLE), default=None)
+
+
+def example_run(runs: pd.DataFrame) -> str | None:
+    """The run whose output is shown: a sound denoiser, the symmetric network at the middle budget if there is one."""
+    sound = runs[(runs["status"] == "ok") & ~runs["experiment"].str.startswith(EVOLUTION)]
+    shown = sound[(sound["method"] == "symmetric-perona_malik") & (sound["size"] == middle_size(runs, "capacity"))]
+    return next(iter([*shown["run"], *sound["run"]]), None)
+
+
+def chosen_rates(tuning: pd.DataFrame) -> pd.DataFrame:
+    """One row per method: ``method``, the ``learning_rate`` chosen for it, and ``at_edge`` of the grid or not."""
+    found = []
+    for method, own in groups(tuning, "method"):
+        rates, chosen = own["learning_rate"], own.loc[own["chosen"], "learning_rate"].iloc[0]
+        found.append({"method": method, "learning_rate": chosen, "at_edge": chosen in (rates.min(), rates.max())})
+    return pd.DataFrame(found, columns=["method", "learning_rate", "at_edge"])
