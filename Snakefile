@@ -1,7 +1,7 @@
 # The study, from signals to the report; one chapter per file in workflow/rules.
 #
-#   snakemake --cores all                        the committed results
-#   snakemake --cores all --config tier=smoke    the same in miniature
+#   snakemake --cores all                        the whole study, to results/mine
+#   snakemake --cores all --config tier=smoke    the same in miniature, to results/smoke
 #
 # Every computation is in the package: `python -m schemenets --help`.
 from filelock import FileLock, Timeout
@@ -25,6 +25,10 @@ wildcard_constraints:
     dataset=r"[a-z_]+-[0-9.]+",
     evolution=r"evolution_[0-9]+-[0-9.]+",
     problem=r"problem_[a-z_0-9]+",
+    experiment=r"[^/]+",
+    method=r"[^/]+",
+    size=r"[^/]+",
+    network=r"[^/]+",
 
 
 # Snakemake's own lock outlives a killed run; this one is released by the operating system (see the profile).
@@ -40,20 +44,15 @@ onstart:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/signals.smk"
-include: "workflow/rules/evolution.smk"
-include: "workflow/rules/tuning.smk"
 include: "workflow/rules/training.smk"
-include: "workflow/rules/solvers.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/stability.smk"
-include: "workflow/rules/robustness.smk"
-include: "workflow/rules/multigrid.smk"
-include: "workflow/rules/claims.smk"
+include: "workflow/rules/solvers.smk"
 include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        rules.manifest.input,
+        rules.report.output,
         rules.manifest.output,

@@ -1,70 +1,93 @@
-# Report: figures, one self-contained page, and a manifest with the hash of everything.
+# Report: tables of all records, a verdict per claim, figures, one self-contained page, and a manifest with all hashes.
 
-from pathlib import Path
 
-from schemenets.study.figures import FIGURES
+rule tables:
+    input:
+        unpack(PLAN.inputs("tables")),
+    output:
+        **PLAN.outputs("tables"),
+    log:
+        PLAN.log("tables"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **PLAN.digests("tables"),
+    shell:
+        RUN + "tables" + OPTIONS
 
-SHOWN = [RESULTS.table(name) for name in (*TABLES, "claims", "sensitivity")]
+
+rule claims:
+    input:
+        unpack(PLAN.inputs("claims")),
+    output:
+        **PLAN.outputs("claims"),
+    log:
+        PLAN.log("claims"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **PLAN.digests("claims"),
+    shell:
+        RUN + "claims" + OPTIONS
 
 
 rule figures:
     input:
-        SHOWN,
-        [RESULTS.dataset(name) for name in STUDY.test_sets],
+        unpack(PLAN.inputs("figures")),
     output:
-        [
-            report(
-                RESULTS.figure(name, "svg"),
-                caption=f"../report/{name}.rst",
-                category="Figures",
+        **{
+            key: (
+                report(file, caption="../report/figure.rst", category="Figures", labels={"figure": Path(file).stem})
+                if file.endswith(".svg")
+                else file
             )
-            for name in FIGURES
-        ],
-        [RESULTS.figure(name, "png") for name in FIGURES],
+            for key, file in PLAN.outputs("figures").items()
+        },
     log:
-        LOGS / "figures.log",
+        PLAN.log("figures"),
     threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
     params:
-        **stage("figures"),
+        **PLAN.digests("figures"),
     shell:
-        RUN
+        RUN + "figures" + OPTIONS
 
 
 rule report:
     input:
-        rules.figures.output,
-        SHOWN,
-        RESULTS.claims,
-        RESULTS.benchmarks,
-        sorted(Path("src/schemenets/study/report/templates").iterdir()),
+        unpack(PLAN.inputs("report")),
     output:
-        report(RESULTS.report, caption="../report/report.rst", category="Report"),
+        report(*PLAN.all_outputs("report"), caption="../report/report.rst", category="Report"),
     log:
-        LOGS / "report.log",
+        PLAN.log("report"),
     threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
-        **stage("report"),
+        **PLAN.digests("report"),
     shell:
-        RUN
+        RUN + "report" + OPTIONS
 
 
 rule manifest:
     input:
-        "config/config.yaml",
-        "config/claims.yaml",
-        rules.report.output,
-        rules.report.input,
-        rules.tables.input,
-        seeds_of(JOBS, "safetensors"),
-        [RESULTS.job(name) / "evaluation.safetensors" for name in JOBS],
-        seeds_of(SOLVERS, "safetensors"),
+        unpack(PLAN.inputs("manifest")),
     output:
-        RESULTS.manifest,
-        RESULTS.root / "ro-crate-metadata.json",
+        **PLAN.outputs("manifest"),
     log:
-        LOGS / "manifest.log",
+        PLAN.log("manifest"),
     threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
-        **stage("manifest"),
+        **PLAN.digests("manifest"),
     shell:
-        RUN
+        RUN + "manifest" + OPTIONS

@@ -1,14 +1,54 @@
-# Signals: every data set is generated once and hashed.
+# Signals: every data set is generated once and hashed; evolutions, and problems with their solutions, likewise.
 
 
 rule signals:
+    input:
+        unpack(PLAN.inputs("signals")),
     output:
-        RESULTS.dataset("{dataset}"),
-        RESULTS.dataset("{dataset}").with_suffix(".json"),
+        **PLAN.outputs("signals"),
     log:
-        LOGS / "signals" / "{dataset}.log",
+        PLAN.log("signals"),
     threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
-        **stage("signals"),
+        **PLAN.digests("signals"),
     shell:
-        RUN
+        RUN + "signals {wildcards.dataset}" + OPTIONS
+
+
+rule evolution:
+    input:
+        unpack(PLAN.inputs("evolution")),
+    output:
+        **PLAN.outputs("evolution"),
+    log:
+        PLAN.log("evolution"),
+    priority: 1  # its trainings come last as it is
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **PLAN.digests("evolution"),
+    shell:
+        RUN + "evolution {wildcards.evolution}" + OPTIONS
+
+
+rule problems:
+    input:
+        unpack(PLAN.inputs("problems")),
+    output:
+        **PLAN.outputs("problems"),
+    log:
+        PLAN.log("problems"),
+    priority: 1
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **PLAN.digests("problems"),
+    shell:
+        RUN + "problems {wildcards.problem}" + OPTIONS

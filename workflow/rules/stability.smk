@@ -1,67 +1,87 @@
-# Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples; what
-# becomes of norms when networks are applied again and again, or have many blocks; other rules of extrapolation.
+# Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples; attacks;
+# what becomes of norms when networks are applied again and again, or have many blocks; convergence of fixed points.
 
 
-for number, batch in batches(JOBS, SHORT):
-
-    rule:
-        name:
-            f"stability_{number}"
-        input:
-            seeds_of(batch, "json"),
-            seeds_of(batch, "safetensors"),
-            sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in batch}),
-        output:
-            [RESULTS.job(name) / "stability.json" for name in batch],
-        log:
-            LOGS / f"stability-{number}.log",
-        threads: 1
-        params:
-            **of_batch("stability", batch),
-        shell:
-            RUN
+rule stability:
+    input:
+        unpack(PLAN.inputs("stability")),
+    output:
+        **PLAN.outputs("stability"),
+    log:
+        PLAN.log("stability"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **PLAN.digests("stability"),
+    shell:
+        RUN + "stability " + JOB + OPTIONS
 
 
-for what in ("growth", "remedies"):
-    grouped = by_network(STUDY.specs(what))
-    for number, groups in batches(grouped.values(), LONG):
-        batch = {name: spec for group in groups for name, spec in group.items()}
-        jobs = [spec["job"] for spec in batch.values() if "job" in spec]
-
-        rule:
-            name:
-                f"{what}_{number}"
-            input:
-                seeds_of(jobs, "json"),
-                seeds_of(jobs, "safetensors"),
-                sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in jobs}),
-            output:
-                [getattr(RESULTS, what)(name) for name in batch],
-            log:
-                LOGS / f"{what}-{number}.log",
-            threads: 1
-            params:
-                **of_batch(what, batch),
-            shell:
-                RUN
+rule robustness:
+    input:
+        unpack(PLAN.inputs("robustness")),
+    output:
+        **PLAN.outputs("robustness"),
+    log:
+        PLAN.log("robustness"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **PLAN.digests("robustness"),
+    shell:
+        RUN + "robustness " + JOB + OPTIONS
 
 
-# Fixed points: how trained implicit networks converge, and what depth costs them.
+rule growth:
+    input:
+        unpack(PLAN.inputs("growth")),
+    output:
+        **PLAN.outputs("growth"),
+    log:
+        PLAN.log("growth"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **PLAN.digests("growth"),
+    shell:
+        RUN + "growth " + JOB + OPTIONS
 
-IMPLICIT = [entry["job"] for entry in STUDY.specs("fixed_points")["all"]["networks"]]
+
+rule random_growth:
+    input:
+        unpack(PLAN.inputs("random_growth")),
+    output:
+        **PLAN.outputs("random_growth"),
+    log:
+        PLAN.log("random_growth"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **PLAN.digests("random_growth"),
+    shell:
+        RUN + "random_growth {wildcards.network}" + OPTIONS
 
 
 rule fixed_points:
     input:
-        seeds_of(IMPLICIT, "json"),
-        seeds_of(IMPLICIT, "safetensors"),
-        sorted({RESULTS.dataset(JOBS[name]["dataset"]) for name in IMPLICIT}),
+        unpack(PLAN.inputs("fixed_points")),
     output:
-        RESULTS.fixed_points,
+        **PLAN.outputs("fixed_points"),
     log:
-        LOGS / "fixed-points.log",
+        PLAN.log("fixed_points"),
     threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
-        **stage("fixed_points"),
+        **PLAN.digests("fixed_points"),
     shell:
-        RUN
+        RUN + "fixed_points" + OPTIONS

@@ -1,23 +1,37 @@
-# Training: one job trains all seeds of an experiment, a method and a size.
+# Training: the learning rate of every method is chosen on validation data; then all seeds of a job are trained at once.
 
 
-for number, batch in batches(JOBS, LONG):
+rule tune:
+    input:
+        unpack(PLAN.inputs("tune")),
+    output:
+        **PLAN.outputs("tune"),
+    log:
+        PLAN.log("tune"),
+    priority: 2
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **PLAN.digests("tune"),
+    shell:
+        RUN + "tune {wildcards.method}" + OPTIONS
 
-    rule:
-        name:
-            f"train_{number}"
-        input:
-            sorted({RESULTS.dataset(JOBS[job]["dataset"]) for job in batch}),
-            sorted({RESULTS.tuned(JOBS[job]["method"]) for job in batch}),
-        output:
-            seeds_of(batch, "json"),
-            seeds_of(batch, "safetensors"),
-        log:
-            LOGS / f"train-{number}.log",
-        # before evaluations, which are short and can fill the gaps at the end
-        priority: 1
-        threads: 1
-        params:
-            **of_batch("train", batch),
-        shell:
-            RUN
+
+rule train:
+    input:
+        unpack(PLAN.inputs("train")),
+    output:
+        **PLAN.outputs("train"),
+    log:
+        PLAN.log("train"),
+    priority: 1
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        **PLAN.digests("train"),
+    shell:
+        RUN + "train " + JOB + OPTIONS

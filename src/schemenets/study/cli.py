@@ -12,31 +12,30 @@ from typing import Any
 import torch
 
 import schemenets
-from schemenets import checkpoints, files, fluxes, kernels, memory, multigrid, networks, operators, signals, stability
+from schemenets import checkpoints, devices, files, fluxes, kernels, multigrid, networks, operators, signals, stability
 from schemenets.errors import (
     CheckpointError,
-    ConfigError,
     InvalidParameterError,
     MissingFileError,
     SchemenetsError,
     UnknownNameError,
 )
 from schemenets.progress import Progress
-from schemenets.study import specs, stages
+from schemenets.study import stages
 from schemenets.study.layout import Layout
 
 OK, FINDING, MISUSE, INTERRUPTED = 0, 1, 2, 130
 JOB = "capacity/symmetric-perona_malik/budget-240"
-EXAMPLES = {
+WEIGHTS = f"results/mine/runs/{JOB}/weights.safetensors"
+EXAMPLES = {  # names of jobs
     "signals": "piecewise_affine-10",
     "evolution": "evolution_4-10",
-    "tune": "symmetric-perona_malik",
-    **dict.fromkeys(("train", "evaluate", "stability"), JOB),
     "problems": "problem_charbonnier",
-    "solver_tune": "cycle-1",
-    **dict.fromkeys(("solver_train", "solver_evaluate"), "solvers/charbonnier/cycle-1"),
-    **dict.fromkeys(("robustness", "growth"), "factorial/symmetric-perona_malik/blocks-4"),
-    "remedies": "evolution_4/fsi-perona_malik/blocks-4",
+    "tune": "symmetric-perona_malik",
+    "robustness": "factorial/symmetric-perona_malik/blocks-4",
+    "growth": "factorial/symmetric-perona_malik/blocks-4",
+    "random_growth": "symmetric",
+    "evaluate_solvers": "solve_charbonnier/cycle-1/points-256",
 }
 log = logging.getLogger("schemenets")
 
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to(options.log)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # more are slower: the networks are tiny
-    memory.keep()
+    devices.keep_freed_memory()
     try:
         status: int | None = options.command(options)
     except SchemenetsError as error:
@@ -112,9 +111,10 @@ def _add_info(commands: Any) -> None:
         _info,
         "say what is installed, or what a checkpoint holds",
         "schemenets info",
-        f"schemenets info results/runs/{JOB}/seed-0.safetensors",
+        f"schemenets info {WEIGHTS} --seed 0",
     )
-    parser.add_argument("checkpoint", nargs="?", type=Path, help="a trained network (.safetensors)")
+    parser.add_argument("checkpoint", nargs="?", type=Path, help="one or more trained networks (.safetensors)")
+    _add_seed(parser)
 
 
 def _add_certify(commands: Any) -> None:
@@ -124,11 +124,12 @@ def _add_certify(commands: Any) -> None:
         _certify,
         "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails, "
         "no guarantee is known, or the record beside the checkpoint holds another SHA-256",
-        f"schemenets certify results/runs/{JOB}/seed-0.safetensors",
-        f"schemenets certify results/runs/{JOB}/seed-0.safetensors --dense 256",
-        f"schemenets certify results/runs/{JOB.replace('malik', 'malik-certified')}/seed-0.safetensors --verify 256",
+        f"schemenets certify {WEIGHTS} --seed 0",
+        f"schemenets certify {WEIGHTS} --seed 0 --dense 256",
+        f"schemenets certify {WEIGHTS.replace('malik', 'malik-certified')} --seed 0 --verify 256",
     )
-    parser.add_argument("checkpoint", type=Path, help="a trained network (.safetensors)")
+    parser.add_argument("checkpoint", type=Path, help="one or more trained networks (.safetensors)")
+    _add_seed(parser)
     parser.add_argument(
         "--dense",
         type=int,
@@ -159,59 +160,40 @@ def _add_audit(commands: Any) -> None:
     parser.add_argument("--full", action="store_true", help="test every checkpoint again, not a sample")
 
 
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, help="which network of a file that holds several")
+
+
 def _add_stages(commands: Any) -> None:
     for name in stages.available():
-        what = EXAMPLES.get(name)
+        keys = stages.wildcards_of_source(name)
+        example = f"{EXAMPLES.get(name, JOB)} " if keys else ""
         help = stages.description(name).rstrip(".")
-        example = f"schemenets {name} {what} --tier smoke" if what else f"schemenets {name} --tier smoke"
-        parser = _command(commands, name, _stage, help, example)
+        parser = _command(commands, name, _stage, help, f"schemenets {name} {example}--tier smoke")
         parser.set_defaults(stage=name)
-        parser.add_argument(
-            "spec",
-            nargs="+" if what else "*",
-            default=["all"],
-            help="what to do: names from the tier's configuration, or specifications as JSON or in .json files",
-        )
-        parser.add_argument("--tier", help="tier of config/config.yaml (default: the one named there)")
-        parser.add_argument("--results", type=Path, help="results directory (default: the tier's)")
+        names = "/".join(keys).upper() if keys else argparse.SUPPRESS
+        parser.add_argument("name", nargs="+" if keys else "*", default=[stages.ALL], help=f"jobs, named {names}")
+        parser.add_argument("--tier", help="tier of the configuration (default: the one named there)")
+        parser.add_argument("--out", type=Path, help="results directory (default: results/smoke or results/mine)")
+        parser.add_argument("--config", type=Path, help="configuration (default: config/config.yaml)")
 
 
 def _stage(options: argparse.Namespace) -> None:
-    study = None if all(map(specs.is_spec, options.spec)) else _study(options.tier)
-    asked = [_specified(options, study, text) for text in options.spec]
-    progress = Progress(options.stage, len(asked), "jobs")
-    for done, (text, spec, results) in enumerate(asked, start=1):
-        try:
-            stages.run(options.stage, spec, Layout(results))
-        except KeyError as error:
-            if error.args[0] in spec:
-                raise
-            raise ConfigError(f"specification {text!r:.80} lacks the key {error}.") from error
-        except (MissingFileError, FileNotFoundError) as error:
-            path = getattr(error, "filename", None)
-            what = f"{path}: file is missing" if path else str(error)
-            raise CheckpointError(f"{what}; an earlier stage makes it (snakemake runs all in order)") from error
-        if len(asked) > 1:
-            progress.update(done)
+    from schemenets.study.config import CONFIG, Study  # needs the packages of the study
 
-
-def _study(tier: str | None) -> Any:
-    from schemenets.study.config import Study  # needs the packages of the study
-
-    return Study.load(tier=tier)
-
-
-def _specified(options: argparse.Namespace, study: Any, text: str) -> tuple[str, dict[str, Any], Path]:
-    """``text``, what it asks a stage to do, and the directory of the results."""
-    if specs.is_spec(text):
-        spec = specs.loads(text)
-        if options.results is None:
-            raise ConfigError("a specification says not where results lie: give --results DIR.")
-        return text, spec, options.results
+    study = Study.load(tier=options.tier, config=options.config or CONFIG)
     known = study.specs(options.stage)
-    if text not in known:
-        raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", text, known)
-    return text, known[text], options.results or study.results
+    for name in options.name:
+        if name not in known:
+            raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", name, known)
+    progress = Progress(options.stage, len(options.name), "jobs")
+    for done, name in enumerate(options.name, start=1):
+        try:
+            stages.run(options.stage, name, known[name], Layout(options.out or study.results))
+        except MissingFileError as error:
+            raise CheckpointError(f"{error}; an earlier stage makes it (snakemake runs all in order)") from error
+        if len(options.name) > 1:
+            progress.update(done)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -220,16 +202,15 @@ def _audit(options: argparse.Namespace) -> int:
     return audit.run(options.results, options.full)
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(options: argparse.Namespace) -> Any:
+    path = options.checkpoint
     if path.is_dir():
-        raise CheckpointError(
-            f"{path}: is a directory; allowed: a checkpoint, such as seed-0.safetensors in that of a job"
-        )
-    return (multigrid.load if multigrid.is_cycle(path) else checkpoints.load)(path)
+        raise CheckpointError(f"{path}: got a directory, expected a checkpoint, such as weights.safetensors of a job")
+    return checkpoints.load(path, options.seed)
 
 
 def _certify(options: argparse.Namespace) -> int:
-    network, changed = _loaded(options.checkpoint), _changed(options.checkpoint)
+    network, changed = _loaded(options), _changed(options.checkpoint)
     if isinstance(network, multigrid.CycleNetwork):
         lines, holds = _of_cycle(network, options.verify or options.dense)
     else:
@@ -239,12 +220,12 @@ def _certify(options: argparse.Namespace) -> int:
 
 
 def _changed(checkpoint: Path) -> dict[str, object]:
-    """A line on a record beside a checkpoint, if there is one that belongs to another file."""
-    record = checkpoint.with_suffix(".json")
+    """A line on the record beside a checkpoint, if there is one that belongs to another file."""
+    record = checkpoint.with_name("record.json")
     if not record.exists():
         return {}
     content, actual = files.read_json(record), files.sha256(checkpoint)
-    recorded = content.get("checkpoint_sha256", actual) if isinstance(content, dict) else actual
+    recorded = content.get("weights_sha256", actual) if isinstance(content, dict) else actual
     return {} if recorded == actual else {"record": f"{record.name} is of another file: {recorded}, not {actual}"}
 
 
@@ -274,7 +255,7 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
     problems = []
     if options.verify is not None:
         if stability.can_verify(network.architecture):
-            problems = stability.verify(options.checkpoint, options.verify)
+            problems = stability.verify(options.checkpoint, options.verify, options.seed)
         else:
             problems = ["not possible: dense matrices compute no networks and fluxes of this kind"]
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
@@ -306,16 +287,19 @@ def _of_problem(problem: multigrid.Problem) -> dict[str, object]:
 
 
 def _info(options: argparse.Namespace) -> None:
-    network = _loaded(options.checkpoint) if options.checkpoint else None
-    if isinstance(network, multigrid.CycleNetwork):
-        architecture = network.architecture
-        lines = {"network": "learned cycle", **architecture.arguments(), **_of_problem(architecture.problem)}
-        lines["parameters"] = architecture.parameters
-    elif network is not None:
-        count = networks.count(network.architecture)
-        lines = network.architecture.arguments()
-        lines["certified by construction"] = lines.pop("certified")
+    if options.checkpoint:
+        architecture, seeds = checkpoints.header(options.checkpoint)
+        if options.seed is not None:
+            _loaded(options)  # which says so if there is no such network, or it is damaged
+        count = architecture.count()
+        lines = architecture.arguments()
+        if isinstance(architecture, multigrid.CycleArchitecture):
+            lines |= {"problem": ", ".join(f"{key} {value}" for key, value in lines["problem"].items())}
+        else:
+            lines["certified by construction"] = lines.pop("certified")
         lines |= {"parameters": count.total, "convolution weights": count.convolution}
+        if seeds:
+            lines["seeds"] = ", ".join(map(str, seeds))
     else:
         lines = {
             "schemenets": schemenets.__version__,

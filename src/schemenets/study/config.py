@@ -2,61 +2,62 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from schemenets import networks, signals
-from schemenets.errors import ConfigError, InvalidParameterError, SchemenetsError, UnknownNameError
+from schemenets.errors import ConfigError, SchemenetsError
+from schemenets.multigrid import CycleArchitecture, Problem
 from schemenets.networks import Architecture
-from schemenets.stability.remedies import PLAIN, SAFEGUARDED
-from schemenets.study import schema, solver_study
-from schemenets.study.layout import DEPTH
+from schemenets.study import schema
 
+Json = dict[str, Any]
 CONFIG = Path("config/config.yaml")
 CLAIMS = Path("config/claims.yaml")
 SCHEMA = Path("workflow/schemas/config.schema.json")
-DEFAULT_TIER = "study"
-STEPS = (1.0, 1.5)  # step sizes of random networks relative to their limit
-REMEDIED = ("blocks-4", "blocks-8")  # sizes of the trained networks that remedies are measured for
-DEEP = 100  # and the largest number of blocks of random ones
+RESULTS = {"smoke": Path("results/smoke")}  # by tier
+MINE = Path("results/mine")  # of all other tiers; committed results are never overwritten unasked
+SOLVE = "solve_"  # how the names of experiments begin whose networks learn to solve a problem
+CYCLE = "cycle"  # the network that a problem is given to; all others are those of the registry
 
 
 @dataclass(frozen=True)
 class Study:
     """A valid configuration with a chosen tier.
 
-    A job is named ``experiment/method/size``, with size ``budget-N`` (parameters) or ``blocks-N``; it trains all
-    seeds of the tier. Everything a job needs to know is in its specification, a plain dictionary.
+    A training job is named ``experiment/method/size``, with size ``budget-N`` (parameters), ``blocks-N``, or
+    ``points-N`` for networks that solve; it trains all seeds of the tier. Everything that a job of a stage needs to know
+    is in its specification, a plain dictionary.
     """
 
     config: Mapping[str, Any]
+    _specs: dict[str, dict[str, Json]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, root: Path = Path(), tier: str | None = None) -> "Study":
+    def load(cls, root: Path = Path(), tier: str | None = None, config: Path = CONFIG) -> "Study":
         """The study in the directory ``root``, with its own tier or the given one.
 
         Raises:
             ConfigError: a file is missing, or a key or value in it is not possible.
         """
-        config = schema.load(root / CONFIG, root / SCHEMA)
-        return cls.check(config if tier is None else {**config, "tier": tier}, root)
+        content = schema.load(root / config, root / SCHEMA)
+        return cls.check(content if tier is None else {**content, "tier": tier}, root, config)
 
     @classmethod
-    def check(cls, config: Mapping[str, Any], root: Path = Path()) -> "Study":
-        """The study with this configuration, read from the directory ``root``.
+    def check(cls, config: Mapping[str, Any], root: Path = Path(), source: Path = CONFIG) -> "Study":
+        """The study with this configuration, read from the file ``source`` in the directory ``root``.
 
         Raises:
-            ConfigError: one line per finding, with file, key, value and what is allowed.
+            ConfigError: one line per finding, with file, key, value and what is expected.
         """
-        source = root / CONFIG
-        schema.validate(config, root / SCHEMA, source)
+        schema.validate(config, root / SCHEMA, root / source)
         findings = list(_findings(config))
         if findings:
-            raise ConfigError("\n".join(f"{source}: {finding}" for finding in findings))
+            raise ConfigError("\n".join(f"{root / source}: {finding}" for finding in findings))
         return cls(config)
 
     def check_claims(self, registered: Mapping[str, Any]) -> None:
@@ -69,25 +70,25 @@ class Study:
         defaults = {"family": registered["test_set"], "noise": registered["noise"]}
         test_set = signals.dataset_name(defaults)
         if test_set not in self.test_sets:
-            findings.append(f"test_set and noise = {test_set}: allowed in the tier {self.tier}: {self.test_sets}.")
+            findings.append(f"test_set and noise: got {test_set}, expected one of {self.test_sets} of the tier {self.tier}.")
         for claim in registered["claims"]:
             for entry in claim.get("comparisons", ()):
                 for key, kind in (("experiment", "experiments"), ("candidate", "methods"), ("reference", "methods")):
                     if entry[key] not in self.config[kind]:
-                        allowed = ", ".join(self.config[kind])
-                        findings.append(f"claims.{claim['id']}.{key} = {entry[key]!r}: allowed: {allowed}.")
+                        expected = ", ".join(self.config[kind])
+                        findings.append(f"claims.{claim['id']}.{key}: got {entry[key]!r}, expected one of {expected}.")
                 own = {"family": entry.get("test_set", defaults["family"])}
                 name = signals.dataset_name({**own, "noise": entry.get("noise", defaults["noise"])})
-                tested_on = self._tested_on(entry["experiment"])
-                if entry["experiment"] in self._tier["experiments"] and name not in tested_on:
+                tested_on = self.tested_on(entry["experiment"])
+                if entry["experiment"] in self.settings["experiments"] and name not in tested_on:
                     key = f"claims.{claim['id']}.{entry['experiment']}"
-                    findings.append(f"{key}: test_set and noise = {name}: allowed in this tier: {tested_on}.")
+                    findings.append(f"{key}, test_set and noise: got {name}, expected one of {tested_on}.")
             section = self.config["solvers"]
             for entry in claim.get("ratios", ()):
                 for key, kind in (("problem", "problems"), ("candidate", "methods"), ("reference", "methods")):
                     if entry[key] not in section[kind]:
-                        allowed = ", ".join(section[kind])
-                        findings.append(f"claims.{claim['id']}.{key} = {entry[key]!r}: allowed: {allowed}.")
+                        expected = ", ".join(section[kind])
+                        findings.append(f"claims.{claim['id']}.{key}: got {entry[key]!r}, expected one of {expected}.")
         if findings:
             raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in findings))
 
@@ -97,283 +98,145 @@ class Study:
         return str(self.config["tier"])
 
     @property
-    def results(self) -> Path:
-        """Directory of the results: that of the default tier is the committed one, others are inside it."""
-        return Path("results") if self.tier == DEFAULT_TIER else Path("results", self.tier)
+    def settings(self) -> Mapping[str, Any]:
+        """What the tier sets."""
+        settings: Mapping[str, Any] = self.config["tiers"][self.tier]
+        return settings
 
-    def specs(self, stage: str) -> dict[str, dict[str, Any]]:
-        """Specifications of everything that a stage has to do in this tier, by name.
+    @property
+    def results(self) -> Path:
+        """Directory that a run writes to unless it is told otherwise."""
+        return RESULTS.get(self.tier, MINE)
+
+    def specs(self, stage: str) -> dict[str, Json]:
+        """Specifications of all jobs that a stage has in this tier, by name.
 
         Raises:
             UnknownNameError: no such stage.
         """
-        summary = {
-            **{"tier": self.tier, "jobs": list(self.jobs), "methods": list(self.tunings)},
-            **{"solver_jobs": list(self.solver_jobs), "solver_methods": list(self.solver_tunings)},
-        }
-        known: dict[str, Callable[[], dict[str, dict[str, Any]]]] = {
-            "signals": lambda: self.datasets,
-            "evolution": lambda: self.evolutions,
-            "tune": lambda: self.tunings,
-            "train": lambda: self.jobs,
-            "evaluate": lambda: {name: self._of_job(name, test_sets=self.tested_on(name)) for name in self.jobs},
-            "stability": lambda: self.searches,
-            "growth": lambda: self.repeated | self.followed | self.drawn,
-            "remedies": lambda: self.remedies,
-            "fixed_points": lambda: {"all": {"networks": self._trained("implicit")}},
-            "robustness": lambda: self.attacks,
-            "multigrid": lambda: {"all": {"exponents": list(range(4, 11))}},
-            "problems": lambda: self.problems,
-            "solver_tune": lambda: self.solver_tunings,
-            "solver_train": lambda: self.solver_jobs,
-            "solver_evaluate": lambda: self.solver_evaluations,
-            "solvers": lambda: {"all": {"datasets": self.problems}},
-            "schemes": lambda: {"all": {"datasets": self._steps_to_compare()}},
-            "tables": lambda: {"all": summary | self._measured},
-            "claims": lambda: {"all": {"registered": str(CLAIMS)}},
-            "figures": lambda: {"all": summary},
-            "report": lambda: {"all": {**summary, "experiments": self.config["experiments"]}},
-            "manifest": lambda: {"all": {**summary, "config": self.config}},
-        }
-        if stage not in known:
-            raise UnknownNameError("stage", stage, known)
-        return known[stage]()
+        from schemenets.study import stages  # which import this module
 
-    @cached_property
-    def jobs(self) -> dict[str, dict[str, Any]]:
-        """Specification of every training job, by name."""
-        return {
-            name: {
-                "job": name,
-                "experiment": experiment,
-                "method": method,
-                "size": size,
-                "architecture": architecture.arguments(),
-                "dataset": _dataset_name(self.config["experiments"][experiment]),
-                "seeds": list(range(self._tier["seeds"])),
-                **self._training(self.config["experiments"][experiment].get("training_length", 1)),
-            }
-            for name, experiment, method, size, architecture in _jobs(self.config, self.tier)
-        }
-
-    @cached_property
-    def tunings(self) -> dict[str, dict[str, Any]]:
-        """Specification of the tuning of every method that a job of this tier uses, by method."""
-        tuning, own = self.config["tuning"], self._tier["tuning"]
-        return {
-            method: {
-                "method": method,
-                "architecture": _tuned(self.config, method).arguments(),
-                "dataset": signals.dataset_name(tuning),
-                "seeds": [tuning["first_seed"] + index for index in range(own["seeds"])],
-                "learning_rates": own["learning_rates"],
-                **self._training(),
-            }
-            for method in dict.fromkeys(job["method"] for job in self.jobs.values())
-        }
-
-    @cached_property
-    def searches(self) -> dict[str, dict[str, Any]]:
-        """Specification of the search for instability in the networks of every job, by name."""
-        own = self._tier["search"]
-        return {name: self._of_job(name, dataset=job["dataset"], **own) for name, job in self.jobs.items()}
-
-    @cached_property
-    def attacks(self) -> dict[str, dict[str, Any]]:
-        """Specification of the attacks on every job of the attacked experiment, by name."""
-        own = dict(self._tier["robustness"])
-        experiment = own.pop("experiment")
-        return {
-            name: self._of_job(name, dataset=job["dataset"], **own)
-            for name, job in self.jobs.items()
-            if job["experiment"] == experiment
-        }
-
-    @cached_property
-    def datasets(self) -> dict[str, dict[str, Any]]:
-        """Specification of every data set that is trained, tuned or tested on, by name (family-noise)."""
-        tested = [{"family": family, "noise": noise} for family, noise in self._tested]
-        trained = [
-            self.config["tuning"],
-            *(self.config["experiments"][job["experiment"]] for job in self.jobs.values()),
-        ]
-        trained_on = {signals.dataset_name(entry) for entry in trained}
-        found = {}
-        for entry in [*tested, *trained]:
-            name, family = signals.dataset_name(entry), entry["family"]
-            splits = ["train", "validation", "test"] if name in trained_on else ["test"]
-            counts = {split: self._tier[split][family] for split in splits}
-            found[name] = {"family": family, "noise": entry["noise"], **self.config["signals"], **counts}
-        return found
-
-    @cached_property
-    def problems(self) -> dict[str, dict[str, Any]]:
-        """Specification of the right-hand sides and solutions of every problem, by name of the data set."""
-        return solver_study.datasets(self.config, self.tier)
-
-    @cached_property
-    def solver_jobs(self) -> dict[str, dict[str, Any]]:
-        """Specification of every training of a network that solves, by name."""
-        return solver_study.jobs(self.config, self.tier)
-
-    @cached_property
-    def solver_tunings(self) -> dict[str, dict[str, Any]]:
-        """Specification of the tuning of every method that learns to solve, by method."""
-        return solver_study.tunings(self.config, self.tier)
-
-    @cached_property
-    def solver_evaluations(self) -> dict[str, dict[str, Any]]:
-        """Specification of the tests of the networks of every job that learns to solve, by name."""
-        keys = ("job", "method", "seeds", "learner", "architecture", "problem", "dataset")
-        return {
-            name: {**{key: job[key] for key in keys}, "data": self.problems[job["dataset"]]}
-            for name, job in self.solver_jobs.items()
-        }
-
-    @cached_property
-    def evolutions(self) -> dict[str, dict[str, Any]]:
-        """Specification of every data set of an evolution f ↦ u(T), by name (evolution_T-noise)."""
-        found = {}
-        for job in self.jobs.values():
-            entry = self.config["experiments"][job["experiment"]]
-            if "time" in entry:
-                counts = {split: self._tier[split]["evolution"] for split in ("train", "validation", "test")}
-                given = {"source": signals.dataset_name(entry), "time": entry["time"], **self.config["evolution"]}
-                found[job["dataset"]] = {"dataset": job["dataset"], **given, **self.config["signals"], **counts}
-        return found
-
-    def tested_on(self, job: str) -> list[str]:
-        """Names of the data sets that the networks of a job are tested on: denoisers on all, others on their own."""
-        return self._tested_on(self.jobs[job]["experiment"])
-
-    @cached_property
-    def repeated(self) -> dict[str, dict[str, Any]]:
-        """Specification of the repetitions of the networks of every job that is repeated, by name."""
-        common, own = self.config["stability"], self._tier["stability"]
-        return {
-            name: self._of_job(name, dataset=job["dataset"], repetitions=own["repetitions"])
-            for name, job in sorted(self.jobs.items())
-            if job["experiment"] in common["experiments"] and job["size"] == common["size"]
-        }
-
-    @cached_property
-    def followed(self) -> dict[str, dict[str, Any]]:
-        """Specification of the way through the blocks of trained networks: repeated ones, and deep evolutions."""
-        deep, experiments = self.config["stability"]["deep"], self.config["experiments"]
-        return {
-            f"{DEPTH}{name}": self._of_job(name, dataset=job["dataset"])
-            for name, job in sorted(self.jobs.items())
-            if name in self.repeated or (job["size"] in deep and "time" in experiments[job["experiment"]])
-        }
-
-    @cached_property
-    def drawn(self) -> dict[str, dict[str, Any]]:
-        """Specification of the random networks of many blocks, by the name of their architecture."""
-        depths = self._tier["stability"]["depths"]
-        shared = {"seeds": list(range(self._tier["seeds"])), "length": self.config["signals"]["length"]}
-        return {
-            name: {"networks": list(self._drawn(name, max(depths))), "depths": depths, **shared}
-            for name in self.config["stability"]["networks"]
-        }
-
-    @cached_property
-    def remedies(self) -> dict[str, dict[str, Any]]:
-        """Specification of remedies for two-step networks that extrapolate: trained ones by job, random ones by name.
-
-        Trained ones are those of some depths; random ones have weights of their own in up to ``DEEP`` blocks.
-        """
-        effort = {key: self._tier["search"][key] for key in ("starts", "steps")}
-        of_jobs = {
-            name: self._of_job(name, dataset=job["dataset"], **effort)
-            for name, job in self.jobs.items()
-            if job["size"] in REMEDIED and _extrapolates(job["architecture"])
-        }
-        of_random: dict[str, dict[str, Any]] = {}
-        for name, spec in self.drawn.items():
-            if name in PLAIN:
-                untied = [entry for entry in spec["networks"] if not entry["architecture"]["tied"]]
-                edge = [entry for entry in untied if entry["step"] == 1 and _extrapolates(entry["architecture"])]
-                depths = [depth for depth in spec["depths"] if depth <= DEEP]
-                of_random[name] = {**spec, "networks": edge, "depths": depths}
-        return of_jobs | of_random
+        if stage not in self._specs:
+            self._specs[stage] = stages.module(stage).specs(self)
+        return self._specs[stage]
 
     @property
-    def _measured(self) -> dict[str, list[str]]:
-        """What has files of its own besides the jobs and methods."""
-        grown = self.specs("growth")
-        return {"attacked": list(self.attacks), "grown": list(grown), "remedied": list(self.remedies)}
+    def seeds(self) -> list[int]:
+        """Seeds of the weights and of the shuffling, of every training job."""
+        return list(range(self.settings["seeds"]))
 
-    def _drawn(self, name: str, blocks: int) -> Iterator[dict[str, Any]]:
-        """Random networks of one name and their step sizes, and the worst of all; what cannot be built is left out."""
-        fluxes = self.config["stability"]["fluxes"]
-        for flux, tied, certified in product(fluxes, (False, True), (False, True)):
-            architecture = Architecture(
-                name=name, flux=flux, blocks=blocks, tied=tied, certified=certified, **self.config["network"]
-            )
-            try:
-                networks.check(architecture)
-            except InvalidParameterError:
-                continue
-            if tied or name != "implicit":  # whose blocks share their weights anyway
-                for step in STEPS[:1] if certified else STEPS:
-                    yield {"architecture": architecture.arguments(), "step": step}
-        if name == "fsi":
-            scalar = Architecture(name=name, flux="linear", blocks=blocks, filters=1, kernel_size=1)
-            yield {"architecture": scalar.arguments(), "step": 1.0, "worst": True}
+    @cached_property
+    def trainings(self) -> list[tuple[str, str, str]]:
+        """Experiment, method and size of every job that trains denoisers; the order of keys does not matter."""
+        return [
+            (experiment, method, size)
+            for experiment, groups in sorted(self.settings["experiments"].items())
+            for group in groups
+            for method in group["methods"]
+            for size in _sizes(group)
+        ]
+
+    @property
+    def denoisers(self) -> dict[str, Json]:
+        """What other stages need to know of every job that trains denoisers, by name."""
+        keys = ("experiment", "method", "size", "seeds", "architecture", "dataset")
+        return {
+            name: {"job": name, **{key: spec[key] for key in keys}}
+            for name, spec in self.specs("train").items()
+            if spec["task"]["name"] == "denoising"
+        }
+
+    @property
+    def solvers(self) -> dict[str, Json]:
+        """The same of every job that trains networks to solve a problem."""
+        keys = ("experiment", "method", "size", "seeds", "architecture", "dataset", "task")
+        return {
+            name: {"job": name, **{key: spec[key] for key in keys}}
+            for name, spec in self.specs("train").items()
+            if spec["task"]["name"] == "solving"
+        }
+
+    def architecture(self, method: str, size: str, experiment: str) -> Architecture:
+        """What a method trains at a size in an experiment."""
+        kind, _, number = size.rpartition("-")
+        return _sized(_architecture(self.config, method, experiment), kind, int(number))
+
+    def tuned_architecture(self, method: str) -> Architecture:
+        """What the learning rate of a method is tuned with."""
+        return _tuned(self.config, method)
+
+    def training(self, length: float = 1) -> Json:
+        """Epochs, ``length`` times as many as the tier says, and the batch size."""
+        return {"epochs": _epochs(length * self.settings["epochs"]), "batch": self.config["training"]["batch"]}
+
+    @property
+    def points(self) -> int:
+        """Points of the grids on which networks learn to solve."""
+        return int(self.config["solvers"]["points"])
+
+    def problem(self, name: str) -> Problem:
+        """The problem of this name."""
+        return _problem(self.config, name)
+
+    def solver_training(self, method: str, problem: str) -> Json:
+        """Specification of the training of a method that learns to solve a problem, but its seeds."""
+        entry = self.config["solvers"]["methods"][method]
+        return {
+            "architecture": _solver(self.config, method, problem).arguments(),
+            "task": {
+                "name": "solving",
+                "problem": self.problem(problem).arguments(),
+                "loss": entry.get("loss", "supervised"),
+            },
+            "dataset": f"problem_{problem}",
+            "epochs": self.settings["solvers"]["epochs"],
+            "batch": self.config["solvers"]["batch"],
+        }
+
+    @property
+    def tested(self) -> list[tuple[str, float]]:
+        """Family and noise level of every data set that every denoiser is tested on."""
+        return list(product(self.config["test_families"], self.settings["test_noises"]))
 
     @property
     def test_sets(self) -> list[str]:
-        """Names of the data sets that every denoiser is tested on."""
-        return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self._tested]
+        """Names of these data sets."""
+        return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self.tested]
 
-    @property
-    def _tested(self) -> list[tuple[str, float]]:
-        return list(product(self.config["test_families"], self._tier["test_noises"]))
-
-    def _tested_on(self, experiment: str) -> list[str]:
+    def tested_on(self, experiment: str) -> list[str]:
+        """Names of the data sets that networks are tested on: denoisers on all, others on their own."""
         entry = self.config["experiments"].get(experiment, {})
-        return [_dataset_name(entry)] if "time" in entry else self.test_sets
-
-    def _steps_to_compare(self) -> dict[str, dict[str, Any]]:
-        """For every data set of an evolution the numbers of steps of the schemes: those of the blocks of networks."""
-        return {
-            name: {
-                **{key: spec[key] for key in ("time", "contrast")},
-                "steps": sorted(
-                    {job["architecture"]["blocks"] for job in self.jobs.values() if job["dataset"] == name}
-                ),
-            }
-            for name, spec in self.evolutions.items()
-        }
-
-    def _of_job(self, name: str, **more: Any) -> dict[str, Any]:
-        return {**{key: self.jobs[name][key] for key in ("job", "seeds", "architecture")}, **more}
-
-    def _trained(self, network: str) -> list[dict[str, Any]]:
-        """All jobs that train networks of this name, each with its data set."""
-        chosen = [name for name, spec in self.jobs.items() if spec["architecture"]["name"] == network]
-        return [self._of_job(name, dataset=self.jobs[name]["dataset"]) for name in chosen]
-
-    @property
-    def _tier(self) -> Mapping[str, Any]:
-        tier: Mapping[str, Any] = self.config["tiers"][self.tier]
-        return tier
-
-    def _training(self, length: float = 1) -> dict[str, Any]:
-        return {"epochs": max(1, round(length * self._tier["epochs"])), "batch": self.config["training"]["batch"]}
+        return [training_set(entry)] if "time" in entry else self.test_sets
 
 
-def _dataset_name(experiment: Mapping[str, Any]) -> str:
+def training_set(experiment: Mapping[str, Any]) -> str:
     """Name of the data set that the networks of an experiment are trained on."""
     if "time" in experiment:
         return signals.dataset_name({"family": f"evolution_{experiment['time']}", "noise": experiment["noise"]})
     return signals.dataset_name(experiment)
 
 
-def _extrapolates(architecture: Mapping[str, Any]) -> bool:
-    """Whether a network takes two-step extrapolations, which Du Fort-Frankel certified by 2τα ≤ 1 does not."""
-    name, certified = architecture["name"], architecture["certified"]
-    return name.removeprefix(SAFEGUARDED) in PLAIN and not (name in PLAIN and certified)
+def _epochs(number: float) -> int:
+    return max(1, round(number))
+
+
+def _sizes(group: Mapping[str, Any]) -> list[str]:
+    """Names of the sizes in a group of an experiment."""
+    kinds = (("budget", "budgets"), ("blocks", "blocks"))
+    return [f"{kind}-{number}" for kind, key in kinds for number in group.get(key, ())]
+
+
+def _problem(config: Mapping[str, Any], name: str) -> Problem:
+    return Problem(**config["solvers"]["problems"][name], extent=float(config["solvers"]["points"]))
+
+
+def _solver(config: Mapping[str, Any], method: str, problem: str) -> Architecture | CycleArchitecture:
+    """What a method trains for a problem."""
+    entry = {key: value for key, value in config["solvers"]["methods"][method].items() if key != "loss"}
+    network = entry.pop("network")
+    if network == CYCLE:
+        return CycleArchitecture(problem=_problem(config, problem), **entry)
+    return Architecture(name=network, **entry)
 
 
 def _architecture(config: Mapping[str, Any], method: str, experiment: str | None = None) -> Architecture:
@@ -397,29 +260,17 @@ def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
     return replace(architecture, blocks=blocks)
 
 
-def _jobs(config: Mapping[str, Any], tier: str) -> Iterator[tuple[str, str, str, str, Architecture]]:
-    """Name, experiment, method, size and architecture of every job of a tier; the order of keys does not matter."""
-    for experiment, groups in sorted(config["tiers"][tier]["experiments"].items()):
-        for group in groups:
-            for method in group["methods"]:
-                for kind, numbers in (("budget", group.get("budgets", ())), ("blocks", group.get("blocks", ()))):
-                    for number in numbers:
-                        size = f"{kind}-{number}"
-                        architecture = _sized(_architecture(config, method, experiment), kind, number)
-                        yield f"{experiment}/{method}/{size}", experiment, method, size, architecture
-
-
 def _findings(config: Mapping[str, Any]) -> Iterator[str]:
     """What the schema cannot know: names in registries, references between keys, budgets, sizes of families."""
     broken = [finding for name in config["methods"] for finding in _method_findings(config, name)]
     k, length = config["network"]["kernel_size"], config["signals"]["length"]
     for name, entry in config["experiments"].items():
         if entry.get("kernel_size", 1) > length:
-            allowed = f"at most signals.length = {length}"
-            broken.append(f"experiments.{name}.kernel_size = {entry['kernel_size']}: allowed: {allowed}.")
+            expected = f"at most signals.length = {length}"
+            broken.append(f"experiments.{name}.kernel_size: got {entry['kernel_size']}, expected {expected}.")
     if k > length:
-        broken.append(f"network.kernel_size = {k}: allowed: at most signals.length = {length}.")
-    broken += [*_stability_findings(config), *solver_study.findings(config)]
+        broken.append(f"network.kernel_size: got {k}, expected at most signals.length = {length}.")
+    broken += [*_stability_findings(config), *_solver_findings(config), *_names_findings(config)]
     broken = broken or [
         finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
@@ -431,43 +282,53 @@ def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
     key = f"methods.{method}"
     try:
         architecture = _architecture(config, method)
-        networks.check(architecture)
+        architecture.check()
     except SchemenetsError as error:
-        yield f"{key} = {entry!r}: {error}"
+        yield f"{key}: {error}"
         return
     try:
         _tuned(config, method)
     except SchemenetsError as error:
-        yield f"tuning.budget = {config['tuning']['budget']}, {key}: {error} (or give the method tuning_blocks)"
+        yield f"tuning.budget with {key}: {error} (or give the method tuning_blocks)"
 
 
 def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
     entry = config["stability"]
     for experiment in entry["experiments"]:
         if experiment not in config["experiments"]:
-            allowed = ", ".join(config["experiments"])
-            yield f"stability.experiments = {experiment!r}: unknown experiment; allowed: {allowed}."
+            expected = ", ".join(config["experiments"])
+            yield f"stability.experiments: got {experiment!r}, expected one of {expected}."
     for name, flux in product(entry["networks"], entry["fluxes"]):
         try:  # tied, since only chains of equal blocks can have any number of them
-            networks.check(Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]))
+            Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]).check()
         except SchemenetsError as error:
             yield f"stability, {name} with {flux}: {error}"
     for tier, own in config["tiers"].items():
         depths = own["stability"]["depths"]
         if depths != sorted(depths):
-            yield f"tiers.{tier}.stability.depths = {depths}: allowed: ascending numbers."
+            yield f"tiers.{tier}.stability.depths: got {depths}, expected ascending numbers."
+
+
+def _names_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Names that the files of two jobs would share."""
+    for method in config["methods"]:
+        if method in config["solvers"]["methods"]:
+            yield f"solvers.methods: got {method!r}, expected names other than those in methods."
+    for experiment in config["experiments"]:
+        if experiment.startswith(SOLVE):
+            yield f"experiments: got {experiment!r}, expected names that do not begin with {SOLVE}."
 
 
 def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
     first = config["tuning"]["first_seed"]
     if tier["seeds"] > first:
-        yield f"{key}.seeds = {tier['seeds']}: allowed: at most tuning.first_seed = {first}, so that seeds differ."
+        yield f"{key}.seeds: got {tier['seeds']}, expected at most tuning.first_seed = {first}, so that seeds differ."
     yield from _robustness_findings(config, f"{key}.robustness", tier)
     seen: set[str] = set()
     for experiment, groups in tier["experiments"].items():
         if experiment not in config["experiments"]:
-            allowed = ", ".join(config["experiments"])
-            yield f"{key}.experiments.{experiment}: unknown experiment; allowed: {allowed}."
+            expected = ", ".join(config["experiments"])
+            yield f"{key}.experiments: got {experiment!r}, expected some of {expected}."
         for number, group in enumerate(groups):
             yield from _group_findings(config, f"{key}.experiments.{experiment}.{number}", experiment, group, seen)
 
@@ -475,39 +336,38 @@ def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any])
 def _robustness_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
     experiment, count, sizes = (tier["robustness"][name] for name in ("experiment", "signals", "sizes"))
     if experiment not in config["experiments"]:
-        yield f"{key}.experiment = {experiment!r}: allowed: {', '.join(config['experiments'])}."
+        yield f"{key}.experiment: got {experiment!r}, expected {', '.join(config['experiments'])}."
         return
     entry = config["experiments"][experiment]
     family, noise, most = entry["family"], entry["noise"], tier["test"][entry["family"]]
     if family not in config["test_families"] or noise not in tier["test_noises"]:
         tested = f"{', '.join(config['test_families'])} at noise {tier['test_noises']}"
-        yield f"{key}.experiment = {experiment!r}, on {family} at noise {noise}: allowed: on what is tested, {tested}."
+        yield f"{key}.experiment, on {family} at noise {noise}: got {experiment!r}, expected on what is tested, {tested}."
     if count > most:
-        yield f"{key}.signals = {count}: allowed: at most {most}, the test signals of the experiment {experiment}."
+        yield f"{key}.signals: got {count}, expected at most {most}, the test signals of the experiment {experiment}."
     if sizes != sorted(sizes):
-        yield f"{key}.sizes = {sizes}: allowed: growing numbers."
+        yield f"{key}.sizes: got {sizes}, expected growing numbers."
 
 
 def _group_findings(
     config: Mapping[str, Any], key: str, experiment: str, group: Mapping[str, Any], seen: set[str]
 ) -> Iterator[str]:
     if "budgets" not in group and "blocks" not in group:
-        yield f"{key}: neither budgets nor blocks; allowed: one of them or both."
+        yield f"{key}: got neither budgets nor blocks, expected one of them or both."
     for method in group["methods"]:
         if method not in config["methods"]:
-            yield f"{key}.methods: unknown method {method!r}; allowed: {', '.join(config['methods'])}."
+            yield f"{key}.methods: got {method!r}, expected some of {', '.join(config['methods'])}."
             continue
         architecture = _architecture(config, method, experiment)
         for index, budget in enumerate(group.get("budgets", ())):
             try:
                 _sized(architecture, "budget", budget)
             except SchemenetsError as error:
-                yield f"{key}.budgets.{index} = {budget}, {method}: {error}"
-        sizes = [f"budget-{n}" for n in group.get("budgets", ())] + [f"blocks-{n}" for n in group.get("blocks", ())]
-        for size in sizes:
+                yield f"{key}.budgets.{index} for {method}: {error}"
+        for size in _sizes(group):
             job = f"{experiment}/{method}/{size}"
             if job in seen:
-                yield f"{key}: {job} is asked for twice; allowed: once per tier."
+                yield f"{key}: got {job} twice, expected once per tier."
             seen.add(job)
 
 
@@ -516,26 +376,63 @@ def _dataset_findings(config: Mapping[str, Any]) -> Iterator[str]:
         noises = [f"{noise:g}" for noise in entry["test_noises"]]
         for noise in noises:
             if noises.count(noise) > 1 or not re.fullmatch(r"[0-9.]+", noise):
-                allowed = "numbers that differ in six digits and need no exponent"
-                yield f"tiers.{tier}.test_noises = {entry['test_noises']}: {noise}; allowed: {allowed}."
-        for name, spec in Study({**config, "tier": tier}).datasets.items():
+                expected = "numbers that differ in six digits and need no exponent"
+                yield f"tiers.{tier}.test_noises: got {noise}, expected {expected}."
+        for name, spec in Study({**config, "tier": tier}).specs("signals").items():
             try:
                 signals.check(spec)
             except SchemenetsError as error:
                 yield f"tiers.{tier}, data set {name}: {error}"
             if spec.get("train", math.inf) < config["training"]["batch"]:
                 yield (
-                    f"tiers.{tier}.train.{spec['family']} = {spec['train']}: "
-                    f"allowed: at least training.batch = {config['training']['batch']}."
+                    f"tiers.{tier}.train.{spec['family']}: got {spec['train']}, "
+                    f"expected at least training.batch = {config['training']['batch']}."
                 )
         yield from _evolution_findings(config, tier)
 
 
 def _evolution_findings(config: Mapping[str, Any], tier: str) -> Iterator[str]:
     study = Study({**config, "tier": tier})
-    for spec in study.evolutions.values():
-        source, least = study.datasets[spec["source"]], {"train": config["training"]["batch"]}
+    for spec in study.specs("evolution").values():
+        source, least = study.specs("signals")[spec["source"]], {"train": config["training"]["batch"]}
         for split in ("train", "validation", "test"):
             if not least.get(split, 1) <= spec[split] <= source[split]:
-                allowed = f"{least.get(split, 1)} to {source[split]}, the signals of {spec['source']}"
-                yield f"tiers.{tier}.{split}.evolution = {spec[split]}: allowed: {allowed}."
+                expected = f"{least.get(split, 1)} to {source[split]}, the signals of {spec['source']}"
+                yield f"tiers.{tier}.{split}.evolution: got {spec[split]}, expected {expected}."
+
+
+def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the schema cannot know of the section."""
+    section = config["solvers"]
+    for name in section["problems"]:
+        try:
+            own = _problem(config, name)
+        except SchemenetsError as error:
+            yield f"solvers.problems.{name}: {error}"
+            continue
+        for method, entry in section["methods"].items():
+            try:
+                built = _solver(config, method, name)
+                built.check()
+            except (SchemenetsError, TypeError) as error:
+                yield f"solvers.methods.{method}: {error}"
+                return
+        if not own.on(section["points"] - (not own.screened)).coarsens:
+            yield f"solvers.points: got {section['points']}, expected a number that can be halved, such as 256."
+    if section["tuning_problem"] not in section["problems"]:
+        expected = ", ".join(section["problems"])
+        yield f"solvers.tuning_problem: got {section['tuning_problem']!r}, expected one of {expected}."
+    for tier, entry in config["tiers"].items():
+        own_tier = entry["solvers"]
+        key = f"tiers.{tier}.solvers"
+        if section["tuning_problem"] not in own_tier["problems"]:
+            yield f"{key}.problems: got {list(own_tier['problems'])}, expected {section['tuning_problem']} to be one of them."
+        for name, methods in own_tier["problems"].items():
+            if name not in section["problems"]:
+                yield f"{key}.problems: got {name!r}, expected some of {', '.join(section['problems'])}."
+            for method in methods:
+                if method not in section["methods"]:
+                    expected = ", ".join(section["methods"])
+                    yield f"{key}.problems.{name}: got {method!r}, expected some of {expected}."
+        if own_tier["train"] < section["batch"]:
+            yield f"{key}.train: got {own_tier['train']}, expected at least solvers.batch = {section['batch']}."

@@ -1,32 +1,34 @@
-"""Where results lie; the workflow's rules use the same names."""
+"""Where results lie: what the stages declare as their outputs, in one directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-DEPTH = "depth/"  # how the names of growth through the blocks of trained networks begin; the name of the job follows
-
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the files in a results directory."""
+    """A results directory."""
 
     root: Path
 
+    def files(self, stage: str, name: str = "all") -> dict[str, Path]:
+        """The files that a job of a stage writes, by key.
+
+        Raises:
+            InvalidParameterError: a name that is not one of a job of this stage.
+        """
+        from schemenets.study import stages  # which import this module
+
+        return {key: self.root / file for key, file in stages.output_files(stage, name).items()}
+
+    def file(self, stage: str, name: str, key: str) -> Path:
+        """The file with this key."""
+        return self.files(stage, name)[key]
+
     def dataset(self, name: str) -> Path:
         """Signals of a data set; its record lies beside it, with the suffix ``.json``."""
-        return self.root / "data" / f"{name}.safetensors"
+        from schemenets.study import stages
 
-    def tuned(self, method: str) -> Path:
-        """Tuning of a method."""
-        return self.root / "tuning" / f"{method}.json"
-
-    def solver_tuned(self, method: str) -> Path:
-        """Tuning of a method that learns to solve."""
-        return self.root / "tuning" / "solvers" / f"{method}.json"
-
-    def job(self, name: str) -> Path:
-        """Records, checkpoints and evaluations of a training job."""
-        return self.root / "runs" / name
+        return self.file(*stages.dataset(name), "signals")
 
     def table(self, name: str) -> Path:
         """A table."""
@@ -37,48 +39,14 @@ class Layout:
         return self.root / "figures" / f"{name}.{suffix}"
 
     @property
-    def benchmarks(self) -> list[Path]:
-        """The tables of benchmarks that have been run: targets, all that was measured, on a GPU, and solvers."""
-        names = ("benchmark_targets", "benchmark", "gpu_benchmark", "solver_benchmark")
-        return [path for path in map(self.table, names) if path.is_file()]
+    def manifest(self) -> Path:
+        """Hashes of all files."""
+        return self.root / "manifest.json"
 
     @property
-    def resume(self) -> Path:
-        """Interrupted work."""
-        return self.root / ".resume"
-
-    @property
-    def multigrid(self) -> Path:
-        """Convergence factors of the multigrid cycles."""
-        return self.root / "multigrid.json"
-
-    @property
-    def solvers(self) -> Path:
-        """Numerical schemes as solvers, the yardstick for networks that solve."""
-        return self.root / "solvers.json"
-
-    def growth(self, name: str) -> Path:
-        """Norms by the number of repetitions, of a training job, or by depth, of its networks or of random ones."""
-        return self.root / "growth" / f"{name}.json"
-
-    def remedies(self, name: str) -> Path:
-        """Two-step networks of a training job, or random ones of a kind, with other rules for their extrapolation."""
-        return self.root / "remedies" / f"{name}.json"
-
-    @property
-    def fixed_points(self) -> Path:
-        """Convergence, gradients and costs of fixed-point iterations."""
-        return self.root / "fixed_points.json"
-
-    @property
-    def schemes(self) -> Path:
-        """How near numerical schemes come to the evolutions that networks learn."""
-        return self.root / "schemes.json"
-
-    @property
-    def claims(self) -> Path:
-        """Verdicts."""
-        return self.root / "claims.json"
+    def crate(self) -> Path:
+        """The same as an RO-Crate."""
+        return self.root / "ro-crate-metadata.json"
 
     @property
     def report(self) -> Path:
@@ -86,6 +54,11 @@ class Layout:
         return self.root / "report.html"
 
     @property
-    def manifest(self) -> Path:
-        """Hashes of all files."""
-        return self.root / "manifest.json"
+    def claims(self) -> Path:
+        """Verdicts."""
+        return self.root / "claims.json"
+
+    @property
+    def resume(self) -> Path:
+        """Interrupted work."""
+        return self.root / ".resume"

@@ -14,7 +14,7 @@ from jsonschema.exceptions import ValidationError
 from schemenets.errors import ConfigError
 
 # How a schema keyword is said to a person; a keyword that is not here keeps the validator's own words.
-_ALLOWED = {
+_EXPECTED = {
     "type": "a value of type {}",
     "const": "only {!r}",
     "minimum": "at least {}",
@@ -29,7 +29,7 @@ _ALLOWED = {
 }
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML's own loader silently keeps the last of several values of one key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -47,7 +47,7 @@ def load(path: Path, schema_path: Path) -> Any:
         ConfigError: the file is missing, is not YAML or breaks the schema.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"{path}: file is missing; allowed: to run this in the project's directory.")
+        raise ConfigError(f"{path}: file is missing; run this in the directory of the project.")
     try:
         data = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -60,7 +60,7 @@ def validate(data: object, schema_path: Path, source_path: Path) -> None:
     """Check ``data``, read from ``source_path``, against the JSON schema (2020-12) in ``schema_path``.
 
     Raises:
-        ConfigError: one line per violation, with file, key path (dots), value and what is allowed.
+        ConfigError: one line per violation, with file, key path (dots), value and what is expected.
     """
     schema = json.loads(Path(schema_path).read_text(encoding="utf-8"))
     errors = sorted(_Validator(schema).iter_errors(data), key=lambda error: error.json_path)
@@ -88,21 +88,21 @@ def _lines(error: ValidationError) -> Iterator[str]:
     limit: Any = error.validator_value
     rules: Any = error.schema
     path = [str(part) for part in error.absolute_path]
-    line = f"{'.'.join(path) or '(top level)'} = {given!r:.80}: "
+    line = f"{'.'.join(path) or '(top level)'}: got {given!r:.80}, expected "
     if error.validator == "additionalProperties" and limit is False:
         known = rules.get("properties", {})
         for name in (name for name in given if name not in known):
-            yield f"{'.'.join([*path, str(name)])} = {given[name]!r:.80}: unknown key; {_choice(name, known)}"
+            yield f"{'.'.join(path) or '(top level)'}: got the key {name!r}, expected {_choice(name, known)}"
     elif error.validator == "enum":
         yield line + _choice(given, limit)
-    elif error.validator in _ALLOWED:
+    elif error.validator in _EXPECTED:
         limit = " or ".join(limit) if isinstance(limit, list) else limit
-        yield line + f"allowed: {_ALLOWED[error.validator].format(limit)}."
+        yield line + f"{_EXPECTED[error.validator].format(limit)}."
     else:
-        yield line + error.message
+        yield f"{'.'.join(path) or '(top level)'}: {error.message}."
 
 
 def _choice(given: object, allowed: Iterable[object]) -> str:
     names = [str(name) for name in allowed]
     close = get_close_matches(str(given), names, n=1)
-    return f"allowed: {', '.join(names)}." + (f" Did you mean {close[0]!r}?" if close else "")
+    return f"one of {', '.join(names)}." + (f" Did you mean {close[0]!r}?" if close else "")

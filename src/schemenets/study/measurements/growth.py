@@ -19,6 +19,7 @@ from schemenets import networks
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.networks._parametrizations import SAFETY
 from schemenets.operators import norm_bound
+from schemenets.stability import certify
 
 NEAR = 1e-8  # size of a perturbation relative to the signal, between rounding and the size of what grows
 SIZES = (0.01, 1.0)  # root mean squares of the signals that go through random networks
@@ -205,3 +206,19 @@ def unit(u: Tensor) -> Tensor:
 
 def _norm(u: Tensor) -> Tensor:
     return torch.linalg.vector_norm(u, dim=-1)
+
+
+def bounds_of(network: DenoisingNetwork, depths: Sequence[int], index: int = 0) -> list[float | None]:
+    """Certified factors of the first blocks, of one network of a stack; certified by construction all have the same."""
+    return [certify(networks.unstack(truncated(network, depth), index)).euclidean for depth in depths]
+
+
+def perturbations_of(starts: Tensor) -> Tensor:
+    """Small ones in rough random directions."""
+    rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * unit(rough)
+
+
+def numbers_of(x: Tensor) -> list[float | None]:
+    """As JSON has them: null for what is not finite."""
+    return [float(value) if value.isfinite() else None for value in x]

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ ROOT = Path(__file__).parents[2]
 NEUTRAL = {
     f"{PACKAGE}.{name}"
     for name in (
-        *("errors", "progress", "study", "study.layout", "study.specs"),
+        *("errors", "progress", "study", "study.layout", "study.stages"),
         *("study.records", "study.records.fingerprints", "study.records.provenance"),
     )
 }
 
 
-def fingerprint(*modules: str) -> str:
+def fingerprint(*roots: str) -> str:
     """SHA-256 of the code of these modules and of every module of this package that they import, directly or not.
 
-    Comments, docstrings and formatting do not count, nor do the modules in :data:`NEUTRAL`. Registries import their
-    entries by name only when asked, so the networks and fluxes that a computation uses are to be given here, and others
-    do not count.
+    A root ``module:function`` stands for what this function reaches in its module, and for what that imports. Comments,
+    docstrings and formatting do not count, nor do the modules in :data:`NEUTRAL`. Registries import their entries by
+    name only when asked, so the networks and fluxes that a computation uses are to be given here, and others do not
+    count.
 
     >>> fingerprint("schemenets.networks.resnet") == fingerprint("schemenets.networks.symmetric")
     False
@@ -33,33 +34,52 @@ def fingerprint(*modules: str) -> str:
         ModuleNotFoundError: no module of this name in the package.
     """
     digest = hashlib.sha256()
-    for module in _closure(modules):
-        digest.update(f"{module}\n{_code(module)[0]}\n".encode())
+    for root in _closure(roots):
+        digest.update(f"{root}\n{_code(root)[0]}\n".encode())
     return digest.hexdigest()
 
 
 def of_stage(stage: str, spec: Mapping[str, Any]) -> str:
-    """Fingerprint of a stage's code together with the entries of registries that its specification names."""
-    entries = [f"signals.{spec['family']}"] if "family" in spec else []
+    """Fingerprint of what a stage runs, together with the entries of registries that its specification names."""
+    return fingerprint(f"{module_of(stage)}:run", *_entries(spec), *_declared(stage, spec))
+
+
+def module_of(stage: str) -> str:
+    """Name of the module of a stage."""
+    return f"{PACKAGE}.study.stages.{stage}"
+
+
+def _entries(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Modules of the signal families, networks and fluxes that a specification names."""
+    if "family" in spec:
+        yield f"{PACKAGE}.signals.{spec['family']}"
     for part in spec.get("networks", [spec]):
-        architecture = part.get("architecture", {})
-        if "name" in architecture:  # cycles have none
-            entries.append(f"networks.{architecture['name']}")
-        entries += [f"fluxes.{entry['flux']}" for entry in (architecture, part.get("problem", {})) if "flux" in entry]
-    return fingerprint(f"{PACKAGE}.study.stages.{stage}", *(f"{PACKAGE}.{entry}" for entry in entries))
+        architecture, task = part.get("architecture", {}), part.get("task", {})
+        if _file(network := f"{PACKAGE}.networks.{architecture.get('name')}"):
+            yield network
+        problems = (each.get("problem", {}) for each in (part, task, architecture))
+        yield from (f"{PACKAGE}.fluxes.{own['flux']}" for own in (architecture, *problems) if "flux" in own)
+    for own in spec.get("datasets", {}).values():
+        yield from (f"{PACKAGE}.fluxes.{own['problem']['flux']}",) if "problem" in own else ()
 
 
-def _closure(modules: tuple[str, ...]) -> list[str]:
-    """The modules and all they import from this package, sorted."""
+def _declared(stage: str, spec: Mapping[str, Any]) -> list[str]:
+    """The further roots that a stage declares."""
+    from schemenets.study import stages  # which import this module
+
+    code = getattr(stages.module(stage), "code", None)
+    return list(code(spec)) if code else []
+
+
+def _closure(roots: Iterable[str]) -> list[str]:
+    """The roots and all modules that they import from this package, sorted."""
     found: set[str] = set()
-    waiting = list(modules)
+    waiting = list(roots)
     while waiting:
-        module = waiting.pop()
-        if module not in {PACKAGE, *NEUTRAL, *found}:  # the package's own __init__ holds nothing but its version
-            if _file(module) is None:
-                raise ModuleNotFoundError(f"no module {module!r} in {ROOT}")
-            found.add(module)
-            waiting += _code(module)[1]
+        root = waiting.pop()
+        if root not in {PACKAGE, *NEUTRAL, *found}:  # the package's own __init__ holds nothing but names
+            found.add(root)
+            waiting += _code(root)[1]
     return sorted(found)
 
 
@@ -71,11 +91,15 @@ def _file(module: str) -> Path | None:
 
 
 @cache
-def _code(module: str) -> tuple[str, tuple[str, ...]]:
-    """The module's code without docstrings, and the modules of this package it imports."""
+def _code(root: str) -> tuple[str, tuple[str, ...]]:
+    """The root's code without docstrings, and the modules of this package it imports."""
+    module, _, function = root.partition(":")
     file = _file(module)
-    assert file is not None
+    if file is None:
+        raise ModuleNotFoundError(f"no module {module!r} in {ROOT}")
     tree = ast.parse(file.read_text(encoding="utf-8"))
+    if function:
+        tree.body = _reached(tree.body, function)
     imported = tuple(name for name in _imports(tree) if _file(name))
     for node in ast.walk(tree):
         if (
@@ -84,6 +108,34 @@ def _code(module: str) -> tuple[str, tuple[str, ...]]:
         ):
             node.body = node.body[1:]
     return ast.unparse(tree), imported
+
+
+def _reached(body: list[ast.stmt], function: str) -> list[ast.stmt]:
+    """The statements of a module that a function of it needs: definitions, constants and imports by their names."""
+    defined = {name: index for index, statement in enumerate(body) for name in _names(statement)}
+    kept: set[int] = set()
+    waiting = [function]
+    while waiting:
+        index = defined.get(waiting.pop())
+        if index is not None and index not in kept:
+            kept.add(index)
+            waiting += [node.id for node in ast.walk(body[index]) if isinstance(node, ast.Name)]
+    # annotations name types only, and one import statement may bring several names, so that unused ones count as well
+    return [statement for index, statement in enumerate(body) if index in kept]
+
+
+def _names(statement: ast.stmt) -> Iterator[str]:
+    """Names that a statement at the top of a module defines."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
+    else:
+        yield from (node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _is_bound(node))
+
+
+def _is_bound(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

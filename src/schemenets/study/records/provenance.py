@@ -1,6 +1,7 @@
 """Where a result comes from: code, data, machine, versions and time."""
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -16,7 +17,6 @@ import torch
 import schemenets
 from schemenets import kernels
 from schemenets.devices import device
-from schemenets.study.specs import dumps
 
 _PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
 
@@ -35,21 +35,21 @@ class Stopwatch:
         }
 
 
-def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data: Mapping[str, str]) -> dict[str, Any]:
+def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, inputs: Mapping[str, str]) -> dict[str, Any]:
     """Provenance of a result, to be stored with it.
 
     Args:
         stopwatch: made when the computation began.
         spec: specification of the computation.
-        source: fingerprint of the code (:func:`schemenets.study.records.fingerprints.fingerprint`).
-        data: SHA-256 of every input file, by name.
+        source: fingerprint of the code (:func:`schemenets.study.records.fingerprints.of_stage`).
+        inputs: SHA-256 of every input file, by name.
     """
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **stopwatch.read(),
         "config_sha256": digest(spec),
         "source_sha256": source,
-        "data_sha256": dict(data),
+        "inputs_sha256": dict(inputs),
         "git": git_state(),
         "device": _processor(),
         "kernel": kernels.backend(),
@@ -61,6 +61,11 @@ def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, data:
             **{name: found for name in _PACKAGES if (found := _version(name))},
         },
     }
+
+
+def dumps(spec: Mapping[str, Any]) -> str:
+    """A specification as one line of JSON, the same for equal ones."""
+    return json.dumps(spec, sort_keys=True, separators=(",", ":"))
 
 
 def digest(spec: Mapping[str, Any]) -> str:

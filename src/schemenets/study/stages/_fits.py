@@ -1,42 +1,40 @@
 """What tuning and training share: from specifications to trained runs, resumable."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from schemenets.networks import Architecture
-from schemenets.study.specs import dumps
-from schemenets.training import Run, Training
-from schemenets.training import fit as fit_runs
+from schemenets import networks, signals, training
+from schemenets.study.records.provenance import dumps
+from schemenets.study.stages import Job
+from schemenets.training import Run
 
 
-def fit(
-    spec: Mapping[str, Any], learning_rates: list[float], arrays: dict[str, np.ndarray], state: Path, label: str
-) -> list[Run]:
-    """All seeds of ``spec``, trained at each of these learning rates; the runs of the first rate come first."""
-    seeds = spec["seeds"]
-    job = Training(
-        architecture=Architecture(**spec["architecture"]),
+@contextmanager
+def fitted(job: Job, learning_rates: list[float]) -> Iterator[list[Run]]:
+    """All seeds of a job, trained at each of these learning rates; the runs of the first rate come first.
+
+    Interrupted work goes on. It is forgotten when the block is left without an error, so that the block should store
+    the results.
+    """
+    spec, seeds = job.spec, job.spec["seeds"]
+    state = _state_file(job, learning_rates)
+    made = training.Training(
+        architecture=networks.architecture(spec["architecture"]),
+        task=training.task(spec["task"]),
         seeds=tuple(seeds) * len(learning_rates),
         learning_rate=tuple(rate for rate in learning_rates for _ in seeds),
         epochs=spec["epochs"],
         batch=spec["batch"],
     )
-    return fit_runs(job, arrays, state, label)
-
-
-def forget(state: Path) -> None:
-    """Remove the interrupted work of a job whose result is stored."""
+    yield training.fit(made, signals.read(job.results.dataset(spec["dataset"])), state, f"{job.stage} {job.name}")
     state.unlink(missing_ok=True)
     state.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def state_file(
-    directory: Path, spec: Mapping[str, Any], learning_rates: list[float], source: str, data: Mapping[str, str]
-) -> Path:
+def _state_file(job: Job, learning_rates: list[float]) -> Path:
     """File of interrupted work, named after all that the result depends on."""
-    key = dumps({"spec": spec, "learning_rates": learning_rates, "source": source, "data": data})
-    return directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    own = {"stage": job.stage, "spec": job.spec, "learning_rates": learning_rates, "source": job.source}
+    key = dumps({**own, "inputs": job.inputs_sha256})
+    return job.results.resume / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"

@@ -1,24 +1,46 @@
-"""What the stages after training share: a trained network, as its record describes it."""
+"""What the stages after training share: the networks of a job, as its record describes them."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemenets import checkpoints, files
 from schemenets.errors import CheckpointError
-from schemenets.networks import DenoisingNetwork
+from schemenets.study.layout import Layout
+from schemenets.study.stages import Json
 
 
-def read(directory: Path, seed: int) -> tuple[dict[str, Any], DenoisingNetwork]:
-    """Record and network of one seed of the job in ``directory``.
+class Trained(NamedTuple):
+    """What a training job has written.
+
+    Attributes:
+        record: its record.
+        networks: the network of every seed.
+    """
+
+    record: Json
+    networks: dict[int, Any]
+
+    @property
+    def status(self) -> dict[int, str]:
+        """What became of every seed, ``"ok"`` or ``"diverged"``."""
+        return {entry["seed"]: entry["status"] for entry in self.record["runs"]}
+
+    @property
+    def sound(self) -> dict[int, Any]:
+        """The networks of the seeds that did not diverge."""
+        return {seed: network for seed, network in self.networks.items() if self.status[seed] == "ok"}
+
+
+def read(results: Layout, job: str) -> Trained:
+    """Record and networks of a training job.
 
     Raises:
-        CheckpointError: one of them is missing or damaged, or the checkpoint is not the one of the record.
+        CheckpointError: one of the files is missing or damaged, or the weights are not those of the record.
     """
-    path = directory / f"seed-{seed}.safetensors"
-    record = files.read_json(path.with_suffix(".json"))
-    if (actual := files.sha256(path)) != record["checkpoint_sha256"]:
+    path = results.file("train", job, "weights")
+    record = files.read_json(results.file("train", job, "record"))
+    if (actual := files.sha256(path)) != record["weights_sha256"]:
         raise CheckpointError(
-            f"{path}: changed since training (SHA-256 {actual}, its record says {record['checkpoint_sha256']}); "
-            "remove it, and the workflow trains again"
+            f"{path}: SHA-256: got {actual}, expected {record['weights_sha256']} as in its record; remove the file, and "
+            "the workflow trains again"
         )
-    return record, checkpoints.load(path)
+    return Trained(record, checkpoints.load_all(path))

@@ -1,22 +1,33 @@
 """Compute the verdict of every registered claim."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from schemenets import files
 from schemenets.study import claims, summaries
-from schemenets.study.layout import Layout
+from schemenets.study.config import CLAIMS, Study
+from schemenets.study.stages import Job, Json
+
+OUTPUTS = {"claims": "claims.json", "comparisons": "tables/claims.csv", "sensitivity": "tables/sensitivity.csv"}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``claims.json`` and the tables ``claims`` and ``sensitivity`` from the tables of all measurements."""
-    registered, measured = claims.load(Path(spec["registered"])), summaries.read(results)
+def specs(study: Study) -> dict[str, Json]:
+    """All claims, at once."""
+    return {"all": {"registered": CLAIMS.as_posix()}}
+
+
+def inputs(spec: Json) -> Json:
+    """The registered claims, and all tables."""
+    return {"registered": spec["registered"], "tables": ("tables", "all")}
+
+
+def run(job: Job) -> None:
+    """Write the verdicts, every comparison, and how verdicts move with their thresholds."""
+    registered, measured = claims.load(Path(job.spec["registered"])), summaries.read(job.results)
     result = claims.evaluate(registered, measured)
     tables = {
-        "claims": claims.comparison_table(result),
+        "comparisons": claims.comparison_table(result),
         "sensitivity": claims.sensitivity(registered, measured),
     }
-    for name, table in tables.items():
-        files.atomic_write(results.table(name), table.to_csv(index=False, lineterminator="\n"))
-    files.write_json(results.claims, result)
+    for key, table in tables.items():
+        files.atomic_write(job.output(key), table.to_csv(index=False, lineterminator="\n"))
+    files.write_json(job.output("claims"), result)

@@ -1,8 +1,5 @@
 """Test all seeds of one job on every test set."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -11,50 +8,75 @@ from schemenets.evaluation import PEAK, denoised_psnr
 from schemenets.metrics import psnr
 from schemenets.networks import DenoisingNetwork
 from schemenets.networks._safeguard import Safeguarded
-from schemenets.study.layout import Layout
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _trained
+from schemenets.study.config import Study
+from schemenets.study.stages import Job, Json, _trained, dataset
+from schemenets.study.stages._rows import OF_A_RUN, of_run
+
+OUTPUTS = {
+    "means": "runs/{experiment}/{method}/{size}/evaluation.json",
+    "every": "runs/{experiment}/{method}/{size}/evaluation.safetensors",
+}
+MEASURED = ["psnr", "relative_error", "held_back"]
+TABLES = {"psnr": [*OF_A_RUN, "status", "test_set", "noise", "signals", "noisy_psnr", *MEASURED]}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``evaluation.json`` (means) and ``evaluation.safetensors`` (every signal) beside the checkpoints.
+def specs(study: Study) -> dict[str, Json]:
+    """Every job that trains denoisers, with the data sets it is tested on."""
+    return {name: {**spec, "test_sets": study.tested_on(spec["experiment"])} for name, spec in study.denoisers.items()}
+
+
+def inputs(spec: Json) -> Json:
+    """The trained networks, and all test sets."""
+    return {"trained": ("train", spec["job"]), "data": [dataset(name) for name in spec["test_sets"]]}
+
+
+def run(job: Job) -> None:
+    """Write the means over the test signals, and the PSNR of every signal.
 
     A diverged seed is not tested: its values are null, and NaN for the single signals.
     """
-    stopwatch = Stopwatch()
-    trained = results.job(spec["job"])
-    datasets = [results.dataset(name) for name in spec["test_sets"]]
-    records, nets = zip(*(_trained.read(trained, seed) for seed in spec["seeds"]), strict=True)
-    sound = [index for index, record in enumerate(records) if record["status"] == "ok"]
-    stacked = networks.stack([nets[index] for index in sound]) if sound else None
+    trained = _trained.read(job.results, job.name)
+    seeds = list(trained.networks)
+    sound = [seeds.index(seed) for seed in trained.sound]
+    stacked = networks.stack(list(trained.sound.values())) if sound else None
     means, every = {}, {}
-    for dataset in datasets:
-        arrays = signals.read(dataset)
+    for name in job.spec["test_sets"]:
+        arrays = signals.read(job.results.dataset(name))
         noisy, clean = arrays["test/noisy"], arrays["test/clean"]
-        values, shares = np.full((len(records), len(noisy)), np.nan), np.full(len(records), np.nan)
+        values, shares = np.full((len(seeds), len(noisy)), np.nan), np.full(len(seeds), np.nan)
         if stacked is not None:
             values[sound] = denoised_psnr(stacked, noisy, clean)
             shares[sound] = held_back(stacked, noisy)
         errors = relative_error(values, clean).mean(1)
-        every[dataset.stem] = values.astype(np.float32)
-        means[dataset.stem] = {
+        every[name] = values.astype(np.float32)
+        means[name] = {
             "signals": len(noisy),
             "noisy_psnr": float(psnr(noisy, clean).mean()),
             "psnr": [float(value) if np.isfinite(value) else None for value in values.mean(1)],
             "relative_error": [float(value) if np.isfinite(value) else None for value in errors],
             "held_back": [float(value) if np.isfinite(value) else None for value in shares],
         }
-    data = {dataset.name: files.sha256(dataset) for dataset in datasets}
-    result = {
-        "job": spec["job"],
-        "seeds": spec["seeds"],
-        "checkpoints_sha256": [record["checkpoint_sha256"] for record in records],
-        "test_sets": means,
-        "provenance": collect(stopwatch, spec=spec, source=of_stage("evaluate", spec), data=data),
+    files.write_safetensors(job.output("every"), every)
+    job.write_record("means", {"job": job.name, "seeds": seeds, "status": trained.status, "test_sets": means})
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every run on every test set."""
+    return {
+        "psnr": [
+            {
+                **of_run(job, seed),
+                "status": record["status"][str(seed)],
+                "test_set": name.rpartition("-")[0],
+                "noise": float(name.rpartition("-")[2]),
+                **{key: result[key] for key in ("signals", "noisy_psnr")},
+                **{key: result[key][index] for key in MEASURED},
+            }
+            for job, record in records.items()
+            for index, seed in enumerate(record["seeds"])
+            for name, result in record["test_sets"].items()
+        ]
     }
-    files.write_safetensors(trained / "evaluation.safetensors", every)
-    files.write_json(trained / "evaluation.json", result)
 
 
 def held_back(stacked: DenoisingNetwork, noisy: np.ndarray) -> np.ndarray | float:

@@ -6,8 +6,6 @@ Perona and Malik. It is integrated by classical Runge-Kutta steps, which none of
 
 import hashlib
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +13,41 @@ import torch
 from schemenets import files, signals
 from schemenets.fluxes.perona_malik import FLUX
 from schemenets.metrics import psnr
-from schemenets.study.layout import Layout
+from schemenets.study.config import Study, training_set
+from schemenets.study.stages import Job, Json, dataset
 
+OUTPUTS = {"signals": "data/{evolution}.safetensors", "record": "data/{evolution}.json"}
 SPLITS = ("train", "validation", "test")
 LARGEST_STEP = 0.25  # at the first attempt; Runge-Kutta steps are stable up to 2.78/(L‖K‖²) ≈ 0.7
 TOLERANCE = 1e-5  # grey values: about what single precision leaves of 255
 AT_ONCE = 100  # signals, few enough to stay in the cache
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write the data set ``spec`` in the format of :func:`schemenets.signals.write`.
+def specs(study: Study) -> dict[str, Json]:
+    """The data set of every evolution f ↦ u(T) that networks learn, named evolution_T-noise."""
+    found = {}
+    for experiment in study.settings["experiments"]:
+        entry = study.config["experiments"][experiment]
+        if "time" in entry:
+            counts = {split: study.settings[split]["evolution"] for split in SPLITS}
+            given = {"source": signals.dataset_name(entry), "time": entry["time"], **study.config["evolution"]}
+            found[training_set(entry)] = {**given, **study.config["signals"], **counts}
+    return found
+
+
+def inputs(spec: Json) -> Json:
+    """The signals that the evolutions start from."""
+    return {"source": dataset(spec["source"])}
+
+
+def run(job: Job) -> None:
+    """Write the data set in the format of :func:`schemenets.signals.write`.
 
     ``noisy`` are the first noisy signals of every split of the data set ``source``, the initial values f; ``clean`` is
     u(T). The record holds the estimated error of u(T) and the hash of the source besides.
     """
-    path, source = results.dataset(spec["dataset"]), results.dataset(spec["source"])
+    spec, path = job.spec, job.output("signals")
+    source = job.results.dataset(spec["source"])
     given = signals.read(source)
     arrays, errors, distance = {}, [], {}
     for split in SPLITS:
@@ -54,7 +72,7 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
         "noisy_psnr": distance,
         "estimated_error": max(errors),
     }
-    files.write_json(path.with_suffix(".json"), record)
+    files.write_json(job.output("record"), record)
 
 
 def evolve(f: np.ndarray, time: float, contrast: float) -> tuple[np.ndarray, float]:

@@ -1,54 +1,74 @@
 """Draw all figures from the tables."""
 
-from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
 
 import pandas as pd
 import torch
 from matplotlib import rc_context
 
-from schemenets import checkpoints, files, signals
+from schemenets import files, signals
 from schemenets.evaluation import PEAK
 from schemenets.study import figures, summaries
+from schemenets.study.config import Study
 from schemenets.study.figures._style import STYLE
 from schemenets.study.figures.signals import NOISE
 from schemenets.study.layout import Layout
+from schemenets.study.stages import Job, Json, _trained, dataset
 
+SUFFIXES = ("svg", "png")
+OUTPUTS = {f"{name}_{suffix}": f"figures/{name}.{suffix}" for suffix in SUFFIXES for name in figures.names()}
 # neither date nor software version, so that equal figures are equal files
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
+def specs(study: Study) -> dict[str, Json]:
+    """All figures, at once."""
+    sets = [name for name in study.test_sets if name.rpartition("-")[2] == f"{NOISE:g}"]
+    return {"all": {"test_sets": sets, "example": summaries.example_job(study.denoisers)}}
+
+
+def inputs(spec: Json) -> Json:
+    """All tables, the first signal of some test sets, and the networks of which one denoises it."""
+    example = [("train", spec["example"])] if spec["example"] else []
+    return {
+        "tables": [("tables", "all"), ("claims", "all")],
+        "data": [dataset(name) for name in spec["test_sets"]],
+        "example": example,
+    }
+
+
+def code(spec: Json) -> list[str]:
+    """The figures."""
+    return [f"{figures.__name__}.{name}" for name in figures.names()]
+
+
+def run(job: Job) -> None:
     """Write every figure as SVG and PNG."""
-    tables = summaries.read(results)
-    tables["examples"] = examples(results, tables)
+    tables = summaries.read(job.results)
+    tables["examples"] = examples(job.results, job.spec)
     for name, module in figures.modules().items():
         with rc_context(STYLE):
             figure = module.draw(tables)
-            for suffix, metadata in METADATA.items():
+            for suffix in SUFFIXES:
                 file = BytesIO()
-                figure.savefig(file, format=suffix, metadata=metadata)
-                files.atomic_write(results.figure(name, suffix), file.getvalue())
+                figure.savefig(file, format=suffix, metadata=METADATA[suffix])
+                files.atomic_write(job.output(f"{name}_{suffix}"), file.getvalue())
 
 
-def examples(results: Layout, tables: summaries.Tables) -> pd.DataFrame:
-    """The first test signal of every family at one noise level: ``family``, ``clean``, ``noisy``, ``denoised``.
+def examples(results: Layout, spec: Json) -> pd.DataFrame:
+    """The first signal of every test set: ``family``, ``clean``, ``noisy``, ``denoised``.
 
-    Denoised is NaN where no run is sound.
+    Denoised is NaN where no run of the example is sound.
     """
-    example = summaries.example_run(tables["runs"])
-    network = checkpoints.load(results.job(example).with_suffix(".safetensors")) if example else None
+    sound = _trained.read(results, spec["example"]).sound if spec["example"] else {}
     parts = []
-    families = tables["psnr"].query("noise == @NOISE")["test_set"].unique()
-    for family in (name for name in families if not name.startswith(summaries.EVOLUTION)):
-        arrays = signals.read(results.dataset(f"{family}-{NOISE}"))
+    for name in spec["test_sets"]:
+        arrays = signals.read(results.dataset(name))
         clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
-        part = pd.DataFrame({"family": family, "clean": clean, "noisy": noisy[0]})
-        if network:
+        part = pd.DataFrame({"family": name.rpartition("-")[0], "clean": clean, "noisy": noisy[0]})
+        if sound:
             with torch.inference_mode():
-                part["denoised"] = network(torch.from_numpy(noisy) / PEAK)[0].numpy() * PEAK
+                part["denoised"] = next(iter(sound.values()))(torch.from_numpy(noisy) / PEAK)[0].numpy() * PEAK
         parts.append(part)
-    return (
-        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["family", "clean", "noisy", "denoised"])
-    )
+    columns = ["family", "clean", "noisy", "denoised"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

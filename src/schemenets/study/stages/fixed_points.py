@@ -1,23 +1,26 @@
 """Iterate trained implicit networks to convergence: rates, gradients, and what depth costs in memory and time."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemenets import files, networks, signals
+from schemenets import signals
 from schemenets.evaluation import PEAK
 from schemenets.networks.implicit import RATE
 from schemenets.progress import Progress
 from schemenets.stability import certify
-from schemenets.study.layout import Layout
+from schemenets.study.config import Study
 from schemenets.study.measurements import fixed_points
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _trained
+from schemenets.study.stages import Job, Json, _trained, dataset
+from schemenets.study.stages._rows import OF_A_RUN, of_run
 
+OUTPUTS = {"fixed_points": "fixed_points.json"}
+ITERATED = ["certified", "rate", "observed_rate", "limit", "signals", "signals_converged", "gradient_difference"]
+STEP = ["tolerance", "iterations", "allowed_iterations"]
+COSTS = ["iterations", "gradients", "parameters", "saved_bytes", "seconds"]
+TABLES = {"fixed_points": [*OF_A_RUN, *ITERATED, *STEP], "fixed_point_costs": [*OF_A_RUN, *COSTS]}
 TOLERANCES = tuple(10.0**-digits for digits in range(2, 11))
 SIGNALS = 10  # test signals that have to converge
 LIMIT = fixed_points.allowed_iterations(TOLERANCES[-1], RATE) or 0  # enough for every certified network
@@ -26,31 +29,39 @@ BATCH = 64  # signals at a time where memory and time are measured
 ROUNDS = 10
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``fixed_points.json``: every network of the jobs, and memory and time of the first one of each method."""
-    stopwatch = Stopwatch()
-    iterated, costs, data = [], [], {}
+def specs(study: Study) -> dict[str, Json]:
+    """All jobs that train implicit networks, at once."""
+    chosen = [spec for spec in study.denoisers.values() if spec["architecture"]["name"] == "implicit"]
+    return {"all": {"networks": chosen}}
+
+
+def inputs(spec: Json) -> Json:
+    """The trained networks, and the test signals that are denoised."""
+    return {
+        "trained": [("train", entry["job"]) for entry in spec["networks"]],
+        "data": [dataset(entry["dataset"]) for entry in spec["networks"]],
+    }
+
+
+def run(job: Job) -> None:
+    """Write how every network converges, and memory and time of the first one of each method."""
+    iterated, costs = [], []
     measured: set[str] = set()
-    progress = Progress("fixed points", len(spec["networks"]), "jobs")
-    for done, entry in enumerate(spec["networks"], start=1):
-        job, dataset = entry["job"], results.dataset(entry["dataset"])
-        data[dataset.name] = files.sha256(dataset)
-        arrays = signals.read(dataset)
+    progress = Progress("fixed points", len(job.spec["networks"]), "jobs")
+    for done, entry in enumerate(job.spec["networks"], start=1):
+        arrays = signals.read(job.results.dataset(entry["dataset"]))
         noisy, clean = (torch.from_numpy(arrays[f"test/{part}"]) / PEAK for part in ("noisy", "clean"))
-        for seed in entry["seeds"]:
-            _, network = _trained.read(results.job(job), seed)
-            run = {"run": f"{job}/seed-{seed}"}
+        for seed, network in _trained.read(job.results, entry["job"]).networks.items():
+            run = {"job": entry["job"], "seed": seed}
             iterated.append(run | iterate(network, noisy[:SIGNALS], clean[:SIGNALS]))
-            method = job.split("/")[1]
-            if method not in measured:
-                measured.add(method)
+            if entry["method"] not in measured:
+                measured.add(entry["method"])
                 costs += [run | cost for cost in depth_costs(network, noisy[np.arange(BATCH) % len(noisy)])]
-        progress.update(done, job)
-    provenance = collect(stopwatch, spec=spec, source=of_stage("fixed_points", spec), data=data)
-    files.write_json(results.fixed_points, {"networks": iterated, "costs": costs, "provenance": provenance})
+        progress.update(done, entry["job"])
+    job.write_record("fixed_points", {"networks": iterated, "costs": costs})
 
 
-def iterate(network: Any, noisy: Tensor, clean: Tensor) -> dict[str, Any]:
+def iterate(network: Any, noisy: Tensor, clean: Tensor) -> Json:
     """How one network converges on these signals, and how far its implicit gradients are from unrolled ones then.
 
     Gradients are taken after twice the iterations to the least tolerance, as they converge later than the iterates.
@@ -80,7 +91,7 @@ def iterate(network: Any, noisy: Tensor, clean: Tensor) -> dict[str, Any]:
     }
 
 
-def depth_costs(network: Any, f: Tensor) -> list[dict[str, Any]]:
+def depth_costs(network: Any, f: Tensor) -> list[Json]:
     """Parameters, memory for derivatives and time, forward and backward, for every depth and kind of gradients."""
     rows, contenders = [], {}
     for iterations in DEPTHS:
@@ -92,9 +103,24 @@ def depth_costs(network: Any, f: Tensor) -> list[dict[str, Any]]:
                 {
                     "iterations": iterations,
                     "gradients": gradients,
-                    "parameters": networks.count(deep.architecture).total,
+                    "parameters": deep.architecture.count().total,
                     "saved_bytes": fixed_points.saved_bytes(deep, f),
                 }
             )
     seconds = fixed_points.least_seconds(contenders, ROUNDS)
     return [row | {"seconds": seconds[row["iterations"], row["gradients"]]} for row in rows]
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every network with every tolerance, and the costs of every depth."""
+    found = records["all"]
+    return {
+        "fixed_points": [
+            {**of_run(entry["job"], entry["seed"]), **{key: entry[key] for key in ITERATED}, **step}
+            for entry in found["networks"]
+            for step in entry["steps"]
+        ],
+        "fixed_point_costs": [
+            {**of_run(entry["job"], entry["seed"]), **{key: entry[key] for key in COSTS}} for entry in found["costs"]
+        ],
+    }

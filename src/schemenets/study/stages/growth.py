@@ -1,174 +1,125 @@
-"""Apply trained networks again and again, and send signals through their blocks and those of random networks."""
+"""Apply the trained networks of one job again and again, and send signals through their blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from schemenets import files, networks, signals
+from schemenets import networks, signals
 from schemenets.devices import flushed_subnormals
 from schemenets.evaluation import PEAK
-from schemenets.networks import Architecture, DenoisingNetwork
-from schemenets.progress import Progress
-from schemenets.stability import certify, largest_expansion
+from schemenets.networks import DenoisingNetwork
 from schemenets.stability.search import SCALES
-from schemenets.study.layout import DEPTH, Layout
+from schemenets.study.config import Study
 from schemenets.study.measurements import growth
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _trained
+from schemenets.study.measurements.growth import numbers_of, perturbations_of
+from schemenets.study.stages import Job, Json, _trained, dataset
+from schemenets.study.stages._rows import GROWTH
 
+OUTPUTS = {"growth": "runs/{experiment}/{method}/{size}/growth.json"}
+TABLES = {"growth": GROWTH}
 STARTS = 4  # test signals to start from, besides random ones of all sizes
-SEARCHED = 100  # depth up to which the worst perturbation is searched for: each costs as much as thousands of blocks
+
+
+def specs(study: Study) -> dict[str, Json]:
+    """Jobs whose networks are applied again and again, and those with many blocks that learn an evolution."""
+    common, repetitions = study.config["stability"], study.settings["stability"]["repetitions"]
+    found = {}
+    for name, spec in study.denoisers.items():
+        evolves = "time" in study.config["experiments"][spec["experiment"]]
+        if spec["experiment"] in common["experiments"] and spec["size"] == common["size"]:
+            found[name] = {**spec, "repetitions": repetitions}
+        elif evolves and spec["size"] in common["deep"]:
+            found[name] = {**spec, "repetitions": 0}  # followed through its blocks only
+    return found
+
+
+def inputs(spec: Json) -> Json:
+    """The trained networks, and the test signals to start from."""
+    return {"trained": ("train", spec["job"]), "data": dataset(spec["dataset"])}
 
 
 @flushed_subnormals()
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write norms by the number of repetitions, of a job, or by depth, of one or of random networks.
-
-    Null from an overflow on.
-    """
-    stopwatch = Stopwatch()
-    content: dict[str, Any]
-    if "job" in spec:
-        name, dataset = spec["job"], results.dataset(spec["dataset"])
-        data = {dataset.name: files.sha256(dataset)}
-        nets, starts = [_trained.read(results.job(name), seed)[1] for seed in spec["seeds"]], starts_of(dataset)
-        if "repetitions" in spec:
-            numbers = growth.log_spaced(spec["repetitions"])
-            content = {"repetitions": numbers, "repetition": list(_repeated(nets, starts, spec, numbers))}
-        else:
-            depths = list(range(1, spec["architecture"]["blocks"] + 1))
-            name, content = f"{DEPTH}{name}", {"depths": depths, "followed": list(followed(nets, starts, spec))}
-    else:
-        name, data = spec["networks"][0]["architecture"]["name"], {}
-        content = {"depths": spec["depths"], "depth": list(behind_all_blocks(spec))}
-    provenance = collect(stopwatch, spec=spec, source=of_stage("growth", spec), data=data)
-    files.write_json(results.growth(name), content | {"provenance": provenance})
+def run(job: Job) -> None:
+    """Write norms by the number of repetitions and by depth; null from an overflow on."""
+    nets = _trained.read(job.results, job.name).networks
+    noisy = signals.read(job.results.dataset(job.spec["dataset"]))["test/noisy"][:STARTS]
+    starts = torch.from_numpy(noisy).double() / PEAK
+    stacked = networks.stack(list(nets.values())).double().requires_grad_(False)
+    numbers = growth.log_spaced(job.spec["repetitions"]) if job.spec["repetitions"] else []
+    job.write_record(
+        "growth",
+        {
+            "job": job.name,
+            "repetitions": numbers,
+            "repetition": list(repeated(stacked, list(nets), starts, numbers)) if numbers else [],
+            "depths": list(range(1, stacked.architecture.blocks + 1)),
+            "followed": list(followed(stacked, list(nets), starts)),
+        },
+    )
 
 
-def starts_of(dataset: Path) -> Tensor:
-    """The first few noisy test signals, on the scale of the networks."""
-    return torch.from_numpy(signals.read(dataset)["test/noisy"][:STARTS]).double() / PEAK
-
-
-def _repeated(
-    nets: Sequence[DenoisingNetwork], test: Tensor, spec: Mapping[str, Any], numbers: list[int]
-) -> Iterator[dict[str, Any]]:
+def repeated(stacked: DenoisingNetwork, seeds: Sequence[int], test: Tensor, numbers: list[int]) -> Iterator[Json]:
     """One entry for each seed and kind of start: the largest ‖u_n‖₂ / ‖u_0‖₂ over its signals.
 
     From test signals also the largest ‖u_n - v_n‖₂ / ‖u_0 - v_0‖₂ for close v_0.
     """
-    network = networks.stack(nets).double().requires_grad_(False)
     random = growth.random_signals(SCALES, test.shape[-1])
-    starts = torch.cat([test, random]).expand(len(nets), -1, -1)
-    found = growth.repetition(network, starts, numbers, _perturbations(starts[:, : len(test)]))
+    starts = torch.cat([test, random]).expand(len(seeds), -1, -1)
+    found = growth.repetition(stacked, starts, numbers, perturbations_of(starts[:, : len(test)]))
     distances = found.distances.amax(-1)
-    for index, seed in enumerate(spec["seeds"]):
+    for index, seed in enumerate(seeds):
         for start, which in (("test", slice(len(test))), ("random", slice(len(test), None))):
             overflow = found.overflow[index, which]
             yield {
-                "run": f"{spec['job']}/seed-{seed}",
                 "seed": seed,
                 "start": start,
-                "amplification": _numbers(found.factors[:, index, which].amax(-1)),
-                "perturbation": _numbers(distances[:, index]) if start == "test" else None,
+                "amplification": numbers_of(found.factors[:, index, which].amax(-1)),
+                "perturbation": numbers_of(distances[:, index]) if start == "test" else None,
                 "overflow": int(overflow[overflow > 0].min()) if overflow.any() else None,
             }
 
 
-def followed(nets: Sequence[DenoisingNetwork], starts: Tensor, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def followed(stacked: DenoisingNetwork, seeds: Sequence[int], starts: Tensor) -> Iterator[Json]:
     """One entry for each seed: growth of signals and of differences behind every block, and what certificates allow.
 
     Behind n blocks is what the network of the first n blocks gives: with one channel the state u^n, whose Euclidean
     norm the theorems are about.
     """
-    network, depths = networks.stack(nets).double().requires_grad_(False), range(1, spec["architecture"]["blocks"] + 1)
-    starts = starts.expand(len(nets), -1, -1)
+    depths = range(1, stacked.architecture.blocks + 1)
+    starts = starts.expand(len(seeds), -1, -1)
     amplification, perturbation = (
-        x.amax(-1) for x in growth.through_depth(network, starts, _perturbations(starts), depths)
+        x.amax(-1) for x in growth.through_depth(stacked, starts, perturbations_of(starts), depths)
     )
-    for index, seed in enumerate(spec["seeds"]):
-        yield {
-            "run": f"{spec['job']}/seed-{seed}",
-            "seed": seed,
-            "bounds": bounds_of(network, depths, index),
-            "amplification": _numbers(amplification[:, index]),
-            "perturbation": _numbers(perturbation[:, index]),
-        }
-
-
-def behind_all_blocks(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The entries of all random networks of a specification, with as many blocks as its largest depth."""
-    progress = Progress("growth", len(spec["networks"]), "networks")
-    for done, entry in enumerate(spec["networks"], start=1):
-        if entry.get("worst"):
-            yield _worst(spec["depths"])
-        else:
-            architecture = replace(Architecture(**entry["architecture"]), blocks=max(spec["depths"]))
-            yield from behind_blocks(architecture, entry["step"], spec)
-        progress.update(done, entry["architecture"]["name"])
-
-
-def behind_blocks(architecture: Architecture, step: float, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """One entry for each seed: growth of signals and of differences in a random network, by the number of blocks."""
-    seeds, depths = spec["seeds"], spec["depths"]
-    network = growth.random_network(architecture, seeds, step)
-    starts = growth.random_signals(growth.SIZES, spec["length"]).expand(len(seeds), -1, -1)
-    found = growth.through_depth(network, starts, _perturbations(starts), depths)
-    amplification, perturbation = (x.amax(-1) for x in found)
-    effort: Any = {"steps": 4, "climb": 0, "rates": (0.0,), "scales": (), "near": growth.NEAR}
-    worst = [
-        torch.maximum(largest_expansion(growth.truncated(network, depth), starts, **effort), of_random)
-        for depth, of_random in zip(depths, perturbation, strict=True)
-        if depth <= SEARCHED
-    ]
-    bounds = bounds_of(network, depths) if architecture.certified else None
     for index, seed in enumerate(seeds):
         yield {
-            **{key: getattr(architecture, key) for key in ("name", "flux", "tied", "certified")},
-            "step": step,
             "seed": seed,
-            "bounds": bounds,
-            "amplification": _numbers(amplification[:, index]),
-            "perturbation": _numbers(perturbation[:, index]),
-            "expansion": [float(found[index]) for found in worst],
+            "bounds": growth.bounds_of(stacked, depths, index),
+            "amplification": numbers_of(amplification[:, index]),
+            "perturbation": numbers_of(perturbation[:, index]),
         }
 
 
-def bounds_of(network: DenoisingNetwork, depths: Sequence[int], index: int = 0) -> list[float | None]:
-    """Certified factors of the first blocks, of one network of a stack; certified by construction all have the same."""
-    return [certify(networks.unstack(growth.truncated(network, depth), index)).euclidean for depth in depths]
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """One row per run, quantity and number n of repetitions or blocks; after an overflow without a number."""
+    return {"growth": [row for job, record in records.items() for row in _rows(job, record)]}
 
 
-def _worst(depths: Sequence[int]) -> dict[str, Any]:
-    """The FSI network that grows fastest within the limits of stable explicit steps."""
-    network = networks.stack([growth.worst_fsi(max(depths))])
-    one = torch.ones(1, 1, 1, dtype=torch.float64)
-    amplification, perturbation = (x[:, 0, 0] for x in growth.through_depth(network, one, growth.NEAR * one, depths))
-    return {
-        "name": "fsi",
-        "flux": "linear",
-        "tied": False,
-        "certified": False,
-        "step": 1.0,
-        "seed": None,
-        "bounds": None,
-        "amplification": _numbers(amplification),
-        "perturbation": _numbers(perturbation),
-        "expansion": [],
-    }
+def _rows(job: str, record: Json) -> Iterator[Json]:
+    method = job.split("/")[1]
 
+    def row(kind: str, entry: Json, start: str | None, n: int, value: float | None, **more: Any) -> Json:
+        place = {"kind": kind, "run": f"{job}/seed-{entry['seed']}", "method": method, "start": start}
+        return {**place, "seed": entry["seed"], **more, "n": n, "amplification": value, "overflow": value is None}
 
-def _perturbations(starts: Tensor) -> Tensor:
-    """Small ones in rough random directions."""
-    rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return growth.NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * growth.unit(rough)
-
-
-def _numbers(x: Tensor) -> list[float | None]:
-    """As JSON has them: null for what is not finite."""
-    return [float(value) if value.isfinite() else None for value in x]
+    for entry in record["repetition"]:
+        for kind, quantity in (("repetition", "amplification"), ("repeated_perturbation", "perturbation")):
+            if entry[quantity] is not None:  # not every start is perturbed
+                for n, value in zip(record["repetitions"], entry[quantity], strict=True):
+                    yield row(kind, entry, entry["start"], n, value)
+    for entry in record["followed"]:
+        for n, value, bound in zip(record["depths"], entry["amplification"], entry["bounds"], strict=True):
+            yield row("trained_depth", entry, "test", n, value, bound=bound)
+        for n, value in zip(record["depths"], entry["perturbation"], strict=True):
+            yield row("trained_perturbation", entry, "test", n, value)

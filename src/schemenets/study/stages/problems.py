@@ -1,21 +1,33 @@
 """Generate right-hand sides of one problem and solve them, for solvers to be trained and tested on."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from schemenets import files
 from schemenets.multigrid import data
-from schemenets.study.layout import Layout
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
+from schemenets.study.config import Study
+from schemenets.study.stages import Job, Json
+
+OUTPUTS = {"signals": "data/{problem}.safetensors", "record": "data/{problem}.json"}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write the data set ``spec`` with its record beside it, in the format of :func:`schemenets.signals.read`."""
-    stopwatch = Stopwatch()
-    path = results.dataset(spec["dataset"])
-    arrays, known = data.generate(spec)
-    files.write_safetensors(path, arrays)
-    provenance = collect(stopwatch, spec=spec, source=of_stage("problems", spec), data={})
-    record = {"spec": dict(spec), "sha256": files.sha256(path), **known, "provenance": provenance}
-    files.write_json(path.with_suffix(".json"), record)
+def specs(study: Study) -> dict[str, Json]:
+    """Right-hand sides and solutions of every problem of the tier, named problem_<name>."""
+    own = study.settings["solvers"]
+    shared = {
+        "length": study.config["solvers"]["points"],
+        "seed": study.config["signals"]["seed"],
+        "noise": study.config["tuning"]["noise"],
+        **{key: own[key] for key in ("train", "validation", "test", "others", "points")},
+    }
+    return {f"problem_{name}": {"problem": study.problem(name).arguments(), **shared} for name in own["problems"]}
+
+
+def inputs(spec: Json) -> Json:
+    """Nothing: right-hand sides are generated as signals are."""
+    return {}
+
+
+def run(job: Job) -> None:
+    """Write the data set in the format of :func:`schemenets.signals.read`."""
+    arrays, known = data.generate(job.spec)
+    files.write_safetensors(job.output("signals"), arrays)
+    record = {"spec": job.spec, "sha256": files.sha256(job.output("signals")), **known}
+    files.write_json(job.output("record"), record)

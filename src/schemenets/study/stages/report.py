@@ -1,13 +1,34 @@
 """Write the report."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from schemenets import files
-from schemenets.study import report
-from schemenets.study.layout import Layout
+from schemenets.study import report, stages
+from schemenets.study.config import Study
+from schemenets.study.stages import Job, Json
+from schemenets.study.stages.tables import record_key
+
+OUTPUTS = {"report": "report.html"}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``report.html`` from tables, verdicts, figures and records of the tier in ``spec``."""
-    files.atomic_write(results.report, report.render(results, spec["tier"], spec["experiments"]))
+def specs(study: Study) -> dict[str, Json]:
+    """The page: what it is about, and the records that tell where results come from."""
+    told = [stage for stage in stages.available() if stages.has_provenance(stage)]
+    jobs = {stage: list(study.specs(stage)) for stage in told}
+    return {"all": {"tier": study.tier, "experiments": study.config["experiments"], "jobs": jobs}}
+
+
+def inputs(spec: Json) -> Json:
+    """Tables, verdicts, figures, benchmarks that have been run, and all records."""
+    records = [(stage, name, record_key(stage)) for stage, names in spec["jobs"].items() for name in names]
+    return {
+        "tables": ("tables", "all"),
+        "claims": ("claims", "all"),
+        "figures": ("figures", "all"),
+        "records": records,
+        "benchmarks": [path.as_posix() for path in report.benchmarks()],
+        "templates": [path.as_posix() for path in report.templates()],
+    }
+
+
+def run(job: Job) -> None:
+    """Write ``report.html`` from tables, verdicts, figures and records."""
+    files.atomic_write(job.output("report"), report.render(job.results, job.spec))

@@ -2,46 +2,62 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemenets import files, networks, signals
+from schemenets import networks, signals
 from schemenets.evaluation import PEAK
 from schemenets.metrics import psnr
 from schemenets.networks import DenoisingNetwork
 from schemenets.stability import certify, guaranteed_psnr, worst_perturbation
-from schemenets.study.layout import Layout
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _trained
+from schemenets.study.config import Study
+from schemenets.study.stages import Job, Json, _trained, dataset
+from schemenets.study.stages._rows import OF_A_RUN, of_run
+
+OUTPUTS = {"attacks": "runs/{experiment}/{method}/{size}/robustness.json"}
+MEASURED = ["psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"]
+TABLES = {
+    "robustness": [*OF_A_RUN, "status", "signals", "lipschitz_bound", "perturbation", "noisy_psnr", *MEASURED],
+}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``robustness.json`` beside the checkpoints; the first test signals of the job's data set are perturbed.
+def specs(study: Study) -> dict[str, Json]:
+    """Every job of the attacked experiment."""
+    own = dict(study.settings["robustness"])
+    experiment = own.pop("experiment")
+    return {name: {**spec, **own} for name, spec in study.denoisers.items() if spec["experiment"] == experiment}
+
+
+def inputs(spec: Json) -> Json:
+    """The trained networks, and the test signals that are perturbed."""
+    return {"trained": ("train", spec["job"]), "data": dataset(spec["dataset"])}
+
+
+def run(job: Job) -> None:
+    """Write PSNR and quotients for every size; the first test signals of the job's data set are perturbed.
 
     A size is the root mean square of a perturbation in grey values, the same for every signal; 0 comes first. A
     diverged seed is not attacked: its values are null.
     """
-    stopwatch = Stopwatch()
-    trained, dataset = results.job(spec["job"]), results.dataset(spec["dataset"])
-    arrays = signals.read(dataset)
+    spec = job.spec
+    arrays = signals.read(job.results.dataset(spec["dataset"]))
     noisy, clean = (arrays[f"test/{part}"][: spec["signals"]] for part in ("noisy", "clean"))
-    records, nets = zip(*(_trained.read(trained, seed) for seed in spec["seeds"]), strict=True)
-    bounds = [certify(net).bounds["lipschitz_bound"] for net in nets]
-    sound = [index for index, record in enumerate(records) if record["status"] == "ok"]
+    trained = _trained.read(job.results, job.name)
+    seeds = list(trained.networks)
+    bounds = [certify(net).bounds["lipschitz_bound"] for net in trained.networks.values()]
+    sound = [seeds.index(seed) for seed in trained.sound]
     sizes = [0, *spec["sizes"]]
-    measured = np.full((len(sizes), 3, len(nets), len(noisy)), np.nan)
+    measured = np.full((len(sizes), 3, len(seeds), len(noisy)), np.nan)
     if sound:
-        stacked = networks.stack([nets[index] for index in sound])
+        stacked = networks.stack(list(trained.sound.values()))
         measured[:, :, sound] = list(_measured(stacked, noisy, clean, sizes, spec["starts"], spec["steps"]))
     result = {
-        "job": spec["job"],
-        "seeds": spec["seeds"],
-        "checkpoints_sha256": [record["checkpoint_sha256"] for record in records],
+        "job": job.name,
+        "seeds": seeds,
+        "status": trained.status,
         "signals": len(noisy),
         "lipschitz_bound": bounds,
         "sizes": [
@@ -59,11 +75,28 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
             }
             for size, (attacked, random, quotients) in zip(sizes, measured, strict=True)
         ],
-        "provenance": collect(
-            stopwatch, spec=spec, source=of_stage("robustness", spec), data={dataset.name: files.sha256(dataset)}
-        ),
     }
-    files.write_json(trained / "robustness.json", result)
+    job.write_record("attacks", result)
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every run under perturbations of every size."""
+    return {
+        "robustness": [
+            {
+                **of_run(job, seed),
+                "status": record["status"][str(seed)],
+                "signals": record["signals"],
+                "lipschitz_bound": record["lipschitz_bound"][index],
+                "perturbation": float(entry["size"]),
+                "noisy_psnr": entry["noisy_psnr"],
+                **{key: entry[key][index] for key in MEASURED},
+            }
+            for job, record in records.items()
+            for index, seed in enumerate(record["seeds"])
+            for entry in record["sizes"]
+        ]
+    }
 
 
 def _measured(

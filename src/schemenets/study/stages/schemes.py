@@ -10,28 +10,49 @@ from typing import Any
 
 import numpy as np
 
-from schemenets import files, signals
+from schemenets import signals
 from schemenets.fluxes.perona_malik import FLUX
 from schemenets.metrics import psnr
 from schemenets.operators import derivative
 from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi
-from schemenets.study.layout import Layout
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
+from schemenets.study.config import Study
+from schemenets.study.stages import Job, Json, dataset
 
+OUTPUTS = {"schemes": "schemes.json"}
+TABLES = {
+    "schemes": [
+        *("test_set", "noise", "time", "signals", "scheme", "steps", "step_size", "reached", "psnr", "relative_error")
+    ]
+}
 NONE = "none"  # the scheme that does nothing
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``schemes.json``: a row for every data set of an evolution in ``spec``, scheme and number of steps."""
-    stopwatch = Stopwatch()
-    data, rows = {}, []
-    for name, own in spec["datasets"].items():
-        path = results.dataset(name)
-        data[path.name] = files.sha256(path)
-        rows += compared(signals.read(path), name, **own)
-    provenance = collect(stopwatch, spec=spec, source=of_stage("schemes", spec), data=data)
-    files.write_json(results.schemes, {"rows": rows, "provenance": provenance})
+def specs(study: Study) -> dict[str, Json]:
+    """All evolutions, with the numbers of steps that networks have blocks."""
+    blocks: dict[str, set[int]] = {}
+    for spec in study.denoisers.values():
+        blocks.setdefault(spec["dataset"], set()).add(spec["architecture"]["blocks"])
+    evolutions = study.specs("evolution")
+    given = {name: {key: spec[key] for key in ("time", "contrast")} for name, spec in evolutions.items()}
+    return {"all": {"datasets": {name: {**given[name], "steps": sorted(blocks[name])} for name in evolutions}}}
+
+
+def inputs(spec: Json) -> Json:
+    """The evolutions."""
+    return {"data": [dataset(name) for name in spec["datasets"]]}
+
+
+def run(job: Job) -> None:
+    """Write a row for every data set, scheme and number of steps."""
+    rows = []
+    for name, own in job.spec["datasets"].items():
+        rows += compared(signals.read(job.results.dataset(name)), name, **own)
+    job.write_record("schemes", {"rows": rows})
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """The rows as they are."""
+    return {"schemes": records["all"]["rows"]}
 
 
 def compared(

@@ -17,12 +17,22 @@ from schemenets.progress import Progress
 from schemenets.schemes import fsi
 from schemenets.schemes._base import Array, Diffusion
 from schemenets.schemes.implicit import newton
-from schemenets.study.layout import Layout
+from schemenets.study.config import Study
 from schemenets.study.measurements.flops import COST, counted_step, of_residual
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages.solver_evaluate import FEW, TOLERANCE, Step, described, measures, pair
+from schemenets.study.measurements.solving import FEW, TOLERANCE, Step, described, measures, pair
+from schemenets.study.stages import Job, Json, dataset
+from schemenets.study.stages._rows import ERRORS, ITERATED, PLACE, SOLVER_ITERATIONS
 
+OUTPUTS = {"solvers": "solvers.json"}
+FOLLOWED = ["iterations", "operations", *ERRORS]
+TABLES = {
+    "problems": [
+        *("problem", "tau", "flux", "contrast", "order", "screened", "extent", "points"),
+        *("unique", "several_solutions", "largest_residual"),
+    ],
+    "solver_iterations": SOLVER_ITERATIONS,
+    "solver_paths": ["problem", "method", *FOLLOWED],
+}
 LIMITS = {"cycle": 60, "single level": 400}  # most iterations
 OMEGA = 2 / 3
 SWEEPS = 2  # before and after the correction, as in the networks
@@ -32,26 +42,51 @@ TAUS = (0.01, 0.1, 1.0, 10.0, 100.0)  # factors of τ
 BUDGET = 2e6  # operations up to which errors are followed
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``solvers.json``: what is known of the problems in ``spec``, and how numerical schemes solve them.
+def specs(study: Study) -> dict[str, Json]:
+    """All problems of the tier, at once."""
+    return {"all": {"datasets": study.specs("problems")}}
+
+
+def inputs(spec: Json) -> Json:
+    """Right-hand sides with solutions."""
+    return {"data": [dataset(name) for name in spec["datasets"]]}
+
+
+def run(job: Job) -> None:
+    """Write what is known of the problems, and how numerical schemes solve them.
 
     There is a row for every grid or τ, and solver, and paths of the errors against operations.
     """
-    stopwatch, data = Stopwatch(), {}
-    content: dict[str, Any] = {"tolerance": TOLERANCE, "limits": LIMITS, "problems": [], "rows": [], "paths": []}
-    progress = Progress("solvers", len(spec["datasets"]), "problems")
-    for done, (dataset, own) in enumerate(spec["datasets"].items(), start=1):
-        path, name = results.dataset(dataset), dataset.removeprefix("problem_")
-        data[path.name] = files.sha256(path)
+    datasets = job.spec["datasets"]
+    content: Json = {"tolerance": TOLERANCE, "limits": LIMITS, "problems": [], "rows": [], "paths": []}
+    progress = Progress("solvers", len(datasets), "problems")
+    for done, (name, own) in enumerate(datasets.items(), start=1):
+        path, problem = job.results.dataset(name), name.removeprefix("problem_")
         known = files.read_json(path.with_suffix(".json"))
         facts = {key: known[key] for key in ("unique", "several_solutions", "largest_residual")}
-        content["problems"].append({"problem": name, **own["problem"], "points": own["length"], **facts})
+        content["problems"].append({"problem": problem, **own["problem"], "points": own["length"], **facts})
         arrays = signals.read(path)
-        content["rows"] += [{"problem": name, **row} for row in compared(arrays, own)]
-        content["paths"] += [{"problem": name, **row} for row in followed(arrays, own)]
-        progress.update(done, name)
-    content["provenance"] = collect(stopwatch, spec=spec, source=of_stage("solvers", spec), data=data)
-    files.write_json(results.solvers, content)
+        content["rows"] += [{"problem": problem, **row} for row in compared(arrays, own)]
+        content["paths"] += [{"problem": problem, **row} for row in followed(arrays, own)]
+        progress.update(done, problem)
+    job.write_record("solvers", content)
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """The problems, and every scheme on every grid and for every τ."""
+    found = records["all"]
+    measured = (*PLACE, *ITERATED, "operations", *ERRORS)
+    return {
+        "problems": found["problems"],
+        "solver_iterations": [
+            {"problem": row["problem"], "method": row["solver"], **{key: row[key] for key in measured}}
+            for row in found["rows"]
+        ],
+        "solver_paths": [
+            {"problem": row["problem"], "method": row["solver"], **{key: row[key] for key in FOLLOWED}}
+            for row in found["paths"]
+        ],
+    }
 
 
 def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,23 +9,51 @@ from typing import Any
 
 import torch
 
-from schemenets import files, fluxes, networks, signals
+from schemenets import fluxes, networks, signals
 from schemenets.evaluation import PEAK
 from schemenets.networks import DenoisingNetwork
-from schemenets.stability import certify, dense_norm, largest_amplification, largest_expansion, to_verify, verify
-from schemenets.study.layout import Layout
+from schemenets.stability import (
+    certify,
+    dense_norm,
+    largest_amplification,
+    largest_expansion,
+    to_verify,
+    verify,
+)
+from schemenets.study.config import Study
 from schemenets.study.measurements import growth
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _trained
+from schemenets.study.stages import Job, Json, _trained, dataset
+from schemenets.study.stages._rows import OF_A_RUN, of_run
+from schemenets.study.statistics import over_power
+
+OUTPUTS = {"stability": "runs/{experiment}/{method}/{size}/stability.json"}
+KINDS = ("monotone", "nonmonotone", "undecided")
+BOUNDS = ["euclidean_bound", "lipschitz_bound"]
+FOUND = ["largest_amplification_found", "largest_expansion_found", "overflow", "counterexample", "shift"]
+TABLES = {
+    "stability": [
+        *(*OF_A_RUN, "certified", "failed_conditions", *BOUNDS, "least_step_margin", "least_dense_step_margin"),
+        *(*FOUND, "contradictions", "repetitions", "excess", *(f"{kind}_fluxes" for kind in KINDS)),
+    ]
+}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``stability.json`` beside the checkpoints; the search starts from test signals of the job's data set."""
-    stopwatch = Stopwatch()
-    dataset, trained = results.dataset(spec["dataset"]), results.job(spec["job"])
-    starts = torch.from_numpy(signals.read(dataset)["test/noisy"][: spec["starts"]]) / PEAK
-    nets = [_trained.read(trained, seed)[1] for seed in spec["seeds"]]
+def specs(study: Study) -> dict[str, Json]:
+    """Every job that trains denoisers."""
+    return {name: {**spec, **study.settings["search"]} for name, spec in study.denoisers.items()}
+
+
+def inputs(spec: Json) -> Json:
+    """The trained networks, and the signals that the search starts from."""
+    return {"trained": ("train", spec["job"]), "data": dataset(spec["dataset"])}
+
+
+def run(job: Job) -> None:
+    """Write one entry per seed; the search starts from test signals of the job's data set."""
+    spec, path = job.spec, job.results.file("train", job.name, "weights")
+    starts = torch.from_numpy(signals.read(job.results.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]) / PEAK
+    trained = _trained.read(job.results, job.name)
+    nets = list(trained.networks.values())
     found = searched(nets, starts, spec)
     numbers = growth.log_spaced(spec["repetitions"])
     certified = nets[0].architecture.certified
@@ -33,16 +61,45 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     checked = [
         {
             "seed": seed,
-            **_checked(network, trained / f"seed-{seed}.safetensors", starts, *of_search),
+            **_checked(network, path, seed, starts, *of_search),
             "repeated": of_repetition,
         }
-        for seed, network, of_search, of_repetition in zip(spec["seeds"], nets, found, repeated, strict=True)
+        for (seed, network), of_search, of_repetition in zip(trained.networks.items(), found, repeated, strict=True)
     ]
-    provenance = collect(
-        stopwatch, spec=spec, source=of_stage("stability", spec), data={dataset.name: files.sha256(dataset)}
-    )
-    content = {"job": spec["job"], "repetitions": numbers, "networks": checked, "provenance": provenance}
-    files.write_json(trained / "stability.json", content)
+    job.write_record("stability", {"job": job.name, "repetitions": numbers, "networks": checked})
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every run."""
+    return {
+        "stability": [
+            _row(job, entry, record["repetitions"]) for job, record in records.items() for entry in record["networks"]
+        ]
+    }
+
+
+def _row(job: str, entry: Json, numbers: list[int]) -> Json:
+    margins, dense, contradictions = entry["step_margins"], entry["dense_step_margins"], entry["contradictions"]
+    repeated = entry["repeated"]
+    return {
+        **of_run(job, entry["seed"]),
+        "certified": entry["certified"],
+        "failed_conditions": "; ".join(entry["failed_conditions"]),
+        **{key: entry[key] for key in BOUNDS},
+        "least_step_margin": None if None in margins else min(margins),
+        "least_dense_step_margin": None if None in dense else min(dense),
+        **{key: entry[key] for key in FOUND},
+        "contradictions": None if contradictions is None else len(contradictions),
+        "repetitions": None if repeated is None else numbers[-1],
+        "excess": None if repeated is None else excess(repeated, numbers, entry["euclidean_bound"]),
+        **{f"{kind}_fluxes": entry["learned_fluxes"].get(kind, 0) for kind in KINDS},
+    }
+
+
+def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float | None) -> float:
+    """The largest of ‖u_n‖ / ‖u_0‖ over cⁿ, for a bound c of one application; infinite after an overflow."""
+    known = [math.nan if x is None else x for x in (*factors, bound)]
+    return float(over_power(known[:-1], numbers, known[-1]).max())
 
 
 def searched(
@@ -71,7 +128,7 @@ def _repeated(
 
 
 def _checked(
-    network: DenoisingNetwork, path: Path, starts: torch.Tensor, amplification: float, expansion: float
+    network: DenoisingNetwork, path: Path, seed: int, starts: torch.Tensor, amplification: float, expansion: float
 ) -> dict[str, Any]:
     certificate = certify(network)
     dense = certify(network, partial(dense_norm, length=starts.shape[-1]))
@@ -92,7 +149,7 @@ def _checked(
         "shift": shift,  # root mean square of N(0)
         "counterexample": certificate.refuted_by(amplification, expansion),
         "learned_fluxes": _learned_fluxes(network, starts),
-        "contradictions": verify(path, starts.shape[-1]) if to_verify(network.architecture, certificate) else None,
+        "contradictions": verify(path, starts.shape[-1], seed) if to_verify(network.architecture, certificate) else None,
     }
 
 

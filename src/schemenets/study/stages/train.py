@@ -1,46 +1,151 @@
-"""Train all seeds of one job; write one record and one checkpoint per seed."""
+"""Train all seeds of one job; write one record, and the weights of all seeds."""
 
-from collections.abc import Mapping
-from typing import Any
+from schemenets import checkpoints, files, networks
+from schemenets.study.config import SOLVE, Study, training_set
+from schemenets.multigrid import Problem
+from schemenets.study.measurements.flops import counted
+from schemenets.study.stages import Job, Json, _fits, dataset
+from schemenets.study.stages._rows import of_run, of_solver
 
-from schemenets import checkpoints, files, networks, signals
-from schemenets.networks import Architecture
-from schemenets.study.layout import Layout
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _fits
+OUTPUTS = {
+    "record": "runs/{experiment}/{method}/{size}/record.json",
+    "weights": "runs/{experiment}/{method}/{size}/weights.safetensors",
+}
+ARCHITECTURE = ["flux", "blocks", "filters", "kernel_size", "tied", "certified"]
+TRAINING = ["learning_rate", "epochs", "batch"]
+TABLES = {
+    "runs": [
+        *("run", "experiment", "method", "size", "seed", "network", *ARCHITECTURE, "channels"),
+        *("parameters", "convolution_weights", "dataset", *TRAINING, "status", "validation_psnr"),
+    ],
+    "curves": ["run", "experiment", "method", "size", "seed", "epoch", "validation", "measure"],
+    "solver_runs": [
+        *("run", "problem", "method", "seed", "network", "loss", "parameters", "operations"),
+        *("consistent", "points", "dataset", *TRAINING, "status", "validation_error"),
+    ],
+}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Train at the method's tuned learning rate; write ``seed-N.json`` and ``seed-N.safetensors`` of every seed N."""
-    stopwatch = Stopwatch()
-    dataset, out = results.dataset(spec["dataset"]), results.job(spec["job"])
-    architecture = Architecture(**spec["architecture"])
-    learning_rate = files.read_json(results.tuned(spec["method"]))["learning_rate"]
-    source = of_stage("train", spec)
-    data = {dataset.name: files.sha256(dataset)}
-    state = _fits.state_file(results.resume, spec, [learning_rate], source, data)
-    runs = _fits.fit(spec, [learning_rate], signals.read(dataset), state, spec["job"])
-    data_seed = files.read_json(dataset.with_suffix(".json"))["spec"]["seed"]
-    count = networks.count(architecture)
-    provenance = collect(stopwatch, spec=spec, source=source, data=data)
-    for run in runs:
-        checkpoints.save(run.network, out / f"seed-{run.seed}.safetensors")
+def specs(study: Study) -> dict[str, Json]:
+    """Every method at every size of every experiment of the tier, and every method for every problem."""
+    return _denoisers(study) | _solvers(study)
+
+
+def _denoisers(study: Study) -> dict[str, Json]:
+    found = {}
+    for experiment, method, size in study.trainings:
+        entry = study.config["experiments"][experiment]
+        found[f"{experiment}/{method}/{size}"] = {
+            **{"experiment": experiment, "method": method, "size": size},
+            "architecture": study.architecture(method, size, experiment).arguments(),
+            "task": {"name": "denoising"},
+            "dataset": training_set(entry),
+            "seeds": study.seeds,
+            **study.training(entry.get("training_length", 1)),
+        }
+    return found
+
+
+def _solvers(study: Study) -> dict[str, Json]:
+    found = {}
+    for problem, methods in sorted(study.settings["solvers"]["problems"].items()):
+        for method in methods:
+            place = {"experiment": f"{SOLVE}{problem}", "method": method, "size": f"points-{study.points}"}
+            found["/".join(place.values())] = {
+                **place,
+                **study.solver_training(method, problem),
+                "seeds": study.seeds,
+            }
+    return found
+
+
+def inputs(spec: Json) -> Json:
+    """Training data, and the tuning of the learning rate."""
+    return {"data": dataset(spec["dataset"]), "tuning": ("tune", spec["method"])}
+
+
+def run(job: Job) -> None:
+    """Train at the method's tuned learning rate."""
+    spec = job.spec
+    learning_rate = files.read_json(job.results.file("tune", spec["method"], "trials"))["learning_rate"]
+    count = networks.architecture(spec["architecture"]).count()
+    data = files.read_json(job.results.dataset(spec["dataset"]).with_suffix(".json"))["spec"]
+    with _fits.fitted(job, [learning_rate]) as runs:
+        checkpoints.save_all({run.seed: run.network for run in runs}, job.output("weights"))
         record = {
-            "run": f"{spec['job']}/seed-{run.seed}",
-            **{key: spec[key] for key in ("experiment", "method", "size")},
-            "seed": run.seed,
-            "seeds": {"weights": run.seed, "shuffling": run.seed, "data": data_seed},
-            "architecture": architecture.arguments(),
+            "job": job.name,
+            **{key: spec[key] for key in ("experiment", "method", "size", "task", "architecture")},
             "parameters": count.total,
             "convolution_weights": count.convolution,
             "dataset": spec["dataset"],
+            "data_seed": data["seed"],
             "training": {"learning_rate": learning_rate, "epochs": spec["epochs"], "batch": spec["batch"]},
-            "status": run.status,
-            "diverged_at_step": run.diverged_at,
-            "metrics": {"validation_psnr": run.outcome, "validation_psnr_by_epoch": run.curve},
-            "checkpoint_sha256": files.sha256(out / f"seed-{run.seed}.safetensors"),
-            "provenance": provenance,
+            "runs": [
+                {
+                    "seed": run.seed,  # of the initial weights and of the shuffling
+                    "status": run.status,
+                    "diverged_at_step": run.diverged_at,
+                    "validation": run.outcome,
+                    "validation_by_epoch": run.curve,
+                }
+                for run in runs
+            ],
+            "weights_sha256": files.sha256(job.output("weights")),
         }
-        files.write_json(out / f"seed-{run.seed}.json", record)
-    _fits.forget(state)
+        if spec["task"]["name"] == "solving":
+            points = data["length"] - (not spec["task"]["problem"]["screened"])
+            record["points"] = points
+        job.write_record("record", record)
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every run, and what was measured on validation data after every epoch."""
+    made: dict[str, list[Json]] = {name: [] for name in TABLES}
+    for job, record in records.items():
+        solves = record["task"]["name"] == "solving"
+        for entry in record["runs"]:
+            made["solver_runs" if solves else "runs"].append((_solver if solves else _denoiser)(job, record, entry))
+            curve = _validation(record, entry["validation_by_epoch"])
+            measure = "relative_error" if solves else "psnr"
+            made["curves"] += [
+                {**of_run(job, entry["seed"]), "epoch": epoch, "validation": value, "measure": measure}
+                for epoch, value in enumerate(curve, start=1)
+            ]
+    return made
+
+
+def _denoiser(job: str, record: Json, entry: Json) -> Json:
+    architecture = record["architecture"]
+    return {
+        **of_run(job, entry["seed"]),
+        "network": architecture["name"],
+        **{key: architecture[key] for key in ARCHITECTURE},
+        "channels": architecture.get("channels", 1),
+        **{key: record[key] for key in ("parameters", "convolution_weights", "dataset")},
+        **record["training"],
+        "status": entry["status"],
+        "validation_psnr": entry["validation"],
+    }
+
+
+def _solver(job: str, record: Json, entry: Json) -> Json:
+    architecture = networks.architecture(record["architecture"])
+    return {
+        **of_solver(job, entry["seed"]),
+        "network": architecture.name,
+        "loss": record["task"]["loss"],
+        "parameters": record["parameters"],
+        "operations": counted(architecture.build(), record["points"]),  # whatever the weights are
+        "consistent": architecture.consistent,
+        **{key: record[key] for key in ("points", "dataset")},
+        **record["training"],
+        "status": entry["status"],
+        "validation_error": _validation(record, [entry["validation"]])[0],
+    }
+
+
+def _validation(record: Json, values: list[float | None]) -> list[float | None]:
+    """These values; none for distances to a solution that need not be the only one."""
+    task = record["task"]
+    several = task["name"] == "solving" and not Problem(**task["problem"]).on(record["points"]).unique
+    return [None] * len(values) if several else values

@@ -1,52 +1,102 @@
 """Choose a method's learning rate on validation data; publish every trial."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from schemenets import files, signals
-from schemenets.metrics import psnr
-from schemenets.study.layout import Layout
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _fits
+from schemenets import signals, training
+from schemenets.study.config import Study
+from schemenets.study.stages import Job, Json, _fits, dataset
+
+OUTPUTS = {"trials": "tuning/{method}.json"}
+TABLES = {"tuning": ["method", "learning_rate", "chosen", "nothing", "seed", "status", "validation"]}
 
 
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Train at every learning rate of ``spec`` and choose the best.
-
-    The best has the highest PSNR on the validation signals, averaged over the seeds; a diverged seed counts as
-    having done nothing, with the PSNR of the noisy signals. Of equals the smaller learning rate is chosen.
-    """
-    stopwatch = Stopwatch()
-    dataset = results.dataset(spec["dataset"])
-    data = {dataset.name: files.sha256(dataset)}
-    source = of_stage("tune", spec)
-    arrays = signals.read(dataset)
-    noisy = float(psnr(arrays["validation/noisy"], arrays["validation/clean"]).mean())
-    learning_rates, seeds = sorted(spec["learning_rates"]), len(spec["seeds"])
-    state = _fits.state_file(results.resume, spec, learning_rates, source, data)
-    every = _fits.fit(spec, learning_rates, arrays, state, f"tuning/{spec['method']}")
-    trials = []
-    for index, learning_rate in enumerate(learning_rates):
-        runs = every[index * seeds : (index + 1) * seeds]
-        values = [noisy if run.outcome is None else run.outcome for run in runs]
-        trials.append(
-            {
-                "learning_rate": learning_rate,
-                "mean_validation_psnr": float(np.mean(values)),
-                "runs": [{"seed": run.seed, "status": run.status, "validation_psnr": run.outcome} for run in runs],
-            }
-        )
-    best = max(trials, key=lambda trial: trial["mean_validation_psnr"])  # the first, hence smallest, of equals
-    result = {
-        "method": spec["method"],
-        "learning_rate": best["learning_rate"],
-        "at_edge_of_grid": best in (trials[0], trials[-1]),
-        "noisy_psnr": noisy,
-        "trials": trials,
-        "provenance": collect(stopwatch, spec=spec, source=source, data=data),
+def specs(study: Study) -> dict[str, Json]:
+    """Every method that a job of this tier uses."""
+    tuning, own = study.config["tuning"], study.settings["tuning"]
+    methods = dict.fromkeys(method for _, method, _ in study.trainings)
+    denoisers = {
+        method: {
+            "architecture": study.tuned_architecture(method).arguments(),
+            "task": {"name": "denoising"},
+            "dataset": signals.dataset_name(tuning),
+            **_trials(study, own),
+            **study.training(),
+        }
+        for method in methods
     }
-    files.write_json(results.tuned(spec["method"]), result)
-    _fits.forget(state)
+    solving, problem = study.settings["solvers"], study.config["solvers"]["tuning_problem"]
+    solvers = {
+        method: {**study.solver_training(method, problem), **_trials(study, solving["tuning"])}
+        for methods in solving["problems"].values()
+        for method in methods
+    }
+    return denoisers | solvers
+
+
+def _trials(study: Study, own: Json) -> Json:
+    first = study.config["tuning"]["first_seed"]
+    return {"seeds": [first + index for index in range(own["seeds"])], "learning_rates": own["learning_rates"]}
+
+
+def inputs(spec: Json) -> Json:
+    """Training and validation data."""
+    return {"data": dataset(spec["dataset"])}
+
+
+def run(job: Job) -> None:
+    """Train at every learning rate and choose the best.
+
+    The best has the best mean over the seeds on validation data. A diverged seed counts as having done nothing. Of
+    equals the smaller learning rate is chosen.
+    """
+    spec = job.spec
+    task = training.task(spec["task"])
+    nothing = task.nothing(signals.read(job.results.dataset(spec["dataset"])))
+    learning_rates, seeds = sorted(spec["learning_rates"]), len(spec["seeds"])
+    with _fits.fitted(job, learning_rates) as every:
+        trials = []
+        for index, learning_rate in enumerate(learning_rates):
+            runs = every[index * seeds : (index + 1) * seeds]
+            values = [nothing if run.outcome is None else run.outcome for run in runs]
+            trials.append(
+                {
+                    "learning_rate": learning_rate,
+                    "mean_validation": float(np.mean(values)),
+                    "runs": [{"seed": run.seed, "status": run.status, "validation": run.outcome} for run in runs],
+                }
+            )
+        best = best_of(trials, task.larger_is_better)
+        job.write_record(
+            "trials",
+            {
+                "method": job.name,
+                "learning_rate": best["learning_rate"],
+                "at_edge_of_grid": best in (trials[0], trials[-1]),
+                "nothing": nothing,
+                "trials": trials,
+            },
+        )
+
+
+def best_of(trials: list[Json], larger_is_better: bool) -> Json:
+    """The best trial, the first of equals."""
+    sign = 1 if larger_is_better else -1
+    return max(trials, key=lambda trial: sign * trial["mean_validation"])
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every run of every trial."""
+    return {
+        "tuning": [
+            {
+                "method": method,
+                "learning_rate": trial["learning_rate"],
+                "chosen": trial["learning_rate"] == record["learning_rate"],
+                "nothing": record["nothing"],
+                **run,
+            }
+            for method, record in records.items()
+            for trial in record["trials"]
+            for run in trial["runs"]
+        ]
+    }

@@ -1,4 +1,4 @@
-"""Test all seeds of one network that solves: errors, iterations and fixed points, certificates of linear problems."""
+"""How near networks and numerical schemes come to the solutions of a problem, and what iterating them comes to."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,18 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemenets import files, networks, signals
 from schemenets.errors import InvalidParameterError
-from schemenets.multigrid import CycleNetwork, Grid, OwnEquation, certify, iterate
+from schemenets.multigrid import CycleNetwork, Grid, LearnedEquation, iterate
 from schemenets.multigrid.certificates import spectral_radius
-from schemenets.multigrid.data import Condition, conditions
+from schemenets.multigrid.data import Condition
 from schemenets.multigrid.iteration import Equation
 from schemenets.networks.multigrid_unet import MultigridUNet
-from schemenets.study.layout import Layout
-from schemenets.study.measurements.flops import counted_step
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.provenance import Stopwatch, collect
-from schemenets.study.stages import _solvers
 
 TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
 FEW = 4  # right-hand sides that are iterated
@@ -30,65 +24,6 @@ OF_OWN = ("home", "longer")  # those of networks that know nothing of mesh width
 AT_ONCE = 4096  # points of all signals of a seed that pass through a network at once
 
 Step = Callable[[Tensor, Tensor], Tensor]
-
-
-def run(spec: Mapping[str, Any], results: Layout) -> None:
-    """Write ``evaluation.json`` beside the checkpoints, all values in double precision; of diverged seeds null."""
-    stopwatch = Stopwatch()
-    trained, dataset = results.job(spec["job"]), results.dataset(spec["dataset"])
-    records, nets = zip(*(_solvers.read(trained, spec, seed) for seed in spec["seeds"]), strict=True)
-    sound = [index for index, record in enumerate(records) if record["status"] == "ok"]
-    arrays = signals.read(dataset)
-    made = conditions(spec["data"])
-    result: dict[str, Any] = {
-        "job": spec["job"],
-        "seeds": spec["seeds"],
-        "checkpoints_sha256": [record["checkpoint_sha256"] for record in records],
-        "conditions": [],
-        "iterations": [],
-        "certificates": [],
-    }
-    own = [nets[index] for index in sound]
-    stacked: Any = networks.stack(own) if sound else None
-    cycles = spec["learner"] == "cycle"
-
-    def spread(measured: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
-        """The values of the sound runs at their places, null elsewhere and where they are not finite."""
-        placed: dict[str, list[float | None]] = {key: [None] * len(records) for key in measured}
-        for key, values in measured.items():
-            for index, value in zip(sound, values.tolist(), strict=True):
-                placed[key][index] = value if np.isfinite(value) else None
-        return placed
-
-    for condition in made if stacked is not None else ():
-        b, x = pair(arrays, condition)
-        result["conditions"].append(described(condition, len(b)) | spread(tested(stacked, condition, b, x)))
-        if condition.kind in kinds_iterated(nets[0]):
-            few, one = slice(FEW), b[:1]
-            step = partial(own[0].cycle, grid=condition.grid) if cycles else own[0].cycle
-            of_step = {"operations": counted_step(step, one, one)}
-            measured = spread(iterated(stacked, own, condition, b[few], x[few]))
-            result["iterations"].append(described(condition, len(b[few])) | of_step | measured)
-    if cycles and nets[0].architecture.linear:
-        for index in sound:
-            for condition in made:
-                if condition.kind in ITERATED and condition.grid.N <= CERTIFIED:
-                    found = certify(nets[index], condition.grid.N, condition.grid)
-                    result["certificates"].append(
-                        {
-                            "seed": spec["seeds"][index],
-                            "condition": condition.name,
-                            "points": found.length,
-                            "tau": condition.grid.problem.tau,
-                            "radius": found.radius,
-                            "radius_dense": found.radius_dense,
-                            "energy_norm": found.energy_norm,
-                            "holds": found.holds,
-                        }
-                    )
-    data = {dataset.name: files.sha256(dataset)}
-    result["provenance"] = collect(stopwatch, spec=spec, source=of_stage("solver_evaluate", spec), data=data)
-    files.write_json(trained / "evaluation.json", result)
 
 
 def pair(arrays: Mapping[str, np.ndarray], condition: Condition) -> tuple[Tensor, Tensor]:
@@ -145,7 +80,7 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
     """What iterating cycles for some right-hand sides comes to, and whether solutions are fixed points, by seed.
 
     Cycles are iterated for the equation with the solutions x; multigrid U-nets, of which the last block is iterated,
-    for the one that this block has learned, which :class:`~schemenets.multigrid.learned_equation.OwnEquation` solves.
+    for the one that this block has learned, which :class:`~schemenets.multigrid.learned_equation.LearnedEquation` solves.
 
     Args:
         stacked: the networks.
@@ -171,7 +106,7 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
         return found | {"local_radius": radii, "own_error": unknown}
     every = []
     for network in nets:
-        equation = OwnEquation(network.applied[-1], grid.N)
+        equation = LearnedEquation(network.applied[-1], grid.N)
         try:
             own = torch.from_numpy(np.stack([equation.solve(row) for row in b.numpy()]))
         except InvalidParameterError:  # no solution found

@@ -1,0 +1,195 @@
+"""The plan of a run: every job of every stage with its files and digests, made once and kept.
+
+Snakemake reads the Snakefile anew in every job of a cluster. What the rules need to know takes the whole package to
+find out, torch included, so it is found out once, in a process of its own, and kept under a key that changes with the
+configuration and with the package's code. This module imports nothing that takes long.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PLANS = Path(".snakemake/schemenets")
+PACKAGE = Path(__file__).parents[1]
+READ = ("config/claims.yaml", "workflow/schemas")  # of the project, besides the configuration that is given
+KEPT = 20  # plans; older ones are removed
+Json = dict[str, Any]
+
+
+class PlanError(Exception):
+    """There is no plan for this configuration; the message says why."""
+
+
+class Plan:
+    """What the rules need to know of the jobs of a run.
+
+    Attributes:
+        tier: name of the tier.
+        results: results directory.
+        config: option of the command line that names the configuration; empty for that of the project.
+    """
+
+    def __init__(self, content: Json, results: Path, config: str = "") -> None:
+        self.tier, self.results, self.config = content["tier"], results, config
+        self._stages: Json = content["stages"]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], source: Path = Path("config/config.yaml")) -> "Plan":
+        """The plan of a configuration as Snakemake has merged it, the results directory ``out`` among it.
+
+        Raises:
+            PlanError: the configuration is wrong; one line per finding.
+        """
+        own = {key: value for key, value in config.items() if key != "out"}
+        key = _key(own)
+        path = PLANS / f"{key}.json"
+        if not path.is_file():
+            _make(own, path)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        results = Path(config.get("out") or content["results"])
+        return cls(content, results, "" if content["registered"] else f"--config {PLANS / key}.config.json")
+
+    def names(self, stage: str) -> list[str]:
+        """Names of the jobs of a stage."""
+        return list(self._stages[stage]["jobs"])
+
+    def outputs(self, stage: str) -> dict[str, str]:
+        """Patterns of the files that a stage writes, by key."""
+        return {key: f"{self.results}/{pattern}" for key, pattern in self._stages[stage]["outputs"].items()}
+
+    def all_outputs(self, stage: str) -> list[str]:
+        """Files that all jobs of a stage write."""
+        return [file for name in self.names(stage) for file in self._written([stage, name])]
+
+    def inputs(self, stage: str) -> Callable[[Any], dict[str, list[str]]]:
+        """The files that a job reads, by key, as a function of its wildcards."""
+
+        def of_job(wildcards: Any) -> dict[str, list[str]]:
+            found = self._job(stage, wildcards)["inputs"]
+            return {key: self._files(references) for key, references in found.items()}
+
+        return of_job
+
+    def digests(self, stage: str) -> dict[str, Callable[[Any], str]]:
+        """Digests of what a job does and of the code it runs, as functions of its wildcards: other ones run it again."""
+
+        def digest(key: str) -> Callable[[Any], str]:
+            return lambda wildcards: str(self._job(stage, wildcards)[key])
+
+        return {key: digest(key) for key in ("spec", "source")}
+
+    def log(self, stage: str) -> str:
+        """Pattern of the log file of a stage."""
+        parts = "".join(f"/{{{key}}}" for key in self._stages[stage]["wildcards"])
+        return f"{self.results}/logs/{stage}{parts}.log"
+
+    def _job(self, stage: str, wildcards: Any) -> Json:
+        keys = self._stages[stage]["wildcards"]
+        name = "/".join(wildcards[key] for key in keys) if keys else "all"
+        jobs: Json = self._stages[stage]["jobs"]
+        if name not in jobs:
+            raise PlanError(f"{stage}: got {name!r}, which is no job of the tier {self.tier}.")
+        job: Json = jobs[name]
+        return job
+
+    def _files(self, references: list[Any]) -> list[str]:
+        """Files of references, see :mod:`schemenets.study.stages`."""
+        found = (file for each in references for file in ([each] if isinstance(each, str) else self._written(each)))
+        return list(dict.fromkeys(found))
+
+    def _written(self, reference: list[str]) -> list[str]:
+        stage, name, *keys = reference
+        entry = self._stages[stage]
+        values = dict(zip(entry["wildcards"], name.split("/"), strict=True)) if entry["wildcards"] else {}
+        outputs = entry["outputs"]
+        return [f"{self.results}/{outputs[key].format(**values)}" for key in keys or outputs]
+
+
+def _key(config: Json) -> str:
+    """Hash of all that a plan depends on."""
+    found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    roots = (PACKAGE, *map(Path, READ))
+    for path in sorted(file for root in roots for file in (root.rglob("*") if root.is_dir() else [root])):
+        if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
+            found.update(f"{path.name}\0".encode() + path.read_bytes())
+    benchmarks = sorted(map(str, Path("results/tables").glob("*.csv")))  # which the report shows
+    found.update(json.dumps(benchmarks).encode())
+    return found.hexdigest()[:32]
+
+
+def _make(config: Json, path: Path) -> None:
+    """Write a plan, in a process of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [sys.executable, "-m", "schemenets.study.plan", str(path)],
+        input=json.dumps(config),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode:
+        raise PlanError(found.stderr.strip())
+    others = sorted(PLANS.glob("*.json"), key=lambda plan: plan.stat().st_mtime, reverse=True)
+    for old in others[2 * KEPT :]:
+        old.unlink(missing_ok=True)
+
+
+def build(config: Mapping[str, Any]) -> Json:
+    """The content of the plan of a configuration.
+
+    Raises:
+        SchemenetsError: the configuration or the registered claims are wrong.
+    """
+    from schemenets.study import claims, schema, stages
+    from schemenets.study.config import CLAIMS, CONFIG, SCHEMA, Study
+    from schemenets.study.records.fingerprints import of_stage
+    from schemenets.study.records.provenance import digest
+
+    registered = schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key
+    study = Study.check(config)
+    study.check_claims(claims.load(CLAIMS))
+    content: Json = {
+        "tier": study.tier,
+        "results": study.results.as_posix(),
+        "registered": {**registered, "tier": study.tier} == config,
+        "stages": {},
+    }
+    for stage in stages.available():
+        jobs = {
+            name: {
+                "inputs": stages.references(stage, spec),
+                "spec": digest(spec)[:16],
+                "source": of_stage(stage, spec)[:16],
+            }
+            for name, spec in study.specs(stage).items()
+        }
+        outputs = stages.module(stage).OUTPUTS
+        content["stages"][stage] = {"wildcards": stages.wildcards(stage), "outputs": outputs, "jobs": jobs}
+    return content
+
+
+def _main(path: Path) -> int:
+    from schemenets import files
+    from schemenets.errors import SchemenetsError
+
+    config = json.load(sys.stdin)
+    try:
+        content = build(config)
+    except SchemenetsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not content["registered"]:
+        files.atomic_write(path.with_suffix(".config.json"), json.dumps(config))
+    files.atomic_write(path, json.dumps(content, separators=(",", ":")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(Path(sys.argv[1])))
