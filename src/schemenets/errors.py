@@ -15,7 +15,8 @@ class UnknownNameError(SchemenetsError):
         names = sorted(known)
         close = get_close_matches(str(name), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"{kind}: got {name!r}, expected one of {', '.join(names)}.{hint}")
+        expected = f"one of {', '.join(names)}" if names else "none"
+        super().__init__(f"{kind}: got {name!r}, expected {expected}.{hint}")
 
 
 class InvalidParameterError(SchemenetsError):

@@ -46,7 +46,9 @@ class Task(Protocol):
     def check(self, architecture: "Architecture | CycleArchitecture") -> None:
         """Make sure that this architecture can learn the task."""
 
-    def prepare(self, network: Any, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    def prepare(
+        self, network: Any, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """Inputs and targets of the loss from the training arrays, and what maps one to the other with the network.
 
         The loss of a seed is the mean square of what is left of the targets.
@@ -84,7 +86,9 @@ class Denoising:
         if not isinstance(architecture, Architecture):
             raise InvalidParameterError("architecture", architecture, "one of a network that denoises")
 
-    def prepare(self, network: Any, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    def prepare(
+        self, network: Any, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
         """Signals on [0, 1], and the network."""
         return inputs / PEAK, targets / PEAK, network
 
@@ -216,7 +220,9 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         if not np.isfinite(data[key]).all():
             raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
     if np.size(job.learning_rate) not in (1, len(job.seeds)):
-        raise InvalidParameterError("learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs")
+        raise InvalidParameterError(
+            "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"
+        )
     if not 1 <= job.batch <= len(data[keys[0]]):
         raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
 

@@ -34,14 +34,14 @@ def get(name: str, **parameters: float) -> Flux:
     2.0
 
     Raises:
-        UnknownNameError: no such flux, or it has no such parameter; the message lists the allowed names.
+        UnknownNameError: no such flux, or it has no such parameter; the message lists the known names.
         InvalidParameterError: a parameter outside its range.
     """
     module = registry.module(__name__, name, "flux")
-    allowed = inspect.signature(module.flux).parameters if hasattr(module, "flux") else ()
+    known = inspect.signature(module.flux).parameters if hasattr(module, "flux") else ()
     for parameter in parameters:
-        if parameter not in allowed:
-            raise UnknownNameError(f"parameter of the flux {name!r}", parameter, allowed or ["none"])
+        if parameter not in known:
+            raise UnknownNameError(f"parameter of the flux {name!r}", parameter, known)
     flux: Flux = module.flux(**parameters) if parameters else module.FLUX
     return flux
 

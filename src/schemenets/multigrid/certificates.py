@@ -58,12 +58,12 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
             points.
     """
     if not isinstance(network, CycleNetwork):
-        allowed = "a learned cycle; schemenets.stability.certify is for networks that denoise"
-        raise InvalidParameterError("network", type(network).__name__, allowed)
+        expected = "a learned cycle; schemenets.stability.certify is for networks that denoise"
+        raise InvalidParameterError("network", type(network).__name__, expected)
     architecture = network.architecture
     if not architecture.linear:
-        allowed = "linear problems and linear Ψ, with additive skips and the coarse side of FAS"
-        raise InvalidParameterError("architecture", architecture, allowed)
+        expected = "one with a linear problem, a linear Ψ, an additive skip and the coarse side of FAS"
+        raise InvalidParameterError("architecture", architecture, expected)
     grid = grid or architecture.problem.on(length)
     if type(grid) is not Grid:
         raise InvalidParameterError("grid", type(grid).__name__, "Grid itself, whose matrices are known")

@@ -97,9 +97,9 @@ class CycleArchitecture:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InvalidParameterError(key, value, f"an integer of at least {least}")
-        for key, allowed in CHOICES.items():
-            if getattr(self, key) not in allowed:
-                raise UnknownNameError(key, getattr(self, key), allowed)
+        for key, known in CHOICES.items():
+            if getattr(self, key) not in known:
+                raise UnknownNameError(key, getattr(self, key), known)
         if fluxes.get(self.flux).weights:
             raise InvalidParameterError("flux", self.flux, "a flux without weights")
 
@@ -204,8 +204,8 @@ class CycleNetwork(nn.Module):
         """
         self._check(b)
         if x.shape != b.shape or x.dtype != b.dtype:
-            allowed = f"{tuple(b.shape)} {b.dtype}, those of b"
-            raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", allowed)
+            expected = f"{tuple(b.shape)} {b.dtype}, those of b"
+            raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", expected)
         return self._cycles(x, b, self._fitting(b, grid), 1)
 
     def _check(self, b: Tensor) -> None:
@@ -213,8 +213,8 @@ class CycleNetwork(nn.Module):
         weight = next(p for name, p in self.named_parameters() if "omega" in name)
         seeds = weight.shape[:-1]
         if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
-            allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
-            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
+            expected = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
+            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", expected)
 
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
         """The grid, or that of the architecture, once it is sure that b is finite and has as many points."""
