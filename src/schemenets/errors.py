@@ -1,4 +1,4 @@
-"""Named errors. Each message says what was wrong, where, and what is allowed."""
+"""Named errors. Each message names what is wrong, what was got and what is expected."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -11,22 +11,23 @@ class SchemenetsError(ValueError):
 class UnknownNameError(SchemenetsError):
     """A name that is in no registry."""
 
-    def __init__(self, kind: str, name: object, allowed: Iterable[str]) -> None:
-        names = sorted(allowed)
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        names = sorted(known)
         close = get_close_matches(str(name), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"unknown {kind} {name!r}; allowed are {', '.join(names)}.{hint}")
+        expected = f"one of {', '.join(names)}" if names else "none"
+        super().__init__(f"{kind}: got {name!r}, expected {expected}.{hint}")
 
 
 class InvalidParameterError(SchemenetsError):
     """A parameter outside its range."""
 
-    def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name} = {value!r} is not possible; allowed: {allowed}.")
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"{name}: got {value!r}, expected {expected}.")
 
 
 class ConfigError(SchemenetsError):
-    """A configuration that cannot be run; names file, key, value and what is allowed."""
+    """A configuration that cannot be run; names file, key, value and what is expected."""
 
 
 class CheckpointError(SchemenetsError):

@@ -1,12 +1,14 @@
-"""How well networks denoise."""
+"""How well networks denoise and solve."""
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from schemenets.metrics import psnr
 from schemenets.networks import DenoisingNetwork
 
 PEAK = 255.0  # data lie in [0, 255], networks work on [0, 1]
+BATCH = 100  # signals at a time, few enough to stay in the cache
 
 
 def denoised_psnr(network: DenoisingNetwork, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
@@ -22,7 +24,24 @@ def denoised_psnr(network: DenoisingNetwork, noisy: np.ndarray, clean: np.ndarra
     """
     weights = next(network.parameters())
     with torch.inference_mode():
-        batches = (torch.from_numpy(noisy) / PEAK).split(100)  # small enough to stay in the cache
+        batches = (torch.from_numpy(noisy) / PEAK).split(BATCH)
         output = torch.cat([network(u.to(weights.device).expand(len(weights), *u.shape)) for u in batches], dim=1)
     denoised = output.numpy(force=True)
     return np.where(np.isfinite(denoised).all(-1), psnr(denoised * PEAK, clean), np.nan)
+
+
+def relative_errors(network: nn.Module, b: Tensor, x: Tensor) -> Tensor:
+    """‖network(b) - x‖₂/‖x‖₂ of every signal with a network that solves.
+
+    Args:
+        network: stacked over seeds.
+        b: right-hand sides, (signals, N).
+        x: solutions, of the same shape.
+
+    Returns:
+        (seeds, signals).
+    """
+    seeds = len(next(network.parameters()))
+    with torch.inference_mode():
+        parts = [network(part.expand(seeds, *part.shape)) for part in b.split(BATCH)]
+    return (torch.cat(parts, 1) - x).norm(dim=-1) / x.norm(dim=-1)

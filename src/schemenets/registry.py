@@ -19,9 +19,9 @@ def module(package: str, name: str, kind: str) -> ModuleType:
     """Module ``package.name``.
 
     Raises:
-        UnknownNameError: no such module; the message lists the allowed names.
+        UnknownNameError: no such module; the message lists the known names.
     """
-    allowed = names(package)
-    if name not in allowed:
-        raise UnknownNameError(kind, name, allowed)
+    known = names(package)
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
     return importlib.import_module(f"{package}.{name}")

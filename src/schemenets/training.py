@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +14,109 @@ from torch import Tensor
 
 from schemenets import files, networks
 from schemenets.devices import captured, device, flushed_subnormals
-from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
 from schemenets.evaluation import PEAK, denoised_psnr
+from schemenets.metrics import psnr
 from schemenets.networks import Architecture
 from schemenets.optimisation import Adam, one_cycle
 from schemenets.progress import Progress
 
-PAIR = "noisy", "clean"
+if TYPE_CHECKING:
+    from schemenets.multigrid import CycleArchitecture
+
 DIVERGED = 1e4  # mean squared error on [0, 1] from which a run counts as diverged: -40 dB
+
+
+class Task(Protocol):
+    """What networks learn.
+
+    Attributes:
+        pair: names of the arrays of inputs and targets, each after ``train/`` and ``validation/``.
+        measured: what is measured on the validation signals, as progress lines show it.
+        larger_is_better: whether larger values of it are better.
+    """
+
+    pair: ClassVar[tuple[str, str]]
+    measured: ClassVar[str]
+    larger_is_better: ClassVar[bool]
+
+    def arguments(self) -> dict[str, Any]:
+        """The name of the task and its fields, plain enough for JSON; :func:`task` reads them."""
+
+    def check(self, architecture: "Architecture | CycleArchitecture") -> None:
+        """Make sure that this architecture can learn the task."""
+
+    def prepare(
+        self, network: Any, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """Inputs and targets of the loss from the training arrays, and what maps one to the other with the network.
+
+        The loss of a seed is the mean square of what is left of the targets.
+
+        Args:
+            network: stacked; its weights change in training.
+            inputs, targets: (signals, length), on the device.
+        """
+
+    def measure(self, network: Any, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
+        """The mean over the validation signals of every seed of a stacked network, (seeds,)."""
+
+    def unlearned(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """What is measured if nothing has been learned."""
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Clean signals from noisy ones, by the mean squared error; measured is the PSNR."""
+
+    pair: ClassVar[tuple[str, str]] = "noisy", "clean"
+    measured: ClassVar[str] = "{:.2f} dB"
+    larger_is_better: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """The name of the task."""
+        return {"name": "denoising"}
+
+    def check(self, architecture: "Architecture | CycleArchitecture") -> None:
+        """Make sure that it is the architecture of a denoising network.
+
+        Raises:
+            InvalidParameterError: it is not.
+        """
+        if not isinstance(architecture, Architecture):
+            raise InvalidParameterError("architecture", architecture, "one of a network that denoises")
+
+    def prepare(
+        self, network: Any, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """Signals on [0, 1], and the network."""
+        return inputs / PEAK, targets / PEAK, network
+
+    def measure(self, network: Any, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
+        """Mean PSNR in dB of every seed, (seeds,)."""
+        return torch.from_numpy(denoised_psnr(network, inputs, targets).mean(1))
+
+    def unlearned(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """Mean PSNR in dB of the noisy signals."""
+        return float(psnr(inputs, targets).mean())
+
+
+def task(arguments: Mapping[str, Any]) -> Task:
+    """The task with these ``arguments()``.
+
+    Raises:
+        UnknownNameError: a task of another name.
+        KeyError, TypeError: arguments that are missing or too many.
+        InvalidParameterError: a value that is not possible.
+    """
+    fields = {key: value for key, value in arguments.items() if key != "name"}
+    if arguments["name"] == "denoising":
+        return Denoising(**fields)
+    if arguments["name"] == "solving":
+        from schemenets.multigrid.solving import Solving
+
+        return Solving.read(fields)
+    raise UnknownNameError("task", arguments["name"], ["denoising", "solving"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +124,20 @@ class Training:
     """One training job: everything that determines its result, but the data.
 
     Attributes:
-        architecture: what is trained.
+        architecture: what is trained, a network of :mod:`schemenets.networks` or a learned cycle.
         seeds: seed of the initial weights and of the shuffling of every run.
         learning_rate: the largest of the one-cycle schedule, of all runs or of every one.
         epochs: passes over the training signals.
         batch: signals per step; an incomplete last batch is left out.
+        task: what is learned.
     """
 
-    architecture: Architecture
+    architecture: "Architecture | CycleArchitecture"
     seeds: tuple[int, ...]
     learning_rate: float | tuple[float, ...]
     epochs: int
     batch: int
+    task: Task = Denoising()
 
 
 @dataclass(frozen=True)
@@ -50,8 +147,7 @@ class Run:
     Attributes:
         seed: seed of the initial weights and of the shuffling.
         network: the trained network; for a diverged run as it was at the last epoch's end that was still finite.
-        curve: what is measured on the validation signals after every epoch, for denoisers the PSNR in dB; None from
-            divergence on.
+        curve: what the task measures on the validation signals after every epoch; None from divergence on.
         diverged_at: step at which the loss was no longer finite, or beyond all bounds; None for a run that went well.
     """
 
@@ -80,8 +176,9 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
 
     Args:
         job: what to train.
-        data: arrays ``train/noisy``, ``train/clean``, ``validation/noisy``, ``validation/clean`` of shape
-            (signals, length) with values on [0, 255], in single precision as the networks.
+        data: arrays of shape (signals, length), for denoising ``train/noisy``, ``train/clean``, ``validation/noisy``
+            and ``validation/clean`` with values on [0, 255], for solving ``train/b``, ``train/x``, ``validation/b``
+            and ``validation/x``. They are converted to the precision of the networks, which is single.
         state: file of the interrupted work; the caller removes it when the result is stored.
         label: name of the job in the progress lines.
 
@@ -90,42 +187,50 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
             infinite values, or fewer signals than a batch.
         CheckpointError: ``state`` belongs to another job or to other data.
     """
-    check(job, data, PAIR)
+    check(job, data)
     return Trainer(job, data).run(state, label)
 
 
-def check(job: Training, data: Mapping[str, np.ndarray], pair: tuple[str, str]) -> None:
-    """Make sure that the job is possible, and that the arrays of these pairs, inputs and targets, can be trained on."""
+def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
+    """Make sure that the job is possible, and that the arrays can be trained on.
+
+    Raises:
+        InvalidParameterError: see :func:`fit`.
+    """
     if not hasattr(job.architecture, "arguments"):
-        allowed = "the architecture of a registered network; others are trained as any module of torch"
-        raise InvalidParameterError("architecture", type(job.architecture).__name__, allowed)
+        expected = "the architecture of a registered network; others are trained as any module of torch"
+        raise InvalidParameterError("architecture", type(job.architecture).__name__, expected)
+    job.task.check(job.architecture)
     if not isinstance(job.seeds, tuple | list) or not job.seeds:
         raise InvalidParameterError("seeds", job.seeds, "one seed or more, such as (0, 1)")
     if job.epochs < 1:
         raise InvalidParameterError("epochs", job.epochs, "at least 1")
     if not (np.min(job.learning_rate) > 0 and np.isfinite(job.learning_rate).all()):
-        raise InvalidParameterError("learning_rate", job.learning_rate, "positive and finite")
-    keys = [f"{split}/{part}" for split in ("train", "validation") for part in pair]
+        raise InvalidParameterError("learning_rate", job.learning_rate, "positive and finite numbers")
+    keys = [f"{split}/{part}" for split in ("train", "validation") for part in job.task.pair]
     if not set(keys) <= set(data):
         raise InvalidParameterError("names of the arrays", sorted(data), ", ".join(keys))
     for key in keys:
         if not isinstance(data[key], np.ndarray):
             raise InvalidParameterError(f"type of {key}", type(data[key]).__name__, "an array of NumPy")
-        other = f"{key.partition('/')[0]}/{pair[1]}"
+        other = f"{key.partition('/')[0]}/{job.task.pair[1]}"
         if data[key].ndim != 2 or 0 in data[key].shape or data[key].shape != data[other].shape:
-            allowed = f"(signals, length), that of {other}, {data[other].shape}"
-            raise InvalidParameterError(f"shape of {key}", data[key].shape, allowed)
+            expected = f"(signals, length), that of {other}, {data[other].shape}"
+            raise InvalidParameterError(f"shape of {key}", data[key].shape, expected)
         if not np.isfinite(data[key]).all():
             raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
     if np.size(job.learning_rate) not in (1, len(job.seeds)):
-        raise InvalidParameterError("learning_rate", job.learning_rate, f"one, or one of each of {len(job.seeds)} runs")
+        raise InvalidParameterError(
+            "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"
+        )
     if not 1 <= job.batch <= len(data[keys[0]]):
         raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
 
 
 def _identity(job: Training, data: Mapping[str, np.ndarray]) -> str:
     """Hash of all that the result of a job depends on, but the code."""
-    whole = hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode())
+    plain = {**vars(job), "architecture": job.architecture.arguments(), "task": job.task.arguments()}
+    whole = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for key in sorted(data):
         if not key.startswith("test/"):
             whole.update(f"{key} {data[key].dtype} {data[key].shape}".encode() + np.ascontiguousarray(data[key]).data)
@@ -138,19 +243,19 @@ def _rows(signals: Tensor, indices: Tensor) -> Tensor:
 
 
 class Trainer:
-    """A stacked network on its way through the epochs.
-
-    Networks that learn something else than denoising override what is built, trained on and measured: ``_build``,
-    ``_prepare``, ``_measure`` and the format ``MEASURED`` of the latter.
-    """
-
-    MEASURED = "{:.2f} dB"
+    """A stacked network on its way through the epochs."""
 
     def __init__(self, job: Training, data: Mapping[str, np.ndarray]) -> None:
         self.job, self.identity, self.device = job, _identity(job, data), device()
-        self.net = networks.stack([self._build(seed) for seed in job.seeds]).to(self.device)
-        self.apply: Callable[[Tensor], Tensor] = self.net
-        self.inputs, self.targets = self._prepare(data)
+        stacked: Any = networks.stack([job.architecture.build(seed) for seed in job.seeds])
+        precision = next(stacked.parameters()).detach().numpy().dtype
+        train, self.validation = (
+            [data[f"{split}/{part}"].astype(precision, copy=False) for part in job.task.pair]
+            for split in ("train", "validation")
+        )
+        self.net = stacked.to(self.device)
+        pair = (torch.from_numpy(array).to(self.device) for array in train)
+        self.inputs, self.targets, self.apply = job.task.prepare(self.net, *pair)
         self.steps = len(self.inputs) // job.batch  # per epoch
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
@@ -162,20 +267,6 @@ class Trainer:
         self.differentiate: Callable[[Tensor], tuple[Tensor, Tensor]] = self._differentiate
         if self.device.type == "cuda":  # where many small operations take as long as large ones
             self.differentiate = captured(self._differentiate, self._batches()[0])
-
-    def _build(self, seed: int) -> Any:
-        """A network with fresh weights."""
-        return networks.build(**self.job.architecture.arguments(), seed=seed)
-
-    def _prepare(self, data: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of the training, (signals, length) on the device; ``apply`` maps one to the other."""
-        self.validation = [data[f"validation/{part}"] for part in PAIR]
-        noisy, clean = (torch.from_numpy(data[f"train/{part}"]).to(self.device) / PEAK for part in PAIR)
-        return noisy, clean
-
-    def _measure(self) -> Tensor:
-        """The mean over the validation signals of every seed, (seeds,)."""
-        return torch.from_numpy(denoised_psnr(self.net, *self.validation).mean(1))
 
     def run(self, state: Path, label: str) -> list[Run]:
         """Train on from where ``state`` was left, see :func:`fit`."""
@@ -231,7 +322,7 @@ class Trainer:
             self.adam.values[diverged] = self.sound[diverged]
 
     def _validate(self) -> None:
-        values = self._measure()
+        values = self.job.task.measure(self.net, *self.validation)
         self._note_divergence(values.isfinite(), (self.epoch + 1) * self.steps)
         for curve, step, value in zip(self.curves, self.diverged_at, values.tolist(), strict=True):
             curve.append(value if step is None else None)
@@ -241,7 +332,7 @@ class Trainer:
     def _summary(self) -> str:
         values = [curve[-1] for curve in self.curves if curve[-1] is not None]
         diverged = len(self.curves) - len(values)
-        text = self.MEASURED.format(np.mean(values)) if values else "no run left"
+        text = self.job.task.measured.format(np.mean(values)) if values else "no run left"
         return f"epoch {self.epoch}, validation {text}" + (f", {diverged} diverged" if diverged else "")
 
     def _save(self, state: Path) -> None:

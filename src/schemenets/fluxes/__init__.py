@@ -34,14 +34,14 @@ def get(name: str, **parameters: float) -> Flux:
     2.0
 
     Raises:
-        UnknownNameError: no such flux, or it has no such parameter; the message lists the allowed names.
+        UnknownNameError: no such flux, or it has no such parameter; the message lists the known names.
         InvalidParameterError: a parameter outside its range.
     """
     module = registry.module(__name__, name, "flux")
-    allowed = inspect.signature(module.flux).parameters if hasattr(module, "flux") else ()
+    known = inspect.signature(module.flux).parameters if hasattr(module, "flux") else ()
     for parameter in parameters:
-        if parameter not in allowed:
-            raise UnknownNameError(f"parameter of the flux {name!r}:", parameter, allowed or ["none"])
+        if parameter not in known:
+            raise UnknownNameError(f"parameter of the flux {name!r}", parameter, known)
     flux: Flux = module.flux(**parameters) if parameters else module.FLUX
     return flux
 
@@ -58,12 +58,12 @@ def plot(shown: Iterable[str | Flux | Responses], s_max: float = 4.0) -> "Figure
 
     Raises:
         UnknownNameError: no flux of this name.
-        ImportError: matplotlib or another package of ``schemenets[study]`` is missing.
+        ImportError: matplotlib is missing, which ``schemenets[study]`` installs.
     """
+    # by its name, so that the code of trainings does not depend on that of figures
+    module = importlib.import_module("schemenets.fluxes._plot")
     try:
-        # by its name, so that the code of trainings does not depend on that of figures
-        module = importlib.import_module("schemenets.fluxes._plot")
+        figure: Figure = module.draw(shown, s_max)
     except ModuleNotFoundError as error:
         raise ImportError(f"fluxes.plot needs {error.name}: install schemenets[study]") from error
-    figure: Figure = module.draw(shown, s_max)
     return figure

@@ -99,6 +99,6 @@ class Flux:
         if not isinstance(lam, Tensor) and not lam > 0:
             raise InvalidParameterError("lam", lam, "positive")
         if (0 if w is None else w.shape[-1]) != self.weights:
-            allowed = f"a last axis of {self.weights} for {self.name!r}" if self.weights else f"none for {self.name!r}"
-            raise InvalidParameterError("shape of w", None if w is None else tuple(w.shape), allowed)
+            expected = f"a last axis of {self.weights} for {self.name!r}" if self.weights else f"none for {self.name!r}"
+            raise InvalidParameterError("shape of w", None if w is None else tuple(w.shape), expected)
         return () if w is None else (w,)

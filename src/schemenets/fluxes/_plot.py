@@ -1,19 +1,36 @@
-"""Diffusivities, fluxes and energies, drawn; the only module of this package that needs matplotlib."""
+"""Diffusivities, fluxes and energies, drawn with matplotlib, which is imported only where it draws."""
 
 from collections.abc import Iterable, Iterator
 from itertools import cycle
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from schemenets.fluxes import Flux, Responses, get
-from schemenets.study.figures import _style
-from schemenets.study.wording import label
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 17 / 2.54, 3  # inches: the width of a printed page
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "0.8",
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.size": 8.8,
+    "axes.titlesize": 8.8,
+    "xtick.labelsize": 8.1,
+    "ytick.labelsize": 8.1,
+    "legend.fontsize": 8.1,
+    "legend.frameon": False,
+    "legend.handlelength": 3,
+    "lines.linewidth": 1.2,
+}
+# to be told apart by colour-blind readers as well (the palette of seaborn); the darker ones first
+COLOURS = ("#0173b2", "#d55e00", "#029e73", "#cc78bc", "#ca9161", "#de8f05", "#949494")
 # to be told apart in grey as well; their number has no factor in common with that of the colours
 DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (1, 3)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (3, 3)))
 PANELS = ("diffusivity $g(s^2)$", "flux $\\Phi(s)$", "energy density $\\Psi(s^2)$")
@@ -37,15 +54,18 @@ def curves(shown: Iterable[str | Flux | Responses], s_max: float) -> Iterator[Cu
         else:
             flux = get(entry) if isinstance(entry, str) else entry
             w = torch.tensor(flux.initial, dtype=torch.float64) if flux.weights else None
-            yield Curve(label(flux.name), flux, 1.0, w, s_max)
+            yield Curve(flux.name.replace("_", " "), flux, 1.0, w, s_max)
 
 
-def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> Figure:
+def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> "Figure":
     """See :func:`schemenets.fluxes.plot`."""
-    with rc_context(_style.STYLE):
-        figure = Figure(figsize=(_style.WIDTH, 3), layout="constrained")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.subplots(1, 3)
-        styles = zip(cycle(_style.PALETTE), cycle(DASHES), strict=False)
+        styles = zip(cycle(COLOURS), cycle(DASHES), strict=False)
         for (text, flux, lam, w, reach), (color, dashes) in zip(curves(shown, s_max), styles, strict=False):
             s = torch.linspace(-reach, reach, 800, dtype=torch.float64)  # an even number: without 0, where g is 0/0
             phi = flux(s, lam, w)
@@ -58,5 +78,5 @@ def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> Figure:
             margin = 0.05 * (high - low)
             ax.set(title=title, xlabel="$s$", ylim=(low - margin, high + margin))
             ax.locator_params(axis="x", steps=[1, 2, 5, 10])
-        _style.legend(figure, list(axes), columns=4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

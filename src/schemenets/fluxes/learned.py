@@ -146,9 +146,9 @@ def monotonicity(w: ArrayLike, lam: ArrayLike, s_max: ArrayLike) -> NDArray[np.s
     ['monotone', 'nonmonotone']
     """
     lam, s_max = (torch.as_tensor(x, dtype=torch.float64) for x in (lam, s_max))
-    for name, value, fine, allowed in (("lam", lam, lam > 0, "positive"), ("s_max", s_max, s_max >= 0, "at least 0")):
+    for name, value, fine, expected in (("lam", lam, lam > 0, "positive"), ("s_max", s_max, s_max >= 0, "at least 0")):
         if not fine.all():
-            raise InvalidParameterError(name, value.tolist(), allowed)
+            raise InvalidParameterError(name, value.tolist(), expected)
     least, _, excess = enclosure(in_box(torch.as_tensor(w)), 1 - 1 / (1 + (s_max / lam) ** 2))
     words = np.where(least >= excess, "monotone", "undecided")
     return np.where(least < -ROUNDING, "nonmonotone", words)

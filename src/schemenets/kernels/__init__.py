@@ -74,8 +74,8 @@ def backend() -> str:
         return chosen
     fastest = "fused" if _has_numba() else "reference"
     if chosen and chosen != fastest:
-        allowed = "fused, reference" if _has_numba() else "reference, as there is no numba that works"
-        raise InvalidParameterError("SCHEMENETS_KERNEL", chosen, allowed)
+        expected = "fused or reference" if _has_numba() else "reference, as there is no numba that works"
+        raise InvalidParameterError("SCHEMENETS_KERNEL", chosen, expected)
     return fastest
 
 
@@ -133,10 +133,10 @@ def _check_shapes(
         raise InvalidParameterError("shape of W1", tuple(W1.shape), "(F, C_in, k) or (seeds, F, C_in, k)")
     *seeds, F, C_in, k = W1.shape
     if u.ndim != W1.ndim or [*u.shape[:-3]] != seeds or u.shape[-2] != C_in:
-        allowed = f"({', '.join(map(str, seeds))}{', ' * bool(seeds)}batch, {C_in}, N)"
-        raise InvalidParameterError("shape of u", tuple(u.shape), f"{allowed} to fit W1 {tuple(W1.shape)}")
+        expected = f"({', '.join(map(str, seeds))}{', ' * bool(seeds)}batch, {C_in}, N)"
+        raise InvalidParameterError("shape of u", tuple(u.shape), f"{expected} to fit W1 {tuple(W1.shape)}")
     if not 1 <= k <= u.shape[-1]:
-        raise InvalidParameterError("k, the filter length,", k, f"1 to {u.shape[-1]}, the length of u")
+        raise InvalidParameterError("filter length k", k, f"1 to {u.shape[-1]}, the length of u")
     if W2.ndim != W1.ndim or [*W2.shape[:-2]] != [*seeds, F] or W2.shape[-1] != k:
         raise InvalidParameterError("shape of W2", tuple(W2.shape), f"that of W1 {tuple(W1.shape)} up to C_out")
     for name, x in (("b1", b1), ("lam", lam)):

@@ -11,11 +11,11 @@ torch.Size([2, 256])
 """
 
 from schemenets.multigrid.certificates import CycleCertificate, certify
-from schemenets.multigrid.checkpoints import is_cycle, load, save
 from schemenets.multigrid.cycle import CycleArchitecture, CycleNetwork
 from schemenets.multigrid.iteration import Iteration, iterate
-from schemenets.multigrid.learned_equation import OwnEquation
+from schemenets.multigrid.learned_equation import LearnedEquation
 from schemenets.multigrid.problems import Grid, Problem
+from schemenets.multigrid.solving import Solving
 
 __all__ = [
     "CycleArchitecture",
@@ -23,11 +23,9 @@ __all__ = [
     "CycleNetwork",
     "Grid",
     "Iteration",
-    "OwnEquation",
+    "LearnedEquation",
     "Problem",
+    "Solving",
     "certify",
-    "is_cycle",
     "iterate",
-    "load",
-    "save",
 ]

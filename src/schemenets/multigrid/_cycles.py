@@ -18,11 +18,10 @@ class Kind(NamedTuple):
 
     kind: str
     sweeps: int
-    levels: int = 1
     coarse_side: str = "fas"
 
 
-def cycle(like: Any, do: Any, x: Any, b: Any, grid: Any, kind: str | None = None, depth: int = 0) -> Any:
+def cycle(like: Any, do: Any, x: Any, b: Any, grid: Any, kind: str | None = None) -> Any:
     """x after one cycle.
 
     Args:
@@ -31,26 +30,25 @@ def cycle(like: Any, do: Any, x: Any, b: Any, grid: Any, kind: str | None = None
         x, b: signals as these have them.
         grid: that of x and b, hashable, with its number of points ``N``, whether it ``coarsens``, and ``coarser``.
         kind: ``V``, ``W`` or ``F``; that of ``like`` if not given.
-        depth: number of finer grids.
     """
-    n, level = like.sweeps, min(depth, like.levels - 1)
+    n = like.sweeps
     if not grid.coarsens:
         for step in [*range(2 * n)] * 2:
-            x = do.sweep(x, b, grid, level, step)
+            x = do.sweep(x, b, grid, step)
         return x
     for step in range(n):
-        x = do.sweep(x, b, grid, level, step)
-    start = do.restrict(x, grid, level)
+        x = do.sweep(x, b, grid, step)
+    start = do.restrict(x, grid)
     if like.coarse_side == "fas":
-        b_c = do.right_hand_side(start, do.restrict(do.residual(x, b, grid), grid, level), grid.coarser)
+        b_c = do.right_hand_side(start, do.restrict(do.residual(x, b, grid), grid), grid.coarser)
     else:
-        b_c = do.restrict(b, grid, level)
+        b_c = do.restrict(b, grid)
     x_c = start
     for coarse_kind in CYCLES[kind or like.kind]:
-        x_c = cycle(like, do, x_c, b_c, grid.coarser, coarse_kind, depth + 1)
-    x = do.merge(x, x_c, start, grid, level)
+        x_c = cycle(like, do, x_c, b_c, grid.coarser, coarse_kind)
+    x = do.merge(x, x_c, start, grid)
     for step in range(n, 2 * n):
-        x = do.sweep(x, b, grid, level, step)
+        x = do.sweep(x, b, grid, step)
     return x
 
 
@@ -65,7 +63,7 @@ class Program(NamedTuple):
     """Instructions, the grids that they are for, and the length of the store of all signals, x and b first of all.
 
     An instruction is its code, the points of its finer grid, where its up to three arguments and its result begin,
-    the index of its grid, and level and step of its weights.
+    the index of its grid, and the step of its damping.
     """
 
     instructions: Any
@@ -88,8 +86,8 @@ class Recorder:
         self._noted: list[tuple[int, ...]] = []
         self.x, self.b = self._new(grid.N), self._new(grid.N)
 
-    def sweep(self, x: Signal, b: Signal, grid: Any, level: int, step: int) -> Signal:
-        return self._note(SWEEP, grid, grid.N, x, b, level=level, step=step)
+    def sweep(self, x: Signal, b: Signal, grid: Any, step: int) -> Signal:
+        return self._note(SWEEP, grid, grid.N, x, b, step=step)
 
     def residual(self, x: Signal, b: Signal, grid: Any) -> Signal:
         return self._note(RESIDUAL, grid, grid.N, x, b)
@@ -97,11 +95,11 @@ class Recorder:
     def right_hand_side(self, start: Signal, residual: Signal, grid: Any) -> Signal:
         return self._note(RIGHT_HAND_SIDE, grid, grid.N, start, residual)
 
-    def restrict(self, x: Signal, grid: Any, level: int) -> Signal:
-        return self._note(RESTRICT, grid, grid.N // 2, x, level=level)
+    def restrict(self, x: Signal, grid: Any) -> Signal:
+        return self._note(RESTRICT, grid, grid.N // 2, x)
 
-    def merge(self, x: Signal, x_c: Signal, start: Signal, grid: Any, level: int) -> Signal:
-        return self._note(self._merging, grid, grid.N, x, x_c, start, level=level)
+    def merge(self, x: Signal, x_c: Signal, start: Signal, grid: Any) -> Signal:
+        return self._note(self._merging, grid, grid.N, x, x_c, start)
 
     def program(self) -> Program:
         """All that was noted; the last result is that of the program."""
@@ -112,9 +110,9 @@ class Recorder:
         self._size += N
         return signal
 
-    def _note(self, code: int, grid: Any, N: int, *arguments: Signal, level: int = 0, step: int = 0) -> Signal:
+    def _note(self, code: int, grid: Any, N: int, *arguments: Signal, step: int = 0) -> Signal:
         result = self._new(N)
         first = [argument.first for argument in arguments] + [0] * (3 - len(arguments))
         index = self._grids.setdefault(grid, len(self._grids))
-        self._noted.append((code, grid.N, *first, result.first, index, level, step))
+        self._noted.append((code, grid.N, *first, result.first, index, step))
         return result

@@ -168,7 +168,7 @@ def _add_restrict_stencil(x, y, factor, dr, reflecting):  # type: ignore[no-unty
 
 
 @njit(**OPTIONS)
-def _load(half, x, x_c, p, c, z, before, reflecting):  # type: ignore[no-untyped-def]
+def _load(half, x, x_c, r, c, z, before, reflecting):  # type: ignore[no-untyped-def]
     """z = x, or cPx_c, what the two halves of merging filters take, in zeros of which so many are before it."""
     N = x.size
     z[:] = 0
@@ -176,7 +176,7 @@ def _load(half, x, x_c, p, c, z, before, reflecting):  # type: ignore[no-untyped
     if half == 0:
         inner[:] = x
     else:
-        _add_restrict_adjoint(x_c, p, inner, reflecting)
+        _add_restrict_adjoint(x_c, r, inner, reflecting)
         for n in range(N):
             inner[n] *= c
 
@@ -320,16 +320,16 @@ def _add_sweep_adjoint(  # type: ignore[no-untyped-def]
 def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tuple[Any, Any]:
     """Forward and backward pass of a program (:class:`schemenets.multigrid._cycles.Program`), not yet compiled.
 
-    x, b, y are of shape (seeds, batch, N). Weights are of shape (levels, seeds, ...): ω (..., sweeps), W (..., F, k),
-    λ of Ψ (..., F), the stencils r of R and p of Pᵀ (..., 2), c (...), and V (..., 2, k). ``numbers`` of every grid are
-    σ, τ, the contrast of Φ, 1/h^order, and from which |Kx| on Φ(Kx)/Kx is a quotient and not a limit. A row of
-    ``store`` has room for all signals of the program, from x and b on.
+    x, b, y are of shape (seeds, batch, N). Weights are ω (seeds, sweeps), W (seeds, F, k), λ of Ψ (seeds, F), the
+    stencil r of R (seeds, 2), c (seeds,) and V (seeds, 2, k). ``numbers`` of every grid are σ, τ, the contrast of Φ,
+    1/h^order, and from which |Kx| on Φ(Kx)/Kx is a quotient and not a limit. A row of ``store`` has room for all
+    signals of the program, from x and b on.
 
     Constants in them are plain data, by which numba recognises them in its cache on disk: it never would by functions.
     """
 
     @njit(cache=True, **OPTIONS)
-    def forward(x, b, omega, W, lam, r, p, c, V, numbers, program, store, y):  # type: ignore[no-untyped-def]
+    def forward(x, b, omega, W, lam, r, c, V, numbers, program, store, y):  # type: ignore[no-untyped-def]
         S, B, N = x.shape
         work = _workspace(N, k, x.dtype)
         for i in range(S):
@@ -337,10 +337,10 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                 own = store[i % store.shape[0], j % store.shape[1]]
                 part(own, 0, N)[:] = x[i, j]
                 part(own, N, N)[:] = b[i, j]
-                for code, n, first, second, third, to, grid, level, step in program:
+                for code, n, first, second, third, to, grid, step in program:
                     u, v, out = part(own, first, n), part(own, second, n), part(own, to, n)
                     if code == SWEEP:
-                        damping, filters, contrasts = omega[level, i, step], W[level, i], lam[level, i]
+                        damping, filters, contrasts = omega[i, step], W[i], lam[i]
                         _sweep(
                             u,
                             v,
@@ -365,29 +365,29 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         for m in range(n):
                             out[m] *= sign
                     elif code == RESTRICT:
-                        _restrict(u, r[level, i], part(own, to, n // 2), reflecting)
+                        _restrict(u, r[i], part(own, to, n // 2), reflecting)
                     elif code == CORRECT:
                         e, P_e = work[5][: n // 2], work[6][:n]
                         found, start = part(own, second, n // 2), part(own, third, n // 2)
                         for m in range(n // 2):
                             e[m] = found[m] - start[m]
                         P_e[:] = 0
-                        _add_restrict_adjoint(e, p[level, i], P_e, reflecting)
+                        _add_restrict_adjoint(e, r[i], P_e, reflecting)
                         for m in range(n):
-                            out[m] = u[m] + c[level, i] * P_e[m]
+                            out[m] = u[m] + c[i] * P_e[m]
                     else:
                         z, y_half, found = work[8][: n + k - 1], work[9][:n], part(own, second, n // 2)
                         out[:] = 0
                         for half in range(2):
-                            _load(half, u, found, p[level, i], c[level, i], z, (k - 1) // 2, reflecting)
-                            correlate(to_fixed_tuple(V[level, i, half], k), z, y_half, k)
+                            _load(half, u, found, r[i], c[i], z, (k - 1) // 2, reflecting)
+                            correlate(to_fixed_tuple(V[i, half], k), z, y_half, k)
                             for m in range(n):
                                 out[m] += y_half[m]
                 y[i, j] = part(own, program[-1, 5], N)
 
     @njit(cache=True, **OPTIONS)
     def backward(  # type: ignore[no-untyped-def]
-        omega, W, lam, r, p, c, V, numbers, program, store, grad, dx, db, domega, dW, dlam, dr, dp, dc, dV
+        omega, W, lam, r, c, V, numbers, program, store, grad, dx, db, domega, dW, dlam, dr, dc, dV
     ):
         S, B, N = dx.shape
         one = dx.dtype.type(1)
@@ -398,13 +398,13 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                 grads[:] = 0
                 part(grads, program[-1, 5], N)[:] = grad[i, j]
                 for index in range(len(program) - 1, -1, -1):
-                    code, n, first, second, third, to, grid, level, step = program[index]
+                    code, n, first, second, third, to, grid, step = program[index]
                     u, v = part(own, first, n), part(own, second, n)
                     du, dv, d_out = part(grads, first, n), part(grads, second, n), part(grads, to, n)
                     if code == SWEEP:
-                        damping, filters, contrasts = omega[level, i, step], W[level, i], lam[level, i]
-                        d_W, d_lam = dW[level, i], dlam[level, i]
-                        domega[level, i, step] += _add_sweep_adjoint(
+                        damping, filters, contrasts = omega[i, step], W[i], lam[i]
+                        d_W, d_lam = dW[i], dlam[i]
+                        domega[i, step] += _add_sweep_adjoint(
                             u, v, damping, filters, contrasts, numbers[grid], d_out, du, dv, d_W, d_lam, work,
                             identity, psi, order, reflecting, k,
                         )  # fmt: skip
@@ -417,41 +417,41 @@ def _define(identity: str, psi: str, order: int, reflecting: bool, k: int) -> tu
                         _add_residual_adjoint(u, numbers[grid], t, du, work, identity, order, reflecting)
                     elif code == RESTRICT:
                         d_coarse = part(grads, to, n // 2)
-                        _add_restrict_adjoint(d_coarse, r[level, i], du, reflecting)
-                        _add_restrict_stencil(u, d_coarse, one, dr[level, i], reflecting)
+                        _add_restrict_adjoint(d_coarse, r[i], du, reflecting)
+                        _add_restrict_stencil(u, d_coarse, one, dr[i], reflecting)
                     elif code == CORRECT:
                         e, g = work[5][: n // 2], work[6][: n // 2]
                         found, start = part(own, second, n // 2), part(own, third, n // 2)
                         d_found, d_start = part(grads, second, n // 2), part(grads, third, n // 2)
-                        _restrict(d_out, p[level, i], g, reflecting)
+                        _restrict(d_out, r[i], g, reflecting)
                         for m in range(n // 2):
                             e[m] = found[m] - start[m]
-                            dc[level, i] += g[m] * e[m]
-                            d_found[m] += c[level, i] * g[m]
-                            d_start[m] -= c[level, i] * g[m]
+                            dc[i] += g[m] * e[m]
+                            d_found[m] += c[i] * g[m]
+                            d_start[m] -= c[i] * g[m]
                         for m in range(n):
                             du[m] += d_out[m]
-                        _add_restrict_stencil(d_out, e, c[level, i], dp[level, i], reflecting)
+                        _add_restrict_stencil(d_out, e, c[i], dr[i], reflecting)
                     else:
                         z, dz, o = work[8][: n + k - 1], work[9][: n + k - 1], work[10][: n + 2 * (k - 1)]
                         found, d_found, g = part(own, second, n // 2), part(grads, second, n // 2), work[5][: n // 2]
                         o[: k - 1] = o[n + k - 1 :] = 0
                         o[k - 1 : n + k - 1] = d_out
                         for half in range(2):
-                            _load(half, u, found, p[level, i], c[level, i], z, (k - 1) // 2, reflecting)
-                            add_products(d_out, z, dV[level, i, half], k)
+                            _load(half, u, found, r[i], c[i], z, (k - 1) // 2, reflecting)
+                            add_products(d_out, z, dV[i, half], k)
                             dz[:] = 0
-                            add_adjoint(to_fixed_tuple(V[level, i, half], k), o, dz, k)
+                            add_adjoint(to_fixed_tuple(V[i, half], k), o, dz, k)
                             inner = part(dz, (k - 1) // 2, n)
                             if half == 0:
                                 for m in range(n):
                                     du[m] += inner[m]
                             else:
-                                _restrict(inner, p[level, i], g, reflecting)
+                                _restrict(inner, r[i], g, reflecting)
                                 for m in range(n // 2):
-                                    dc[level, i] += g[m] * found[m]
-                                    d_found[m] += c[level, i] * g[m]
-                                _add_restrict_stencil(inner, found, c[level, i], dp[level, i], reflecting)
+                                    dc[i] += g[m] * found[m]
+                                    d_found[m] += c[i] * g[m]
+                                _add_restrict_stencil(inner, found, c[i], dr[i], reflecting)
                 dx[i, j] = part(grads, 0, N)
                 db[i, j] = part(grads, N, N)
 

@@ -102,7 +102,7 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
                 own = store[i % store.shape[0], j % store.shape[1]]
                 part(own, 0, N)[:] = x[i, j]
                 part(own, N, N)[:] = b[i, j]
-                for code, n, first, second, third, to, level, _, step in program:
+                for code, n, first, second, third, to, level, step in program:
                     u, v, out = part(own, first, n), part(own, second, n), part(own, to, n)
                     filters, row = K[level, i], p[: n + k - 1]
                     row[n:] = 0
@@ -142,7 +142,7 @@ def _define(identity: str, k: int) -> tuple[Any, Any]:
                 grads[:] = 0
                 part(grads, program[-1, 5], N)[:] = grad[i, j]
                 for index in range(len(program) - 1, -1, -1):
-                    code, n, first, second, third, to, level, _, step = program[index]
+                    code, n, first, second, third, to, level, step = program[index]
                     u, v = part(own, first, n), part(own, second, n)
                     du, dv, d_out = part(grads, first, n), part(grads, second, n), part(grads, to, n)
                     if code == RESTRICT:

@@ -58,12 +58,12 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
             points.
     """
     if not isinstance(network, CycleNetwork):
-        allowed = "a learned cycle; schemenets.stability.certify is for networks that denoise"
-        raise InvalidParameterError("network", type(network).__name__, allowed)
+        expected = "a learned cycle; schemenets.stability.certify is for networks that denoise"
+        raise InvalidParameterError("network", type(network).__name__, expected)
     architecture = network.architecture
     if not architecture.linear:
-        allowed = "linear problems and linear Ψ, with additive skips and the coarse side of FAS"
-        raise InvalidParameterError("architecture", architecture, allowed)
+        expected = "one with a linear problem, a linear Ψ, an additive skip and the coarse side of FAS"
+        raise InvalidParameterError("architecture", architecture, expected)
     grid = grid or architecture.problem.on(length)
     if type(grid) is not Grid:
         raise InvalidParameterError("grid", type(grid).__name__, "Grid itself, whose matrices are known")
@@ -96,12 +96,12 @@ def error_matrix(network: CycleNetwork, grid: Grid) -> Array:
 
     M_c is that of the cycles on the coarser grid, on the coarsest one (S₂S₁)².
     """
-    weights = [{name: tensor.numpy() for name, tensor in _values(level).items()} for level in network.levels]
+    values = vars(read(network.weights))
+    weights = {name: value.detach().numpy() for name, value in values.items() if value is not None}
     return _error_matrix(weights, grid, network.architecture.kind)
 
 
-def _error_matrix(weights: list[dict[str, Array]], grid: Grid, kind: str) -> Array:
-    own, *rest = weights
+def _error_matrix(own: dict[str, Array], grid: Grid, kind: str) -> Array:
     A, N = _matrix(grid), grid.N
     B = [np.eye(N) * omega + _filters(own.get("W"), N) for omega in own["omega"]]
     scale = np.diag(A) ** -0.5
@@ -111,14 +111,10 @@ def _error_matrix(weights: list[dict[str, Array]], grid: Grid, kind: str) -> Arr
     if not grid.coarsens:
         return after @ before @ after @ before
     coarser = grid.coarser
-    R, P = (_transfer(own[name], grid) for name in ("r", "p" if "p" in own else "r"))
-    M_c = _product([_error_matrix(rest or weights, coarser, each) for each in CYCLES[kind]], coarser.N)
-    correction = own["c"] * P.T @ (np.eye(coarser.N) - M_c) @ np.linalg.solve(_matrix(coarser), R @ A)
+    R = _transfer(own["r"], grid)
+    M_c = _product([_error_matrix(own, coarser, each) for each in CYCLES[kind]], coarser.N)
+    correction = own["c"] * R.T @ (np.eye(coarser.N) - M_c) @ np.linalg.solve(_matrix(coarser), R @ A)
     return after @ (np.eye(N) - correction) @ before
-
-
-def _values(level: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach() for name, value in vars(read(level)).items() if value is not None}
 
 
 def _matrix(grid: Grid) -> Array:

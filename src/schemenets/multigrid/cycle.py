@@ -20,10 +20,11 @@ computes it for linear problems.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,17 +36,16 @@ from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.multigrid._cycles import Program, Recorder, cycle
 from schemenets.multigrid.problems import Grid, Problem
 from schemenets.multigrid.sweep import is_compiled, residual, run, sweep
-from schemenets.networks._base import check_finite
+from schemenets.networks._base import Count, check_finite
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
 
 OMEGA_0 = 2 / 3  # initial damping
 LAMBDA_0 = 0.1  # initial contrast of Ψ
 STENCILS = {"reflecting": (0.375, 0.125), "dirichlet": (0.5, 0.25)}  # [1 3 3 1]/8, [1 2 1]/4, from the middle outwards
-DIMENSIONS = {"omega": 1, "W": 2, "lam": 1, "r": 1, "p": 1, "c": 0, "V": 2}  # of the weights of one level and seed
 CHOICES = {
     "kind": tuple(CYCLES),
-    "transfers": ("tied", "fixed", "free"),
+    "transfers": ("tied", "fixed"),
     "skip": ("additive", "concatenated"),
     "coarse_side": ("fas", "restricted"),
 }
@@ -63,16 +63,15 @@ class CycleArchitecture:
         filters: number of filters W of the smoother; none for damped Jacobi.
         kernel_size: their length.
         flux: Ψ.
-        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook; ``free``: P has a stencil of its
-            own.
-        shared: whether all levels have the same weights. If not, every level of a grid of ``problem.extent`` points has
-            its own, and still coarser ones those of the last.
+        transfers: ``tied``: trained, with P = cRᵀ; ``fixed``: those of the textbook.
         skip: ``additive``: x + P(x_c - Rx); ``concatenated``: x and Px_c are merged by trained filters, as in U-nets.
         coarse_side: right-hand side of the coarse problem, ``fas``: A_c(Rx) + R(b - A(x)); ``restricted``: Rb alone.
 
     Raises:
         InvalidParameterError, UnknownNameError: a value that is not possible.
     """
+
+    name: ClassVar[str] = "cycle"
 
     problem: Problem
     cycles: int = 1
@@ -82,30 +81,37 @@ class CycleArchitecture:
     kernel_size: int = 5
     flux: str = "linear"
     transfers: str = "tied"
-    shared: bool = True
     skip: str = "additive"
     coarse_side: str = "fas"
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Make sure that :meth:`build` can build this architecture, as is done when it is made.
+
+        Raises:
+            InvalidParameterError, UnknownNameError: a value that is not possible.
+        """
         for key, least in {"cycles": 1, "sweeps": 1, "filters": 0, "kernel_size": 1}.items():
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InvalidParameterError(key, value, f"an integer of at least {least}")
-        for key, allowed in CHOICES.items():
-            if getattr(self, key) not in allowed:
-                raise UnknownNameError(key, getattr(self, key), allowed)
-        flux = fluxes.get(self.flux)
-        if flux.weights:
-            raise InvalidParameterError("flux", self.flux, "one without weights")
+        for key, known in CHOICES.items():
+            if getattr(self, key) not in known:
+                raise UnknownNameError(key, getattr(self, key), known)
+        if fluxes.get(self.flux).weights:
+            raise InvalidParameterError("flux", self.flux, "a flux without weights")
 
     @classmethod
-    def read(cls, arguments: dict[str, Any]) -> "CycleArchitecture":
-        """The architecture with these :meth:`arguments`."""
-        return cls(**{**arguments, "problem": Problem(**arguments["problem"])})
+    def read(cls, arguments: Mapping[str, Any]) -> "CycleArchitecture":
+        """The architecture with these :meth:`arguments`, see :func:`schemenets.networks.architecture`."""
+        fields = {key: value for key, value in arguments.items() if key != "name"}
+        return cls(**{**fields, "problem": Problem(**fields["problem"])})
 
     def arguments(self) -> dict[str, Any]:
-        """All fields by name, plain enough for JSON."""
-        return asdict(self)
+        """The name and all fields, plain enough for JSON."""
+        return {"name": self.name, **asdict(self)}
 
     def build(self, seed: int = 0) -> "CycleNetwork":
         """A network with fresh weights."""
@@ -121,27 +127,16 @@ class CycleArchitecture:
         """Whether the error of one cycle depends on that before linearly, see :func:`schemenets.multigrid.certify`."""
         return self.consistent and self.problem.linear and self.flux == "linear"
 
-    @property
-    def levels(self) -> int:
-        """Number of levels with weights of their own."""
-        if self.shared:
-            return 1
-        grid, count = self.problem.on(round(self.problem.extent) - (not self.problem.screened)), 1
-        while grid.coarsens:
-            grid, count = grid.coarser, count + 1
-        return count
-
-    @property
-    def parameters(self) -> int:
-        """Number of trainable parameters."""
-        transfers = {"tied": 3, "fixed": 0, "free": 5}[self.transfers]
+    def count(self) -> Count:
+        """Numbers of trainable parameters, by formula; builds nothing."""
+        trained = self.transfers == "tied"
         merging = 2 * self.kernel_size if self.skip == "concatenated" else 0
-        smoother = 2 * self.sweeps + self.filters * (self.kernel_size + fluxes.get(self.flux).scaled)
-        return self.levels * (smoother + transfers + merging)
+        convolution = self.filters * self.kernel_size + merging + 2 * trained
+        return Count(convolution + 2 * self.sweeps + self.filters * fluxes.get(self.flux).scaled + trained, convolution)
 
 
 class Weights(nn.Module):
-    """The weights of one level, or of all."""
+    """The weights of a cycle, which all levels share."""
 
     omega: Tensor
     lam: Tensor | None
@@ -158,21 +153,20 @@ class Weights(nn.Module):
         if scaled:
             register_parametrization(self, "lam", Positive())
         stencil = torch.tensor(STENCILS["reflecting" if architecture.problem.screened else "dirichlet"])
-        for name, value in (("r", stencil), ("p", stencil), ("c", torch.tensor(2.0))):
-            wanted = name != "p" or architecture.transfers == "free"
+        for name, value in (("r", stencil), ("c", torch.tensor(2.0))):
             if architecture.transfers == "fixed":
-                self.register_buffer(name, value if wanted else None, persistent=False)
+                self.register_buffer(name, value, persistent=False)
             else:
-                self.register_parameter(name, nn.Parameter(value.clone()) if wanted else None)
+                self.register_parameter(name, nn.Parameter(value))
         if architecture.skip == "concatenated":
             merging = torch.zeros(2, k)
             merging[:, k // 2] = 0.5
             self.V = nn.Parameter(merging)
 
 
-def read(level: nn.Module) -> SimpleNamespace:
+def read(weights: nn.Module) -> SimpleNamespace:
     """All values of :class:`Weights`, once per application: each access computes the constraints again."""
-    return SimpleNamespace(**{name: getattr(level, name, None) for name in ("omega", "W", "lam", "r", "p", "c", "V")})
+    return SimpleNamespace(**{name: getattr(weights, name, None) for name in ("omega", "W", "lam", "r", "c", "V")})
 
 
 class CycleNetwork(nn.Module):
@@ -185,7 +179,7 @@ class CycleNetwork(nn.Module):
     def __init__(self, architecture: CycleArchitecture, generator: torch.Generator) -> None:
         super().__init__()
         self.architecture = architecture
-        self.levels = nn.ModuleList(Weights(architecture, generator) for _ in range(architecture.levels))
+        self.weights = Weights(architecture, generator)
 
     @cached_property
     def flux(self) -> fluxes.Flux:
@@ -210,8 +204,8 @@ class CycleNetwork(nn.Module):
         """
         self._check(b)
         if x.shape != b.shape or x.dtype != b.dtype:
-            allowed = f"{tuple(b.shape)} {b.dtype}, those of b"
-            raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", allowed)
+            expected = f"{tuple(b.shape)} {b.dtype}, those of b"
+            raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", expected)
         return self._cycles(x, b, self._fitting(b, grid), 1)
 
     def _check(self, b: Tensor) -> None:
@@ -219,8 +213,8 @@ class CycleNetwork(nn.Module):
         weight = next(p for name, p in self.named_parameters() if "omega" in name)
         seeds = weight.shape[:-1]
         if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
-            allowed = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
-            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", allowed)
+            expected = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
+            raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", expected)
 
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
         """The grid, or that of the architecture, once it is sure that b is finite and has as many points."""
@@ -252,32 +246,27 @@ class CycleNetwork(nn.Module):
 
     def _cycles(self, x: Tensor, b: Tensor, grid: Grid, count: int) -> Tensor:
         """x after some cycles, as one compiled operation if there is one."""
-        weights = [read(level) for level in self.levels]
-        each = (value for own in weights for value in vars(own).values())
-        seeds = weights[0].omega.shape[:-1]
-        if x.shape[:-2] == seeds and is_compiled(grid, self.flux, x, b, *each):
+        own = read(self.weights)
+        seeds = own.omega.shape[:-1]
+        if x.shape[:-2] == seeds and is_compiled(grid, self.flux, x, b, *vars(own).values()):
             program = _recorded(self.architecture, grid, count)
-            all_levels = {
-                name: _stacked(weights, name, seeds) for name in DIMENSIONS if getattr(weights[0], name) is not None
-            }
-            omega, W, lam = all_levels["omega"], all_levels.get("W"), all_levels.get("lam")
-            r, p, c = all_levels["r"], all_levels.get("p", all_levels["r"]), all_levels["c"]
-            return run(program, x, b, omega, W, lam, self.flux, (r, p, c), all_levels.get("V"))
-        do = Operations(weights, self.flux)
+            transfers = own.r.expand(*seeds, 2), own.c.expand(seeds)  # fixed ones are the same for all seeds
+            return run(program, x, b, own.omega, own.W, own.lam, self.flux, transfers, own.V)
+        do = Operations(own, self.flux)
         for _ in range(count):
             x = cycle(self.architecture, do, x, b, grid)
         return x
 
 
 class Operations:
-    """Those of a cycle with the weights of every level, by torch; the last ones are those of all coarser grids, too."""
+    """Those of a cycle, by torch."""
 
-    def __init__(self, weights: list[SimpleNamespace], flux: fluxes.Flux) -> None:
+    def __init__(self, weights: SimpleNamespace, flux: fluxes.Flux) -> None:
         self.weights, self.flux = weights, flux
 
-    def sweep(self, x: Tensor, b: Tensor, grid: Grid, level: int, step: int) -> Tensor:
+    def sweep(self, x: Tensor, b: Tensor, grid: Grid, step: int) -> Tensor:
         """x after a sweep with the damping of this number."""
-        own = self.weights[level]
+        own = self.weights
         return sweep(x, b, grid, own.omega[..., step], own.W, own.lam, self.flux)
 
     def residual(self, x: Tensor, b: Tensor, grid: Grid) -> Tensor:
@@ -288,18 +277,17 @@ class Operations:
         """A(start) + R(b - A(x)), of the coarse problem."""
         return -residual(start, -coarse_residual, grid)
 
-    def restrict(self, x: Tensor, grid: Grid, level: int) -> Tensor:
+    def restrict(self, x: Tensor, grid: Grid) -> Tensor:
         """Rx."""
-        return restrict(x, self.weights[level].r, grid)
+        return restrict(x, self.weights.r, grid)
 
-    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid, level: int) -> Tensor:
+    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid) -> Tensor:
         """x + P(x_c - Rx), or x and Px_c merged by filters."""
-        own = self.weights[level]
-        c, p = own.c[..., None, None], own.r if own.p is None else own.p
+        own, c = self.weights, self.weights.c[..., None, None]
         if own.V is None:
-            return x + c * prolong(x_c - start, p, grid)
+            return x + c * prolong(x_c - start, own.r, grid)
         d = own.V.shape[-1] - 1
-        both = torch.stack((x, c * prolong(x_c, p, grid)), -2)
+        both = torch.stack((x, c * prolong(x_c, own.r, grid)), -2)
         windows = pad(both, (d // 2, d - d // 2)).unfold(-1, d + 1, 1)  # (..., batch, 2, N, k)
         return (windows * own.V[..., None, :, None, :]).sum((-3, -1))
 
@@ -311,14 +299,6 @@ def _recorded(architecture: CycleArchitecture, grid: Grid, count: int) -> Progra
     for _ in range(count):
         x = cycle(architecture, recorder, x, recorder.b, grid)
     return recorder.program()
-
-
-def _stacked(weights: list[SimpleNamespace], name: str, seeds: torch.Size) -> Tensor:
-    """(levels, seeds, ...); weights that are not trained are the same for all seeds."""
-    parts = torch.stack([getattr(own, name) for own in weights])
-    if parts.ndim < 1 + len(seeds) + DIMENSIONS[name]:
-        parts = parts[:, None].expand(len(weights), *seeds, *parts.shape[1:])
-    return parts
 
 
 def restrict(x: Tensor, r: Tensor, grid: Grid) -> Tensor:

@@ -91,8 +91,8 @@ def iterate(
     if limit < 0:
         raise InvalidParameterError("limit", limit, "at least 0")
     if x.shape != b.shape or b.shape[-1] != grid.N:
-        allowed = f"one shape (..., {grid.N}), as the grid has points"
-        raise InvalidParameterError("shapes of b and x", (tuple(b.shape), tuple(x.shape)), allowed)
+        expected = f"one shape (..., {grid.N}), with the points of the grid"
+        raise InvalidParameterError("shapes of b and x", (tuple(b.shape), tuple(x.shape)), expected)
     if not (b.isfinite().all() and x.isfinite().all()):
         raise InvalidParameterError("a value of b or x", "NaN or infinite", "finite values")
     norms = b.norm(dim=-1)

@@ -10,7 +10,7 @@ from schemenets.schemes._base import Array, Diffusion
 from schemenets.schemes.implicit import newton
 
 
-class OwnEquation:
+class LearnedEquation:
     """x + τKᵀΦ(Kx) = b on N points, with the τ, K and Φ that a block of a multigrid U-net has learned.
 
     Args:

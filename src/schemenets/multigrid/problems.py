@@ -57,12 +57,12 @@ class Problem:
             if not 0 < getattr(self, key) < math.inf:
                 raise InvalidParameterError(key, getattr(self, key), "positive and finite")
         if self.order not in ORDERS:
-            raise InvalidParameterError("order", self.order, ", ".join(map(str, ORDERS)))
+            raise InvalidParameterError("order", self.order, " or ".join(map(str, ORDERS)))
         flux = fluxes.get(self.flux)
         if not (flux.nonnegative and flux.odd and (flux.scaled or self.linear)) or flux.weights:
-            raise InvalidParameterError("flux", self.flux, "linear, and odd ones with g ≥ 0, a contrast and no weights")
+            raise InvalidParameterError("flux", self.flux, "linear, or an odd flux with g ≥ 0, a contrast and no weights")
         if not self.screened and not (self.linear and self.order == 1):
-            raise InvalidParameterError("screened", False, "only True for nonlinear fluxes and for order 2")
+            raise InvalidParameterError("screened", False, "True, as for all nonlinear fluxes and order 2")
 
     def arguments(self) -> dict[str, Any]:
         """All fields by name."""
@@ -85,7 +85,7 @@ class Problem:
             InvalidParameterError: no number of points, or a mesh width that is not positive and finite.
         """
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise InvalidParameterError("length", length, "an integer, at least 1 point")
+            raise InvalidParameterError("length", length, "an integer of at least 1")
         h = self.extent / (length if self.screened else length + 1) if h is None else h
         if not 0 < h < math.inf:
             raise InvalidParameterError("h", h, "positive and finite")

@@ -42,15 +42,7 @@ def sweep(x: Tensor, b: Tensor, grid: Grid, omega: Tensor, W: Tensor | None, lam
         Of the shape of x, differentiable in all tensors.
     """
     if x.shape[:-2] == omega.shape and is_compiled(grid, psi, x, b, omega, W, lam):
-        return run(
-            _alone(grid, "sweep"),
-            x,
-            b,
-            omega[None, ..., None],
-            W if W is None else W[None],
-            lam if lam is None else lam[None],
-            psi,
-        )
+        return run(_alone(grid, "sweep"), x, b, omega[..., None], W, lam, psi)
     return reference(x, b, grid, omega, W, lam, psi)
 
 
@@ -72,7 +64,7 @@ def reference(
 def residual(x: Tensor, b: Tensor, grid: Grid) -> Tensor:
     """b - A(x); arguments and result are those of :func:`sweep`."""
     if is_compiled(grid, LINEAR, x, b):
-        return run(_alone(grid, "residual"), x, b, x.new_zeros((1, *x.shape[:-2], 1)), None, None, LINEAR)
+        return run(_alone(grid, "residual"), x, b, x.new_zeros((*x.shape[:-2], 1)), None, None, LINEAR)
     return b - grid(x)
 
 
@@ -81,7 +73,7 @@ def _alone(grid: Grid, what: str) -> Program:
     """One instruction."""
     recorder = Recorder(grid)
     if what == "sweep":
-        recorder.sweep(recorder.x, recorder.b, grid, 0, 0)
+        recorder.sweep(recorder.x, recorder.b, grid, 0)
     else:
         recorder.residual(recorder.x, recorder.b, grid)
     return recorder.program()
@@ -106,7 +98,7 @@ def run(
     W: Tensor | None,
     lam: Tensor | None,
     psi: Flux,
-    transfers: tuple[Tensor, Tensor, Tensor] | None = None,
+    transfers: tuple[Tensor, Tensor] | None = None,
     V: Tensor | None = None,
 ) -> Tensor:
     """The result of a program, compiled, for x and b as :func:`sweep` has them.
@@ -114,12 +106,12 @@ def run(
     Args:
         program: what to do.
         x, b: what it begins with.
-        omega: (levels, sweeps) or (levels, seeds, sweeps), and so are the other weights.
-        W: filters (levels, ..., F, k), if there are some.
-        lam: contrasts (levels, ..., F), if there are some.
+        omega: (sweeps,) or (seeds, sweeps); the other weights have seeds where it has.
+        W: filters (..., F, k), if there are some.
+        lam: contrasts (..., F), if there are some.
         psi: Ψ.
-        transfers: the stencils r of R and p of Pᵀ (levels, ..., 2), and c (levels, ...), if the program has transfers.
-        V: filters that merge (levels, ..., 2, k), if the program has some.
+        transfers: the stencil r of R (..., 2), and c (...), if the program has transfers.
+        V: filters that merge (..., 2, k), if the program has some.
     """
     if W is None:
         W = omega.new_zeros((*omega.shape[:-1], 0, NO_FILTERS if V is None else V.shape[-1]))
@@ -127,7 +119,7 @@ def run(
     lam = W.new_ones(W.shape[:-1]) if lam is None else lam
     if transfers is None:
         nothing = omega.new_zeros((*omega.shape[:-1], 2))
-        transfers = nothing, nothing, nothing[..., 0]
+        transfers = nothing, nothing[..., 0]
     y: Tensor = _Run.apply(x, b, omega, W, lam, *transfers, V, program, psi)
     return y
 
@@ -177,9 +169,9 @@ def _numbers(grids: tuple[Grid, ...], dtype: torch.dtype) -> Any:
 
 
 def _weights(t: Tensor, ndim: int) -> Any:
-    """Weights of all levels for signals with ``ndim`` dimensions, with the seeds."""
+    """Weights for signals with ``ndim`` dimensions, with the seeds."""
     array = t.detach().contiguous().numpy()
-    return array if ndim == 3 else array[:, None]
+    return array if ndim == 3 else array[None]
 
 
 def _array(x: Tensor, ndim: int) -> Any:

@@ -6,37 +6,37 @@ name.
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
 
-from schemenets import fluxes, registry
+from schemenets import registry
 from schemenets.errors import InvalidParameterError
 from schemenets.networks._base import Architecture, Count, DenoisingNetwork
+
+if TYPE_CHECKING:
+    from schemenets.multigrid import CycleArchitecture
 
 __all__ = [
     "Architecture",
     "Count",
     "DenoisingNetwork",
+    "architecture",
     "available",
     "blocks_for_budget",
     "build",
-    "check",
-    "count",
     "stack",
     "unstack",
 ]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def available() -> list[str]:
     """Names that :func:`build` takes."""
     return registry.names(__name__)
-
-
-def _network(name: str) -> type[DenoisingNetwork]:
-    network: type[DenoisingNetwork] = registry.module(__name__, name, "network").NETWORK
-    return network
 
 
 def build(
@@ -53,6 +53,9 @@ def build(
 ) -> DenoisingNetwork:
     """A freshly initialised network that maps signals of shape (batch, length) to denoised signals of that shape.
 
+    Signals are in single precision, with values of about [0, 1], and at least as long as the filters; the same network
+    takes any such length.
+
     Args:
         name: architecture, one of :func:`available`.
         blocks: number of blocks, i.e. of steps of the scheme; of resolution levels for the standard U-net.
@@ -66,13 +69,13 @@ def build(
 
     Raises:
         UnknownNameError: unknown architecture or flux.
-        InvalidParameterError: a number below 1, or what :func:`check` refuses.
+        InvalidParameterError: a number below 1, or what :meth:`Architecture.check` refuses.
 
     >>> net = build("symmetric", blocks=4, filters=8, kernel_size=5, flux="perona_malik")
     >>> net(torch.zeros(2, 256)).shape
     torch.Size([2, 256])
     """
-    architecture = Architecture(
+    return Architecture(
         name=name,
         blocks=blocks,
         filters=filters,
@@ -81,34 +84,25 @@ def build(
         channels=channels,
         tied=tied,
         certified=certified,
-    )
-    check(architecture)
-    return _network(name)(architecture, torch.Generator().manual_seed(seed))
+    ).build(seed)
 
 
-def check(architecture: Architecture) -> None:
-    """Make sure that :func:`build` can build this architecture, without building it.
+def architecture(arguments: Mapping[str, Any]) -> "Architecture | CycleArchitecture":
+    """The architecture with these ``arguments()``, of a network of this package or of a learned cycle.
+
+    >>> symmetric = Architecture(name="symmetric", blocks=4, filters=8, kernel_size=5, flux="perona_malik")
+    >>> architecture(symmetric.arguments()) == symmetric
+    True
 
     Raises:
-        UnknownNameError: unknown architecture or flux.
-        InvalidParameterError: ``tied`` or several ``channels`` where the network cannot have them, ``certified``
-            where there is no certificate, or the flux breaks its condition g ≥ 0.
+        KeyError, TypeError: arguments that are missing or too many.
+        InvalidParameterError, UnknownNameError: a value that is not possible.
     """
-    flux, network = fluxes.get(architecture.flux), _network(architecture.name)
-    the_network = f"for the network {architecture.name!r}"
-    if architecture.tied and not network.tieable:
-        raise InvalidParameterError("tied", True, f"only False {the_network}, whose blocks differ in their shapes")
-    if architecture.channels > 1 and not network.multichannel:
-        raise InvalidParameterError("channels", architecture.channels, f"only 1 {the_network}")
-    if architecture.certified and not network.certifiable:
-        raise InvalidParameterError("certified", True, f"only False {the_network}, which has none by construction")
-    if architecture.certified and not flux.nonnegative:
-        raise InvalidParameterError("certified", True, f"only False for {flux.name!r}, whose g is negative somewhere")
+    if arguments["name"] == "cycle":
+        from schemenets.multigrid.cycle import CycleArchitecture
 
-
-def count(architecture: Architecture) -> Count:
-    """Numbers of trainable parameters of a network, by formula; builds nothing."""
-    return _network(architecture.name).count(architecture)
+        return CycleArchitecture.read(arguments)
+    return Architecture(**arguments)
 
 
 def blocks_for_budget(architecture: Architecture, budget: int) -> int:
@@ -124,12 +118,12 @@ def blocks_for_budget(architecture: Architecture, budget: int) -> int:
     """
 
     def total(blocks: int) -> int:
-        return count(replace(architecture, blocks=blocks)).total
+        return replace(architecture, blocks=blocks).count().total
 
     one = total(1)
     if one == total(2):
-        allowed = f"none for {architecture.name} with shared weights, whose size does not depend on its depth"
-        raise InvalidParameterError("budget", budget, allowed)
+        expected = f"none for {architecture.name} with shared weights, whose size does not depend on its depth"
+        raise InvalidParameterError("budget", budget, expected)
     if budget < one:
         raise InvalidParameterError(
             "budget", budget, f"at least {one}, one block of {architecture.name} with {architecture.flux}"
@@ -137,15 +131,17 @@ def blocks_for_budget(architecture: Architecture, budget: int) -> int:
     return next(blocks for blocks in itertools.count(1) if total(blocks + 1) > budget)
 
 
-def stack(networks: Sequence[DenoisingNetwork]) -> DenoisingNetwork:
+def stack(networks: Sequence[Network]) -> Network:
     """One network that applies several of the same architecture at once, each to its own signals.
 
     Its parameters have a leading dimension over the given networks, and it maps (networks, batch, length) to the
     same shape.
 
     Raises:
-        InvalidParameterError: networks of different architectures.
+        InvalidParameterError: no networks, or some of different architectures.
     """
+    if not networks:
+        raise InvalidParameterError("networks", networks, "at least one")
     first = networks[0].architecture
     for network in networks:
         if network.architecture != first:
@@ -156,7 +152,7 @@ def stack(networks: Sequence[DenoisingNetwork]) -> DenoisingNetwork:
     return stacked
 
 
-def unstack(stacked: DenoisingNetwork, index: int) -> DenoisingNetwork:
+def unstack(stacked: Network, index: int) -> Network:
     """The network at this index of a stacked one, with weights of its own."""
     network = copy.deepcopy(stacked)
     for parameter in network.parameters():

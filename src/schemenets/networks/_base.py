@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets import fluxes, kernels
+from schemenets import fluxes, kernels, registry
 from schemenets.devices import is_capturing
 from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
@@ -28,7 +28,10 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Everything that determines a network but its weights; the arguments of :func:`schemenets.networks.build`."""
+    """Everything that determines a denoising network but its weights.
+
+    Fields are the arguments of :func:`schemenets.networks.build`, which documents them.
+    """
 
     name: str
     blocks: int
@@ -46,16 +49,57 @@ class Architecture:
                 raise InvalidParameterError(key, value, "an integer of at least 1")
         for key in ("tied", "certified"):
             if not isinstance(getattr(self, key), bool):
-                raise InvalidParameterError(key, getattr(self, key), "True, False")
+                raise InvalidParameterError(key, getattr(self, key), "True or False")
 
     def arguments(self) -> dict[str, Any]:
-        """All fields by name, as records and checkpoints keep them; one channel goes without saying."""
+        """All fields by name, as records and checkpoints keep them; a single channel is left out."""
         return {key: value for key, value in asdict(self).items() if (key, value) != ("channels", 1)}
+
+    def build(self, seed: int = 0) -> "DenoisingNetwork":
+        """A network with fresh weights.
+
+        Raises:
+            UnknownNameError, InvalidParameterError: what :meth:`check` raises.
+        """
+        self.check()
+        return self._network(self, torch.Generator().manual_seed(seed))
+
+    def check(self) -> None:
+        """Make sure that :meth:`build` can build this architecture, without building it.
+
+        Raises:
+            UnknownNameError: unknown architecture or flux.
+            InvalidParameterError: ``tied`` or several ``channels`` where the network cannot have them, ``certified``
+                where there is no certificate, or the flux breaks its condition g ≥ 0.
+        """
+        flux, network = fluxes.get(self.flux), self._network
+        if self.tied and not network.tieable:
+            raise InvalidParameterError("tied", True, f"False, since blocks of {self.name!r} differ in shape")
+        if self.channels > 1 and not network.multichannel:
+            raise InvalidParameterError("channels", self.channels, f"1 for the network {self.name!r}")
+        if self.certified and not network.certifiable:
+            raise InvalidParameterError("certified", True, f"False, since no certificate of {self.name!r} is known")
+        if self.certified and not flux.nonnegative:
+            raise InvalidParameterError("certified", True, f"False, since g of {flux.name!r} is negative somewhere")
+
+    def count(self) -> Count:
+        """Numbers of trainable parameters, by formula; builds nothing."""
+        return self._network.count(self)
+
+    @property
+    def consistent(self) -> bool:
+        """Whether solutions of an equation are fixed points of the network, whatever the weights are."""
+        return self._network.consistent
 
     @property
     def distinct_blocks(self) -> int:
         """Number of blocks with weights of their own."""
         return 1 if self.tied else self.blocks
+
+    @property
+    def _network(self) -> "type[DenoisingNetwork]":
+        network: type[DenoisingNetwork] = registry.module(__package__, self.name, "network").NETWORK
+        return network
 
 
 class DenoisingNetwork(nn.Module):
@@ -72,11 +116,13 @@ class DenoisingNetwork(nn.Module):
         certifiable: whether the scheme's stability bound can hold by construction.
         tieable: whether all blocks can share one set of weights.
         multichannel: whether the state can have several channels.
+        consistent: whether solutions of an equation are fixed points of the blocks, whatever the weights are.
     """
 
     certifiable: ClassVar[bool] = False
     tieable: ClassVar[bool] = True
     multichannel: ClassVar[bool] = True
+    consistent: ClassVar[bool] = False
     lift: Tensor
     projection: Tensor
 

@@ -157,7 +157,7 @@ class Operations:
         K = self.K[grid.depth]
         return kernels.block(x, K, None, self.tau * K, self.lam, self.flux, self.w, x)
 
-    def sweep(self, x: Tensor, b: Tensor, grid: Grid, level: int, step: int) -> Tensor:
+    def sweep(self, x: Tensor, b: Tensor, grid: Grid, step: int) -> Tensor:
         """x after a sweep with the damping of this number."""
         return x + self.theta[step][grid.depth] * (b - self.operator(x, grid))
 
@@ -169,11 +169,11 @@ class Operations:
         """A(start) + R(b - A(x)), of the coarse problem."""
         return self.operator(start, grid) + coarse_residual
 
-    def restrict(self, x: Tensor, grid: Grid, level: int) -> Tensor:
+    def restrict(self, x: Tensor, grid: Grid) -> Tensor:
         """Rx."""
         return restrict(x, self.r)
 
-    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid, level: int) -> Tensor:
+    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid) -> Tensor:
         """x + P(x_c - Rx)."""
         return x + self.c * prolong(x_c - start, self.r)
 
@@ -205,7 +205,6 @@ class _Compiled(torch.autograd.Function):
 
 
 def _pass(ctx: Any, derivative: bool, *arrays: Any) -> None:
-
     from schemenets.multigrid import _fused_unet  # needs numba
 
     _fused_unet.run(derivative, ctx.flux.scalar, ctx.program.grids[0].k, *arrays)
@@ -251,6 +250,7 @@ class MultigridUNet(DenoisingNetwork):
     """V-cycles for x + τKᵀΦ(Kx) = f; per block Fk + 11 parameters, and those of F fluxes."""
 
     multichannel = False
+    consistent = True
     block = Block
 
     @staticmethod

@@ -22,7 +22,7 @@ def restriction(length: int, ends: str = "dirichlet") -> sp.csr_array:
     [[1, 2, 1, 0, 0, 0, 0], [0, 0, 1, 2, 1, 0, 0], [0, 0, 0, 0, 1, 2, 1]]
     """
     if ends not in ("dirichlet", "reflecting"):
-        raise InvalidParameterError("ends", ends, "dirichlet, reflecting")
+        raise InvalidParameterError("ends", ends, "dirichlet or reflecting")
     odd = ends == "dirichlet"
     if length % 2 != odd or length < 2:
         raise InvalidParameterError("length", length, "odd and at least 3" if odd else "even and at least 2")

@@ -25,7 +25,7 @@ def get(name: str) -> Scheme:
     1
 
     Raises:
-        UnknownNameError: no such scheme; the message lists the allowed names.
+        UnknownNameError: no such scheme; the message lists the known names.
     """
     if name not in available():
         raise UnknownNameError("scheme", name, available())

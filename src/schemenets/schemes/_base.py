@@ -80,7 +80,7 @@ def check_problem(f: Array, A: Diffusion, tau: float) -> None:
         InvalidParameterError: f is not of the length that A takes or not finite, or τ is not positive and finite.
     """
     if np.shape(f) != A.K.shape[1:]:
-        raise InvalidParameterError("shape of the signal", np.shape(f), f"{A.K.shape[1:]}, as the operator has columns")
+        raise InvalidParameterError("shape of the signal", np.shape(f), f"{A.K.shape[1:]}, the columns of the operator")
     if not np.isfinite(f).all():
         raise InvalidParameterError("a value of the signal", f[~np.isfinite(f)][0], "finite values")
     if not 0 < tau < np.inf:

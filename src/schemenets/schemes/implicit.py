@@ -68,7 +68,7 @@ def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12, start: 
         try:
             u = proposed if useful else solve_spd(eye + tau * A.lagged(u), f)
         except np.linalg.LinAlgError as error:
-            raise InvalidParameterError("tau", tau, f"smaller for {A.flux.name!r}, whose g is negative") from error
+            raise InvalidParameterError("tau", tau, f"a smaller one, since g of {A.flux.name!r} is negative") from error
         r = residual(u, f, A, tau)
     raise InvalidParameterError("tolerance", tolerance, f"more than the {np.linalg.norm(r):.1e} that was reached")
 

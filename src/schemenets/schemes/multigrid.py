@@ -95,7 +95,7 @@ def cycle(
         InvalidParameterError: unknown kind.
     """
     if kind not in CYCLES:
-        raise InvalidParameterError("kind", kind, ", ".join(CYCLES))
+        raise InvalidParameterError("kind", kind, " or ".join(CYCLES))
     level, *coarser = levels
     if not coarser:
         return coarsest(level.A, b, x)

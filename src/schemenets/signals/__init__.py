@@ -26,6 +26,6 @@ def get(name: str) -> ModuleType:
     ('test',)
 
     Raises:
-        UnknownNameError: no such family; the message lists the allowed names.
+        UnknownNameError: no such family; the message lists the known names.
     """
     return registry.module(__name__, name, "signal family")

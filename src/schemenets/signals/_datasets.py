@@ -91,7 +91,7 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
     record = files.read_json(path.with_suffix(".json"))
     recorded = record.get("sha256") if isinstance(record, dict) else None
     if (actual := files.sha256(path)) != recorded:
-        raise CheckpointError(f"{path}: SHA-256 is {actual}, but {path.with_suffix('.json')} says {recorded}")
+        raise CheckpointError(f"{path}: SHA-256: got {actual}, expected {recorded}, as {path.with_suffix('.json')} says")
     return arrays
 
 
@@ -116,14 +116,14 @@ def check(spec: Mapping[str, Any]) -> None:
     family = _family(spec)
     splits = set(spec) - set(required)
     if not splits or not splits <= set(family.SPLITS):
-        allowed = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
-        raise InvalidParameterError("splits", sorted(splits), allowed)
+        expected = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
+        raise InvalidParameterError("splits", sorted(splits), expected)
     for name, least in {"length": 2, "seed": 0, **dict.fromkeys(splits, 1)}.items():
         if type(spec[name]) is not int or spec[name] < least:
-            raise InvalidParameterError(name, spec[name], f"an integer, at least {least}")
+            raise InvalidParameterError(name, spec[name], f"an integer of at least {least}")
     noise = spec["noise"]
     if type(noise) not in (int, float) or not 0 <= noise < math.inf:
-        raise InvalidParameterError("noise", noise, "a finite number, at least 0")
+        raise InvalidParameterError("noise", noise, "a finite number of at least 0")
     largest = family.largest(spec["length"])
     for split, count in _counts(spec):
         if count > largest:

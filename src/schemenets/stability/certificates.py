@@ -123,8 +123,8 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     """
     architecture = getattr(network, "architecture", None)
     if not isinstance(architecture, Architecture):
-        allowed = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
-        raise InvalidParameterError("network", type(network).__name__, allowed)
+        expected = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
+        raise InvalidParameterError("network", type(network).__name__, expected)
     if architecture.name not in _CERTIFICATES:
         raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
     network = copy.deepcopy(network).double().requires_grad_(False)

@@ -154,7 +154,7 @@ def _prepared(network: DenoisingNetwork, starts: Tensor, scales: tuple[float, ..
     starts = starts.detach().double()
     network.check_signals(starts)
     if not _norm(starts).all():
-        raise InvalidParameterError("norm of a start", 0.0, "signals that are not zero")
+        raise InvalidParameterError("norm of a start", 0.0, "one above 0")
     *seeds, _, length = starts.shape
     generator = torch.Generator().manual_seed(0)
     rough = torch.randn(len(scales), length, generator=generator, dtype=torch.float64)

@@ -63,7 +63,7 @@ def _largest_singular_value(M: Array) -> float:
     return float(sparse.svds(M, k=1, tol=0, v0=start, return_singular_vectors=False)[0])
 
 
-def verify(path: Path, length: int) -> list[str]:
+def verify(path: Path, length: int, seed: int | None = None) -> list[str]:
     """What contradicts the certificate of a checkpoint, on made-up signals of this length; nothing if all is well.
 
     The network has to compute what the scheme of its name computes with its parameters, to rounding in single and in
@@ -72,14 +72,19 @@ def verify(path: Path, length: int) -> list[str]:
     not smaller, must not promise smaller bounds, and the same one of norms where its theorem says that they do not
     increase (where slopes of learned fluxes count, which are taken for all weights here, bounds are not compared).
 
+    Args:
+        path: of the checkpoint.
+        length: of the signals.
+        seed: which of its networks; need not be given if there is only one.
+
     Raises:
-        CheckpointError: the file is missing, damaged or no checkpoint.
+        CheckpointError: the file is missing, damaged or no checkpoint, or has no network of this seed.
         InvalidParameterError: no map is written anew for this network or flux, or signals shorter than the filters.
     """
-    network = checkpoints.load(path)
+    network = checkpoints.load(path, seed)
     if length < (k := network.architecture.kernel_size):
         raise InvalidParameterError("length", length, f"at least the kernel size {k}")
-    scheme = _Dense.read(path, length)
+    scheme = _Dense.read(path, length, seed)
     f = _signals(scheme.blocks[0].K, length, scheme.lift)
     expected = np.stack([scheme(signal) for signal in f])
     size, size_after = (np.linalg.norm(signals, axis=1) for signals in (f, expected))
@@ -210,18 +215,19 @@ class _Dense:
         self.blocks, self.lift, self.projection = blocks, lift, projection
 
     @staticmethod
-    def read(path: Path, length: int) -> "_Dense":
-        arrays, header = files.read_safetensors(path)
-        architecture = json.loads(header or "")["architecture"]
+    def read(path: Path, length: int, seed: int | None = None) -> "_Dense":
+        arrays, text = files.read_safetensors(path)
+        header = json.loads(text or "")
+        architecture, index = header["architecture"], 0 if seed is None else header["seeds"].index(seed)
         for what, key, known in (("", "name", _SCHEMES), ("flux of the ", "flux", _FLUXES)):
             if architecture[key] not in known:
-                allowed = f"{', '.join(sorted(known))}, whose certificates are verified by dense matrices"
-                raise InvalidParameterError(f"{what}network to verify", architecture[key], allowed)
+                expected = f"one of {', '.join(sorted(known))}, whose certificates are verified by dense matrices"
+                raise InvalidParameterError(f"{what}network to verify", architecture[key], expected)
         certified, flux = architecture["certified"], _FLUXES[architecture["flux"]]
         parameters: dict[str, dict[str, Array]] = {}
         for key, array in arrays.items():  # such as blocks.0.parametrizations.K.original, or blocks.0.K
             where, _, name = key.removesuffix(".original").replace("parametrizations.", "").rpartition(".")
-            parameters.setdefault(where, {})[name] = array.astype(np.float64)
+            parameters.setdefault(where, {})[name] = array[index].astype(np.float64)
         outside = parameters.pop("", {})
         distinct = [_Block(parameters[f"blocks.{i}"], flux, certified, length) for i in range(len(parameters))]
         blocks = [distinct[i % len(distinct)] for i in range(architecture["blocks"])]
