@@ -23,9 +23,9 @@ def run(spec: Mapping[str, Any], results: Layout) -> None:
     """Write every figure as SVG and PNG."""
     tables = summaries.read(results)
     tables["examples"] = examples(results, tables)
-    for name, module in figures.modules().items():
+    for name in figures.available():
         with rc_context(STYLE):
-            figure = module.draw(tables)
+            figure = figures.draw(name, tables)
             for suffix, metadata in METADATA.items():
                 file = BytesIO()
                 figure.savefig(file, format=suffix, metadata=metadata)
