@@ -17,7 +17,8 @@ TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after a perturbation of the noisy test signals, against its size (root mean square, in grey values). "
     "Markers: the worst perturbation that gradient ascent found, so that the truth may be worse; thin lines: "
-    "a random one of the same size. Hollow markers: certified by construction; shaded: what the Lipschitz bounds exclude."
+    "a random one of the same size. Hollow markers: certified by construction; shaded: what the Lipschitz bounds "
+    "exclude."
 )
 SOURCES = ("tables/robustness.csv", "tables/runs.csv")
 

@@ -31,6 +31,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 AXES = {"parameters": "trainable parameters", "operations": "operations per signal"}
 ROWS = {"relative_error": "relative error", "residual": "relative residual"}
+REACH = 6  # factor by which the axis of operations begins below those of networks
 BELOW = 5  # factor by which the axis goes on below the smallest error of a seed
 
 
@@ -50,7 +51,8 @@ def draw(tables: Tables) -> Figure:
             ax.set_xscale("log")
             ax.xaxis.set_minor_formatter(ticker.NullFormatter())
             ax.margins(x=0.12)
-        pair[1].set_xlim(pair[1].get_xlim())  # schemes take as many operations as they are given
+        low, high = pair[1].get_xlim()
+        pair[1].set_xlim(low / REACH, high)  # schemes begin with less, and take as many operations as they are given
         _draw_schemes(pair[1], tables, measure)
         _solver_style.error_axis(pair[0], pd.concat([scores["score"], scores["score"].nsmallest(1) / BELOW]))
         pair[0].set_ylabel(text)
