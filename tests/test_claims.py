@@ -204,7 +204,7 @@ def test_quality_without_half_of_the_weights_does_not_reproduce_c1():
     assert "41 of 80" in claim["reason"]
 
 
-def test_comparisons_beside_do_not_decide():
+def test_secondary_comparisons_do_not_decide():
     groups = factorial(symmetric_charbonnier=20.0, symmetric_relu=20.0)
     claim = judge(groups, "C1")
     assert claim["verdict"] == "reproduced"
@@ -253,12 +253,12 @@ def test_superiority(gains, verdict):
     assert [c["size"] for c in claim["comparisons"]] == BUDGETS * 2
 
 
-def test_holm_families_are_the_deciding_comparisons_and_those_beside_them():
+def test_holm_families_are_the_primary_and_the_secondary_comparisons():
     claim = judge(capacity([0.5, 0.6, 0.7], same_flux=0.8), "C2")
-    deciding, beside = claim["comparisons"][:3], claim["comparisons"][3:]
-    assert [c["p_holm"] for c in deciding] == [3 / 1024] * 3
-    assert [c["p_opposite_holm"] for c in beside] == [3 / 1024] * 3
-    assert {c["outcome"] for c in beside} == {"refuted"}
+    primary, secondary = claim["comparisons"][:3], claim["comparisons"][3:]
+    assert [c["p_holm"] for c in primary] == [3 / 1024] * 3
+    assert [c["p_opposite_holm"] for c in secondary] == [3 / 1024] * 3
+    assert {c["outcome"] for c in secondary} == {"refuted"}
 
 
 def test_a_claim_shows_its_weakest_comparison():
@@ -581,7 +581,7 @@ def test_a_comparison_may_have_a_test_set_of_its_own():
     own["psnr"] += np.where(own["method"] == "symmetric-perona_malik", -3.0, 0.0)
     registered = copy.deepcopy(COMPLETE)
     comparisons = registered["claims"][0]["comparisons"]
-    comparisons[1] = comparisons[0] | {"role": "beside", "test_set": "evolution_4"}
+    comparisons[1] = comparisons[0] | {"role": "secondary", "test_set": "evolution_4"}
     claim = claims.evaluate(registered, measured | {"psnr": pd.concat([psnr, own])})["claims"][0]
     assert [c["test_set"] for c in claim["comparisons"][:2]] == ["piecewise_affine", "evolution_4"]
     effects = [c["effect"] for c in claim["comparisons"][:2]]
@@ -720,13 +720,13 @@ def test_a_claim_on_what_the_study_does_not_have_is_refused(key):
         Study.load(ROOT, "smoke").check_claims(registered)
 
 
-def c5(errors, deciding=(("cycle-1", "unet-2"),), beside=(), threshold=1.0):
+def c5(errors, primary=(("cycle-1", "unet-2"),), secondary=(), threshold=1.0):
     """The verdict of a C5 of these comparisons on these errors."""
     registered = copy.deepcopy(REGISTERED)
     (claim,) = (claim for claim in registered["claims"] if claim["id"] == "C5")
     claim["ratios"] = [
         {"role": role, "problem": "charbonnier", "candidate": candidate, "reference": reference}
-        for role, pairs in (("deciding", deciding), ("beside", beside))
+        for role, pairs in (("primary", primary), ("secondary", secondary))
         for candidate, reference in pairs
     ]
     claim["threshold"]["value"] = threshold
@@ -750,7 +750,7 @@ def test_a_smaller_error_of_all_seeds_is_shown_with_the_exact_p_and_the_geometri
 def test_a_larger_error_is_refuted_and_one_of_two_is_partly_so():
     errors = {"cycle-1": 0.2 * ERRORS, "cycle-3": 0.01 * ERRORS, "unet-2": 0.1 * ERRORS}
     assert c5(errors)["verdict"] == "not reproduced"
-    judged = c5(errors, deciding=(("cycle-1", "unet-2"), ("cycle-3", "unet-2")))
+    judged = c5(errors, primary=(("cycle-1", "unet-2"), ("cycle-3", "unet-2")))
     assert judged["verdict"] == "partly"
     assert judged["effect"] == pytest.approx(2.0)  # the weakest
 
@@ -781,12 +781,12 @@ def test_references_with_too_few_parameters_or_operations_cannot_decide(monkeypa
     assert c5(errors)["verdict"] == "reproduced"
 
 
-def test_comparisons_of_errors_beside_do_not_decide_and_absent_ones_are_named():
+def test_secondary_comparisons_of_errors_do_not_decide_and_absent_ones_are_named():
     errors = {"cycle-1": 0.02 * ERRORS, "unet-2": 0.1 * ERRORS, "unet-4": 0.01 * ERRORS}
-    judged = c5(errors, beside=(("cycle-1", "unet-4"), ("cycle-3", "unet-4")))
+    judged = c5(errors, secondary=(("cycle-1", "unet-4"), ("cycle-3", "unet-4")))
     assert judged["verdict"] == "reproduced"
     assert [c["outcome"] for c in judged["comparisons"]] == ["shown", "refuted"]
-    judged = c5(errors, deciding=(("cycle-1", "unet-2"), ("cycle-3", "unet-4")))
+    judged = c5(errors, primary=(("cycle-1", "unet-2"), ("cycle-3", "unet-4")))
     assert judged["verdict"] == "inconclusive"
     assert "charbonnier, cycle-3 against unet-4" in judged["reason"]
 

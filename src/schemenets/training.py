@@ -1,6 +1,7 @@
 """Training: all seeds of one job at once, as one stacked network whose seeds do not touch each other."""
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -113,9 +114,10 @@ def task(arguments: Mapping[str, Any]) -> Task:
     if arguments["name"] == "denoising":
         return Denoising(**fields)
     if arguments["name"] == "solving":
-        from schemenets.multigrid.solving import Solving
-
-        return Solving.read(fields)
+        # by its name, as the entries of registries, so that denoising does not depend on it
+        solving: Any = importlib.import_module("schemenets.multigrid.solving")
+        found: Task = solving.Solving.read(fields)
+        return found
     raise UnknownNameError("task", arguments["name"], ["denoising", "solving"])
 
 

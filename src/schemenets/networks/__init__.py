@@ -5,6 +5,7 @@ name.
 """
 
 import copy
+import importlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -99,9 +100,10 @@ def architecture(arguments: Mapping[str, Any]) -> "Architecture | CycleArchitect
         InvalidParameterError, UnknownNameError: a value that is not possible.
     """
     if arguments["name"] == "cycle":
-        from schemenets.multigrid.cycle import CycleArchitecture
-
-        return CycleArchitecture.read(arguments)
+        # by its name, as the entries of registries, so that no other network depends on it
+        cycle: Any = importlib.import_module("schemenets.multigrid.cycle")
+        found: CycleArchitecture = cycle.CycleArchitecture.read(arguments)
+        return found
     return Architecture(**arguments)
 
 

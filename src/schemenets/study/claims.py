@@ -1,7 +1,7 @@
 """Verdicts on the claims that ``config/claims.yaml`` registers before the runs.
 
 A comparison takes the paired differences d = PSNR(candidate) - PSNR(reference) in dB and is ``shown``, ``refuted`` or
-``open``; the verdict of a claim follows from its deciding comparisons. Claims of what holds without exception follow
+``open``; the verdict of a claim follows from its primary comparisons. Claims of what holds without exception follow
 from counts and maxima over all networks instead. All rules are registered with the claims, at the head of that file.
 """
 
@@ -40,7 +40,7 @@ def load(path: Path, schema_path: Path = Path("workflow/schemas/claims.schema.js
 def evaluate(registered: Json, tables: Tables) -> Json:
     """Verdict, effect and evidence of every registered claim, ready for JSON (no NaN).
 
-    The effect (mean d in dB), median, interval, p, Holm-adjusted p and n of a claim are those of its weakest deciding
+    The effect (mean d in dB), median, interval, p, Holm-adjusted p and n of a claim are those of its weakest primary
     comparison, the one with the largest adjusted p, since the claim is about all of them. Without comparisons, the
     effect is the count or maximum in the unit of the threshold, and n the largest number of seeds of one method.
 
@@ -115,17 +115,17 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
         sizes = _sizes(entry, runs)
         comparisons += [_compared(claim, entry, size, settings, runs, psnr) for size in sizes]
         missing = sorted(set(entry["sizes"]) - set(sizes)) if entry["sizes"] != "all" else []
-        if entry["role"] == "deciding" and (missing or not sizes):
+        if entry["role"] == "primary" and (missing or not sizes):
             at = f" at {', '.join(missing)}" if missing else ""
             absent.append("{experiment}, {candidate} against {reference}".format(**entry) + at)
-    deciding = _tested(claim, comparisons, settings)
-    verdict, reason = _verdict(claim, deciding, absent, settings["alpha"])
-    weakest = max(deciding, key=lambda c: (c["p_holm"], -c["effect"]), default={})
+    primary = _tested(claim, comparisons, settings)
+    verdict, reason = _verdict(claim, primary, absent, settings["alpha"])
+    weakest = max(primary, key=lambda c: (c["p_holm"], -c["effect"]), default={})
     return {
         "verdict": verdict,
         "reason": reason,
         **{key: weakest.get(key) for key in ("effect", "median", "interval", "p", "p_holm", "p_opposite_holm", "n")},
-        "runs": sorted({run for c in deciding for run in c["runs"]}),
+        "runs": sorted({run for c in primary for run in c["runs"]}),
         "comparisons": comparisons,
     }
 
@@ -133,7 +133,7 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
 def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
     """Errors of networks that solve, candidate over reference; the smaller the better.
 
-    A diverged run counts as having found nothing, with a relative error of 1. A deciding reference that has not twice
+    A diverged run counts as having found nothing, with a relative error of 1. A primary reference that has not twice
     the parameters of its candidate, or takes fewer operations, cannot decide.
     """
     runs, errors = tables["solver_runs"], tables["solver_errors"]
@@ -151,24 +151,24 @@ def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
         }
         name = "{problem}, {candidate} against {reference}".format(**entry)
         if any(own.empty for own in pair.values()):  # as in tiers that do without one of them
-            absent += [name] if entry["role"] == "deciding" else []
+            absent += [name] if entry["role"] == "primary" else []
             continue
         compared = _ratio(claim, entry, pair["candidate"], pair["reference"], settings)
         few = compared["reference_parameters"] < 2 * compared["candidate_parameters"]
-        if entry["role"] == "deciding" and (few or compared["reference_operations"] < compared["candidate_operations"]):
+        if entry["role"] == "primary" and (few or compared["reference_operations"] < compared["candidate_operations"]):
             unfit.append(name)
         comparisons.append(compared)
-    deciding = _tested(claim, comparisons, settings)
+    primary = _tested(claim, comparisons, settings)
     if unfit:
         verdict, reason = "inconclusive", f"References with too few parameters or operations: {'; '.join(unfit)}."
     else:
-        verdict, reason = _verdict(claim, deciding, absent, settings["alpha"])
-    weakest = max(deciding, key=lambda c: (c["p_holm"], c["effect"]), default={})
+        verdict, reason = _verdict(claim, primary, absent, settings["alpha"])
+    weakest = max(primary, key=lambda c: (c["p_holm"], c["effect"]), default={})
     return {
         "verdict": verdict,
         "reason": reason,
         **{key: weakest.get(key) for key in ("effect", "interval", "p", "p_holm", "p_opposite_holm", "n")},
-        "runs": sorted({run for c in deciding for run in c["runs"]}),
+        "runs": sorted({run for c in primary for run in c["runs"]}),
         "comparisons": comparisons,
     }
 
@@ -209,8 +209,8 @@ def _ratio(claim: Json, entry: Json, candidate: pd.DataFrame, reference: pd.Data
 
 
 def _tested(claim: Json, comparisons: list[Json], settings: Json) -> list[Json]:
-    """The deciding ones of these comparisons; all get their adjusted p and their outcome."""
-    for role in ("deciding", "beside"):
+    """The primary ones of these comparisons; all get their adjusted p and their outcome."""
+    for role in ("primary", "secondary"):
         family = [c for c in comparisons if c["role"] == role]
         for p in ("p", "p_opposite"):
             for c, adjusted in zip(family, holm([c[p] for c in family]), strict=True):
@@ -219,7 +219,7 @@ def _tested(claim: Json, comparisons: list[Json], settings: Json) -> list[Json]:
         enough = c["n"] >= claim["minimum_seeds"]
         tests = {"shown": c["p_holm"], "refuted": c["p_opposite_holm"]}
         c["outcome"] = next((name for name, p in tests.items() if enough and p <= settings["alpha"]), "open")
-    return [c for c in comparisons if c["role"] == "deciding"]
+    return [c for c in comparisons if c["role"] == "primary"]
 
 
 def _sizes(entry: Json, runs: pd.DataFrame) -> list[str]:
@@ -265,9 +265,9 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
     }
 
 
-def _verdict(claim: Json, deciding: list[Json], absent: list[str], alpha: float) -> tuple[str, str]:
+def _verdict(claim: Json, primary: list[Json], absent: list[str], alpha: float) -> tuple[str, str]:
     ratio = claim.get("weight_ratio")
-    for c in deciding if ratio else ():
+    for c in primary if ratio else ():
         own, other = c["candidate_convolution_weights"], c["reference_convolution_weights"]
         if own != ratio * other:
             return (
@@ -276,18 +276,18 @@ def _verdict(claim: Json, deciding: list[Json], absent: list[str], alpha: float)
             )
     if absent:
         return "inconclusive", f"No runs of {'; '.join(absent)}."
-    n, m = min(c["n"] for c in deciding), len(deciding)
+    n, m = min(c["n"] for c in primary), len(primary)
     if n < claim["minimum_seeds"]:
         return "inconclusive", f"{n} seeds; a verdict needs {claim['minimum_seeds']}."
 
-    outcomes = Counter(c["outcome"] for c in deciding)
-    reason = f"Of {m} deciding comparisons {outcomes['shown']} shown, {outcomes['refuted']} refuted"
-    reason += f", {outcomes['open']} open (n = {n})."
+    outcomes = Counter(c["outcome"] for c in primary)
+    reason = f"{outcomes['shown']} of {m} primary comparisons support the claim, {outcomes['refuted']} contradict it"
+    reason += f" ({n} seeds)."
     if ratio:
         reason += f" Convolution weights: {own} of {other}."
     if m / 2**n > alpha:
         reason += f" {n} seeds cannot show {m} comparisons at level {alpha}."
-    if diverged := sum(c["candidate_diverged"] + c["reference_diverged"] for c in deciding):
+    if diverged := sum(c["candidate_diverged"] + c["reference_diverged"] for c in primary):
         reason += f" Diverged runs counted as losses: {diverged}."
     if "waits_for" in claim:
         reason += f" Not measured yet: {claim['waits_for']}."

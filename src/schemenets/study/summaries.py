@@ -11,8 +11,8 @@ from schemenets.study.layout import Layout
 from schemenets.study.statistics import paired_differences, t_interval
 
 TABLES = (
-    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees", "remedies"),
-    *("fixed_points", "fixed_point_costs", "schemes", "multigrid"),
+    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees"),
+    *("fixed_points", "fixed_point_costs", "schemes"),
     *("problems", "solver_runs", "solver_curves", "solver_tuning", "solver_errors", "solver_iterations"),
     "solver_certificates",
     "solver_paths",
@@ -46,8 +46,8 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
 
 
 def read(results: Layout) -> Tables:
-    """All tables by name."""
-    return {name: pd.read_csv(results.table(name), dtype=TEXT) for name in TABLES}
+    """All tables that there are, by name."""
+    return {path.stem: pd.read_csv(path, dtype=TEXT) for path in sorted(results.table("runs").parent.glob("*.csv"))}
 
 
 def scored(tables: Tables, experiment: str) -> pd.DataFrame:

@@ -29,18 +29,14 @@ SOLVERS = {  # one and several
     "multigrid": ("multigrid U-net, {} cycle", "multigrid U-net, {} cycles"),
     "unet": ("U-net, {} channel", "U-net, {} channels"),
 }
-VARIANTS = {
-    "concatenated": "concatenating skip",
-    "fixed": "textbook transfers",
-    "free": "transfers of their own",
+VARIANTS = {  # of learned cycles
     "jacobi": "no learned filters",
-    "levels": "weights per level",
-    "long": "trained longer",
-    "nonlinear": "nonlinear smoother",
-    "residual": "residual loss",
+    "fixed": "textbook transfers",
+    "concatenated": "concatenating skip",
     "restricted": "coarse side without FAS term",
-}  # of networks that solve
+}
 NOTHING = "–"
+NOT_MEASURED = "Not measured in this tier."
 
 
 def label(name: str) -> str:
@@ -48,8 +44,8 @@ def label(name: str) -> str:
 
     >>> label("resnet-perona_malik")
     'ResNet, Perona–Malik'
-    >>> label("cycle-3"), label("unet-4-long")
-    ('3 learned cycles', 'U-net, 4 channels, trained longer')
+    >>> label("cycle-3"), label("cycle-1-fixed")
+    ('3 learned cycles', '1 learned cycle, textbook transfers')
     """
     if solver := re.fullmatch(rf"({'|'.join(SOLVERS)})-(\d+)(?:-(\w+))?", name):
         kind, count, variant = solver.groups()

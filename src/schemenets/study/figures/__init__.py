@@ -1,72 +1,59 @@
-"""Figures of the study: one module per figure.
+"""Figures of the study: one module per figure, found by its file.
 
-Each defines ``TITLE``; ``CAPTION``, how to read it; ``SOURCES``, the files its numbers come from; ``draw(tables)``,
-which returns a matplotlib ``Figure``; and ``findings(tables)``, sentences whose numbers are computed from the same
-tables, the first of which is the figure's message. ``tables`` is what :func:`schemenets.study.summaries.read` returns.
+Each defines ``ORDER``, its place in the report; ``TITLE``; ``CAPTION``, how to read it; ``SOURCES``, the files its
+numbers come from; ``draw(tables)``, which returns a matplotlib ``Figure``; and ``headline(tables)``, the figure's
+message in one sentence, computed from the same tables. ``tables`` is what :func:`schemenets.study.summaries.read`
+returns. Call :func:`draw` and :func:`headline` here: a module may rely on rows in every table that it names.
 """
 
+from pathlib import PurePath
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-# in the order of the report
-FIGURES = (
-    "signals",
-    "capacity",
-    "capacity_gain",
-    "factorial",
-    "skips",
-    "evolution",
-    "learning_curves",
-    "training_length",
-    "tuning",
-    "transfer",
-    "stability",
-    "growth",
-    "trained_depth",
-    "depth",
-    "certification_cost",
-    "robustness",
-    "multigrid",
-    "solver_efficiency",
-    "solver_mesh",
-    "solver_tau",
-    "solver_transfer",
-    "solver_parts",
-    "fixed_points",
-)
+from schemenets import registry
+from schemenets.study.wording import NOT_MEASURED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from schemenets.study.summaries import Tables
+
+
+def available() -> list[str]:
+    """Names of the figures, sorted; imports none of them."""
+    return registry.names(__name__)
 
 
 def modules() -> dict[str, ModuleType]:
-    """The figures' modules by name."""
-    # here, so that FIGURES costs no import of matplotlib, and by name, so that they count in fingerprints
-    from schemenets.study.figures import (
-        capacity,
-        capacity_gain,
-        certification_cost,
-        depth,
-        evolution,
-        factorial,
-        fixed_points,
-        growth,
-        learning_curves,
-        multigrid,
-        robustness,
-        signals,
-        skips,
-        solver_efficiency,
-        solver_mesh,
-        solver_parts,
-        solver_tau,
-        solver_transfer,
-        stability,
-        trained_depth,
-        training_length,
-        transfer,
-        tuning,
-    )
+    """The figures' modules by name, in the order of the report."""
+    found = {name: registry.module(__name__, name, "figure") for name in available()}
+    return dict(sorted(found.items(), key=lambda entry: entry[1].ORDER))
 
-    drawn = (
-        *(signals, capacity, capacity_gain, factorial, skips, evolution, learning_curves, training_length, tuning),
-        *(transfer, stability, growth, trained_depth, depth, certification_cost, robustness, multigrid),
-        *(solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts, fixed_points),
-    )
-    return dict(zip(FIGURES, drawn, strict=True))
+
+def draw(name: str, tables: "Tables") -> "Figure":
+    """A figure; without its tables, one that says so.
+
+    Raises:
+        UnknownNameError: no such figure; the message lists the allowed names.
+    """
+    from schemenets.study.figures import _style  # here, so that listing the figures needs no plotting library
+
+    module = registry.module(__name__, name, "figure")
+    figure: Figure = module.draw(tables) if _complete(module, tables) else _style.empty("data")
+    return figure
+
+
+def headline(name: str, tables: "Tables") -> str:
+    """The message of a figure.
+
+    Raises:
+        UnknownNameError: no such figure; the message lists the allowed names.
+    """
+    module = registry.module(__name__, name, "figure")
+    return str(module.headline(tables)) if _complete(module, tables) else NOT_MEASURED
+
+
+def _complete(module: ModuleType, tables: "Tables") -> bool:
+    """Whether all tables that a figure names have rows."""
+    needed = [PurePath(path).stem for path in module.SOURCES if path.startswith("tables/")]
+    return all(name in tables and len(tables[name]) for name in needed)

@@ -4,7 +4,6 @@ The axis is that of the decimal digits that an iteration gains, -log₁₀ of it
 be told apart. Filled marks are at the tolerance within the limit, see :func:`schemenets.study.summaries.outcome`.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,13 @@ from schemenets.study import summaries
 from schemenets.study.figures import _solver_style, _style
 from schemenets.study.figures._solver_style import family, number, plain
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import label, short
+from schemenets.study.wording import NOT_MEASURED, label
 
 READING = (
-    "Decimal digits by which, in the long run, one iteration reduces the residual, of the slowest of a few right-hand "
-    "sides: more is faster. Learned cycles come from the networks with one cycle and with several; medians over "
-    "seeds, and the range of the seeds as a band. FSI: a cycle of the length that is best per step on the grid of the "
-    "training. Filled marks: all right-hand sides reach a relative residual of 1e-8 for more than half of the seeds, "
-    f"cycles within {summaries.MOST_CYCLES} iterations, damped Jacobi and gradient descent within "
-    f"{summaries.MOST_STEPS}. Open marks: they do not. On the lower edge: no convergence, or fewer than 5e-4 digits "
-    "per iteration, or the run diverged in training, for at least half of the seeds; a band that reaches this edge: "
-    "for some. Grey: there may be several solutions, though on the grid of the training and for its τ there is one."
+    "Decimal digits that one iteration gains in the long run, for the slowest of a few right-hand sides: more is "
+    f"faster. Open marks: more than half of the seeds miss a residual of 1e-8 within {summaries.MOST_CYCLES} cycles "
+    f"({summaries.MOST_STEPS} steps on a single level); on the lower edge: no convergence. Grey: the solution need not "
+    "be unique there."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
 EDGE = summaries.LEAST_DIGITS  # where fewer digits, and none, are drawn
@@ -40,10 +35,6 @@ SCHEMES: dict[str, dict[str, Any]] = {
     FSI: {"color": _style.PALETTE[5], "marker": "P", "linestyle": ":"},
     "damped Jacobi": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
     WIDE: {"color": _style.PALETTE[2], "marker": "s", "linestyle": ":"},
-}
-FAILURES = {
-    summaries.SLOW: "slow",
-    summaries.STAGNATES: "no convergence, or fewer than 5e-4 digits per iteration",
 }
 COLUMNS = ["problem", "method", "run", "points", "tau", "unique", "converged", "factor"]
 
@@ -86,61 +77,23 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
     return figure
 
 
-def findings(tables: Tables, kind: str, column: str, unit: str) -> list[str]:
-    """Where cycles always reach the tolerance, factors at the ends of the axis, and where cycles do not reach it."""
-    factors, several = _factors(tables, kind), summaries.several_solutions(tables)
-    found = _message(factors, column)
-    for problem, own in summaries.groups(factors, "problem"):
-        texts: dict[str, list[str]] = {}
-        for method in _shown(own):
-            medians = own[own["method"] == method].groupby(column)["factor"].apply(_median)
-            where = " and ".join(_at(value, unit) for value in (medians.index[0], medians.index[-1]))
-            ends = " and ".join(map(_text, (medians.iloc[0], medians.iloc[-1])))
-            texts.setdefault(where, []).append(f"{_name(method)} ({ends})")
-        parts = [f"with {where} {'; '.join(each)}" for where, each in texts.items()]
-        found.append(f"{label(problem)}, convergence factors: {'; '.join(parts)}.")
-        if problem not in several and len(places := _several(own, column)):
-            values = ", ".join(f"{value:g}" for value in places)
-            where = f"{values} points" if unit == "points" else f"{unit} = {values}"
-            found.append(f"{label(problem)}: with {where} there may be several solutions.")
-        found += _not_reaching(own, problem, column, unit)
-    return found
-
-
-def _message(factors: pd.DataFrame, column: str) -> list[str]:
+def headline(tables: Tables, kind: str, column: str) -> str:
     """For how many problems learned and untrained cycles reach the tolerance everywhere."""
+    factors = _factors(tables, kind)
     if factors.empty:
-        return []
-    learned = textbook = count = 0
-    for _, own in summaries.groups(factors, "problem"):
-        count += 1
-        learned += _always(own[own["method"].isin(_learned(own))])
-        textbook += _always(own[own["method"] == TEXTBOOK])
+        return NOT_MEASURED
+    problems = [own for _, own in summaries.groups(factors, "problem")]
+    learned = sum(_always(own[own["method"].isin(_learned(own))]) for own in problems)
+    textbook = sum(_always(own[own["method"] == TEXTBOOK]) for own in problems)
     where = {"points": "on all grids", "tau": "for all τ"}[column]
-    return [
+    return (
         f"Learned cycles reach a residual of 1e-8 within {summaries.MOST_CYCLES} iterations {where}, for all seeds and "
-        f"right-hand sides, for {learned} of {count} problems; {TEXTBOOK} cycles without training for {textbook}."
-    ]
+        f"right-hand sides, for {learned} of {len(problems)} problems; untrained {TEXTBOOK} cycles for {textbook}."
+    )
 
 
 def _always(table: pd.DataFrame) -> bool:
     return len(table) > 0 and bool((table["outcome"] == summaries.REACHED).all())
-
-
-def _not_reaching(own: pd.DataFrame, problem: str, column: str, unit: str) -> Iterator[str]:
-    """How many seeds of learned cycles, and where V(2,2), are not at the tolerance within the limit, and why."""
-    for method in (*_learned(own), TEXTBOOK):
-        part = own[own["method"] == method]
-        seeds = part["run"].nunique()
-        texts = []
-        for outcome, text in FAILURES.items():
-            where = part.loc[part["outcome"] == outcome].groupby(column).size()
-            places = [f"{f'{count} with ' if seeds else ''}{_at(value, unit)}" for value, count in where.items()]
-            texts += [f"{text}: {', '.join(places)}"] if places else []
-        if texts:
-            many = f", of {seeds} seeds" if seeds else ""
-            start = f"{label(problem)}, {_name(method)}{many}, not at 1e-8 within {summaries.MOST_CYCLES} iterations"
-            yield f"{start}; {'; '.join(texts)}."
 
 
 def _draw_method(ax: Axes, table: pd.DataFrame, method: str, order: int, column: str) -> None:
@@ -231,11 +184,3 @@ def _several(own: pd.DataFrame, column: str) -> list[Any]:
 def _median(factors: pd.Series) -> float:
     """Infinite if at least half of them are."""
     return float(factors.median()) if np.isfinite(factors).sum() * 2 > len(factors) else np.inf
-
-
-def _text(factor: float) -> str:
-    return short(factor) if np.isfinite(factor) else "none"
-
-
-def _at(value: Any, unit: str) -> str:
-    return f"{value:g} {unit}" if unit == "points" else f"{unit} = {value:g}"

@@ -16,12 +16,6 @@ FAMILIES = {
     "multigrid": ("learned operator, by cycles", _style.PALETTE[1], "s"),
     "unet": ("standard U-net, by channels", _style.PALETTE[2], "^"),
 }
-MEAN_VALUE = "mean value of the solution"  # among the schemes, what a solver knows at the very least
-MARKS = (
-    "Small dots: single seeds; large marks: geometric means with 95 % t intervals (of the logarithms) over seeds, "
-    "which may leave the panel where seeds are few. Crosses: runs that diverged, which count as having found nothing, "
-    "with an error of 1."
-)
 DIVERGED = _style.DIVERGED | {"label": "diverged, counted as an error of 1"}
 STEPS = {  # of ticks on axes of errors, by what the ratio of their extremes is below
     1.6: (1, 1.2, 1.5, *range(2, 10)),
@@ -32,7 +26,7 @@ STEPS = {  # of ticks on axes of errors, by what the ratio of their extremes is 
 
 
 def family(method: str) -> str:
-    """``cycle`` for ``cycle-1-residual``."""
+    """``cycle`` for ``cycle-1-jacobi``."""
     return method.partition("-")[0]
 
 

@@ -23,10 +23,6 @@ SHAPES = (  # marker and line
 )
 GREY = "0.45"
 LONG = 26  # letters of a label: longer ones do not fit three times into the width
-MARKS = (
-    "Small dots: single seeds; large markers: means with 95 % t intervals over seeds, which may leave the panel where "
-    "seeds are few."
-)
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
 STYLE: Any = {
     **sns.axes_style("whitegrid", {"grid.color": "0.9"}),
@@ -112,16 +108,6 @@ def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, A
     bars: Any = {"errorbar": t_interval, "err_style": "bars", "err_kws": {"capsize": 2.5, "elinewidth": 1}}
     sns.lineplot(table, x=x, y=y, orient=orient, ax=ax, legend=False, **bars, **style)
     ax.dataLim.set(limits)
-
-
-def draw_methods(measured: pd.DataFrame, runs: pd.DataFrame, x: str, height: float) -> tuple[Figure, Axes]:
-    """A figure of one panel with one line per method: the scores against a column of their runs."""
-    figure, (ax,) = grid(1, 1, height)
-    styles = method_styles(runs)
-    for method, own in summaries.groups(measured, "method"):
-        draw_means(ax, own, x, "score", styles[method])
-    ax.set_ylabel("test PSNR (dB)")
-    return figure, ax
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:

@@ -10,32 +10,19 @@ from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.measurements.growth import NEAR
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import label, listed, short
+from schemenets.study.wording import NOT_MEASURED, label, listed
 
+ORDER = 90
 TITLE = "Growth through depth: networks with random weights"
 CAPTION = (
-    "Left: largest ‖u^k‖₂ / ‖u^0‖₂ behind k blocks over a few random signals, right: ‖u^k − v^k‖₂ / ‖u^0 − v^0‖₂ of "
-    "close ones, with v^0 − u^0 in a random direction and of 10⁻⁸ times the size of u^0; largest over seeds and "
-    "fluxes. Where no state exceeds its start, two states are at most 2‖u^0‖₂ apart, so that the factor of "
-    "differences ends at 2 · 10⁸, the dash-dotted ceiling, which binds no others: curves that bend there are "
-    "saturated, and say that close "
-    "signals become unrelated, not that the network is unbounded. Filters are random with ‖K‖ = 1. Step sizes are at "
-    "the limit of stable explicit steps (implicit: of the contraction), by construction in certified networks, or 1.5 "
-    "times that; Du "
-    "Fort–Frankel networks have α at its limit and 2τα = 4, certified ones 2τα = 1 or with a safeguard the largest "
-    "number there is; ResNets have branches of the same size. Full lines: blocks of their own weights; dashed: one "
-    "block again and again. The dotted line is the worst that FSI can do within the limit. The grey line is 1. Curves "
-    "end where they leave the panel; explicit steps at the limit lie under the certified ones."
+    "Networks with random filters and ‖K‖ = 1. Left: the largest ‖u^k‖₂ / ‖u^0‖₂ behind k blocks; right: the same of "
+    "the difference of two signals that start 10⁻⁸ apart. Dash-dotted: the most that differences can grow if no state "
+    "exceeds its start; dotted: the worst that FSI can do within the step-size limit."
 )
 SOURCES = ("tables/growth.csv", "growth/")
 RANGE = (1e-4, 1e10)  # of a panel
 CEILING = 2 / NEAR  # of differences between states that do not exceed their start
 KINDS = {"depth": "signals", "perturbation": "differences"}
-WHAT = {
-    "depth": "signals",
-    "perturbation": "differences in a random direction",
-    "worst": "differences in the worst direction found",
-}
 ROUNDING = 1e-9
 
 
@@ -80,49 +67,18 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """Where norms and distances grow, and by how much at the largest depth."""
+def headline(tables: Tables) -> str:
+    """How many kinds of networks amplify signals, with a certificate and without."""
     table = _random(tables)
-    found = []
-    for weights, own in summaries.groups(table, "weights"):
-        for kind, what in WHAT.items():
-            of_kind = own[own["kind"] == kind]
-            if len(of_kind):
-                one = weights == "worst FSI"
-                which = "The worst FSI network within the limit" if one else f"Random networks, {weights}"
-                verb, deepest = "amplifies" if one else "amplify", of_kind["n"].max()
-                found.append(f"{which}, up to {deepest} blocks, {verb} {_amplified(of_kind, what)}.")
-    return _message(table) + found
-
-
-def _message(table: pd.DataFrame) -> list[str]:
-    """What certification changes, and how near differences in certified networks come to the ceiling."""
-    signals, apart = (table[table["kind"] == kind] for kind in KINDS)
-    certified, others = signals[signals["weights"] == "certified"], signals[signals["weights"] == "at the limit"]
-    if certified.empty or others.empty:
-        return []
-    text = (
-        f"Behind up to {signals['n'].max()} random blocks certified networks amplify "
-        f"{_amplified(certified, 'signals')}; at the limit of stable explicit steps, but without a certificate, "
-        f"networks amplify {_amplified(others, 'signals')}."
-    )
-    largest = apart.loc[apart["weights"] == "certified", "amplification"].max()
-    if largest > 1 + ROUNDING:
-        text += (
-            f" Close signals move apart in certified networks as well, by up to {short(largest)}, where states that do "
-            f"not exceed their start allow {short(CEILING)}."
-        )
-    return [text]
-
-
-def _amplified(table: pd.DataFrame, what: str) -> str:
-    """The networks whose largest factor exceeds 1, with that factor."""
-    worst = table.groupby("network", sort=False)["amplification"].max()
-    grown = [
-        f"{label(str(network))} ({'beyond double precision' if np.isinf(factor) else f'by up to {short(factor)}'})"
-        for network, factor in worst[worst > 1 + ROUNDING].items()
-    ]
-    return f"{what}: {listed(grown)}" if grown else f"no {what}"
+    signals = table[table["kind"] == "depth"]
+    texts = []
+    for weights, name in (("certified", "certified"), ("at the limit", "uncertified")):
+        worst = signals[signals["weights"] == weights].groupby("network")["amplification"].max()
+        if len(worst):
+            texts.append(f"{(worst > 1 + ROUNDING).sum()} of {len(worst)} kinds of {name} networks")
+    if not texts:
+        return NOT_MEASURED
+    return f"Up to {signals['n'].max()} random blocks at the step-size limit amplify signals in {listed(texts)}."
 
 
 def _random(tables: Tables) -> pd.DataFrame:

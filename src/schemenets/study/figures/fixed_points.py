@@ -4,25 +4,21 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import fixed, label, short
+from schemenets.study.wording import label, listed, short
 
+ORDER = 55
 TITLE = "Fixed-point networks: the certified rate, and depth at constant memory"
 CAPTION = (
-    "Left: relative residual of the iteration u ↦ f − τKᵀΦ(Ku) in float64 against the number of iterations until the "
-    "slowest of the test signals has it; one line for every trained implicit network. Thick: the largest rate "
-    "q = τ max(L′, m)‖K‖² of a method, below which all of its networks with q < 1 must lie. Without q < 1 nothing is "
-    "promised, and networks that never get there have no line. Middle and right: memory that torch keeps for "
-    "derivatives, and time, of one forward and backward pass with gradients through all iterations (unrolled) and with "
-    "those of the solution (implicit), over those of the unrolled pass with the fewest iterations: mean over one "
-    "network of each method, and their range as a band. Times are the least of several rounds in one run."
+    "Left: relative residual of the iteration u ↦ f − τKᵀΦ(Ku), one line per trained network; thick: the certified "
+    "rate, below which all networks of a method with rate q < 1 must lie. Middle and right: memory kept for "
+    "derivatives, and time, of one forward and backward pass, relative to the unrolled pass with the fewest iterations."
 )
-SOURCES = ("tables/fixed_points.csv", "tables/fixed_point_costs.csv", "fixed_points.json")
+SOURCES = ("tables/fixed_points.csv", "tables/fixed_point_costs.csv")
 KINDS = {"unrolled": ("s", "--", _style.PALETTE[1]), "implicit": ("o", "-", "black")}
 LINES = ("--", ":", "-")  # of methods
 
@@ -30,8 +26,6 @@ LINES = ("--", ":", "-")  # of methods
 def draw(tables: Tables) -> Figure:
     """Convergence of every network on the left; what passes cost by their gradients in the other panels."""
     table, costs = tables["fixed_points"], tables["fixed_point_costs"]
-    if table.empty:
-        return _style.empty("fixed-point networks")
     figure = Figure(figsize=(_style.WIDTH, 3.6))
     left, *others = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     looks = cycle(zip((_style.PALETTE[2], _style.PALETTE[3], _style.PALETTE[0]), LINES, strict=True))
@@ -64,51 +58,16 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """Convergence and rates by method, gradients, and what the largest depth costs."""
+def headline(tables: Tables) -> str:
+    """How many networks converge, and how memory grows with the number of iterations."""
     table, costs = tables["fixed_points"], tables["fixed_point_costs"]
-    if table.empty:
-        return []
     last = table[table["tolerance"] == table["tolerance"].min()]
     certified, others = last[last["rate"] < 1], last[~(last["rate"] < 1)]
     memory = costs.pivot_table("saved_bytes", "iterations", "gradients")
     grown = memory.iloc[-1] / memory.iloc[0]
-    found = [
-        f"{certified['iterations'].notna().sum()} of {len(certified)} networks with a rate below 1 converge, of the "
-        f"others {others['iterations'].notna().sum()} of {len(others)}; from {memory.index[0]} to {memory.index[-1]} "
-        f"iterations memory grows × {short(grown['unrolled'])} with unrolled and × {short(grown['implicit'])} with "
-        "implicit gradients."
-    ]
-    for method, own in summaries.groups(last, "method"):
-        converged, bounded = own[own["iterations"].notna()], own[own["rate"] < 1]
-        text = f"{label(method)}: {len(bounded)} of {len(own)} networks have a rate below 1, {len(converged)} converge"
-        if len(converged):
-            text += f", after {fixed(converged['iterations'].max(), 0)} iterations at most"
-        if len(bounded):
-            text += (
-                f"; observed rates are at most {fixed(bounded['observed_rate'].max(), 3)}, certified ones "
-                f"{fixed(bounded['rate'].max(), 3)}"
-            )
-        found.append(f"{text}.")
-    slow = table.loc[table["iterations"] > table["allowed_iterations"], "run"].nunique()
-    found.append(f"Networks that take more iterations than their rate allows: {slow}.")
-    if last["gradient_difference"].notna().any():
-        largest = last["gradient_difference"].max()
-        found.append(f"Largest relative difference of implicit from unrolled gradients: {short(largest, 2)}.")
-    for method, own in summaries.groups(costs, "method"):
-        found.append(f"{label(method)}, {_depth(own)}")
-    return found
-
-
-def _depth(costs: pd.DataFrame) -> str:
-    """What the largest depth costs compared with the least one, and implicit gradients compared with unrolled ones."""
-    wide = costs.pivot_table(["parameters", "saved_bytes", "seconds"], "iterations", "gradients")
-    least, most = wide.index.min(), wide.index.max()
-    grown, share = wide.loc[most] / wide.loc[least], wide.xs("implicit", 1, 1) / wide.xs("unrolled", 1, 1)
+    factors = [f"× {short(factor)} with {kind} gradients" for kind, factor in grown.items()]
     return (
-        f"from {least} to {most} iterations: parameters × {short(grown['parameters', 'implicit'])}, memory × "
-        f"{short(grown['saved_bytes', 'unrolled'])} with unrolled and × {short(grown['saved_bytes', 'implicit'])} with "
-        f"implicit gradients. Implicit gradients take {short(share['saved_bytes'][least], 2)} of the memory and "
-        f"{short(share['seconds'][least], 2)} of the time of unrolled ones at {least} iterations, "
-        f"{short(share['saved_bytes'][most], 2)} and {short(share['seconds'][most], 2)} at {most}."
+        f"{certified['iterations'].notna().sum()} of {len(certified)} networks with a rate below 1 converge, and "
+        f"{others['iterations'].notna().sum()} of {len(others)} others; from {memory.index[0]} to {memory.index[-1]} "
+        f"iterations memory grows {listed(factors)}."
     )

@@ -6,20 +6,21 @@ from matplotlib.figure import Figure
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import fixed, label, ranged, signed
+from schemenets.study.wording import NOT_MEASURED, label, ranged, signed, size_label
 
 NOISE = 10
+ORDER = 10
 TITLE = "Test signals"
 CAPTION = (
     f"The first test signal of every family: clean, with noise of standard deviation {NOISE}, and denoised by one "
-    "trained network. Grey values are not clipped."
+    "trained network."
 )
-SOURCES = ("data/*.safetensors", "tables/psnr.csv")
+SOURCES = ("data/*.safetensors", "tables/runs.csv", "tables/psnr.csv")
 
 
 def draw(tables: Tables) -> Figure:
     """One panel per family of the table ``examples``: ``family``, ``clean``, ``noisy``, ``denoised`` (may be NaN)."""
-    examples = tables["examples"]
+    examples = tables.get("examples", pd.DataFrame())
     if examples.empty:
         return _style.empty("test signals")
     families = list(summaries.groups(examples, "family"))
@@ -36,15 +37,15 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """Which network is shown, and what it does on average."""
+def headline(tables: Tables) -> str:
+    """What the network shown does on average."""
     run = summaries.example_run(tables["runs"])
-    if run is None:
-        return []
     rows: pd.DataFrame = tables["psnr"].query("run == @run and noise == @NOISE")
-    gained = ranged(rows["psnr"] - rows["noisy_psnr"], signed)
-    return [f"One trained network ({run}) changes the PSNR of these families of signals by {gained} dB."] + [
-        f"Mean over the {row.signals} {label(row.test_set)} signals: noisy {fixed(row.noisy_psnr)} dB, "
-        f"denoised {fixed(row.psnr)} dB."
-        for row in summaries.rows(rows)
-    ]
+    if rows.empty:
+        return NOT_MEASURED
+    _, method, size, _ = str(run).split("/")
+    changes = ranged(rows["psnr"] - rows["noisy_psnr"], signed)
+    return (
+        f"The network shown ({label(method)}, {size_label(size)}) changes the PSNR by {changes} dB, in the mean over "
+        "the test signals of a family."
+    )

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import fixed, interval, label, signed, size_label
+from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
 
+ORDER = 40
 TITLE = "What the skip connections bring, against depth"
 CAPTION = (
-    "Test PSNR of networks of experiments skips and factorial with their skip connections, and of the same networks "
-    "with these removed, against the number of blocks. A triangle at the lower edge: a seed below it, with its PSNR. "
-    + _style.MARKS
+    "Test PSNR of networks with their skip connections and of the same networks without, against the number of blocks. "
+    "A triangle at the lower edge: a seed below it, with its PSNR."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 EXPERIMENTS = ("skips", "factorial")
@@ -49,37 +49,17 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """What the skip connections bring at every depth, and what the greatest depth brings with and without them."""
-    measured = _measured(tables)
-    found, brought = [], []
-    for method, pair in summaries.groups(measured, "base"):
+def headline(tables: Tables) -> str:
+    """Where skip connections bring least and most."""
+    brought = []
+    for method, _ in summaries.groups(_measured(tables), "base"):
         gains = [summaries.gains(tables, experiment, method, f"{method}{WITHOUT}") for experiment in EXPERIMENTS]
-        every = pd.concat(gains)
-        table, medians = summaries.means(every, ["size"], "difference"), every.groupby("size")["difference"].median()
-        for row in sorted(summaries.rows(table), key=lambda row: summaries.number(row.size)):
-            brought.append((row.mean, f"{label(method)}, {size_label(row.size)}"))
-            found.append(
-                f"{label(method)}, {size_label(row.size)}: skip connections change the PSNR by {signed(row.mean)} dB "
-                f"{interval(row.low, row.high)}, median {signed(medians[row.size])} dB"
-                + (f", with {row.diverged} diverged." if row.diverged else ".")
-            )
-        depths = sorted(pair["blocks"].unique())
-        means = pair.groupby(["without", "blocks"])["score"].mean()
-        for without, style in STYLES.items():
-            if len(depths) > 1:
-                rise = means[without, depths[-1]] - means[without, depths[0]]
-                found.append(
-                    f"{label(method)}, {style['label']}: {signed(rise)} dB from {depths[0]} to {depths[-1]} blocks."
-                )
-    if brought:
-        (least, of_least), (most, of_most) = min(brought), max(brought)
-        found.insert(
-            0,
-            f"Skip connections change the mean PSNR by {signed(least)} dB ({of_least}) to {signed(most)} dB "
-            f"({of_most}).",
-        )
-    return found
+        for size, mean in pd.concat(gains).groupby("size")["difference"].mean().items():
+            brought.append((mean, f"{label(method)}, {size_label(str(size))}"))
+    if not brought:
+        return NOT_MEASURED
+    (least, of_least), (most, of_most) = min(brought), max(brought)
+    return f"Skip connections change the mean PSNR by {signed(least)} dB ({of_least}) to {signed(most)} dB ({of_most})."
 
 
 def _measured(tables: Tables) -> pd.DataFrame:

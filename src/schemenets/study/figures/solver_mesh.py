@@ -5,10 +5,11 @@ from matplotlib.figure import Figure
 from schemenets.study.figures import _solver_factors
 from schemenets.study.summaries import Tables
 
+ORDER = 140
 TITLE = "Does the speed of cycles depend on the grid?"
 CAPTION = (
-    "Convergence on coarser and finer grids of the same interval than the one of the training; a level line means that "
-    "the speed does not depend on the grid. " + _solver_factors.READING
+    "Convergence against the size of the grid; a level line means that the speed does not depend on it. "
+    + _solver_factors.READING
 )
 SOURCES = _solver_factors.SOURCES
 
@@ -18,6 +19,6 @@ def draw(tables: Tables) -> Figure:
     return _solver_factors.draw(tables, "finer", "points", "grid points")
 
 
-def findings(tables: Tables) -> list[str]:
-    """Factors on the coarsest and the finest grid, and where cycles do not reach the tolerance."""
-    return _solver_factors.findings(tables, "finer", "points", "points")
+def headline(tables: Tables) -> str:
+    """For how many problems cycles reach the tolerance everywhere."""
+    return _solver_factors.headline(tables, "finer", "points")

@@ -13,21 +13,18 @@ from schemenets.study import summaries
 from schemenets.study.figures import _solver_style, _style
 from schemenets.study.figures._solver_style import PROBLEM
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import VARIANTS, short
+from schemenets.study.wording import NOT_MEASURED, VARIANTS, listed, short
 
+ORDER = 170
 TITLE = "The parts of a learned cycle"
 CAPTION = (
-    "The learned cycle, and cycles with one thing different, for the Charbonnier problem. Left: relative error after "
-    "one cycle. Right: cycles until the slowest of a few right-hand sides has a relative residual of 1e-8; dots are "
-    "single seeds that get there, marks their medians, bars their range. Open marks on the right edge: the seeds whose "
-    "cycle did not get there within the limit, because it diverges, stalls or is too slow, and how many they are. "
-    "Dashed: V(2,2) without training, one cycle on the left, iterated on the right. The number of trainable parameters "
-    "is in brackets. " + _solver_style.MARKS
+    "The learned cycle and variants with one part replaced, for the Charbonnier problem; in brackets: trainable "
+    "parameters. Left: relative error after one cycle; right: cycles until the slowest of a few right-hand sides has a "
+    "relative residual of 1e-8. At the right edge: the seeds that miss it within the limit."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_iterations.csv")
 WHOLE = "cycle-1"
 SCHEME = "V(2,2)"
-ORDER = ("residual", "nonlinear", "jacobi", "fixed", "free", "levels", "concatenated", "restricted")
 COLOR = _style.PALETTE[0]
 FAILS: Any = {"color": "black", "marker": ">", "markersize": 7, "markerfacecolor": "white", "linestyle": "none"}
 
@@ -58,45 +55,19 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """Every variant against the whole cycle: error after one cycle, and convergence."""
+def headline(tables: Tables) -> str:
+    """Errors of the variants as multiples of that of the whole cycle, and how many seeds converge."""
     scores, cycles = _scores(tables), _cycles(tables)
-    means = {row.method: row for row in summaries.rows(summaries.geometric_means(scores, ["method"], "score"))}
-    found = _message(means, cycles)
-    for method in _methods(scores):
-        row = means[method]
-        text = f"{_name(method)[0].upper()}{_name(method)[1:]}: relative error {short(row.mean)}"
-        if not np.isnan(row.low):
-            text += f" [{short(row.low)}, {short(row.high)}]"
-        if method != WHOLE and WHOLE in means:
-            text += f", {short(row.mean / means[WHOLE].mean)} times that of the whole cycle"
-        found.append(f"{text}; {_convergence(cycles[cycles['method'] == method])}.")
-    if len(scores):
-        reference = tables["solver_iterations"].query("problem == @PROBLEM and kind == 'home' and method == @SCHEME")
-        found += [
-            f"{SCHEME} without training: relative error {short(row.relative_error)}; "
-            f"{'not there within the limit' if np.isnan(row.iterations) else f'{row.iterations:g} cycles'}, factor "
-            f"{short(row.factor)}."
-            for row in summaries.rows(reference.astype({"iterations": float, "factor": float}))
-        ]
-    if lost := list(scores.loc[scores["diverged"], "run"]):
-        found.append(f"Diverged, and counted with an error of 1: {', '.join(lost)}.")
-    return found
-
-
-def _message(means: dict[str, Any], cycles: pd.DataFrame) -> list[str]:
-    """The variants with the largest and the smallest error, and which seeds of theirs converge."""
-    ratios = {
-        method: row.mean / means[WHOLE].mean for method, row in means.items() if WHOLE in means and method != WHOLE
-    }
-    if len(ratios) < 2:
-        return []
-    texts = []
-    for method in (max(ratios, key=ratios.__getitem__), min(ratios, key=ratios.__getitem__)):
-        own = cycles[cycles["method"] == method]
-        there = f"{int(own['iterations'].notna().sum())} of {len(own)} seeds reach a residual of 1e-8"
-        texts.append(f"{_name(method)} ({short(ratios[method])} times that of the whole cycle; {there})")
-    return [f"Of all variants the largest error has {texts[0]}, the smallest {texts[1]}."]
+    means = summaries.geometric_means(scores, ["method"], "score").set_index("method")["mean"]
+    variants = [method for method in _methods(scores) if method != WHOLE]
+    if WHOLE not in means or not variants:
+        return NOT_MEASURED
+    ratios = [f"{short(means[method] / means[WHOLE])} ({_name(method)})" for method in variants]
+    return (
+        f"The error after one cycle is {listed(ratios)} times that of the whole cycle; "
+        f"{_converged(cycles[cycles['method'] != WHOLE])} seeds of these variants reach a residual of 1e-8 within "
+        f"{summaries.MOST_CYCLES} cycles, and {_converged(cycles[cycles['method'] == WHOLE])} of the whole cycle."
+    )
 
 
 def _draw_cycles(ax: Axes, cycles: pd.DataFrame, rows: dict[str, int], reference: pd.Series) -> None:
@@ -126,23 +97,13 @@ def _draw_cycles(ax: Axes, cycles: pd.DataFrame, rows: dict[str, int], reference
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 
-def _convergence(cycles: pd.DataFrame) -> str:
-    counts, factors = cycles["iterations"].dropna(), cycles["factor"].dropna()
-    failing = len(cycles) - len(counts)
-    texts = []
-    if len(counts):
-        least, most = counts.min(), counts.max()
-        texts.append(f"{counts.median():g} cycles to a residual of 1e-8 (seeds: {least:g} to {most:g})")
-    if failing:
-        texts.append(f"{failing} of {len(cycles)} seeds do not get there within the limit")
-    if len(factors):
-        texts.append(f"median factor {short(factors.median())}")
-    return ", ".join(texts)
+def _converged(cycles: pd.DataFrame) -> str:
+    return f"{cycles['iterations'].notna().sum()} of {len(cycles)}"
 
 
 def _methods(scores: pd.DataFrame) -> list[str]:
     there = set(scores["method"])
-    return [method for method in (WHOLE, *(f"{WHOLE}-{variant}" for variant in ORDER)) if method in there]
+    return [method for method in (WHOLE, *(f"{WHOLE}-{variant}" for variant in VARIANTS)) if method in there]
 
 
 def _name(method: str) -> str:

@@ -5,10 +5,11 @@ from matplotlib.figure import Figure
 from schemenets.study.figures import _solver_factors
 from schemenets.study.summaries import Tables
 
+ORDER = 150
 TITLE = "Does the speed of cycles depend on τ?"
 CAPTION = (
-    "Convergence for other τ than that of the training, on its grid. Learned cycles are told τ, and were trained with "
-    "the one in the middle. For Poisson's equation τ is a factor, on which nothing depends. " + _solver_factors.READING
+    "Convergence for other τ than that of the training, the one in the middle; learned cycles are told τ. "
+    + _solver_factors.READING
 )
 SOURCES = _solver_factors.SOURCES
 
@@ -18,6 +19,6 @@ def draw(tables: Tables) -> Figure:
     return _solver_factors.draw(tables, "tau", "tau", "τ")
 
 
-def findings(tables: Tables) -> list[str]:
-    """Factors for the smallest and the largest τ, and where cycles do not reach the tolerance."""
-    return _solver_factors.findings(tables, "tau", "tau", "τ")
+def headline(tables: Tables) -> str:
+    """For how many problems cycles reach the tolerance everywhere."""
+    return _solver_factors.headline(tables, "tau", "tau")

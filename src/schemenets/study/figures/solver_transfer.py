@@ -11,15 +11,13 @@ from schemenets.study import summaries
 from schemenets.study.figures import _solver_style, _style
 from schemenets.study.figures._solver_style import PROBLEM
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import label, listed, short
+from schemenets.study.wording import NOT_MEASURED, label, listed
 
+ORDER = 160
 TITLE = "Learning to solve: other grids, right-hand sides and τ"
 CAPTION = (
-    "Relative error after one application where networks were not trained, for the Charbonnier problem: on longer and "
-    "shorter signals with the mesh width of the training, on finer and coarser grids of the interval of the training, "
-    "for other families of right-hand sides, and for other τ. Grey lines: where they were trained. Learned cycles are "
-    "told grid and τ; the other networks see the right-hand side only, and answer as if both were those of the "
-    "training. " + _solver_style.MARKS
+    "Relative error after one application where networks were not trained, for the Charbonnier problem; grey lines: "
+    "where they were. Learned cycles are told grid and τ; the other networks see the right-hand side only."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv")
 METHODS = ("cycle-1", "cycle-3", "multigrid-3", "unet-4")
@@ -50,46 +48,16 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """Errors elsewhere as multiples of those at home, by method and kind of transfer."""
+def headline(tables: Tables) -> str:
+    """How often which method has the smallest error where none was trained."""
     scores = _shown(tables)
-    found = _message(scores)
-    for method, own in summaries.groups(scores, "method"):
-        means = summaries.geometric_means(own, ["kind", "condition", "family", "points", "tau"], "score")
-        (home,) = summaries.rows(means[means["kind"] == "home"])
-        texts = []
-        for kind, (column, title, _) in KINDS.items():
-            other = means[means["kind"] == kind].sort_values(column)
-            if other.empty:
-                continue
-            ratios = other.assign(ratio=other["mean"] / home.mean)
-            if column == "family":
-                each = [f"{short(row.ratio)} ({label(row.family)})" for row in summaries.rows(ratios)]
-            else:
-                each = [f"{short(row.ratio)} ({getattr(row, column):g})" for row in summaries.rows(ratios)]
-            texts.append(f"{title} {', '.join(each)}")
-        found.append(
-            f"{label(method)}: relative error {short(home.mean)} where it was trained; times this error for "
-            f"{'; '.join(texts)}."
-        )
-    for kind, (column, title, _) in KINDS.items():
-        means = summaries.geometric_means(scores[scores["kind"] == kind], ["condition", column, "method"], "score")
-        best = means.loc[means.groupby("condition", sort=False)["mean"].idxmin()].sort_values(column)
-        if len(means) > len(best):
-            counts = ", ".join(f"{label(method)} in {len(own)}" for method, own in summaries.groups(best, "method"))
-            found.append(f"Smallest error, {title}, of {len(best)} cases: {counts}.")
-    return found
-
-
-def _message(scores: pd.DataFrame) -> list[str]:
-    """How often which method is best where none was trained."""
     away = scores[scores["kind"] != "home"]
-    means = summaries.geometric_means(away, ["kind", "condition", "method"], "score")
-    if means["method"].nunique() < 2:
-        return []
-    best = means.loc[means.groupby(["kind", "condition"], sort=False)["mean"].idxmin()]
-    texts = [f"of {label(str(method))} in {count}" for method, count in best["method"].value_counts().items()]
-    return [f"Where no method was trained, {len(best)} cases, the smallest error is that {listed(texts)}."]
+    if away.empty:
+        return NOT_MEASURED
+    means = summaries.geometric_means(away, ["condition", "method"], "score")
+    best = means.loc[means.groupby("condition", sort=False)["mean"].idxmin()]
+    texts = [f"{label(str(method))} in {count}" for method, count in best["method"].value_counts().items()]
+    return f"Of {len(best)} conditions that none was trained for, the smallest mean error has {listed(texts)}."
 
 
 def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:

@@ -10,19 +10,15 @@ from matplotlib.ticker import SymmetricalLogLocator
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import label, listed, short
+from schemenets.study.wording import NOT_MEASURED, label, listed, short
 
+ORDER = 70
 TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
-    "One dot per trained network of all experiments; below the name of a row, how many of its networks fulfil all "
-    "conditions of a theorem; rows called certified do by construction. Left: the largest amplification "
-    "‖N(u)‖₂ / ‖u‖₂ that a gradient search found, a lower bound of the true maximum. Middle: this over the upper bound "
-    "that follows from the parameters, 1 where the bound is attained; triangles lie further left. ResNets have no "
-    "bound: with N(0) ≠ 0 they amplify small signals by any factor (signals below a root mean square of 10⁻³ were not "
-    "searched). Right: the least margin of the blocks to the limit of their step size, 1 − τL‖K‖²/2 of explicit steps, "
-    "1 − L‖K‖²/(4α) of Du Fort–Frankel and 1 − τ max(L′, m)‖K‖² of implicit networks (axis linear from −1 to 1, else "
-    "logarithmic); ResNets and networks without skips have no such limit. No margin may be below zero in a certified "
-    "network, but a theorem can ask for more. A cross: the run diverged, and its last sound state is shown."
+    "One dot per trained network; below the name of a row, how many of its networks fulfil all conditions of a "
+    "theorem. Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found; middle: this over the bound "
+    "that follows from the parameters. Right: the least margin of the blocks to the limit of their step size; below zero "
+    "a block exceeds it."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 SMALLEST = 1e-4  # of found over bound in the panel
@@ -74,36 +70,21 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def findings(tables: Tables) -> list[str]:
-    """Whom the search found to amplify, numbers of certificates and counterexamples, and how tight bounds are."""
+def headline(tables: Tables) -> str:
+    """Whom the search found to amplify signals."""
     table = _described(tables)
     if table.empty:
-        return []
-    certified, others = table[table["certified"]], table[~table["certified"]]
-    amplifying = [
-        f"{(own['largest_amplification_found'] > 1 + ROUNDING).sum()} of {len(own)} networks {kind} (largest factor "
-        f"{short(worst.largest_amplification_found, 6)}, {worst.run})"
-        for kind, own in (("that fulfil a theorem", certified), ("that do not", others))
-        for worst in summaries.rows(own.nlargest(1, "largest_amplification_found"))
-    ]
-    found = [
-        f"The search finds signals that are amplified by {listed(amplifying)}.",
-        f"Counterexamples to a bound: {table['counterexample'].sum()}.",
-    ]
-    for what, quotient in (
-        ("‖N(u)‖₂ / ‖u‖₂", table["share"]),
-        ("‖N(u) − N(v)‖₂ / ‖u − v‖₂", table["largest_expansion_found"] / table["lipschitz_bound"]),
+        return NOT_MEASURED
+    texts = []
+    for kind, own in (
+        ("that fulfil a theorem", table[table["certified"]]),
+        ("that do not", table[~table["certified"]]),
     ):
-        found += [
-            f"Largest {what} found, relative to its bound, networks that {kind}: {short(own.min())} to "
-            f"{short(own.max())}, median {short(own.median())}, of {len(own)}."
-            for kind, own in (
-                ("fulfil a theorem", quotient[table["certified"]].dropna()),
-                ("do not", quotient[~table["certified"]].dropna()),
-            )
-            if len(own)
-        ]
-    return found
+        if len(own):
+            found = own["largest_amplification_found"]
+            count = (found > 1 + ROUNDING).sum()
+            texts.append(f"{count} of {len(own)} networks {kind} (largest factor {short(found.max(), 6)})")
+    return f"The search finds signals that are amplified by {listed(texts)}."
 
 
 def _described(tables: Tables) -> pd.DataFrame:

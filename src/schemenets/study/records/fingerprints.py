@@ -55,6 +55,8 @@ def _entries(spec: Mapping[str, Any]) -> Iterator[str]:
         yield f"{PACKAGE}.signals.{spec['family']}"
     for part in spec.get("networks", [spec]):
         architecture, task = part.get("architecture", {}), part.get("task", {})
+        if architecture.get("name") == "cycle" or task.get("name") == "solving":
+            yield from (f"{PACKAGE}.multigrid.cycle", f"{PACKAGE}.multigrid.solving")
         if _file(network := f"{PACKAGE}.networks.{architecture.get('name')}"):
             yield network
         problems = (each.get("problem", {}) for each in (part, task, architecture))
@@ -97,7 +99,7 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
     file = _file(module)
     if file is None:
         raise ModuleNotFoundError(f"no module {module!r} in {ROOT}")
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = _Running().visit(ast.parse(file.read_text(encoding="utf-8")))
     if function:
         tree.body = _reached(tree.body, function)
     imported = tuple(name for name in _imports(tree) if _file(name))
@@ -108,6 +110,14 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
         ):
             node.body = node.body[1:]
     return ast.unparse(tree), imported
+
+
+class _Running(ast.NodeTransformer):
+    """Leaves out what only type checkers read."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        own = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if own else self.generic_visit(node)
 
 
 def _reached(body: list[ast.stmt], function: str) -> list[ast.stmt]:

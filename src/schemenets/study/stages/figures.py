@@ -16,7 +16,7 @@ from schemenets.study.layout import Layout
 from schemenets.study.stages import Job, Json, _trained, dataset
 
 SUFFIXES = ("svg", "png")
-OUTPUTS = {f"{name}_{suffix}": f"figures/{name}.{suffix}" for suffix in SUFFIXES for name in figures.names()}
+OUTPUTS = {f"{name}_{suffix}": f"figures/{name}.{suffix}" for suffix in SUFFIXES for name in figures.available()}
 # neither date nor software version, so that equal figures are equal files
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
@@ -24,7 +24,15 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 def specs(study: Study) -> dict[str, Json]:
     """All figures, at once."""
     sets = [name for name in study.test_sets if name.rpartition("-")[2] == f"{NOISE:g}"]
-    return {"all": {"test_sets": sets, "example": summaries.example_job(study.denoisers)}}
+    return {"all": {"test_sets": sets, "example": _example(study)}}
+
+
+def _example(study: Study) -> str | None:
+    """The job whose output is shown: the symmetric network nearest to the middle budget, else any denoiser."""
+    found = [spec for spec in study.denoisers.values() if "time" not in study.config["experiments"][spec["experiment"]]]
+    shown = [spec for spec in found if (spec["experiment"], spec["method"]) == ("capacity", "symmetric-perona_malik")]
+    shown.sort(key=lambda spec: abs(summaries.number(spec["size"]) - summaries.MIDDLE))
+    return next((str(spec["job"]) for spec in [*shown, *found]), None)
 
 
 def inputs(spec: Json) -> Json:
@@ -39,16 +47,16 @@ def inputs(spec: Json) -> Json:
 
 def code(spec: Json) -> list[str]:
     """The figures."""
-    return [f"{figures.__name__}.{name}" for name in figures.names()]
+    return [f"{figures.__name__}.{name}" for name in figures.available()]
 
 
 def run(job: Job) -> None:
     """Write every figure as SVG and PNG."""
     tables = summaries.read(job.results)
     tables["examples"] = examples(job.results, job.spec)
-    for name, module in figures.modules().items():
+    for name in figures.available():
         with rc_context(STYLE):
-            figure = module.draw(tables)
+            figure = figures.draw(name, tables)
             for suffix in SUFFIXES:
                 file = BytesIO()
                 figure.savefig(file, format=suffix, metadata=METADATA[suffix])

@@ -51,7 +51,8 @@ def run(job: Job) -> None:
     """
     spec = job.spec
     task = training.task(spec["task"])
-    nothing = task.nothing(signals.read(job.results.dataset(spec["dataset"])))
+    arrays = signals.read(job.results.dataset(spec["dataset"]))
+    nothing = task.unlearned(*(arrays[f"validation/{part}"] for part in task.pair))
     learning_rates, seeds = sorted(spec["learning_rates"]), len(spec["seeds"])
     with _fits.fitted(job, learning_rates) as every:
         trials = []
