@@ -30,8 +30,8 @@ class Study:
     """A valid configuration with a chosen tier.
 
     A training job is named ``experiment/method/size``, with size ``budget-N`` (parameters), ``blocks-N``, or
-    ``points-N`` for networks that solve; it trains all seeds of the tier. Everything that a job of a stage needs to know
-    is in its specification, a plain dictionary.
+    ``points-N`` for networks that solve; it trains all seeds of the tier. Everything that a job of a stage needs to
+    know is in its specification, a plain dictionary.
     """
 
     config: Mapping[str, Any]
@@ -70,7 +70,9 @@ class Study:
         defaults = {"family": registered["test_set"], "noise": registered["noise"]}
         test_set = signals.dataset_name(defaults)
         if test_set not in self.test_sets:
-            findings.append(f"test_set and noise: got {test_set}, expected one of {self.test_sets} of the tier {self.tier}.")
+            findings.append(
+                f"test_set and noise: got {test_set}, expected one of {self.test_sets} of the tier {self.tier}."
+            )
         for claim in registered["claims"]:
             for entry in claim.get("comparisons", ()):
                 for key, kind in (("experiment", "experiments"), ("candidate", "methods"), ("reference", "methods")):
@@ -278,7 +280,6 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
-    entry = config["methods"][method]
     key = f"methods.{method}"
     try:
         architecture = _architecture(config, method)
@@ -298,13 +299,13 @@ def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
         if experiment not in config["experiments"]:
             expected = ", ".join(config["experiments"])
             yield f"stability.experiments: got {experiment!r}, expected one of {expected}."
-    for name, flux in product(entry["networks"], entry["fluxes"]):
-        try:  # tied, since only chains of equal blocks can have any number of them
-            Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]).check()
-        except SchemenetsError as error:
-            yield f"stability, {name} with {flux}: {error}"
     for tier, own in config["tiers"].items():
-        depths = own["stability"]["depths"]
+        depths, names = own["stability"]["depths"], own["stability"]["networks"]
+        for name, flux in product(names, entry["fluxes"]):
+            try:  # tied, since only chains of equal blocks can have any number of them
+                Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]).check()
+            except SchemenetsError as error:
+                yield f"tiers.{tier}.stability.networks, {name} with {flux}: {error}"
         if depths != sorted(depths):
             yield f"tiers.{tier}.stability.depths: got {depths}, expected ascending numbers."
 
@@ -342,7 +343,7 @@ def _robustness_findings(config: Mapping[str, Any], key: str, tier: Mapping[str,
     family, noise, most = entry["family"], entry["noise"], tier["test"][entry["family"]]
     if family not in config["test_families"] or noise not in tier["test_noises"]:
         tested = f"{', '.join(config['test_families'])} at noise {tier['test_noises']}"
-        yield f"{key}.experiment, on {family} at noise {noise}: got {experiment!r}, expected on what is tested, {tested}."
+        yield f"{key}.experiment, on {family} at noise {noise}: got {experiment!r}, expected one on {tested}."
     if count > most:
         yield f"{key}.signals: got {count}, expected at most {most}, the test signals of the experiment {experiment}."
     if sizes != sorted(sizes):
@@ -410,7 +411,7 @@ def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
         except SchemenetsError as error:
             yield f"solvers.problems.{name}: {error}"
             continue
-        for method, entry in section["methods"].items():
+        for method in section["methods"]:
             try:
                 built = _solver(config, method, name)
                 built.check()
@@ -426,7 +427,7 @@ def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
         own_tier = entry["solvers"]
         key = f"tiers.{tier}.solvers"
         if section["tuning_problem"] not in own_tier["problems"]:
-            yield f"{key}.problems: got {list(own_tier['problems'])}, expected {section['tuning_problem']} to be one of them."
+            yield f"{key}.problems: got {list(own_tier['problems'])}, expected {section['tuning_problem']} among them."
         for name, methods in own_tier["problems"].items():
             if name not in section["problems"]:
                 yield f"{key}.problems: got {name!r}, expected some of {', '.join(section['problems'])}."

@@ -76,7 +76,7 @@ class Plan:
         return of_job
 
     def digests(self, stage: str) -> dict[str, Callable[[Any], str]]:
-        """Digests of what a job does and of the code it runs, as functions of its wildcards: other ones run it again."""
+        """Digests of what a job does and of the code it runs, as functions of its wildcards."""
 
         def digest(key: str) -> Callable[[Any], str]:
             return lambda wildcards: str(self._job(stage, wildcards)[key])

@@ -65,7 +65,8 @@ def validate(data: object, schema_path: Path, source_path: Path) -> None:
     schema = json.loads(Path(schema_path).read_text(encoding="utf-8"))
     errors = sorted(_Validator(schema).iter_errors(data), key=lambda error: error.json_path)
     if errors:
-        raise ConfigError("\n".join(f"{source_path}: {line}" for error in errors for line in _lines(error)))
+        lines = dict.fromkeys(f"{source_path}: {line}" for error in errors for line in _lines(error))
+        raise ConfigError("\n".join(lines))
 
 
 def _is_integer(checker: TypeChecker, value: object) -> bool:
@@ -93,6 +94,9 @@ def _lines(error: ValidationError) -> Iterator[str]:
         known = rules.get("properties", {})
         for name in (name for name in given if name not in known):
             yield f"{'.'.join(path) or '(top level)'}: got the key {name!r}, expected {_choice(name, known)}"
+    elif error.validator == "required":
+        missing = [name for name in limit if name not in given]
+        yield f"{'.'.join(path) or '(top level)'}: got no {', '.join(missing)}, expected a value of each."
     elif error.validator == "enum":
         yield line + _choice(given, limit)
     elif error.validator in _EXPECTED:

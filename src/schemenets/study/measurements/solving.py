@@ -80,7 +80,7 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
     """What iterating cycles for some right-hand sides comes to, and whether solutions are fixed points, by seed.
 
     Cycles are iterated for the equation with the solutions x; multigrid U-nets, of which the last block is iterated,
-    for the one that this block has learned, which :class:`~schemenets.multigrid.learned_equation.LearnedEquation` solves.
+    for the one that this block has learned, which :class:`~schemenets.multigrid.LearnedEquation` solves.
 
     Args:
         stacked: the networks.

@@ -16,7 +16,6 @@ from schemenets.study import stages
 from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.layout import Layout
 from schemenets.study.records.provenance import digest
-from schemenets.study.stages.tables import record_key
 
 Json = dict[str, Any]
 DATA = "data/"  # how the names of files begin that are generated anew
@@ -78,7 +77,7 @@ def results_of(study: Study) -> Iterator[Result]:
         for name, spec in study.specs(stage).items():
             written = stages.output_files(stage, name)
             told = stages.has_provenance(stage)
-            record = written[record_key(stage)] if told else None
+            record = written[stages.record_key(stage)] if told else None
             given = [CONFIG.as_posix()] if told else []
             given += stages.project_files(stage, spec)
             given += [file for found in stages.input_files(stage, spec).values() for file in found]
@@ -94,7 +93,7 @@ def records(results: Layout, study: Study) -> Iterator[tuple[str, str, Json, Pat
     for stage in stages.available():
         if stages.has_provenance(stage):
             for name, spec in study.specs(stage).items():
-                yield stage, name, spec, results.file(stage, name, record_key(stage))
+                yield stage, name, spec, results.file(stage, name, stages.record_key(stage))
 
 
 def found(results: Layout) -> set[str]:
@@ -115,5 +114,7 @@ def _data(provenances: dict[str, Json], hashes: dict[str, str], results: Layout)
         for name, sha256 in own["inputs_sha256"].items():
             known = data.setdefault(name, sha256) if name.startswith(DATA) else hashes[name]
             if known != sha256:
-                raise CheckpointError(f"{results.root / record}: made from {name} with the SHA-256 {sha256}, not {known}")
+                raise CheckpointError(
+                    f"{results.root / record}: made from {name} with the SHA-256 {sha256}, not {known}"
+                )
     return data

@@ -1,7 +1,9 @@
 """The report: one page that holds everything and needs nothing, made from tables, verdicts, figures and records."""
 
 import base64
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,11 +14,27 @@ from schemenets.study import figures, summaries, wording
 from schemenets.study.layout import Layout
 from schemenets.study.report import content, origin, solver_speed
 
+BENCHMARKED = Layout(Path("results"))
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 
 
-def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
-    """The report of a tier as HTML, with the registered ``experiments``.
+def benchmarks() -> list[Path]:
+    """The tables of the benchmarks that have been run. They are the project's, not those of one run of the study."""
+    return sorted(BENCHMARKED.table("benchmark").parent.glob("*benchmark*.csv"))
+
+
+def templates_sha256() -> str:
+    """Hash of the templates, which are no code that a fingerprint covers."""
+    found = sorted((Path(__file__).parent / "templates").iterdir())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
+
+
+def render(results: Layout, spec: Mapping[str, Any]) -> str:
+    """The report as HTML.
+
+    Args:
+        results: with tables, verdicts, figures and records.
+        spec: ``tier``, the registered ``experiments``, and the ``jobs`` by stage whose records tell their provenance.
 
     Raises:
         CheckpointError: a record is missing or damaged.
@@ -35,8 +53,8 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
         claim["table"], claim["shown_effect"] = content.comparisons(claim), content.effect(claim)
         claim["shown_evidence"] = content.evidence(claim)
     return environment.get_template("report.html.j2").render(
-        tier=tier,
-        experiments={name: experiments[name]["title"] for name in tables["runs"]["experiment"].unique()},
+        tier=spec["tier"],
+        experiments={name: spec["experiments"][name]["title"] for name in tables["runs"]["experiment"].unique()},
         runs=tables["runs"],
         judged=judged,
         sensitivity=content.sensitivity(results),
@@ -57,11 +75,11 @@ def render(results: Layout, tier: str, experiments: Mapping[str, Any]) -> str:
             content.direct_solvers(tables),
             content.schemes_by_tau(tables),
         ],
-        speed=content.speed(results),
-        gpu_speed=content.gpu_speed(results),
-        solver_speed=solver_speed.shown(results),
+        speed=content.speed(BENCHMARKED),
+        gpu_speed=content.gpu_speed(BENCHMARKED),
+        solver_speed=solver_speed.shown(BENCHMARKED),
         limits=content.limits(tables, judged),
-        origin=origin.gather(results, tables),
+        origin=origin.gather(results, spec["jobs"]),
     )
 
 

@@ -1,28 +1,28 @@
 """Where the results come from: what their records say about code, data, machines and time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from schemenets import files
-from schemenets.study import summaries
+from schemenets.study import stages, summaries
 from schemenets.study.layout import Layout
+from schemenets.study.records.manifest import DATA
 from schemenets.study.report.content import Table
 from schemenets.study.wording import fixed, listed
 
 Json = dict[str, Any]
-ONCE = ("fixed_points", "schemes", "multigrid", "solvers")  # stages with one record
 
 
-def gather(results: Layout, tables: summaries.Tables) -> Json:
+def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
     """What the records have in common and where they differ.
 
     Returns:
         ``work`` (table of time by stage), ``data`` (table of hashes), ``facts`` (name to the list of values that occur)
         and ``consistent``, whether each data file has one hash only.
     """
-    found = pd.DataFrame(_records(results, tables))
+    found = pd.DataFrame(_records(results, jobs))
     hashes = sorted({entry for record in found["data"] for entry in record.items()})
     names = [name for name, _ in hashes]
     facts = {
@@ -36,7 +36,7 @@ def gather(results: Layout, tables: summaries.Tables) -> Json:
     work = Table(
         "Time of all computations that left a record; several ran at the same time. Of a computation that was "
         "interrupted and resumed it is the time of the last process.",
-        ["runs/", "tuning/", "growth/", "remedies/", *(f"{name}.json" for name in ONCE)],
+        ["runs/", "tuning/", "growth/"],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
             [stage, str(len(own)), fixed(own["wall"].sum(), 0), fixed(own["cpu"].sum(), 0)]
@@ -47,32 +47,17 @@ def gather(results: Layout, tables: summaries.Tables) -> Json:
     return {"work": work, "data": data, "facts": facts, "consistent": len(set(names)) == len(names)}
 
 
-def _records(results: Layout, tables: summaries.Tables) -> Iterator[Json]:
-    """Provenance of every record, one row each; the seeds of a job were trained together and share theirs."""
-    runs, solving = tables["runs"], tables["solver_runs"]
-    paths = [("tune", results.tuned(method)) for method in runs["method"].unique()]
-    for run in runs.drop_duplicates(["experiment", "method", "size"])["run"]:
-        job = results.job(run).parent
-        paths.append(("train", job / f"{run.rpartition('/')[2]}.json"))
-        paths += [("evaluate", job / "evaluation.json"), ("stability", job / "stability.json")]
-    paths += [("solver_tune", results.solver_tuned(method)) for method in tables["solver_tuning"]["method"].unique()]
-    for run in solving.drop_duplicates(["problem", "method"])["run"]:
-        job = results.job(run).parent
-        paths.append(("solver_train", job / f"{run.rpartition('/')[2]}.json"))
-        paths.append(("solver_evaluate", job / "evaluation.json"))
-    paths += [(name, getattr(results, name)) for name in ONCE]
-    for name in ("growth", "remedies"):
-        paths += [(name, path) for path in sorted(results.root.glob(f"{name}/**/*.json"))]
-    for run in tables["robustness"].drop_duplicates(["experiment", "method", "size"])["run"]:
-        paths.append(("robustness", results.job(run).parent / "robustness.json"))
-    for stage, path in paths:
-        record = files.read_json(path)["provenance"]
-        kept = {key: record[key] for key in ("finished", "versions", "device", "platform", "threads")}
-        yield {
-            "stage": stage,
-            "wall": record["wall_seconds"],
-            "cpu": record["cpu_seconds"],
-            "data": record["data_sha256"],
-            "commit": f"{record['git']['commit']}{', with changes' if record['git']['dirty'] else ''}",
-            **kept,
-        }
+def _records(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Iterator[Json]:
+    """Provenance of every record, one row each."""
+    for stage, names in jobs.items():
+        for name in names:
+            record = files.read_json(results.file(stage, name, stages.record_key(stage)))["provenance"]
+            kept = {key: record[key] for key in ("finished", "versions", "device", "platform", "threads")}
+            yield {
+                "stage": stage,
+                "wall": record["wall_seconds"],
+                "cpu": record["cpu_seconds"],
+                "data": {key: sha256 for key, sha256 in record["inputs_sha256"].items() if key.startswith(DATA)},
+                "commit": f"{record['git']['commit']}{', with changes' if record['git']['dirty'] else ''}",
+                **kept,
+            }

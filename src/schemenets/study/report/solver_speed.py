@@ -6,8 +6,8 @@ import pandas as pd
 
 from schemenets.study import summaries
 from schemenets.study.layout import Layout
+from schemenets.study.measurements.solving import LIMIT
 from schemenets.study.report.content import Table
-from schemenets.study.stages.solver_evaluate import LIMIT
 from schemenets.study.summaries import rows
 from schemenets.study.wording import label, listed, short
 

@@ -2,11 +2,11 @@
 
 A stage is declared in its module and nowhere else. The module holds
 
-* ``OUTPUTS``: its files by key, relative to the results directory. Wildcards such as ``{method}`` stand for the parts of
-  a job's name;
+* ``OUTPUTS``: its files by key, relative to the results directory. Wildcards such as ``{method}`` stand for the parts
+  of a job's name;
 * ``specs(study)``: the specification of every job in the chosen tier, a plain dictionary, by the job's name;
-* ``inputs(spec)``: what a job reads, by key: jobs of other stages, as ``(stage, name)`` or a list of these, or a file of
-  the project as a string;
+* ``inputs(spec)``: what a job reads, by key: jobs of other stages, as ``(stage, name)``, files of the project, as
+  strings, or lists of these;
 * ``run(job)``: the computation. A job's files are in ``job.results``, and nothing is read that is not declared;
 * if its records become tables, ``TABLES``: the columns of every table, and ``tables(records)``: their rows;
 * if it depends on more code than ``run`` reaches, ``code(spec)``: the other roots of its fingerprint.
@@ -91,10 +91,9 @@ def _tree(name: str) -> ast.Module:
 def wildcards_of_source(name: str) -> list[str]:
     """What :func:`wildcards` returns, without importing the stage."""
     for statement in _tree(name).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            if statement.targets[0].id == "OUTPUTS":
-                texts = (node.value for node in ast.walk(statement) if isinstance(node, ast.Constant))
-                return list(dict.fromkeys(re.findall(r"{(\w+)}", " ".join(map(str, texts)))))
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "OUTPUTS":
+            texts = (node.value for node in ast.walk(statement) if isinstance(node, ast.Constant))
+            return list(dict.fromkeys(re.findall(r"{(\w+)}", " ".join(map(str, texts)))))
     return []
 
 
@@ -157,6 +156,12 @@ def dataset(name: str) -> Reference:
 def has_provenance(name: str) -> bool:
     """Whether a stage writes records that tell their provenance; data sets are generated anew instead of kept."""
     return "write_record" in module(name).run.__code__.co_names
+
+
+def record_key(stage: str) -> str:
+    """Key of the one JSON file among the outputs of a stage."""
+    (key,) = (key for key, file in module(stage).OUTPUTS.items() if file.endswith(".json"))
+    return str(key)
 
 
 def declared_tables() -> dict[str, list[str]]:

@@ -40,7 +40,7 @@ def read(results: Layout, job: str) -> Trained:
     record = files.read_json(results.file("train", job, "record"))
     if (actual := files.sha256(path)) != record["weights_sha256"]:
         raise CheckpointError(
-            f"{path}: SHA-256: got {actual}, expected {record['weights_sha256']} as in its record; remove the file, and "
-            "the workflow trains again"
+            f"{path}: SHA-256: got {actual}, expected {record['weights_sha256']} as in its record; remove the file, "
+            "and the workflow trains again"
         )
     return Trained(record, checkpoints.load_all(path))

@@ -106,7 +106,9 @@ def _certificates(sound: Mapping[int, Any], data: Json) -> list[Json]:
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
     """Every run under every condition."""
-    every = [(job, record, seed, index) for job, record in records.items() for index, seed in enumerate(record["seeds"])]
+    every = [
+        (job, record, seed, index) for job, record in records.items() for index, seed in enumerate(record["seeds"])
+    ]
     return {
         "solver_errors": [
             {

@@ -31,7 +31,7 @@ def specs(study: Study) -> dict[str, Json]:
     shared = {"seeds": study.seeds, "length": study.config["signals"]["length"]}
     return {
         name: {"networks": list(_drawn(study, name, max(depths))), "depths": depths, **shared}
-        for name in study.config["stability"]["networks"]
+        for name in study.settings["stability"]["networks"]
     }
 
 
@@ -128,7 +128,10 @@ def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
 
 def _rows(record: Json) -> Iterator[Json]:
     for entry in record["depth"]:
-        network = {"network": entry["name"], **{key: entry[key] for key in ("flux", "tied", "certified", "step", "seed")}}
+        network = {
+            "network": entry["name"],
+            **{key: entry[key] for key in ("flux", "tied", "certified", "step", "seed")},
+        }
         bounds = entry["bounds"] or [None] * len(record["depths"])
         for kind, quantity in (("depth", "amplification"), ("perturbation", "perturbation"), ("worst", "expansion")):
             # the worst perturbation is not searched for behind as many blocks

@@ -4,7 +4,6 @@ from schemenets import files
 from schemenets.study import report, stages
 from schemenets.study.config import Study
 from schemenets.study.stages import Job, Json
-from schemenets.study.stages.tables import record_key
 
 OUTPUTS = {"report": "report.html"}
 
@@ -13,19 +12,26 @@ def specs(study: Study) -> dict[str, Json]:
     """The page: what it is about, and the records that tell where results come from."""
     told = [stage for stage in stages.available() if stages.has_provenance(stage)]
     jobs = {stage: list(study.specs(stage)) for stage in told}
-    return {"all": {"tier": study.tier, "experiments": study.config["experiments"], "jobs": jobs}}
+    return {
+        "all": {
+            "tier": study.tier,
+            "experiments": study.config["experiments"],
+            "jobs": jobs,
+            "benchmarks": [path.as_posix() for path in report.benchmarks()],
+            "templates": report.templates_sha256(),
+        }
+    }
 
 
 def inputs(spec: Json) -> Json:
     """Tables, verdicts, figures, benchmarks that have been run, and all records."""
-    records = [(stage, name, record_key(stage)) for stage, names in spec["jobs"].items() for name in names]
+    records = [(stage, name, stages.record_key(stage)) for stage, names in spec["jobs"].items() for name in names]
     return {
         "tables": ("tables", "all"),
         "claims": ("claims", "all"),
         "figures": ("figures", "all"),
         "records": records,
-        "benchmarks": [path.as_posix() for path in report.benchmarks()],
-        "templates": [path.as_posix() for path in report.templates()],
+        "benchmarks": spec["benchmarks"],
     }
 
 

@@ -149,7 +149,9 @@ def _checked(
         "shift": shift,  # root mean square of N(0)
         "counterexample": certificate.refuted_by(amplification, expansion),
         "learned_fluxes": _learned_fluxes(network, starts),
-        "contradictions": verify(path, starts.shape[-1], seed) if to_verify(network.architecture, certificate) else None,
+        "contradictions": verify(path, starts.shape[-1], seed)
+        if to_verify(network.architecture, certificate)
+        else None,
     }
 
 

@@ -26,7 +26,7 @@ def specs(study: Study) -> dict[str, Json]:
 
 def inputs(spec: Json) -> Json:
     """All records."""
-    return {stage: [(stage, name, record_key(stage)) for name in names] for stage, names in spec["jobs"].items()}
+    return {stage: [(stage, name, stages.record_key(stage)) for name in names] for stage, names in spec["jobs"].items()}
 
 
 def code(spec: Json) -> list[str]:
@@ -38,12 +38,6 @@ def made_from(key: str, spec: Json) -> list[stages.Reference]:
     """The records that a table is made from."""
     sources = DERIVED.get(key) or stages.declared_tables()[key]
     return [reference for stage in sources for reference in inputs(spec)[stage]]
-
-
-def record_key(stage: str) -> str:
-    """Key of the one JSON file among the outputs of a stage."""
-    (key,) = (key for key, file in stages.module(stage).OUTPUTS.items() if file.endswith(".json"))
-    return str(key)
 
 
 def run(job: Job) -> None:
@@ -61,11 +55,12 @@ def tables(results: Layout, spec: Json) -> dict[str, pd.DataFrame]:
     rows: dict[str, list[Json]] = {}
     columns: dict[str, list[str]] = {}
     for stage, names in spec["jobs"].items():
-        module, key = stages.module(stage), record_key(stage)
+        module, key = stages.module(stage), stages.record_key(stage)
         records = {name: files.read_json(results.file(stage, name, key)) for name in names}
-        for table, made in (module.tables(records) if records else dict.fromkeys(module.TABLES, [])).items():
-            rows.setdefault(table, []).extend(made)
-            columns.setdefault(table, module.TABLES[table])
+        made = module.tables(records) if records else {}
+        for table, own in module.TABLES.items():
+            rows.setdefault(table, []).extend(made.get(table, ()))
+            columns[table] = own
     found = {table: pd.DataFrame(rows[table], columns=columns[table]) for table in rows}
     return found | {"guarantees": pd.DataFrame(_guarantee_rows(found))}
 

@@ -1,8 +1,8 @@
 """Train all seeds of one job; write one record, and the weights of all seeds."""
 
 from schemenets import checkpoints, files, networks
-from schemenets.study.config import SOLVE, Study, training_set
 from schemenets.multigrid import Problem
+from schemenets.study.config import SOLVE, Study, training_set
 from schemenets.study.measurements.flops import counted
 from schemenets.study.stages import Job, Json, _fits, dataset
 from schemenets.study.stages._rows import of_run, of_solver
