@@ -332,7 +332,7 @@ def swap(path):
         (lambda p: p.unlink(), r"set\.safetensors: file is missing"),
         (lambda p: p.with_suffix(".json").unlink(), r"set\.json: file is missing"),
         (lambda p: p.write_bytes(p.read_bytes()[:-100]), r"set\.safetensors: truncated"),
-        (flip_last_bit, r"set\.safetensors: SHA-256 is [0-9a-f]{64}, but .*set\.json says [0-9a-f]{64}$"),
+        (flip_last_bit, r"set\.safetensors: SHA-256: got [0-9a-f]{64}, expected [0-9a-f]{64}, that in .*set\.json$"),
         (swap, "SHA-256"),
         (lambda p: p.with_suffix(".json").write_text("[]"), r"set\.json says None"),
         (lambda p: p.with_suffix(".json").write_text("{"), r"set\.json: no valid JSON"),

@@ -139,7 +139,7 @@ def test_solutions(problem, N):
 @each_problem
 @pytest.mark.parametrize(
     ("b", "message"),
-    [(np.ones(39), r"shape of the signal = \(39,\)"), (np.full(40, np.nan), "a value of the signal = .*nan")],
+    [(np.ones(39), r"shape of the signal: got \(39,\)"), (np.full(40, np.nan), "a value of the signal: got .*nan")],
 )
 def test_right_hand_sides_that_make_no_sense(problem, b, message):
     with pytest.raises(InvalidParameterError, match=message):
