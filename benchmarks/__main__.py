@@ -18,8 +18,7 @@ import torch
 
 from benchmarks import measurements, table, targets
 from benchmarks.targets import Row
-from schemenets import memory
-from schemenets.devices import flushed_subnormals
+from schemenets.devices import flushed_subnormals, keep_freed_memory
 from schemenets.progress import Progress
 
 COLUMNS = (
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["SCHEMENETS_DEVICE"] = "cpu"
     torch.set_num_threads(1)
-    memory.keep()
+    keep_freed_memory()
     here = measurements.machine()
     fma = "not measured" if here["fma_gflops"] is None else f"{here['fma_gflops']:.0f} GFLOP/s"
     print(

@@ -25,8 +25,7 @@ import torch
 from benchmarks import measurements, rivals, table, targets, timing
 from benchmarks.measurements import BEYOND, PAIRS, Contender
 from benchmarks.targets import BLOCKS, OTHER, SEEDS, SIZE, STEP, STUDY, Row
-from schemenets import memory
-from schemenets.devices import captured
+from schemenets.devices import captured, keep_freed_memory
 from schemenets.networks import Architecture
 from schemenets.progress import Progress
 
@@ -120,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["SCHEMENETS_DEVICE"] = "cuda"
     torch.set_num_threads(1)
-    memory.keep()
+    keep_freed_memory()
     here = machine()
     print(here, flush=True)
     rows: list[Row] = []

@@ -19,6 +19,7 @@ from schemenets.devices import device
 from schemenets.evaluation import PEAK
 from schemenets.networks import Architecture
 from schemenets.study.config import Study
+from schemenets.training import Denoising, Trainer, Training
 
 SIGNALS = 1024  # that are trained on: with the states they do not fit in the second cache
 PAIRS = [("resnet", "relu"), ("symmetric", "perona_malik")]
@@ -130,7 +131,7 @@ def any_network(what: str, architecture: Architecture, seeds: int, implicit_grad
         yield row
 
 
-def whole_epoch(trainer: training.Trainer) -> None:
+def whole_epoch(trainer: Trainer) -> None:
     """All that a job of the study does in an epoch: training, validation, saving."""
     trainer._train_epoch()
     trainer._validate()
@@ -158,16 +159,16 @@ def convolutional(
     return Contender(run, rival.work)
 
 
-def trainer(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -> training.Trainer:
+def trainer(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -> Trainer:
     """The study's own trainer."""
     # many epochs, so that the learning rates of the one that is repeated are small
-    job = training.Training(
+    job = Training(
         architecture=architecture, seeds=tuple(range(seeds)), learning_rate=RATE, epochs=1000, batch=SIZE["batch"]
     )
-    return training.Trainer(job, data)
+    return Trainer(job, data)
 
 
-def of_trainer(trainer: training.Trainer) -> Contender:
+def of_trainer(trainer: Trainer) -> Contender:
     """An epoch of all seeds."""
     return Contender(trainer._train_epoch, len(trainer.job.seeds) * trainer.steps)
 
@@ -176,7 +177,7 @@ def _rival(
     apply: rivals.Apply, parameters: list[Tensor], data: dict[str, np.ndarray], seeds: tuple[int, ...] = ()
 ) -> Contender:
     """One step as tutorials write it, for signals (*seeds, batch, 1, length)."""
-    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None].to(device()) / PEAK for part in training.PAIR)
+    noisy, clean = (torch.from_numpy(data[f"train/{part}"])[:, None].to(device()) / PEAK for part in Denoising.pair)
     shuffled = torch.stack([torch.randperm(len(noisy), device=device()) for _ in range(seeds[0] if seeds else 1)])
     batch = SIZE["batch"]
     batches = cycle(shuffled.view(*seeds, -1).split(batch, -1)[: len(noisy) // batch])
@@ -200,7 +201,7 @@ def _signals(length: int) -> dict[str, np.ndarray]:
     return {
         f"{split}/{part}": array[:count]
         for split, count in (("train", SIGNALS), ("validation", max(1, SIGNALS // 10)))
-        for part, array in zip(training.PAIR, pair, strict=True)
+        for part, array in zip(Denoising.pair, pair, strict=True)
     }
 
 

@@ -41,10 +41,10 @@ from torch import nn
 from benchmarks import table, timing
 from benchmarks.measurements import RATE
 from benchmarks.targets import Row
-from schemenets import checkpoints, files, kernels, memory, multigrid
-from schemenets.multigrid import CycleNetwork, Grid, Problem, iterate
+from schemenets import checkpoints, files, kernels
+from schemenets.devices import keep_freed_memory
+from schemenets.multigrid import CycleNetwork, Grid, Problem, Solving, iterate
 from schemenets.multigrid.data import HOME, Condition, right_hand_sides
-from schemenets.multigrid.training import PAIR, SolverTrainer, SolverTraining
 from schemenets.progress import Progress
 from schemenets.schemes._base import Array
 from schemenets.study import solver_study
@@ -53,6 +53,7 @@ from schemenets.study.layout import Layout
 from schemenets.study.report import solver_speed
 from schemenets.study.stages.solver_evaluate import LIMIT, TOLERANCE
 from schemenets.study.stages.solvers import textbook
+from schemenets.training import Trainer, Training
 
 POINTS = (64, 256, 1024, 4096)  # one less where the ends are zero
 COUNTS = (1, 64)  # right-hand sides solved together
@@ -215,7 +216,7 @@ def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, 
         if errors:
             median = statistics.median_low(errors.values())
             path = next(path for path, own in errors.items() if own == median).with_suffix(".safetensors")
-            network: Any = (multigrid.load if multigrid.is_cycle(path) else checkpoints.load)(path)
+            network = checkpoints.load(path)
             if isinstance(network, CycleNetwork) or grid == home:
                 found[method] = network
     return found
@@ -233,19 +234,19 @@ def trainings(config: Mapping[str, Any]) -> Iterator[Row]:
     problem = solver_study.problem(config, name)
     grid = on_points(problem, section["points"])
     b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # what is learned does not matter
-    data = {f"{split}/{part}": b for split in ("train", "validation") for part in PAIR}
+    data = {f"{split}/{part}": b for split in ("train", "validation") for part in Solving.pair}
     for method in TRAINED:
-        job = SolverTraining(
+        job = Training(
             architecture=solver_study.learner(config, method, name),
-            problem=problem,
+            task=Solving(problem=problem),
             seeds=tuple(range(SEEDS)),
             learning_rate=RATE,
             epochs=1000,  # so that the rates of the one that is repeated are small
             batch=batch,
         )
-        trainers = {kernel: SolverTrainer(job, data) for kernel in ("reference", kernels.backend())}
+        trainers = {kernel: Trainer(job, data) for kernel in ("reference", kernels.backend())}
 
-        def epoch(kernel: str, trainer: SolverTrainer) -> None:
+        def epoch(kernel: str, trainer: Trainer) -> None:
             with patch.dict(os.environ, SCHEMENETS_KERNEL=kernel):
                 trainer._train_epoch()
 
@@ -289,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    memory.keep()
+    keep_freed_memory()
     config, rows = Study.load().config, []
     machine = f"{timing.description()}, SciPy {version('scipy')}, PyAMG {version('pyamg')}"
     print(machine, flush=True)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__, gpu, measurements, rivals, solvers, targets, timing
 from schemenets import checkpoints, files, fluxes, kernels, networks, signals
-from schemenets.multigrid import CycleArchitecture, Problem, save
+from schemenets.multigrid import CycleArchitecture, Problem
 from schemenets.networks import Architecture
 from schemenets.study.layout import Layout
 from schemenets.study.report import solver_speed
@@ -400,8 +400,8 @@ def trained(root, method="cycle-1", name="screened_poisson", errors=(0.3, 0.1, 0
             continue
         network = CycleArchitecture(problem=PROBLEM).build(seed)
         if omega:
-            network.levels[0].omega = torch.full((2,), omega)
-        save(network, path.with_suffix(".safetensors"))
+            network.weights.omega = torch.full((2,), omega)
+        checkpoints.save(network, path.with_suffix(".safetensors"))
     return Layout(root)
 
 
@@ -471,7 +471,7 @@ def test_the_median_seed_and_unets_on_the_grid_of_their_training(tmp_path):
     found = solvers.trained(results, "screened_poisson", GRID, home=GRID)
     assert set(found) == {"cycle-1", "unet-4"}
     expected = CycleArchitecture(problem=PROBLEM).build(2)
-    assert torch.equal(found["cycle-1"].levels[0].W, expected.levels[0].W)
+    assert torch.equal(found["cycle-1"].weights.W, expected.weights.W)
     assert set(solvers.trained(results, "screened_poisson", GRID, home=PROBLEM.on(32))) == {"cycle-1"}
     assert solvers.trained(results, "poisson", GRID, home=GRID) == {}
 

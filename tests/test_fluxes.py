@@ -180,7 +180,7 @@ def test_tv_regularised_is_a_charbonnier_flux():
 @pytest.mark.parametrize("method", ["__call__", "derivative", "energy"])
 def test_contrasts_that_are_not_positive_are_refused(method, lam):
     for name in fluxes.available():
-        with pytest.raises(InvalidParameterError, match=r"lam = .* allowed: positive"):
+        with pytest.raises(InvalidParameterError, match=r"lam: got .* expected positive"):
             getattr(fluxes.get(name), method)(torch.ones(3), lam)
 
 
@@ -188,9 +188,7 @@ def test_contrasts_that_are_not_positive_are_refused(method, lam):
 def test_weights_that_are_missing_or_superfluous_are_refused(method):
     arguments = [] if method == "slopes" else [torch.ones(3)]
     for name, w in [("learned", None), ("learned", torch.ones(4)), ("perona_malik", torch.ones(1))]:
-        with pytest.raises(
-            InvalidParameterError, match=r"shape of w = .* is not possible; allowed: (a last axis of 5|none)"
-        ):
+        with pytest.raises(InvalidParameterError, match=r"shape of w: got .*, expected (a last axis of 5|none)"):
             getattr(fluxes.get(name), method)(*arguments, w=w)
 
 
@@ -202,7 +200,7 @@ def test_slopes_of_a_fixed_shape_are_those_that_it_declares():
 def test_misuse_is_named():
     with pytest.raises(UnknownNameError, match="Did you mean 'perona_malik'"):
         fluxes.get("perona_malk")
-    with pytest.raises(UnknownNameError, match="allowed are none"):
+    with pytest.raises(UnknownNameError, match="expected none"):
         fluxes.get("linear", kappa=2.0)
     with pytest.raises(UnknownNameError, match="kappa"):
         fluxes.get("fab", epsilon=2.0)

@@ -14,12 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from schemenets import devices, networks, signals, training
 from schemenets.errors import InvalidParameterError
-from schemenets.multigrid import CycleArchitecture, Problem
-from schemenets.multigrid import training as solver_training
-from schemenets.multigrid.training import SolverTraining
+from schemenets.multigrid import CycleArchitecture, Problem, Solving
+from schemenets.multigrid.solving import LOSSES
 from schemenets.networks import Architecture
 
-BUILD, BUILD_CYCLE = networks.build, CycleArchitecture.build
+BUILD, BUILD_CYCLE = Architecture.build, CycleArchitecture.build
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SIZE = {"blocks": 2, "filters": 4, "kernel_size": 5}
 PROBLEM = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
@@ -50,13 +49,13 @@ CYCLES = [
     CycleArchitecture(problem=PROBLEM, **arguments)
     for arguments in (
         {"filters": 4},
-        {"cycles": 3, "transfers": "free"},
-        {"shared": False, "transfers": "fixed"},
+        {"cycles": 3},
+        {"transfers": "fixed"},
         {"skip": "concatenated"},
         {"coarse_side": "restricted"},
     )
 ]
-SOLVERS = [(architecture, loss) for architecture in (*CYCLES, DENOISERS[0]) for loss in solver_training.LOSSES]
+SOLVERS = [(architecture, loss) for architecture in (*CYCLES, DENOISERS[0]) for loss in LOSSES]
 
 
 def label(value):
@@ -77,10 +76,8 @@ def denoising(architecture, seeds=(0, 1, 2)):
 def solving(architecture, loss, seeds=(0, 1, 2)):
     generator = np.random.default_rng(1)
     data = {f"{part}/{key}": generator.normal(size=(40, 32)) for part in ("train", "validation") for key in "bx"}
-    job = SolverTraining(
-        architecture=architecture, problem=PROBLEM, loss=loss, seeds=seeds, learning_rate=0.003, epochs=2, batch=16
-    )
-    return job, data
+    sizes = {"seeds": seeds, "learning_rate": 0.003, "epochs": 2, "batch": 16}
+    return training.Training(architecture=architecture, task=Solving(problem=PROBLEM, loss=loss), **sizes), data
 
 
 class NothingNew(TorchFunctionMode):
@@ -106,12 +103,11 @@ class OnOneDevice(TorchDispatchMode):
 
 def trainer(architecture, loss, monkeypatch, device="cpu", **arguments):
     """In double precision."""
-    monkeypatch.setattr(networks, "build", lambda *args, **kwargs: BUILD(*args, **kwargs).double())
+    monkeypatch.setattr(Architecture, "build", lambda self, seed: BUILD(self, seed).double())
     monkeypatch.setattr(CycleArchitecture, "build", lambda self, seed: BUILD_CYCLE(self, seed).double())
     monkeypatch.setattr(training, "device", lambda: torch.device(device))
-    if loss is None:
-        return training.Trainer(*denoising(architecture, **arguments))
-    return solver_training.SolverTrainer(*solving(architecture, loss, **arguments))
+    job = denoising(architecture, **arguments) if loss is None else solving(architecture, loss, **arguments)
+    return training.Trainer(*job)
 
 
 JOBS = [(architecture, None) for architecture in DENOISERS] + SOLVERS

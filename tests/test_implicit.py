@@ -116,5 +116,5 @@ def test_failure_to_converge_is_an_error():
 def test_a_step_too_large_for_negative_diffusivities_is_refused_by_name():
     A = Diffusion(derivative(12), fluxes.get("fab"), 0.1)
     f = 0.15 * np.arange(12)
-    with pytest.raises(InvalidParameterError, match=r"tau = 50.0 is not possible; allowed: smaller for 'fab'"):
+    with pytest.raises(InvalidParameterError, match=r"tau: got 50.0, expected a smaller one, since g of 'fab'"):
         implicit.newton(f, A, 50.0)

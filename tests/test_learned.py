@@ -126,11 +126,11 @@ def test_scalar_version_has_the_derivatives_by_weights():
 
 def test_misuse_is_named():
     for w in ([6.1, 0, 0, 0, 0], [float("nan"), 0, 0, 0, 0]):
-        with pytest.raises(InvalidParameterError, match=r"w = .* numbers between"):
+        with pytest.raises(InvalidParameterError, match=r"w: got .* numbers between"):
             FLUX.slopes(torch.tensor(w))
-        with pytest.raises(InvalidParameterError, match=r"w = .* numbers between"):
+        with pytest.raises(InvalidParameterError, match=r"w: got .* numbers between"):
             learned.monotonicity(w, 1.0, 1.0)
-    with pytest.raises(InvalidParameterError, match=r"lam = \[1\.0, 0\.0\]"):
+    with pytest.raises(InvalidParameterError, match=r"lam: got \[1\.0, 0\.0\]"):
         learned.monotonicity(FLUX.initial, [1.0, 0.0], 1.0)
-    with pytest.raises(InvalidParameterError, match=r"s_max = -1\.0"):
+    with pytest.raises(InvalidParameterError, match=r"s_max: got -1\.0"):
         learned.monotonicity(FLUX.initial, 1.0, -1.0)

@@ -1,17 +1,42 @@
-"""The library alone: no package of the study is needed, and the README's example runs."""
+"""The library alone: it imports nothing of the study, offers its public names lazily, and the README's example runs."""
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import schemenets
+
 ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src"
 STUDY_ONLY = ("jinja2", "jsonschema", "matplotlib", "numba", "pandas", "pywt", "seaborn", "snakemake", "yaml")
 BLOCK = f"""
 import sys
 for name in {STUDY_ONLY}:
     sys.modules[name] = None  # importing it raises ImportError
 """
+NEEDING_NUMBA = (
+    "schemenets.kernels.autograd",
+    "schemenets.kernels.fused",
+    "schemenets.kernels.rows",
+    "schemenets.kernels.vector_math",
+    "schemenets.multigrid._fused",
+    "schemenets.multigrid._fused_unet",
+)
+
+
+def module_name(path):
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {
+    module_name(path): path
+    for path in sorted((SOURCE / "schemenets").rglob("*.py"))
+    if "study" not in path.relative_to(SOURCE).parts and path.name != "__main__.py"
+}
 
 
 def run(code):
@@ -23,6 +48,47 @@ def readme_example():
     return example
 
 
+def imports(node, inside=False):
+    """Pairs of an imported module and whether that is only inside of a function or for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, inside) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from ((f"{child.module}.{alias.name}", inside) for alias in child.names)
+        else:
+            later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            yield from imports(child, inside or later or types)
+
+
+def belongs(imported, packages):
+    return any(imported == package or imported.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_of_the_library_imports_the_study_or_its_packages(name):
+    found = list(imports(ast.parse(MODULES[name].read_text(encoding="utf-8"))))
+    packages = set(STUDY_ONLY) - {"numba"}
+    assert not [imported for imported, _ in found if belongs(imported, ["schemenets.study"])]
+    assert not [imported for imported, inside in found if not inside and belongs(imported, packages)]
+    if name not in NEEDING_NUMBA:
+        assert not [imported for imported, inside in found if not inside and belongs(imported, ["numba"])]
+
+
+def test_imports_are_found_wherever_they_are():
+    source = "if TYPE_CHECKING:\n import a\ntry:\n from b import c\nexcept E:\n pass\ndef f():\n import d.e\n"
+    assert list(imports(ast.parse(source))) == [("a", True), ("b.c", False), ("d.e", True)]
+
+
+def test_every_module_of_the_library_can_be_imported_without_packages_of_the_study():
+    names = [name for name in MODULES if name not in NEEDING_NUMBA]
+    code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)\n"
+    code += "assert not [name for name in sys.modules if name.startswith('schemenets.study')]\n"
+    result = run(BLOCK + code)
+    assert result.returncode == 0, result.stderr
+    assert len(names) > 60
+
+
 def test_the_example_of_the_readme_runs_as_it_says():
     result = run(readme_example())
     assert result.returncode == 0, result.stderr
@@ -30,16 +96,46 @@ def test_the_example_of_the_readme_runs_as_it_says():
 
 
 def test_networks_schemes_and_certificates_need_no_package_of_the_study():
-    modules = ("checkpoints", "evaluation", "fluxes", "kernels", "networks", "operators", "schemes", "stability")
-    imports = "".join(f"import schemenets.{name}\n" for name in (*modules, "signals", "training", "cli"))
-    result = run(BLOCK + imports + readme_example() + "from schemenets.study.cli import main\nmain(['info'])")
+    result = run(BLOCK + readme_example() + "from schemenets.study.cli import main\nmain(['info'])")
     assert result.returncode == 0, result.stderr
     assert re.search(r"^kernel +reference$", result.stdout, re.MULTILINE)
 
 
 def test_without_snakemake_and_plotting_every_stage_of_training_can_be_imported():
     stages = ("signals", "evolution", "tune", "train", "evaluate", "stability", "robustness", "growth")
-    stages += ("remedies", "fixed_points", "schemes", "multigrid")
-    imports = "".join(f"import schemenets.study.stages.{name}\n" for name in stages)
-    result = run(BLOCK + imports)
+    stages += ("fixed_points", "schemes", "multigrid")
+    result = run(BLOCK + "".join(f"import schemenets.study.stages.{name}\n" for name in stages))
     assert result.returncode == 0, result.stderr
+
+
+# Public names
+
+
+def test_torch_is_imported_only_when_it_is_needed():
+    light = ("schemenets", "schemenets.study", "schemenets.errors", "schemenets.files", "schemenets.progress")
+    code = "".join(f"import {name}\n" for name in (*light, "schemenets.registry", "sys"))
+    result = run(code + "assert 'torch' not in sys.modules\nschemenets.networks\nassert 'torch' in sys.modules")
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_public_names_are_these():
+    modules = ["fluxes", "multigrid", "networks", "operators", "schemes", "signals", "stability", "training"]
+    names = ["Architecture", "__version__", "build", "certify", "load", "save"]
+    assert dir(schemenets) == sorted([*modules, *names])
+    assert sorted(schemenets.__all__) == dir(schemenets)
+    with pytest.raises(AttributeError, match="module 'schemenets' has no attribute 'network'"):
+        _ = schemenets.network
+
+
+@pytest.mark.parametrize("name", schemenets.__all__)
+def test_every_public_name_is_what_its_module_has(name):
+    found = getattr(schemenets, name)
+    code = f"import schemenets as sn\nprint(getattr(sn.{name}, '__name__', sn.{name}))"
+    result = run(code)  # alone, so that nothing else has imported it
+    assert result.stdout.strip() == getattr(found, "__name__", found), result.stderr
+
+
+def test_type_checkers_see_every_public_name():
+    tree = ast.parse((SOURCE / "schemenets" / "__init__.py").read_text())
+    seen = {imported.rpartition(".")[2] for imported, inside in imports(tree) if inside}
+    assert seen == set(schemenets.__all__) - {"__version__"}

@@ -205,19 +205,22 @@ def test_ecg_windows_are_the_recording(length, windows):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"family": "scanlines", "train": 2048 * 4 + 1}, "train = 8193 .* at most 8192 signals of length 64"),
-        ({"family": "scanlines", "length": 513}, "length = 513 .* at most 512"),
-        ({"family": "ecg"}, r"splits = \['test', 'train', 'validation'\] .* one or more of test for ecg"),
-        ({"other": 1}, "splits = .*'other'"),
-        ({"train": 0}, "train = 0 .* at least 1"),
-        ({"train": 2.0}, "train = 2.0 .* an integer"),
-        ({"length": 1}, "length = 1 .* at least 2"),
-        ({"seed": True}, "seed = True .* an integer"),
-        ({"seed": -1}, "seed = -1 .* at least 0"),
-        ({"noise": -1.0}, "noise = -1.0 .* at least 0"),
-        ({"noise": math.nan}, "noise = nan"),
-        ({"noise": math.inf}, "noise = inf"),
-        ({"noise": "10"}, "noise = '10'"),
+        (
+            {"family": "scanlines", "train": 2048 * 4 + 1},
+            "train: got 8193, expected .*at most 8192 signals of length 64",
+        ),
+        ({"family": "scanlines", "length": 513}, "length: got 513, expected .*at most 512"),
+        ({"family": "ecg"}, r"splits: got \['test', 'train', 'validation'\], expected .*one or more of test for ecg"),
+        ({"other": 1}, "splits: got .*'other'"),
+        ({"train": 0}, "train: got 0, expected .*at least 1"),
+        ({"train": 2.0}, "train: got 2.0, expected .*an integer"),
+        ({"length": 1}, "length: got 1, expected .*at least 2"),
+        ({"seed": True}, "seed: got True, expected .*an integer"),
+        ({"seed": -1}, "seed: got -1, expected .*at least 0"),
+        ({"noise": -1.0}, "noise: got -1.0, expected .*at least 0"),
+        ({"noise": math.nan}, "noise: got nan"),
+        ({"noise": math.inf}, "noise: got inf"),
+        ({"noise": "10"}, "noise: got '10'"),
     ],
 )
 def test_impossible_data_sets_are_named(changes, message):
@@ -240,7 +243,7 @@ def test_largest_number_of_scanlines(length):
 def test_missing_keys_are_named():
     with pytest.raises(InvalidParameterError, match="also has noise, seed"):
         signals.generate({"family": "ecg", "length": 64, "test": 1})
-    with pytest.raises(InvalidParameterError, match=r"splits = \[\] .*one or more of train"):
+    with pytest.raises(InvalidParameterError, match=r"splits: got \[\], expected .*one or more of train"):
         signals.generate(NO_SPLIT)
 
 
@@ -251,7 +254,7 @@ def test_unknown_family_is_named():
 
 @pytest.mark.parametrize(("family", "length"), [("ecg", 1025), ("donoho_johnstone", 49), ("donoho_johnstone", 93)])
 def test_impossible_lengths_are_named(family, length):
-    with pytest.raises(InvalidParameterError, match=f"length = {length}"):
+    with pytest.raises(InvalidParameterError, match=f"length: got {length}"):
         signals.generate(one_split(family, "test", length=length))
 
 
@@ -329,7 +332,7 @@ def swap(path):
         (lambda p: p.unlink(), r"set\.safetensors: file is missing"),
         (lambda p: p.with_suffix(".json").unlink(), r"set\.json: file is missing"),
         (lambda p: p.write_bytes(p.read_bytes()[:-100]), r"set\.safetensors: truncated"),
-        (flip_last_bit, r"set\.safetensors: SHA-256 is [0-9a-f]{64}, but .*set\.json says [0-9a-f]{64}$"),
+        (flip_last_bit, r"set\.safetensors: SHA-256: got [0-9a-f]{64}, expected [0-9a-f]{64}, that in .*set\.json$"),
         (swap, "SHA-256"),
         (lambda p: p.with_suffix(".json").write_text("[]"), r"set\.json says None"),
         (lambda p: p.with_suffix(".json").write_text("{"), r"set\.json: no valid JSON"),

@@ -1,6 +1,5 @@
 """Problems on grids of any size, and learned cycles that solve them, against dense matrices and numerical schemes."""
 
-import json
 import math
 from dataclasses import replace
 from functools import partial
@@ -10,9 +9,9 @@ import pytest
 import torch
 from dense import correlation_matrix
 
-from schemenets import checkpoints, fluxes, networks, stability
-from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
-from schemenets.multigrid import CycleArchitecture, Grid, Problem, certify, iterate, load, save
+from schemenets import fluxes, networks, stability
+from schemenets.errors import InvalidParameterError, SchemenetsError, UnknownNameError
+from schemenets.multigrid import CycleArchitecture, Grid, Problem, certify, iterate
 from schemenets.multigrid.cycle import prolong, restrict
 from schemenets.operators import prolongation, restriction
 from schemenets.schemes import Diffusion, fas, multigrid
@@ -140,7 +139,7 @@ def test_solutions(problem, N):
 @each_problem
 @pytest.mark.parametrize(
     ("b", "message"),
-    [(np.ones(39), r"shape of the signal = \(39,\)"), (np.full(40, np.nan), "a value of the signal = .*nan")],
+    [(np.ones(39), r"shape of the signal: got \(39,\)"), (np.full(40, np.nan), "a value of the signal: got .*nan")],
 )
 def test_right_hand_sides_that_make_no_sense(problem, b, message):
     with pytest.raises(InvalidParameterError, match=message):
@@ -206,19 +205,19 @@ def test_coarse_grids_have_the_same_interval(problem):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tau": 0.0}, "tau = 0.0 .* positive"),
-        ({"tau": math.inf}, "tau = inf .* finite"),
-        ({"tau": math.nan}, "tau = nan"),
-        ({"contrast": -1.0}, "contrast = -1.0 .* positive"),
-        ({"extent": 0.0}, "extent = 0.0 .* positive"),
-        ({"order": 3}, "order = 3 .* 1, 2"),
-        ({"flux": "relu"}, "flux = 'relu' .* odd"),
-        ({"flux": "fab"}, "flux = 'fab' .* g ≥ 0"),
-        ({"flux": "tv_regularised"}, "flux = 'tv_regularised' .* a contrast"),
-        ({"flux": "learned"}, "flux = 'learned' .* no weights"),
+        ({"tau": 0.0}, "tau: got 0.0, expected .*positive"),
+        ({"tau": math.inf}, "tau: got inf, expected .*finite"),
+        ({"tau": math.nan}, "tau: got nan"),
+        ({"contrast": -1.0}, "contrast: got -1.0, expected .*positive"),
+        ({"extent": 0.0}, "extent: got 0.0, expected .*positive"),
+        ({"order": 3}, "order: got 3, expected .*1 or 2"),
+        ({"flux": "relu"}, "flux: got 'relu', expected .*odd"),
+        ({"flux": "fab"}, "flux: got 'fab', expected .*g ≥ 0"),
+        ({"flux": "tv_regularised"}, "flux: got 'tv_regularised', expected .*a contrast"),
+        ({"flux": "learned"}, "flux: got 'learned', expected .*no weights"),
         ({"flux": "charbonier"}, "charbonnier"),
-        ({"screened": False, "order": 2}, "screened = False .* order 2"),
-        ({"screened": False, "flux": "charbonnier"}, "screened = False .* nonlinear"),
+        ({"screened": False, "order": 2}, "screened: got False, expected .*order 2"),
+        ({"screened": False, "flux": "charbonnier"}, "screened: got False, expected .*nonlinear"),
     ],
 )
 def test_problems_that_are_not_possible(arguments, message):
@@ -227,10 +226,10 @@ def test_problems_that_are_not_possible(arguments, message):
 
 
 def test_grids_that_are_not_possible():
-    with pytest.raises(InvalidParameterError, match=r"length = 0 .* at least 1"):
+    with pytest.raises(InvalidParameterError, match=r"length: got 0, expected .*at least 1"):
         LINEAR.on(0)
     for h in (0.0, math.inf):
-        with pytest.raises(InvalidParameterError, match=f"h = {h} .* positive and finite"):
+        with pytest.raises(InvalidParameterError, match=f"h: got {h}, expected .*positive and finite"):
             LINEAR.on(8, h)
 
 
@@ -250,7 +249,7 @@ def build(problem=LINEAR, seed=0, randomness=0.3, **arguments):
 def textbook(problem, **arguments):
     """Damped Jacobi with the transfers of the textbook."""
     network = build(problem, randomness=0, filters=0, transfers="fixed", **arguments)
-    network.levels[0].omega = torch.full_like(network.levels[0].omega, 2 / 3)  # to all digits
+    network.weights.omega = torch.full_like(network.weights.omega, 2 / 3)  # to all digits
     return network
 
 
@@ -309,10 +308,10 @@ def unchanged(b):
     return b
 
 
-def dense_cycle(network, x, b, N, h, kind, level=0, coarse_side=unchanged):
+def dense_cycle(network, x, b, N, h, kind, coarse_side=unchanged):
     """One cycle by dense matrices of the weights, from the formulas alone."""
     architecture, problem = network.architecture, network.architecture.problem
-    weights = network.levels[min(level, len(network.levels) - 1)]
+    weights = network.weights
     K = dense_K(problem, N, h)
     W, psi = getattr(weights, "W", None), fluxes.get(architecture.flux)
     k = architecture.kernel_size
@@ -352,13 +351,13 @@ def dense_cycle(network, x, b, N, h, kind, level=0, coarse_side=unchanged):
         return R
 
     r = numbers(weights.r)
-    R, P = transfer(r), weights.c.item() * transfer(r if weights.p is None else numbers(weights.p)).T
+    R, P = transfer(r), weights.c.item() * transfer(r).T
     b_c = R @ b
     if architecture.coarse_side == "fas":
         b_c = coarse_side(A(R @ x, N // 2, 2 * h) + R @ (b - A(x)))
     x_c = R @ x
     for coarse_kind in {"V": "V", "W": "WW", "F": "FV"}[kind]:
-        x_c = dense_cycle(network, x_c, b_c, N // 2, 2 * h, coarse_kind, level + 1, coarse_side)
+        x_c = dense_cycle(network, x_c, b_c, N // 2, 2 * h, coarse_kind, coarse_side)
     if architecture.skip == "additive":
         x = x + P @ (x_c - R @ x)
     else:
@@ -376,9 +375,9 @@ ARCHITECTURES = {
     "V": {},
     "W": {"kind": "W", "sweeps": 2},
     "F": {"kind": "F", "flux": "charbonnier"},
-    "free": {"transfers": "free", "flux": "relu", "kernel_size": 4},
+    "relu": {"flux": "relu", "kernel_size": 4},
     "fixed": {"transfers": "fixed", "filters": 0},
-    "unshared": {"shared": False, "flux": "tv_regularised", "filters": 1},
+    "fixed with filters": {"transfers": "fixed", "flux": "tv_regularised", "filters": 1},
 }
 ABLATIONS = {"concatenated": {"skip": "concatenated"}, "restricted": {"coarse_side": "restricted"}}
 each_architecture = pytest.mark.parametrize("arguments", ARCHITECTURES.values(), ids=ARCHITECTURES)
@@ -449,11 +448,10 @@ def test_transfers_are_transposes_and_the_textbook_ones_at_first(problem, N):
     eye, coarse = (torch.eye(n, dtype=torch.float64) for n in (N, N // 2))
     r = torch.tensor([0.7, -0.2], dtype=torch.float64)
     close(numbers(prolong(coarse, r, grid)), numbers(restrict(eye, r, grid)).T, 1e-15)
-    for transfers in ("tied", "fixed", "free"):
-        own = build(problem, randomness=0, transfers=transfers).levels[0]
+    for transfers in ("tied", "fixed"):
+        own = build(problem, randomness=0, transfers=transfers).weights
         close(numbers(restrict(eye, own.r, grid)).T, restriction(N, grid.ends).toarray(), 1e-15)
-        p = own.r if own.p is None else own.p
-        close(numbers(own.c * prolong(coarse, p, grid)).T, prolongation(N, grid.ends).toarray(), 1e-15)
+        close(numbers(own.c * prolong(coarse, own.r, grid)).T, prolongation(N, grid.ends).toarray(), 1e-15)
 
 
 @pytest.mark.parametrize("flux", [name for name in fluxes.available() if not fluxes.get(name).weights])
@@ -461,23 +459,12 @@ def test_transfers_are_transposes_and_the_textbook_ones_at_first(problem, N):
 def test_numbers_of_parameters(arguments, flux):
     for problem in (LINEAR, POISSON):
         network = build(problem, **{**arguments, "flux": flux})
-        assert network.architecture.parameters == sum(p.numel() for p in network.parameters())
+        assert network.architecture.count().total == sum(p.numel() for p in network.parameters())
+        named = dict(network.named_parameters())
+        filters = [p for name, p in named.items() if name.removeprefix("weights.") in ("W", "V", "r")]
+        assert network.architecture.count().convolution == sum(p.numel() for p in filters)
     fields = {"filters": 4, "kernel_size": 5, "flux": "charbonnier", "sweeps": 2}
-    assert CycleArchitecture(problem=LINEAR, **fields).parameters == 4 + 4 * 6 + 3
-
-
-@pytest.mark.parametrize(("problem", "levels"), [(LINEAR, 7), (POISSON, 6)])
-def test_levels_with_weights_of_their_own(problem, levels):
-    """One for each grid of that many points; grids that are coarser still have those of the last."""
-    network = build(problem, shared=False)
-    assert len(network.levels) == network.architecture.levels == levels
-    b = torched(right_hand_sides(64 - (not problem.screened)))
-    network(b).sum().backward()
-    assert all(level.W.grad.abs().max() > 0 for level in network.levels)
-    network.zero_grad()
-    network(b[:, : 8 - (not problem.screened)]).sum().backward()
-    assert [level.W.grad is not None for level in network.levels] == [True] * (levels - 3) + [False] * 3
-    assert network(torched(right_hand_sides(256 - (not problem.screened)))).isfinite().all()
+    assert CycleArchitecture(problem=LINEAR, **fields).count() == (4 + 4 * 6 + 3, 4 * 5 + 2)
 
 
 def test_cycles_share_their_weights_and_each_starts_where_the_last_one_ended():
@@ -530,7 +517,7 @@ def test_stacked_networks_are_single_ones(arguments):
 
 
 def test_fresh_weights_depend_on_the_seed_alone():
-    first, again, other = (CycleArchitecture(problem=LINEAR).build(seed).levels[0].W for seed in (0, 0, 1))
+    first, again, other = (CycleArchitecture(problem=LINEAR).build(seed).weights.W for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -538,15 +525,15 @@ def test_fresh_weights_depend_on_the_seed_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cycles": 0}, "cycles = 0 .* at least 1"),
-        ({"sweeps": True}, "sweeps = True .* integer"),
-        ({"filters": -1}, "filters = -1 .* at least 0"),
-        ({"kernel_size": 2.5}, "kernel_size = 2.5 .* integer"),
-        ({"kind": "X"}, "kind 'X'; allowed are F, V, W"),
-        ({"transfers": "tide"}, "transfers 'tide'; .* Did you mean 'tied'"),
-        ({"skip": "none"}, "skip 'none'; allowed are additive, concatenated"),
-        ({"coarse_side": "rectified"}, "coarse_side 'rectified'; allowed are fas, restricted"),
-        ({"flux": "learned"}, "flux = 'learned' .* without weights"),
+        ({"cycles": 0}, "cycles: got 0, expected .*at least 1"),
+        ({"sweeps": True}, "sweeps: got True, expected .*integer"),
+        ({"filters": -1}, "filters: got -1, expected .*at least 0"),
+        ({"kernel_size": 2.5}, "kernel_size: got 2.5, expected .*integer"),
+        ({"kind": "X"}, "kind: got 'X', expected one of F, V, W"),
+        ({"transfers": "tide"}, "transfers: got 'tide', .* Did you mean 'tied'"),
+        ({"skip": "none"}, "skip: got 'none', expected one of additive, concatenated"),
+        ({"coarse_side": "rectified"}, "coarse_side: got 'rectified', expected one of fas, restricted"),
+        ({"flux": "learned"}, "flux: got 'learned', expected .*without weights"),
         ({"flux": "nothing"}, "nothing"),
     ],
 )
@@ -574,11 +561,11 @@ def test_signals_that_do_not_fit_are_refused():
             network.cycle(wrong, b)
     b[0, 3] = math.nan
     for call in (network, network.full_multigrid, lambda b: network.cycle(torch.rand(2, 16), b)):
-        with pytest.raises(InvalidParameterError, match=r"a value of b = nan .* finite"):
+        with pytest.raises(InvalidParameterError, match=r"a value of b: got nan, expected .*finite"):
             call(b)
     b[0, 3] = 0
     for call in (network.full_multigrid, lambda b, grid: network.cycle(b, b, grid)):
-        with pytest.raises(InvalidParameterError, match=r"points of the grid = 32 .* 16, as b has"):
+        with pytest.raises(InvalidParameterError, match=r"points of the grid: got 32, expected .*16, as b has"):
             call(b, LINEAR.on(32))
 
 
@@ -588,8 +575,8 @@ def test_signals_that_do_not_fit_are_refused():
 def test_certificates_that_would_be_false_are_refused():
     network = build(LINEAR)
     for grid, message in (
-        (CHARBONNIER.on(64), "flux of the grid = 'charbonnier' .* linear"),
-        (LINEAR.on(32), "length = 64 .* 32, the points of the grid"),
+        (CHARBONNIER.on(64), "flux of the grid: got 'charbonnier', expected .*linear"),
+        (LINEAR.on(32), "length: got 64, expected .*32, the points of the grid"),
     ):
         with pytest.raises(InvalidParameterError, match=message):
             certify(network, 64, grid)
@@ -597,23 +584,13 @@ def test_certificates_that_would_be_false_are_refused():
 
 def test_grids_that_do_not_fit_are_refused():
     network, b = build(LINEAR), torched(right_hand_sides(64))
-    with pytest.raises(InvalidParameterError, match=r"points of the grid = 32 .* 64, as b has"):
+    with pytest.raises(InvalidParameterError, match=r"points of the grid: got 32, expected .*64, as b has"):
         network.cycle(b, b, LINEAR.on(32))
     for length in (0, 64.0, "64", True):
-        with pytest.raises(InvalidParameterError, match=r"length = .* an integer, at least 1"):
+        with pytest.raises(InvalidParameterError, match=r"length: got .* an integer of at least 1"):
             LINEAR.on(length)
     assert Problem(tau=1.0, screened=False, extent=1.0).on(63).h == 1 / 64
-    assert CycleArchitecture(problem=Problem(tau=1.0, screened=False, extent=1.0)).parameters == 25
-
-
-def test_a_checkpoint_keeps_its_precision(tmp_path):
-    network = CycleArchitecture(problem=LINEAR).build().double()
-    with torch.no_grad():
-        network.levels[0].r += 1e-12
-    save(network, tmp_path / "cycle.safetensors")
-    assert torch.equal(load(tmp_path / "cycle.safetensors").levels[0].r, network.levels[0].r)
-    save(network.float(), tmp_path / "cycle.safetensors")
-    assert load(tmp_path / "cycle.safetensors").levels[0].r.dtype == torch.float32
+    assert CycleArchitecture(problem=Problem(tau=1.0, screened=False, extent=1.0)).count().total == 25
 
 
 class Layered(Grid):
@@ -646,16 +623,16 @@ def test_an_operator_of_another_kind_is_solved_on_all_levels(N, monkeypatch):
     network = CycleArchitecture(problem=problem, filters=0, sweeps=2).build().double()
     found = iterate(partial(network.cycle, grid=grid), grid, b, b)
     close(numbers(found.x), np.linalg.solve(A, numbers(b).T).T, 1e-7)
-    with pytest.raises(InvalidParameterError, match=r"grid = 'Layered'.*Grid itself"):
+    with pytest.raises(InvalidParameterError, match=r"grid: got 'Layered'.*Grid itself"):
         certify(network, N, grid)
     for what in (lambda: grid.solve(numbers(b)[0]), lambda: grid.energy(b, b), lambda: grid.unique):
-        with pytest.raises(InvalidParameterError, match=r"of = 'Layered'.*Grid itself"):
+        with pytest.raises(InvalidParameterError, match=r"of: got 'Layered'.*Grid itself"):
             what()
 
 
 @pytest.mark.parametrize("problem", [LINEAR, replace(LINEAR, order=2), POISSON], ids=["1", "2", "poisson"])
 @pytest.mark.parametrize(
-    "arguments", [{"kind": "V"}, {"kind": "W"}, {"kind": "F", "transfers": "free"}, {"shared": False, "sweeps": 2}]
+    "arguments", [{"kind": "V"}, {"kind": "W"}, {"kind": "F", "transfers": "fixed"}, {"sweeps": 2}]
 )
 def test_the_certificate_is_the_reduction_in_the_long_run_and_the_energy_norm_bounds_every_cycle(problem, arguments):
     """By iterating the network on an error, A x = 0."""
@@ -678,17 +655,6 @@ def test_the_certificate_is_the_reduction_in_the_long_run_and_the_energy_norm_bo
     assert certificate.radius <= certificate.energy_norm * (1 + 1e-9)
 
 
-def test_levels_beyond_those_with_weights_of_their_own_have_the_last_ones():
-    problem = replace(LINEAR, extent=8.0)
-    network = build(problem, randomness=0.05, shared=False)
-    larger = build(replace(problem, extent=32.0), shared=False)
-    assert len(network.levels) < len(larger.levels)
-    for index, level in enumerate(larger.levels):
-        level.load_state_dict(network.levels[min(index, len(network.levels) - 1)].state_dict())
-    grid, b = problem.on(32), torched(right_hand_sides(32))
-    close(numbers(network.cycle(b, b, grid)), numbers(larger.cycle(b, b, grid)))
-
-
 def test_the_energy_norm_is_attained():
     network = build(LINEAR, randomness=0.05)
     K = dense_K(LINEAR, 16, 4.0)
@@ -707,7 +673,7 @@ def test_textbook_cycles_converge_on_every_grid_and_bad_weights_do_not():
             assert certificate.holds
             assert certificate.radius < 0.3
     network = textbook(POISSON)
-    network.levels[0].omega = torch.full((2,), 2.5, dtype=torch.float64)
+    network.weights.omega = torch.full((2,), 2.5, dtype=torch.float64)
     certificate = certify(network, 63)
     assert not certificate.holds
     assert certificate.radius > 1
@@ -738,65 +704,26 @@ def test_a_certificate_for_another_problem_than_that_of_the_architecture():
 )
 def test_what_has_no_certificate(problem, arguments):
     assert not build(problem, **arguments).architecture.linear
-    with pytest.raises(InvalidParameterError, match=r"architecture = .* linear problems and linear Ψ"):
+    with pytest.raises(InvalidParameterError, match=r"architecture: got .* a linear problem, a linear Ψ"):
         certify(build(problem, **arguments), 16)
 
 
-# Checkpoints
-
-
-@pytest.mark.parametrize("arguments", [*ARCHITECTURES.values(), *ABLATIONS.values()], ids=[*ARCHITECTURES, *ABLATIONS])
-def test_checkpoints_hold_the_network_and_its_problem(arguments, tmp_path):
-    network = build(SECOND, **arguments).float()
-    save(network, tmp_path / "cycle.safetensors")
-    loaded = load(tmp_path / "cycle.safetensors")
-    assert loaded.architecture == network.architecture
-    b = torch.rand(2, 64)
-    assert torch.equal(loaded(b), network(b))
-    assert CycleArchitecture.read(json.loads(json.dumps(network.architecture.arguments()))) == network.architecture
-
-
-def test_damaged_checkpoints_are_named(tmp_path):
-    path = tmp_path / "cycle.safetensors"
-    with pytest.raises(CheckpointError, match=r"cycle.safetensors.*missing"):
-        load(path)
-    network = build().float()
-    network.levels[0].W.data[0, 0] = math.nan
-    save(network, path)
-    with pytest.raises(CheckpointError, match=r"cycle.safetensors: levels.0.W .* not finite"):
-        load(path)
-    path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(CheckpointError, match=r"cycle.safetensors"):
-        load(path)
-    for header in ("", "{}", "[]", '{"cycle": {"problem": {"tau": -1}}}', '{"cycle": {"problem": {"tau": 1}, "x": 1}}'):
-        networks_header(path, network, header)
-        with pytest.raises(CheckpointError, match=r"cycle.safetensors: not a checkpoint of a learned cycle"):
-            load(path)
-    save(networks.stack([network, network]), path)
-    with pytest.raises(CheckpointError, match=r"cycle.safetensors: not a checkpoint"):
-        load(path)
-
-
-def test_what_is_for_another_kind_of_network_says_so(tmp_path):
+def test_what_is_for_another_kind_of_network_says_so():
     cycle, other = build(), networks.build("multigrid_unet", blocks=1, filters=1, kernel_size=2, flux="linear")
-    with pytest.raises(InvalidParameterError, match=r"network = 'CycleNetwork' .*schemenets.multigrid.certify"):
+    with pytest.raises(
+        InvalidParameterError, match=r"network: got 'CycleNetwork', expected .*schemenets.multigrid.certify"
+    ):
         stability.certify(cycle)
-    with pytest.raises(InvalidParameterError, match=r"network = 'MultigridUNet' .*schemenets.stability.certify"):
+    with pytest.raises(
+        InvalidParameterError, match=r"network: got 'MultigridUNet', expected .*schemenets.stability.certify"
+    ):
         certify(other, 64)
-    path = tmp_path / "cycle.safetensors"
-    save(cycle, path)
-    with pytest.raises(CheckpointError, match=r"cycle.safetensors: a checkpoint of a learned cycle"):
-        checkpoints.load(path)
 
 
 def test_an_operator_refuses_signals_of_other_grids():
     for grid in (LINEAR.on(16), LINEAR.on(16).coarser):
         for apply in (grid, lambda x, grid=grid: grid.smoothing(x, x), lambda x, grid=grid: grid.energy(x, x)):
-            with pytest.raises(InvalidParameterError, match=rf"points of x = 9 .*{grid.N}, those of the grid"):
+            with pytest.raises(
+                InvalidParameterError, match=rf"points of x: got 9, expected .*{grid.N}, those of the grid"
+            ):
                 apply(torch.rand(2, 9))
-
-
-def networks_header(path, network, header):
-    from schemenets import files
-
-    files.write_safetensors(path, network.state_dict(), header)

@@ -231,10 +231,10 @@ def test_tensors_need_not_be_contiguous():
 CYCLES = [
     {},
     {"kind": "W", "cycles": 2},
-    {"kind": "F", "sweeps": 2, "transfers": "free"},
-    {"transfers": "fixed", "shared": False},
+    {"kind": "F", "sweeps": 2},
+    {"transfers": "fixed"},
     {"coarse_side": "restricted", "filters": 0, "cycles": 3},
-    {"skip": "concatenated", "transfers": "free", "cycles": 2},
+    {"skip": "concatenated", "cycles": 2},
 ]
 
 
@@ -247,13 +247,12 @@ def test_compiled_cycles_are_the_plain_ones_with_all_gradients(problem, psi, see
 
 def test_merging_filters_are_of_any_length(monkeypatch):
     """Of an even one as well, and with no other filters."""
-    merging = {"skip": "concatenated", "filters": 0, "kernel_size": 4, "shared": False}
+    merging = {"skip": "concatenated", "filters": 0, "kernel_size": 4}
     check_cycles(PAIRS[0][0], "linear", (2,), merging, monkeypatch)
 
 
 def check_cycles(problem, psi, seeds, arguments, monkeypatch):
     """From any x for any b, with random weights, on grids that are halved down to 1, 2 and 3 points."""
-    problem = replace(problem, extent=16.0)  # for levels with weights of their own
     architecture = CycleArchitecture(problem=problem, flux=psi, **{"filters": 2, **arguments})
     nets = [architecture.build(seed).double() for seed in range(*seeds or (1,))]
     net, generator = networks.stack(nets) if seeds else nets[0], torch.Generator().manual_seed(0)
@@ -342,14 +341,14 @@ def test_second_derivatives_need_plain_operations(monkeypatch):
     network, b = small_network(0), torch.rand(2, 12, dtype=torch.float64)
 
     def penalty():
-        (gradient,) = torch.autograd.grad(network(b).square().sum(), network.levels[0].W, create_graph=True)
+        (gradient,) = torch.autograd.grad(network(b).square().sum(), network.weights.W, create_graph=True)
         return gradient.square().sum()
 
     with pytest.raises(RuntimeError, match="once_differentiable"):
         penalty().backward()
     monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
     penalty().backward()
-    assert network.levels[0].W.grad.abs().max() > 0
+    assert network.weights.W.grad.abs().max() > 0
 
 
 def test_what_is_not_plain_takes_plain_operations():

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from schemenets import fluxes, networks
+from schemenets import fluxes, networks, training
 from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
-from schemenets.multigrid import CycleArchitecture, Problem, iterate
-from schemenets.multigrid.training import SolverTraining, build, fit, relative_errors
+from schemenets.evaluation import relative_errors
+from schemenets.multigrid import CycleArchitecture, Problem, Solving, iterate
 from schemenets.networks import Architecture
 from schemenets.study.measurements.flops import COST, _Counter, counted, of_cycle, of_network, of_residual, of_sweep
+from schemenets.training import Training, fit
 
 CHARBONNIER = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
 
@@ -45,9 +46,9 @@ def reference_kernel(monkeypatch):
         {},
         {"filters": 0, "transfers": "fixed"},
         {"filters": 8, "kernel_size": 7, "flux": "relu", "sweeps": 2},
-        {"flux": "exponential_perona_malik", "transfers": "free"},
+        {"flux": "exponential_perona_malik"},
         {"flux": "fab", "cycles": 3},
-        {"flux": "tv_regularised", "shared": False},
+        {"flux": "tv_regularised"},
         {"skip": "concatenated"},
         {"coarse_side": "restricted"},
     ],
@@ -230,11 +231,11 @@ def test_the_tolerance_that_is_not_given_can_be_reached_in_the_precision(problem
 def test_iterations_that_are_not_possible():
     grid, b = IDENTITY.on(16), torch.ones(1, 16, dtype=torch.float64)
     for tolerance in (0.0, -1.0, math.nan):
-        with pytest.raises(InvalidParameterError, match=r"tolerance = .* at least 2\.2e-16, the precision of"):
+        with pytest.raises(InvalidParameterError, match=r"tolerance: got .* at least 2\.2e-16, the precision of"):
             iterate(shrink(0.5), grid, b, b, tolerance=tolerance)
-    with pytest.raises(InvalidParameterError, match=r"limit = -1 .* at least 0"):
+    with pytest.raises(InvalidParameterError, match=r"limit: got -1, expected .*at least 0"):
         iterate(shrink(0.5), grid, b, b, limit=-1)
-    with pytest.raises(InvalidParameterError, match=r"b = 'zeros' .* other than zero"):
+    with pytest.raises(InvalidParameterError, match=r"b: got 'zeros', expected .*other than zero"):
         iterate(shrink(0.5), grid, 0 * b, b)
     for pair in ((b * math.nan, b), (b, b * math.inf)):
         with pytest.raises(InvalidParameterError, match=r"a value of b or x .* finite"):
@@ -261,7 +262,7 @@ def data(problem=CHARBONNIER, N=32, train=64, validation=16):
 def job(loss="supervised", problem=CHARBONNIER, **arguments):
     architecture = CycleArchitecture(problem=problem, filters=2, kernel_size=3)
     fields = {"architecture": architecture, "seeds": (0, 1), "learning_rate": 0.02, "epochs": 2, "batch": 16}
-    return SolverTraining(problem=problem, loss=loss, **fields | arguments)
+    return Training(task=Solving(problem=problem, loss=loss), **fields | arguments)
 
 
 def same(first, second, tolerance=0.0):
@@ -288,7 +289,7 @@ def test_training_lowers_its_loss(loss, problem, tmp_path):
     arrays = data(problem, N=32 - (not problem.screened))
     for run in fit(job(loss, problem, epochs=4, learning_rate=0.003), arrays, tmp_path / "state", "test"):
         assert run.status == "ok"
-        fresh = build(job(problem=problem).architecture, run.seed)
+        fresh = job(problem=problem).architecture.build(run.seed)
         assert loss_of(loss, run.network, problem, arrays) < 0.95 * loss_of(loss, fresh, problem, arrays)
 
 
@@ -319,9 +320,7 @@ def test_relative_errors_are_those_of_every_seed_and_signal():
 def test_interrupted_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
     arrays = data()
     whole = fit(job(epochs=3), arrays, tmp_path / "whole", "test")
-    from schemenets.multigrid.training import SolverTrainer
-
-    train, epochs = SolverTrainer._train_epoch, []
+    train, epochs = training.Trainer._train_epoch, []
 
     def interrupted(self):
         epochs.append(self.epoch)
@@ -329,7 +328,7 @@ def test_interrupted_training_ends_with_the_same_numbers(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         train(self)
 
-    monkeypatch.setattr(SolverTrainer, "_train_epoch", interrupted)
+    monkeypatch.setattr(training.Trainer, "_train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(job(epochs=3), arrays, tmp_path / "state", "test")
     resumed = fit(job(epochs=3), arrays, tmp_path / "state", "test")
@@ -358,16 +357,6 @@ def test_networks_of_the_registry_learn_to_solve_as_well(tmp_path):
         assert run.curve[1] < run.curve[0]
 
 
-def test_weights_that_an_epoch_does_not_use_stay_as_they_are(tmp_path):
-    """The coarsest of several levels with weights of their own has no transfers."""
-    own = replace(job().architecture, shared=False)
-    for run in fit(job(architecture=own), data(), tmp_path / "state", "test"):
-        fresh, coarsest = own.build(run.seed).levels, run.network.levels[-1]
-        assert torch.equal(coarsest.r, fresh[-1].r)
-        assert not torch.equal(coarsest.omega, fresh[-1].omega)
-        assert not torch.equal(run.network.levels[0].r, fresh[0].r)
-
-
 def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path):
     bad, good = fit(job(learning_rate=(1e6, 0.01), epochs=3), data(), tmp_path / "state", "test")
     assert bad.status == "diverged"
@@ -383,11 +372,11 @@ def refused(key, message, value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        refused("train/b", r"shape of train/b = .* that of train/x", np.ones((64, 31))),
+        refused("train/b", r"shape of train/b: got .* that of train/x", np.ones((64, 31))),
         refused("train/x", r"shape of train/b", np.ones((63, 32))),
-        refused("validation/b", r"shape of validation/b = \(32,\)", np.ones(32)),
-        refused("train/b", r"a value of train/b = .*nan.* finite", np.full((64, 32), np.nan)),
-        refused("validation/x", r"a value of validation/x = .*inf.* finite", np.full((16, 32), np.inf)),
+        refused("validation/b", r"shape of validation/b: got \(32,\)", np.ones(32)),
+        refused("train/b", r"a value of train/b: got .*nan.* finite", np.full((64, 32), np.nan)),
+        refused("validation/x", r"a value of validation/x: got .*inf.* finite", np.full((16, 32), np.inf)),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(key, value, message, tmp_path):
@@ -398,17 +387,15 @@ def test_arrays_that_do_not_fit_are_refused(key, value, message, tmp_path):
 def test_jobs_that_are_not_possible(tmp_path):
     arrays = data()
     state = tmp_path / "state"
-    with pytest.raises(InvalidParameterError, match=r"loss = 'energy' .* supervised, residual"):
-        fit(job("energy"), arrays, state, "test")
-    with pytest.raises(InvalidParameterError, match=r"problem = .* that of the architecture"):
-        fit(replace(job(), problem=replace(job().problem, tau=2.0)), arrays, state, "test")
+    with pytest.raises(InvalidParameterError, match=r"problem: got .* that of the architecture"):
+        fit(replace(job(), task=Solving(problem=replace(CHARBONNIER, tau=2.0))), arrays, state, "test")
     with pytest.raises(InvalidParameterError, match=r"names of the arrays .* validation/x"):
         fit(job(), {n: x for n, x in arrays.items() if n != "train/x"}, state, "test")
     empty = {f"validation/{part}": np.empty((0, 32)) for part in ("b", "x")}
     with pytest.raises(InvalidParameterError, match=r"shape of validation/b"):
         fit(job(), arrays | empty, state, "test")
     for batch in (0, 65):
-        with pytest.raises(InvalidParameterError, match=rf"batch = {batch} .* 1 to 64"):
+        with pytest.raises(InvalidParameterError, match=rf"batch: got {batch}, expected .*1 to 64"):
             fit(job(batch=batch), arrays, state, "test")
-    with pytest.raises(InvalidParameterError, match=r"learning_rate = .* one of each of 2 runs"):
+    with pytest.raises(InvalidParameterError, match=r"learning_rate: got .* one for each of 2 runs"):
         fit(job(learning_rate=(0.1, 0.1, 0.1)), arrays, state, "test")

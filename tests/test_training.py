@@ -1,5 +1,6 @@
 """Training: seeds do not touch each other, interruptions leave no trace, divergence is an outcome."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,14 @@ import pytest
 import torch
 
 from schemenets import networks, signals, training
-from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
 from schemenets.evaluation import denoised_psnr
+from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
-from schemenets.training import Training, fit
+from schemenets.training import Denoising, Training, fit, task
 
 ARCHITECTURE = Architecture(name="symmetric", blocks=2, filters=3, kernel_size=5, flux="perona_malik")
-BUILD = networks.build
+BUILD = Architecture.build
 JOB = Training(architecture=ARCHITECTURE, seeds=(0, 1, 2), learning_rate=0.02, epochs=3, batch=16)
 
 
@@ -40,7 +42,7 @@ def assert_equal_runs(first, second):
 
 
 def test_training_denoises(data, state):
-    untrained = networks.stack([networks.build(**vars(ARCHITECTURE), seed=seed) for seed in JOB.seeds])
+    untrained = networks.stack([ARCHITECTURE.build(seed) for seed in JOB.seeds])
     before = denoised_psnr(untrained, data["validation/noisy"], data["validation/clean"]).mean(1)
     for run, start in zip(fit(JOB, data, state, "job"), before, strict=True):
         assert run.status == "ok"
@@ -49,11 +51,11 @@ def test_training_denoises(data, state):
 
 
 def test_training_is_the_loop_one_writes_with_torch(data, state, monkeypatch):
-    monkeypatch.setattr(training.networks, "build", lambda **arguments: BUILD(**arguments).double())
+    monkeypatch.setattr(Architecture, "build", lambda self, seed: BUILD(self, seed).double())
     double = {key: value.astype(np.float64) for key, value in data.items()}
     noisy, clean = (torch.from_numpy(double[f"train/{part}"]) / 255 for part in ("noisy", "clean"))
     seed, steps = 3, len(noisy) // JOB.batch
-    net = BUILD(**vars(ARCHITECTURE), seed=seed).double()
+    net = BUILD(ARCHITECTURE, seed).double()
     optimiser = torch.optim.Adam(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, JOB.learning_rate, total_steps=JOB.epochs * steps, cycle_momentum=False
@@ -82,14 +84,14 @@ def test_training_is_the_loop_one_writes_with_torch(data, state, monkeypatch):
     ids=lambda variant: "-".join(map(str, variant.values())),
 )
 def test_seeds_together_equal_seeds_alone(data, state, tmp_path, variant, monkeypatch):
-    monkeypatch.setattr(training.networks, "build", lambda **arguments: BUILD(**arguments).double())
+    monkeypatch.setattr(Architecture, "build", lambda self, seed: BUILD(self, seed).double())
     double = {key: value[:40].astype(np.float64) for key, value in data.items()}
     job = replace(JOB, architecture=replace(ARCHITECTURE, **variant), epochs=2)
     together = fit(job, double, state, "job")
     for run, seed in zip(together, job.seeds, strict=True):
         (alone,) = fit(replace(job, seeds=(seed,)), double, tmp_path / f"{seed}.safetensors", "job")
         assert run.curve == pytest.approx(alone.curve, abs=1e-9)
-        start = BUILD(**vars(job.architecture), seed=seed).double()
+        start = BUILD(job.architecture, seed).double()
         for a, b, c in zip(*(net.parameters() for net in (run.network, alone.network, start)), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
             assert not torch.equal(a, c)
@@ -121,19 +123,19 @@ def test_interrupted_training_ends_with_the_same_numbers(data, state, tmp_path, 
 def test_a_diverged_seed_is_frozen_and_the_others_go_on(data, state, tmp_path, monkeypatch):
     expected = fit(JOB, data, tmp_path / "sound.safetensors", "job")
 
-    def build(**arguments):
-        net = BUILD(**arguments)
-        if arguments["seed"] == 1:
+    def build(self, seed):
+        net = BUILD(self, seed)
+        if seed == 1:
             net.blocks[0].parametrizations.tau.original.data.fill_(40.0)  # a step size of e^40
         return net
 
-    monkeypatch.setattr(training.networks, "build", build)
+    monkeypatch.setattr(Architecture, "build", build)
     runs = fit(JOB, data, state, "job")
     assert [run.status for run in runs] == ["ok", "diverged", "ok"]
     assert runs[1].diverged_at == 0
     assert runs[1].curve == [None] * JOB.epochs
     assert runs[1].outcome is None
-    start = build(**vars(ARCHITECTURE), seed=1).state_dict()
+    start = build(ARCHITECTURE, 1).state_dict()
     assert all(torch.equal(start[name], value) for name, value in runs[1].network.state_dict().items())
     assert_equal_runs([runs[0], runs[2]], [expected[0], expected[2]])
 
@@ -144,14 +146,14 @@ def test_a_diverged_seed_leaves_the_others_alone_in_every_network(data, state, t
     few = {key: value[:40] for key, value in data.items()}
     expected = fit(job, few, tmp_path / "sound.safetensors", "job")
 
-    def build(**arguments):
-        net = BUILD(**arguments)
-        if arguments["seed"] == 1:
+    def build(self, seed):
+        net = BUILD(self, seed)
+        if seed == 1:
             for parameter in net.parameters():
                 parameter.data.fill_(1e30)
         return net
 
-    monkeypatch.setattr(training.networks, "build", build)
+    monkeypatch.setattr(Architecture, "build", build)
     runs = fit(job, few, state, "job")
     assert [run.diverged_at for run in runs] == [None, 0, None]
     assert all((parameter == 1e30).all() for parameter in runs[1].network.parameters())
@@ -218,12 +220,49 @@ def test_divergence_in_the_last_step_of_an_epoch_keeps_the_last_sound_epoch(data
 
 
 def test_denoised_psnr_is_nan_where_the_output_is_not_finite(data):
-    nets = [networks.build(**vars(ARCHITECTURE), seed=seed) for seed in (0, 1)]
+    nets = [ARCHITECTURE.build(seed) for seed in (0, 1)]
     nets[1].blocks[1].K.data.fill_(float("nan"))
     values = denoised_psnr(networks.stack(nets), data["test/noisy"], data["test/clean"])
     assert values.shape == (2, 10)
     assert np.isfinite(values[0]).all()
     assert np.isnan(values[1]).all()
+
+
+def test_arrays_are_converted_to_the_precision_of_the_networks(data, state, tmp_path):
+    double = {key: array.astype(np.float64) for key, array in data.items()}
+    job = replace(JOB, epochs=1)
+    assert_equal_runs(fit(job, double, state, "job"), fit(job, data, tmp_path / "single", "job"))
+
+
+PROBLEM = Problem(tau=2.0, flux="charbonnier", contrast=0.1)
+TASKS = [Denoising(), Solving(problem=PROBLEM), Solving(problem=PROBLEM, loss="residual")]
+
+
+@pytest.mark.parametrize("own", TASKS, ids=["denoising", "supervised", "residual"])
+def test_tasks_are_read_from_their_arguments(own):
+    assert task(json.loads(json.dumps(own.arguments()))) == own
+
+
+def test_tasks_that_are_not_possible_are_refused():
+    with pytest.raises(UnknownNameError, match="task: got 'denoisin', expected one of denoising, solving"):
+        task({"name": "denoisin"})
+    with pytest.raises(InvalidParameterError, match="loss: got 'energy', expected supervised or residual"):
+        task({**TASKS[1].arguments(), "loss": "energy"})
+
+
+def test_what_is_measured_if_nothing_has_been_learned(data):
+    """The PSNR of the noisy signals, and the error of x = 0."""
+    noisy, clean = (data[f"validation/{part}"].astype(np.float64) for part in Denoising.pair)
+    expected = np.mean(10 * np.log10(255**2 / ((noisy - clean) ** 2).mean(1)))
+    assert Denoising().unlearned(data["validation/noisy"], data["validation/clean"]) == pytest.approx(
+        expected, rel=1e-5
+    )
+    stacked = networks.stack([ARCHITECTURE.build()])
+    stacked.forward = lambda b: 0 * b
+    error = TASKS[1].measure(stacked, noisy, clean)
+    assert TASKS[1].unlearned(noisy, clean) == error.item() == 1
+    assert Denoising.larger_is_better
+    assert not Solving.larger_is_better
 
 
 def test_interrupted_work_of_another_job_is_refused(data, state):
@@ -239,11 +278,14 @@ def test_interrupted_work_of_another_job_is_refused(data, state):
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("train/clean", None, "names of the arrays = .*allowed: train/noisy, train/clean, validation/noisy"),
-        ("train/clean", lambda x: x[:-1], r"shape of train/noisy = .*allowed: \(signals, length\)"),
-        ("validation/noisy", lambda x: x[0], r"shape of validation/noisy = .*allowed: \(signals, length\)"),
-        ("train/noisy", lambda x: np.where(x == x[3, 5], np.nan, x), "a value of train/noisy = .*nan.*finite values"),
-        ("train/noisy", lambda x: x.astype(np.float64), "dtype of the signals = torch.float64"),
+        ("train/clean", None, "names of the arrays: got .*expected train/noisy, train/clean, validation/noisy"),
+        ("train/clean", lambda x: x[:-1], r"shape of train/noisy: got .*expected \(signals, length\)"),
+        ("validation/noisy", lambda x: x[0], r"shape of validation/noisy: got .*expected \(signals, length\)"),
+        (
+            "train/noisy",
+            lambda x: np.where(x == x[3, 5], np.nan, x),
+            "a value of train/noisy: got .*nan.*finite values",
+        ),
     ],
 )
 def test_arrays_that_cannot_be_trained_on_are_refused(data, state, key, change, message):
@@ -259,12 +301,16 @@ def test_arrays_that_cannot_be_trained_on_are_refused(data, state, key, change, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": torch.nn.Linear(2, 2)}, "architecture = 'Linear' .*a registered network"),
-        ({"seeds": ()}, r"seeds = \(\) .*one seed or more"),
-        ({"seeds": 3}, "seeds = 3 .*one seed or more"),
-        ({"epochs": 0}, "epochs = 0 .*at least 1"),
-        ({"learning_rate": -1.0}, "learning_rate = -1.0 .*positive and finite"),
-        ({"learning_rate": (0.1, float("nan"))}, "learning_rate = .*nan.*positive and finite"),
+        ({"architecture": torch.nn.Linear(2, 2)}, "architecture: got 'Linear', expected .*a registered network"),
+        (
+            {"architecture": CycleArchitecture(problem=Problem(tau=1.0))},
+            "architecture: got .*one of a network that denoises",
+        ),
+        ({"seeds": ()}, r"seeds: got \(\), expected .*one seed or more"),
+        ({"seeds": 3}, "seeds: got 3, expected .*one seed or more"),
+        ({"epochs": 0}, "epochs: got 0, expected .*at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate: got -1.0, expected .*positive and finite"),
+        ({"learning_rate": (0.1, float("nan"))}, "learning_rate: got .*nan.*positive and finite"),
     ],
 )
 def test_jobs_that_are_not_possible_are_refused(data, state, change, message):
@@ -274,12 +320,12 @@ def test_jobs_that_are_not_possible_are_refused(data, state, change, message):
 
 def test_tensors_are_no_arrays(data, state):
     tensors = {key: torch.from_numpy(array) for key, array in data.items()}
-    with pytest.raises(InvalidParameterError, match=r"type of train/noisy = 'Tensor' .*an array of NumPy"):
+    with pytest.raises(InvalidParameterError, match=r"type of train/noisy: got 'Tensor', expected .*an array of NumPy"):
         fit(JOB, tensors, state, "job")
 
 
 def test_batches_have_no_more_signals_than_there_are(data, state):
-    with pytest.raises(InvalidParameterError, match=r"batch = .*allowed: 1 to"):
+    with pytest.raises(InvalidParameterError, match=r"batch: got .*expected 1 to"):
         fit(replace(JOB, batch=len(data["train/noisy"]) + 1), data, state, "job")
 
 

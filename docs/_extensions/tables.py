@@ -71,7 +71,7 @@ def size_table() -> str:
     """Numbers of parameters of every network at equal depth."""
     rows = []
     for name in networks.available():
-        counts = networks.count(Architecture(name=name, blocks=4, filters=8, kernel_size=5, flux="perona_malik"))
+        counts = Architecture(name=name, blocks=4, filters=8, kernel_size=5, flux="perona_malik").count()
         rows.append([f"`{name}`", str(counts.total), str(counts.convolution)])
     return table(["network", "parameters", "of these, convolution weights"], rows)
 

@@ -60,9 +60,7 @@ class Problem:
             raise InvalidParameterError("order", self.order, " or ".join(map(str, ORDERS)))
         flux = fluxes.get(self.flux)
         if not (flux.nonnegative and flux.odd and (flux.scaled or self.linear)) or flux.weights:
-            raise InvalidParameterError(
-                "flux", self.flux, "linear, or an odd flux with g ≥ 0, a contrast and no weights"
-            )
+            raise InvalidParameterError("flux", self.flux, "linear, or odd with g ≥ 0, a contrast and no weights")
         if not self.screened and not (self.linear and self.order == 1):
             raise InvalidParameterError("screened", False, "True, as for all nonlinear fluxes and order 2")
 

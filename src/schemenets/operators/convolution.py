@@ -72,9 +72,7 @@ class Conv1dOperator:
 
     def __init__(self, weight: Tensor, boundary: str = "valid") -> None:
         if weight.dim() != 3 or 0 in weight.shape:
-            raise InvalidParameterError(
-                "weight.shape", tuple(weight.shape), "(filters, channels, taps), none of them 0"
-            )
+            raise InvalidParameterError("weight.shape", tuple(weight.shape), "(filters, channels, taps) without 0")
         if not weight.isfinite().all():
             raise InvalidParameterError("a weight", weight[~weight.isfinite()][0].item(), "finite values")
         if boundary not in BOUNDARIES:

@@ -91,9 +91,8 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
     record = files.read_json(path.with_suffix(".json"))
     recorded = record.get("sha256") if isinstance(record, dict) else None
     if (actual := files.sha256(path)) != recorded:
-        raise CheckpointError(
-            f"{path}: SHA-256: got {actual}, expected {recorded}, as {path.with_suffix('.json')} says"
-        )
+        expected = f"{recorded}, that in {path.with_suffix('.json')}"
+        raise CheckpointError(f"{path}: SHA-256: got {actual}, expected {expected}")
     return arrays
 
 

@@ -1,0 +1,174 @@
+"""What the study measures of iterated networks, against dense matrices."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from schemenets import networks
+from schemenets.multigrid import CycleArchitecture, LearnedEquation, Problem, certify, iterate
+from schemenets.multigrid.data import Condition
+from schemenets.networks import Architecture
+from schemenets.operators import Conv1dOperator
+from schemenets.study.stages import solver_evaluate
+from schemenets.study.stages.solver_evaluate import iterated, kinds_iterated, local_radius
+
+PROBLEM = Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0)
+
+
+@pytest.fixture(autouse=True)
+def plain_operations(monkeypatch):
+    """Compiling takes longer than all of these tests, and compiled cycles have tests of their own."""
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
+
+
+def network(flux="charbonnier", seed=0, blocks=2):
+    """Random weights, with contrasts that differ from filter to filter."""
+    generator = torch.Generator().manual_seed(seed)
+    net = networks.build("multigrid_unet", blocks=blocks, filters=3, kernel_size=4, flux=flux, seed=seed).double()
+    for block in net.blocks:
+        with torch.no_grad():
+            block.K.copy_(torch.randn(block.K.shape, generator=generator, dtype=torch.float64) / 3)
+            block.tau = torch.tensor(0.5, dtype=torch.float64)
+            if block.lam is not None:
+                block.lam = 0.1 + torch.rand(3, generator=generator, dtype=torch.float64)
+            if block.w is not None:
+                block.w.copy_(torch.randn(block.w.shape, generator=generator, dtype=torch.float64))
+    return net
+
+
+def values(block, x):
+    """x + τKᵀΦ(Kx) of one signal by the dense matrix of every filter."""
+    y = x.clone()
+    with torch.no_grad():
+        for f in range(block.K.shape[0]):
+            K = Conv1dOperator(block.K[f : f + 1]).as_matrix(x.size(0))
+            lam = 1.0 if block.lam is None else block.lam[f]
+            y += block.tau * K.T @ block.flux(K @ x, lam, None if block.w is None else block.w[f])
+    return y
+
+
+def right_hand_sides(N=32, count=3):
+    return torch.from_numpy(np.random.default_rng(0).random((count, N)).cumsum(-1) / N)
+
+
+def cycles(**arguments):
+    generator, architecture = torch.Generator().manual_seed(1), CycleArchitecture(problem=PROBLEM, **arguments)
+    nets = [architecture.build(seed).double() for seed in range(2)]
+    for net in nets:
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight += 0.02 * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+    return nets
+
+
+def home(problem=PROBLEM):
+    return Condition("home", "piecewise_affine", problem.on(32))
+
+
+def solved(grid):
+    b = right_hand_sides(grid.N)
+    return b, torch.from_numpy(np.stack([grid.solve(row) for row in b.numpy()]))
+
+
+@pytest.mark.parametrize(("arguments", "consistent"), [({}, True), ({"coarse_side": "restricted"}, False)])
+def test_what_cycles_do_to_solutions(arguments, consistent):
+    nets, grid = cycles(**arguments), home().grid
+    b, x = solved(grid)
+    found = iterated(networks.stack(nets), nets, home(), b, x)
+    for index, net in enumerate(nets):
+        with torch.no_grad():
+            moved = max(((net.cycle(v[None], r[None]) - v).norm() / v.norm()).item() for r, v in zip(b, x, strict=True))
+        assert found["moved"][index] == pytest.approx(moved, rel=1e-6, abs=1e-12)
+        assert (moved < 1e-10) == consistent
+        alone = iterate(net.cycle, grid, b, b, solver_evaluate.TOLERANCE, solver_evaluate.LIMIT)
+        assert found["factor"][index] == pytest.approx(alone.factor.max().item(), rel=1e-6)
+        derivative = torch.autograd.functional.jacobian(lambda v, net=net: net.cycle(v[None], b[:1])[0], x[0])
+        radius = torch.linalg.eigvals(derivative).abs().max().item() if consistent else math.nan
+        assert found["local_radius"][index] == pytest.approx(radius, rel=1e-6, nan_ok=True)
+    assert np.isnan(found["own_error"]).all()
+
+
+def test_the_local_radius_of_a_linear_problem_is_that_of_its_certificate():
+    problem = Problem(tau=20.0, extent=32.0)
+    net = CycleArchitecture(problem=problem).build().double()
+    b, x = solved(problem.on(32))
+    radius = local_radius(net.cycle, b[:1], x[:1])
+    assert radius == pytest.approx(certify(net, 32).radius_dense, rel=1e-8)
+    assert 0.05 < radius < 1
+
+
+def test_there_is_no_local_radius_of_many_points_or_without_a_solution(monkeypatch):
+    net = network()
+    b, x = solved(home().grid)
+    assert np.isnan(local_radius(net.cycle, b[:1], torch.full_like(x[:1], torch.nan)))
+    monkeypatch.setattr(solver_evaluate, "CERTIFIED", 31)
+    assert np.isnan(iterated(networks.stack([net]), [net], home(), b, x)["local_radius"]).all()
+
+
+def test_what_multigrid_networks_do_to_solutions_of_their_own_equations():
+    nets = [network(seed=seed) for seed in range(2)]
+    b, x = solved(home().grid)
+    found = iterated(networks.stack(nets), nets, home(), b, x)
+    assert set(found) == {"converged", "iterations", "factor", "moved", "local_radius", "own_error"}
+    assert {len(each) for each in found.values()} == {2}
+    assert (found["moved"] < 1e-10).all()
+    for index, net in enumerate(nets):
+        own = torch.stack([limit(net.blocks[-1], row) for row in b])
+        error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean().item()
+        assert found["own_error"][index] == pytest.approx(error, rel=1e-6)
+        # what an iteration does to the error in the long run
+        assert found["local_radius"][index] == pytest.approx(found["factor"][index], rel=0.2)
+        assert error > 0.01
+        # one cycle after the other, until the residual of the network's own equation is small
+        y, taken = b, 0
+        while max(relative_residuals(net.blocks[-1], y, b)) > solver_evaluate.TOLERANCE:
+            with torch.no_grad():
+                y, taken = net.cycle(y, b), taken + 1
+        assert found["iterations"][index] == taken
+        assert found["converged"][index] == 1
+        torch.testing.assert_close(y, own, rtol=0, atol=1e-6)
+
+
+def relative_residuals(block, y, b):
+    return [(values(block, v) - r).norm() / r.norm() for v, r in zip(y, b, strict=True)]
+
+
+def limit(block, b):
+    """The solution, by damped steps with dense matrices that contract as the flux is monotone."""
+    u = b
+    for _ in range(3000):
+        residual = values(block, u) - b
+        if residual.norm() <= 1e-10 * b.norm():
+            return u
+        u = u - 0.3 * residual
+    raise AssertionError("not converged")
+
+
+def test_no_error_where_solutions_need_not_be_unique():
+    problem = Problem(tau=20.0, flux="perona_malik", contrast=0.05, extent=32.0)
+    nets = [network()]
+    b, x = solved(problem.on(32))
+    found = iterated(networks.stack(nets), nets, home(problem), b, x)
+    assert np.isnan(found["own_error"]).all()
+    assert (found["moved"] < 1e-10).all()
+
+
+def test_equations_that_cannot_be_solved_have_no_values(monkeypatch):
+    def refuse(self, b):
+        raise solver_evaluate.InvalidParameterError("tolerance", 0, "more")
+
+    monkeypatch.setattr(LearnedEquation, "solve", refuse)
+    nets = [network()]
+    found = iterated(networks.stack(nets), nets, home(), *solved(home().grid))
+    assert np.isnan([found["moved"], found["own_error"]]).all()
+    assert found["converged"] == 1
+
+
+def test_who_is_iterated_and_where():
+    unet = networks.build(**Architecture(name="unet", blocks=2, filters=1, kernel_size=3, flux="relu").arguments())
+    assert kinds_iterated(cycles()[0]) == ("home", "finer", "tau")
+    assert kinds_iterated(cycles(coarse_side="restricted")[0]) == ("home",)
+    assert kinds_iterated(network()) == ("home", "longer")
+    assert kinds_iterated(unet) == ()
