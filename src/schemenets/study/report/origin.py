@@ -12,19 +12,18 @@ from schemenets.study.report.content import Table
 from schemenets.study.wording import fixed, listed
 
 Json = dict[str, Any]
-ONCE = ("fixed_points", "schemes", "multigrid", "solvers")  # stages with one record
+ONCE = ("fixed_points", "schemes", "solvers")  # stages with one record
 
 
 def gather(results: Layout, tables: summaries.Tables) -> Json:
     """What the records have in common and where they differ.
 
     Returns:
-        ``work`` (table of time by stage), ``data`` (table of hashes), ``facts`` (name to the list of values that occur)
-        and ``consistent``, whether each data file has one hash only.
+        ``work`` (table of time by stage), ``facts`` (name to the list of values that occur) and ``consistent``, whether
+        each data file has one hash only.
     """
     found = pd.DataFrame(_records(results, tables))
-    hashes = sorted({entry for record in found["data"] for entry in record.items()})
-    names = [name for name, _ in hashes]
+    names = [name for name, _ in {entry for record in found["data"] for entry in record.items()}]
     facts = {
         "commit": [
             f"{commit} ({listed(sorted(own['stage'].unique()))})" for commit, own in summaries.groups(found, "commit")
@@ -34,17 +33,16 @@ def gather(results: Layout, tables: summaries.Tables) -> Json:
         "finished": sorted({found["finished"].min(), found["finished"].max()}),
     }
     work = Table(
-        "Time of all computations that left a record; several ran at the same time. Of a computation that was "
-        "interrupted and resumed it is the time of the last process.",
-        ["runs/", "tuning/", "growth/", "remedies/", *(f"{name}.json" for name in ONCE)],
+        "Time of all computations that left a record; several ran at the same time. Of an interrupted and resumed "
+        "computation only the last process counts.",
+        ["runs/", "tuning/", "growth/", *(f"{name}.json" for name in ONCE)],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
             [stage, str(len(own)), fixed(own["wall"].sum(), 0), fixed(own["cpu"].sum(), 0)]
             for stage, own in [*summaries.groups(found, "stage"), ("total", found)]
         ],
     )
-    data = Table("Data files that the results were computed from.", ["runs/"], ["File", "SHA-256"], hashes)
-    return {"work": work, "data": data, "facts": facts, "consistent": len(set(names)) == len(names)}
+    return {"work": work, "facts": facts, "consistent": len(set(names)) == len(names)}
 
 
 def _records(results: Layout, tables: summaries.Tables) -> Iterator[Json]:
@@ -61,8 +59,7 @@ def _records(results: Layout, tables: summaries.Tables) -> Iterator[Json]:
         paths.append(("solver_train", job / f"{run.rpartition('/')[2]}.json"))
         paths.append(("solver_evaluate", job / "evaluation.json"))
     paths += [(name, getattr(results, name)) for name in ONCE]
-    for name in ("growth", "remedies"):
-        paths += [(name, path) for path in sorted(results.root.glob(f"{name}/**/*.json"))]
+    paths += [("growth", path) for path in sorted(results.root.glob("growth/**/*.json"))]
     for run in tables["robustness"].drop_duplicates(["experiment", "method", "size"])["run"]:
         paths.append(("robustness", results.job(run).parent / "robustness.json"))
     for stage, path in paths:

@@ -14,7 +14,7 @@ from schemenets.study.stages._solver_tables import solver_tables
 from schemenets.study.statistics import over_power
 
 # what tables are made from, in the specification of this stage
-WRITTEN = ("jobs", "methods", "attacked", "grown", "remedied", "solver_jobs", "solver_methods")
+WRITTEN = ("jobs", "methods", "attacked", "grown", "solver_jobs", "solver_methods")
 KINDS = ("monotone", "nonmonotone", "undecided")
 FOUND = ("largest_amplification_found", "largest_expansion_found")
 GROWTH = [
@@ -30,10 +30,6 @@ COLUMNS = {  # of tables that have no row in a tier without implicit networks
     ],
     "fixed_point_costs": [*COLUMNS_OF_A_RUN, "iterations", "gradients", "parameters", "saved_bytes", "seconds"],
 }
-COLUMNS_OF_REMEDIES = [
-    *("kind", *COLUMNS_OF_A_RUN, "network", "flux", "worst", "n", "remedy", "own", "signals"),
-    *("psnr", "relative_error", "amplification", "bound"),
-]
 MEASURED_BY_ATTACKS = ["psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"]
 COLUMNS_OF_AN_ATTACK = [
     *COLUMNS_OF_A_RUN,
@@ -57,7 +53,6 @@ def tables(
     methods: Sequence[str],
     attacked: Sequence[str],
     grown: Sequence[str],
-    remedied: Sequence[str],
     solver_jobs: Sequence[str],
     solver_methods: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
@@ -85,12 +80,7 @@ def tables(
         "robustness": pd.DataFrame(
             (row for record in records for row in _attack_rows(record, attacks)), columns=COLUMNS_OF_AN_ATTACK
         ),
-        "remedies": pd.DataFrame(
-            (row for name in remedied for row in _remedy_rows(files.read_json(results.remedies(name)))),
-            columns=COLUMNS_OF_REMEDIES,
-        ),
         **solver_tables(results, solver_jobs, solver_methods),
-        "multigrid": pd.DataFrame(files.read_json(results.multigrid)["rows"]),
         **_fixed_points(files.read_json(results.fixed_points)),
         "schemes": pd.DataFrame(files.read_json(results.schemes)["rows"], columns=COLUMNS_OF_SCHEMES),
     }
@@ -203,11 +193,6 @@ def _growth_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for n, value, bound in zip(content["depths"], entry[quantity], bounds, strict=False):
                 limit = {"bound": bound} if kind == "depth" else {}
                 yield {"kind": kind, "network": entry["name"], **network, **limit, **_grown(n, value)}
-
-
-def _remedy_rows(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in content["rows"]:
-        yield {"kind": "trained", **row, **_parts(row["run"])} if "run" in row else {"kind": "random", **row}
 
 
 def _grown(n: int, value: float | None) -> dict[str, Any]:
