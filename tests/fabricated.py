@@ -46,20 +46,12 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
         _attacks(layout, job, spec, diverged)
     for method, spec in study.specs("tune").items():
         _tuning(layout, method, spec)
-    rows = [
-        {"points": 2**m - 1, "solver": solver, "convergence_factor": factor}
-        for m in range(4, 11)
-        for solver, factor in {"V(1,1)": 0.1, "damped Jacobi": 1 - 10 / 4**m}.items()
-    ]
-    files.write_json(layout.multigrid, {"problem": "poisson", "rows": rows, "provenance": PROVENANCE})
     for job, spec in study.repeated.items():
         files.write_json(layout.growth(job), _repeated(spec))
     for name, spec in study.followed.items():
         files.write_json(layout.growth(name), _followed(spec))
     for name, spec in study.drawn.items():
         files.write_json(layout.growth(name), _drawn(name, spec["depths"]))
-    for name, spec in study.remedies.items():
-        files.write_json(layout.remedies(name), {"rows": [*_remedies(name, spec)], "provenance": PROVENANCE})
     files.write_json(layout.fixed_points, _fixed_points(study))
     datasets = study.specs("schemes")["all"]["datasets"]
     rows = [row for name, spec in datasets.items() for row in _schemes(name, **spec)]
@@ -279,25 +271,6 @@ def _drawn(name, depths):
         of_worst = {"name": "fsi", "flux": "linear", "tied": False, "certified": False, "step": 1.0, "seed": None}
         depth.append({**of_worst, "bounds": None, **worst})
     return {"depths": depths, "depth": depth, "provenance": PROVENANCE}
-
-
-def _remedies(name, spec):
-    """Extrapolation gains 2 dB, half of it under a remedy; networks grow without one, by their number of blocks."""
-    gains = {"none": 2.0, "less": 0.0, "energy": 1.0, "restart": 1.0, "projection": 1.0, "surface": 1.5}
-    for remedy, gain in gains.items():
-        bound = 1.0 if remedy in ("less", "restart", "projection", "surface") else None
-        if "job" in spec:
-            network = spec["architecture"]["name"]
-            own = remedy == ("surface" if network.startswith("safeguarded") else "none")
-            for seed in spec["seeds"]:
-                row = {"run": f"{name}/seed-{seed}", "seed": seed, "network": network, "flux": "perona_malik"}
-                quality = {"signals": 7, "psnr": 34 + gain + 0.1 * seed, "relative_error": 0.1 / (1 + gain)}
-                factor = {"amplification": 0.9 if bound else 1.1 + seed, "bound": bound}
-                yield row | {"remedy": remedy, "own": own} | quality | factor
-        else:
-            for n in spec["depths"]:
-                row = {"network": name, "flux": "relu", "worst": False, "seed": 0, "remedy": remedy, "n": n}
-                yield row | {"amplification": 0.9 if bound else 1.5**n}
 
 
 def _fixed_points(study):

@@ -1,6 +1,7 @@
 """From tables to the numbers that figures and report show: scores, means, intervals, gains."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,12 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
 
 
 def read(results: Layout) -> Tables:
-    """All tables that there are, by name."""
-    return {path.stem: pd.read_csv(path, dtype=TEXT) for path in sorted(results.table("runs").parent.glob("*.csv"))}
+    """All tables that there are, by name; one without columns is left out."""
+    found = {}
+    for path in sorted(results.table("runs").parent.glob("*.csv")):
+        with suppress(pd.errors.EmptyDataError):
+            found[path.stem] = pd.read_csv(path, dtype=TEXT)
+    return found
 
 
 def scored(tables: Tables, experiment: str) -> pd.DataFrame:

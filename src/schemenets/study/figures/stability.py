@@ -17,8 +17,8 @@ TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
     "One dot per trained network; below the name of a row, how many of its networks fulfil all conditions of a "
     "theorem. Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found; middle: this over the bound "
-    "that follows from the parameters. Right: the least margin of the blocks to the limit of their step size; below zero "
-    "a block exceeds it."
+    "that follows from the parameters. Right: the least margin of the blocks to the limit of their step size; below "
+    "zero a block exceeds it."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 SMALLEST = 1e-4  # of found over bound in the panel

@@ -58,7 +58,7 @@ def headline(tables: Tables) -> str:
     (worst,) = summaries.rows(table.nsmallest(1, "mean"))
     return (
         f"In {(table['mean'] < 0).sum()} of {len(table)} cells the output is worse than the noisy input; the smallest "
-        f"gain is {signed(worst.mean, 1)} dB ({label(worst.method)}{MARK[worst.experiment]} on "
+        f"gain is {signed(worst.mean)} dB ({label(worst.method)}{MARK[worst.experiment]} on "
         f"{label(worst.test_set)}, noise {worst.noise:g})."
     )
 

@@ -2,25 +2,51 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from schemenets import files
 from schemenets.study import figures, summaries, wording
 from schemenets.study.layout import Layout
-from schemenets.study.report import content, origin, solver_speed
+from schemenets.study.report import content, origin, solving, speed
+from schemenets.study.summaries import Tables
 
-BENCHMARKED = Layout(Path("results"))
+BENCHMARKS = Path("results/tables")  # the project's, not those of one run of the study
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
+# tables by section, with what they are made from; a section shows those for which this is there
+SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
+    "methods": {
+        content.methods: ("runs", "tuning"),
+        content.quality: ("runs", "psnr"),
+        content.training_length: ("runs", "psnr"),
+    },
+    "stability": {
+        content.guarantees: ("guarantees",),
+        content.guarantees_measured: ("guarantees",),
+        content.robustness: ("robustness", "psnr", "runs"),
+    },
+    "solvers": {
+        solving.problems: ("problems",),
+        solving.networks: ("problems", "solver_runs", "solver_errors", "solver_iterations"),
+        solving.schemes: ("solver_iterations",),
+    },
+    "speed": {
+        speed.targets: ("benchmark_targets",),
+        speed.processor: ("benchmark",),
+        speed.gpu: ("gpu_benchmark",),
+        speed.solvers: ("solver_benchmark",),
+    },
+}
 
 
 def benchmarks() -> list[Path]:
-    """The tables of the benchmarks that have been run. They are the project's, not those of one run of the study."""
-    return sorted(BENCHMARKED.table("benchmark").parent.glob("*benchmark*.csv"))
+    """Tables of the benchmarks that have been run."""
+    return sorted(BENCHMARKS.glob("*benchmark*.csv"))
 
 
 def templates_sha256() -> str:
@@ -47,50 +73,61 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(wording, name) for name in ("fixed", "label", "listed", "sentence", "short")}
-    tables = summaries.read(results)
+    tables = summaries.read(results) | {path.stem: pd.read_csv(path) for path in benchmarks()}
     judged = files.read_json(results.claims)
+    thresholds = content.sensitivity(results)
     for claim in judged["claims"]:
-        claim["table"], claim["shown_effect"] = content.comparisons(claim), content.effect(claim)
-        claim["shown_evidence"] = content.evidence(claim)
+        claim["table"], claim["secondary"] = content.comparisons(claim), content.secondary(claim)
+        claim["shown_effect"], claim["shown_evidence"] = content.effect(claim), content.evidence(claim)
+        claim["other_thresholds"] = thresholds.get(claim["id"])
     return environment.get_template("report.html.j2").render(
         tier=spec["tier"],
         experiments={name: spec["experiments"][name]["title"] for name in tables["runs"]["experiment"].unique()},
         runs=tables["runs"],
         judged=judged,
-        sensitivity=content.sensitivity(results),
         figures=[_figure(results, name, module, tables) for name, module in figures.modules().items()],
-        methods=content.methods(tables),
-        means=content.means(tables),
-        stability=content.stability(tables),
-        robustness=content.robustness(tables),
-        guarantees=content.guarantees(tables),
-        guarantees_measured=content.guarantees_measured(tables),
-        remedies=[content.remedies(tables), content.remedies_of_random_networks(tables)],
-        solvers=[
-            content.problems(tables),
-            content.solvers(tables),
-            content.solver_certificates(tables),
-            content.solver_fixed_points(tables),
-            content.schemes_as_solvers(tables),
-            content.direct_solvers(tables),
-            content.schemes_by_tau(tables),
-        ],
-        speed=content.speed(BENCHMARKED),
-        gpu_speed=content.gpu_speed(BENCHMARKED),
-        solver_speed=solver_speed.shown(BENCHMARKED),
-        limits=content.limits(tables, judged),
+        tables={section: list(_tables(section, tables)) for section in SECTIONS},
+        limits=_limits(tables),
         origin=origin.gather(results, spec["jobs"]),
     )
 
 
-def _figure(results: Layout, name: str, module: ModuleType, tables: summaries.Tables) -> dict[str, Any]:
+def _tables(section: str, tables: Tables) -> Iterator[content.Table]:
+    for make, needed in SECTIONS[section].items():
+        if all(name in tables and len(tables[name]) for name in needed):
+            made = make(tables)
+            yield from made if isinstance(made, list) else [made]
+
+
+def _limits(tables: Tables) -> dict[str, Any]:
+    """Numbers in what the report says of its limits."""
+    runs, psnr, solving_runs = (tables[name] for name in ("runs", "psnr", "solver_runs"))
+    values = {
+        "noises": psnr["noise"],
+        **{name: runs[name] for name in ("filters", "kernel_size", "channels", "dataset", "epochs")},
+        "solver_epochs": solving_runs["epochs"],
+    }
+    return {
+        **{
+            name: wording.listed(
+                [f"{value:g}" if isinstance(value, float) else str(value) for value in column.unique()]
+            )
+            for name, column in values.items()
+        },
+        "seeds": runs["seed"].nunique(),
+        "edges": [row.method for row in summaries.rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge],
+        "diverged": [run for own in (runs, solving_runs) for run in own.loc[own["status"] != "ok", "run"]],
+    }
+
+
+def _figure(results: Layout, name: str, module: ModuleType, tables: Tables) -> dict[str, Any]:
     svg = results.figure(name, "svg").read_bytes()
     kind, data = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", results.figure(name, "png").read_bytes())
     return {
         "name": name,
         "title": module.TITLE,
+        "headline": figures.headline(name, tables),
         "caption": module.CAPTION,
-        "findings": module.findings(tables),
         "sources": module.SOURCES,
         "image": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
     }

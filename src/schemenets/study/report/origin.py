@@ -19,12 +19,11 @@ def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
     """What the records have in common and where they differ.
 
     Returns:
-        ``work`` (table of time by stage), ``data`` (table of hashes), ``facts`` (name to the list of values that occur)
-        and ``consistent``, whether each data file has one hash only.
+        ``work`` (table of time by stage), ``facts`` (name to the list of values that occur) and ``consistent``, whether
+        each data file has one hash only.
     """
     found = pd.DataFrame(_records(results, jobs))
-    hashes = sorted({entry for record in found["data"] for entry in record.items()})
-    names = [name for name, _ in hashes]
+    names = [name for name, _ in {entry for record in found["data"] for entry in record.items()}]
     facts = {
         "commit": [
             f"{commit} ({listed(sorted(own['stage'].unique()))})" for commit, own in summaries.groups(found, "commit")
@@ -34,8 +33,8 @@ def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
         "finished": sorted({found["finished"].min(), found["finished"].max()}),
     }
     work = Table(
-        "Time of all computations that left a record; several ran at the same time. Of a computation that was "
-        "interrupted and resumed it is the time of the last process.",
+        "Time of all computations that left a record; several ran at the same time. Of an interrupted and resumed "
+        "computation only the last process counts.",
         ["runs/", "tuning/", "growth/"],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
@@ -43,8 +42,7 @@ def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
             for stage, own in [*summaries.groups(found, "stage"), ("total", found)]
         ],
     )
-    data = Table("Data files that the results were computed from.", ["runs/"], ["File", "SHA-256"], hashes)
-    return {"work": work, "data": data, "facts": facts, "consistent": len(set(names)) == len(names)}
+    return {"work": work, "facts": facts, "consistent": len(set(names)) == len(names)}
 
 
 def _records(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Iterator[Json]:
