@@ -147,7 +147,7 @@ def project_files(stage: str, spec: Mapping[str, Any]) -> list[str]:
     return [each for found in references(stage, spec).values() for each in found if isinstance(each, str)]
 
 
-def dataset(name: str) -> Reference:
+def dataset(name: str) -> tuple[str, str]:
     """The job that makes the data set of this name."""
     prefix = name.partition("_")[0]
     return {"evolution": "evolution", "problem": "problems"}.get(prefix, "signals"), name
