@@ -17,7 +17,8 @@ all sweeps take place twice.
 
 Whatever the weights are, a solution of A(x) = f is a fixed point of the block's cycle (derived): smoothing does not
 change it, as its residual is zero; so the coarse problem is A_c(x_c) = A_c(Rx), of which Rx is a solution, and by
-induction over the levels x_c = Rx. How fast cycles converge, or whether, depends on the weights: there is no certificate.
+induction over the levels x_c = Rx. How fast cycles converge, or whether, depends on the weights: there is no
+certificate.
 """
 
 import math
