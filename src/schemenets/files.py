@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and hashes that name their content."""
+"""Files that are complete or absent, and hashes of their content."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def read_json(path: Path | str) -> Any:
     """The object in a JSON file.
 
     Raises:
-        CheckpointError: the file is missing or no JSON.
+        CheckpointError: the file is missing or not valid JSON.
     """
     try:
         return json.loads(_existing(path).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ def psnr(signal: np.ndarray, reference: np.ndarray) -> np.ndarray:
         reference: (..., length), broadcasts against ``signal``.
 
     Returns:
-        (...), +inf where the two are equal. The study's averages are means over signals of these.
+        (...), +inf where the two are equal. The study averages these values over signals.
     """
     mse = np.mean((np.asarray(signal, np.float64) - reference) ** 2, axis=-1)
     with np.errstate(divide="ignore"):

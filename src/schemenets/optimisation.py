@@ -1,7 +1,7 @@
 """Adam with a one-cycle learning rate, for a stack of networks that are trained side by side.
 
-The two are those of ``torch.optim``, whose optimisers import the compiler of torch: three seconds for every job of the
-study, more than some trainings take. The tests compare with them.
+Both compute what ``torch.optim`` computes, which the tests compare. Importing its optimisers imports the compiler of
+torch as well, which takes three seconds in every process, more than some trainings.
 """
 
 import math
@@ -29,7 +29,7 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 class Adam:
     """Adam (Kingma and Ba 2015) on all parameters of a stacked network as one matrix.
 
-    The parameters become views of the rows of ``values``, so that whoever changes that changes the network.
+    The parameters become views of the rows of ``values``, so that changing it changes the network.
 
     Attributes:
         values: (networks, parameters of each).

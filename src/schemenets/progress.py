@@ -1,4 +1,4 @@
-"""Progress that says how long it still takes."""
+"""Progress lines with the time that is left."""
 
 import logging
 import time

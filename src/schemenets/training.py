@@ -50,9 +50,9 @@ class Task(Protocol):
     def prepare(
         self, network: Any, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Inputs and targets of the loss from the training arrays, and what maps one to the other with the network.
+        """Inputs and targets of the loss, and the function that maps inputs to what is compared with the targets.
 
-        The loss of a seed is the mean square of what is left of the targets.
+        The loss of a seed is the mean squared difference.
 
         Args:
             network: stacked; its weights change in training.
@@ -185,7 +185,7 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
         label: name of the job in the progress lines.
 
     Raises:
-        InvalidParameterError: a job that is not possible, arrays that are missing, do not fit together or hold NaN or
+        InvalidParameterError: an impossible job, arrays that are missing, do not fit together or hold NaN or
             infinite values, or fewer signals than a batch.
         CheckpointError: ``state`` belongs to another job or to other data.
     """
@@ -194,7 +194,7 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
 
 
 def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
-    """Make sure that the job is possible, and that the arrays can be trained on.
+    """Make sure that the job is possible and that its arrays fit.
 
     Raises:
         InvalidParameterError: see :func:`fit`.
@@ -245,7 +245,7 @@ def _rows(signals: Tensor, indices: Tensor) -> Tensor:
 
 
 class Trainer:
-    """A stacked network on its way through the epochs."""
+    """The training of a stacked network, epoch by epoch."""
 
     def __init__(self, job: Training, data: Mapping[str, np.ndarray]) -> None:
         self.job, self.identity, self.device = job, _identity(job, data), device()

@@ -33,7 +33,7 @@ class Flux:
         dphi: φ', elementwise.
         psi: the penaliser as a function of t = s/λ: Ψ(s²) = λ² ψ(t), with ψ'(t) = 2 φ(t) and ψ(0) = 0.
         scalar: t ↦ (φ(t), φ'(t)) in plain Python arithmetic and ``math``, for compiled loops; with weights, a tuple
-            of numbers, (t, w) ↦ (φ, φ', (∂φ/∂w_0, ...)). None for a flux that is not to be compiled.
+            of numbers, (t, w) ↦ (φ, φ', (∂φ/∂w_0, ...)). None for a flux that is not compiled.
         initial: weights to start training from; none if the shape is fixed.
         box: W, where the weights are to satisfy |w_j| ≤ W.
         bounds: weights (..., j) ↦ m and L' of these, both (...); None if the shape is fixed.

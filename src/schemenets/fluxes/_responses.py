@@ -1,4 +1,4 @@
-"""What the filters of a network answer to signals: the arguments that its fluxes really take."""
+"""Responses of the filters of a network to signals: the arguments that its fluxes take."""
 
 import copy
 from collections.abc import Callable

@@ -4,7 +4,7 @@ On the CPU, in single and double precision, it runs as one compiled loop nest if
 else (other devices and dtypes, ``torch.func``, fluxes without a ``scalar`` form, derivatives of higher order)
 takes the plain torch operations of :mod:`schemenets.kernels.reference`, and so does everything if the
 environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Set it where ``torch.compile`` is to trace ``torch.func``,
-whose transformations cannot be told there.
+whose transformations cannot be recognised there.
 """
 
 import os
@@ -51,8 +51,8 @@ def block(
         y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors.
 
     Raises:
-        InvalidParameterError: shapes or dtypes that do not fit together, no flux, weights of it that are missing or
-            superfluous, or k > N.
+        InvalidParameterError: shapes or dtypes that do not fit together, something else than a flux, weights of
+            it that are missing or superfluous, or k > N.
     """
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
     tensors = [x for x in (u, W1, b1, W2, lam, w, onto) if x is not None]
@@ -67,7 +67,7 @@ def backend() -> str:
     """What :func:`block` runs on the CPU: ``"fused"`` or ``"reference"``.
 
     Raises:
-        InvalidParameterError: the environment variable ``SCHEMENETS_KERNEL`` is set to something that is not to be had.
+        InvalidParameterError: the environment variable ``SCHEMENETS_KERNEL`` names a kernel that is not available.
     """
     chosen = os.environ.get("SCHEMENETS_KERNEL")
     if chosen == "reference":
@@ -81,7 +81,7 @@ def backend() -> str:
 
 @cache
 def _import_numba() -> bool:
-    """Whether numba is there and can be imported, on a POSIX system: the cache of compiled code needs its locks."""
+    """Whether numba can be imported on a POSIX system, whose file locks the cache of compiled code needs."""
     if find_spec("numba") is None or find_spec("fcntl") is None:
         return False
     try:

@@ -41,7 +41,7 @@ LINE = 64  # bytes of a cache line
 
 
 def _limit_vectors() -> None:
-    """Let numba compile without AVX-512 in this process, unless it is told what to compile for or has compiled before.
+    """Let numba compile without AVX-512 in this process, unless a target is set or something is compiled already.
 
     With AVX-512 these loops are vectorised in another way and take 2 to 3 times as long (measured on an EPYC 9004).
     """
@@ -392,7 +392,7 @@ def _margin(k: int) -> int:
 def _buffer(index: int, margin: int, rows: int, length: int, dtype: np.dtype) -> np.ndarray:
     """Rows of a margin and so much more, the buffer of this number for all passes that need one like it.
 
-    It is zero at first, as its margins stay; what else passes leave in it is not looked at. They hold the interpreter's
+    It is zero at first and its margins stay so; nothing reads what passes leave elsewhere. They hold the interpreter's
     lock, so that two of them cannot use it at once. It starts with a cache line: vectors that straddle two lines take
     twice as long.
     """

@@ -1,4 +1,4 @@
-"""What compiled cycles have in common: short loops over rows, and the first call of a pass.
+"""What compiled cycles share: short loops over rows, and the first call of a pass.
 
 Rows are contiguous and do not overlap; functions named ``add_...`` add their results to what is there.
 """

@@ -1,7 +1,7 @@
-"""Cycles of the full approximation scheme, and as lists of instructions that compiled code follows for each signal.
+"""Cycles of the full approximation scheme, run, or recorded as instructions that compiled code follows.
 
 A cycle is written once, as calls of some operations (:func:`cycle`). With those of torch it computes; with those of a
-:class:`Recorder` it leaves the instructions.
+:class:`Recorder` it records the instructions.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ SWEEP, RESIDUAL, RIGHT_HAND_SIDE, RESTRICT, CORRECT, MERGE = range(6)  # codes o
 
 
 class Kind(NamedTuple):
-    """What a cycle is like, as :class:`schemenets.multigrid.CycleArchitecture` has it."""
+    """What :func:`cycle` needs to know; a :class:`schemenets.multigrid.CycleArchitecture` has it, too."""
 
     kind: str
     sweeps: int
@@ -60,7 +60,7 @@ class Signal(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Instructions, the grids that they are for, and the length of the store of all signals, x and b first of all.
+    """Instructions, the grids that they are for, and the length of the store of all signals, x and b first.
 
     An instruction is its code, the points of its finer grid, where its up to three arguments and its result begin,
     the index of its grid, and the step of its damping.
@@ -72,7 +72,7 @@ class Program(NamedTuple):
 
 
 class Recorder:
-    """Operations of a cycle that note themselves; ``x`` and ``b`` are what it begins with.
+    """Records the operations of a cycle, which begins with ``x`` and ``b``.
 
     Args:
         grid: that of x and b.
@@ -102,7 +102,7 @@ class Recorder:
         return self._note(self._merging, grid, grid.N, x, x_c, start)
 
     def program(self) -> Program:
-        """All that was noted; the last result is that of the program."""
+        """All that was recorded; the last result is that of the program."""
         return Program(np.array(self._noted), tuple(self._grids), self._size)
 
     def _new(self, N: int) -> Signal:

@@ -45,7 +45,7 @@ class CycleCertificate:
 
 
 def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> CycleCertificate:
-    """The certificate of a network for a linear problem, in float64.
+    """The certificate of a cycle for a linear problem, in float64.
 
     Args:
         network: not stacked; with a linear Ψ.

@@ -13,8 +13,8 @@ there. Trainable are
 All levels share these weights, so that one network runs on grids of any size: A alone depends on the mesh width. On the
 coarsest grid, usually one point, all sweeps take place twice.
 
-For whatever weights with Ψ(0) = 0, a solution of A(x) = b is a fixed point of the cycle (derived): smoothing does not
-change it, as its residual is zero; so the coarse problem is A_c(x_c) = A_c(Rx), of which Rx is a solution, and by
+Whatever the weights are, if Ψ(0) = 0, a solution of A(x) = b is a fixed point of the cycle (derived): smoothing does
+not change it, as its residual is zero; so the coarse problem is A_c(x_c) = A_c(Rx), of which Rx is a solution, and by
 induction over the levels x_c = Rx. Whether cycles converge depends on the weights; :func:`schemenets.multigrid.certify`
 computes it for linear problems.
 """
@@ -217,7 +217,7 @@ class CycleNetwork(nn.Module):
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", expected)
 
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
-        """The grid, or that of the architecture, once it is sure that b is finite and has as many points."""
+        """The grid, or that of the architecture; makes sure that b is finite and has as many points."""
         check_finite("a value of b", b)
         grid = grid or self.architecture.problem.on(b.shape[-1])
         if b.shape[-1] != grid.N:

@@ -1,4 +1,4 @@
-"""Right-hand sides and converged solutions: what solvers are trained and tested on.
+"""Right-hand sides and converged solutions, on which solvers are trained and tested.
 
 Right-hand sides have values of about [0, 1]: noisy signals of the study's families, and random smooth and rough ones.
 """
@@ -23,7 +23,7 @@ TAUS = (0.1, 10.0)  # factors of τ that networks were not trained with
 
 @dataclass(frozen=True)
 class Condition:
-    """What is tested on.
+    """A problem and right-hand sides to test networks on.
 
     Attributes:
         kind: ``home``: as in training; ``family``: other right-hand sides; ``longer``: other lengths, with the mesh
@@ -58,7 +58,7 @@ def conditions(spec: Mapping[str, Any]) -> list[Condition]:
 
 
 def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays ``train/b``, ``train/x``, ``validation/…``, ``<condition>/b``, ``<condition>/x``, and facts of them.
+    """The arrays ``train/b``, ``train/x``, ``validation/…``, ``<condition>/b``, ``<condition>/x``, and their facts.
 
     Args:
         spec: ``problem``, arguments of :class:`Problem`; ``length``, points of the training; ``seed``, ``noise`` of the

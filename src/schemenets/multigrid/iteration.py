@@ -24,7 +24,7 @@ class Equation(Protocol):
 
 @dataclass(frozen=True)
 class Iteration:
-    """What became of an iteration.
+    """The outcome of an iteration.
 
     Attributes:
         x: the last iterates, (batch, N) or (seeds, batch, N).
@@ -45,10 +45,10 @@ class Iteration:
 
     @property
     def factor(self) -> Tensor:
-        """Convergence factor for every right-hand side: by what an iteration multiplies the residual.
+        """Convergence factor for every right-hand side, by which an iteration multiplies the residual.
 
-        The geometric mean over the second half of those that were needed; infinite where it diverged, 0 where the
-        start was good enough.
+        The geometric mean over the second half of the iterations; infinite where they diverged, 0 where the start was
+        good enough.
         """
         taken = self.iterations.nan_to_num(len(self.residuals) - 1).long()
         half = taken // 2
@@ -65,7 +65,7 @@ def iterate(
     tolerance: float | None = None,
     limit: int = 100,
 ) -> Iteration:
-    """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``, or no longer of any use.
+    """Iterate x ← step(x, b) until every relative residual is at most ``tolerance``, or has diverged.
 
     Residuals that are not finite or beyond :data:`DIVERGED` count as diverged. It ends when all others are small.
 

@@ -1,4 +1,4 @@
-"""The equation that a trained multigrid U-net solves, which need not be the one that it was trained to solve."""
+"""The equation that a trained multigrid U-net solves; it need not be the one it was trained to solve."""
 
 from typing import Any
 

@@ -96,8 +96,8 @@ class Problem:
 class Grid:
     """A problem on N points of mesh width h, with torch for signals (..., N) of any dtype and with SciPy for one.
 
-    Operators A of other kinds, with coefficients of their own, say, are subclasses: cycles ask for the values of A by
-    calling the grid, and for :meth:`smoothing`. Energy, solution and uniqueness are not known of these, and refused.
+    Other operators A, for example with variable coefficients, are subclasses: cycles call the grid for the values of A,
+    and :meth:`smoothing`. Energy, solution and uniqueness are unknown for these, and refused.
     """
 
     problem: Problem
@@ -213,7 +213,7 @@ class Grid:
 
     @property
     def unique(self) -> bool:
-        """Whether it is certain that there is only one solution: σ > τm‖K‖², so that the energy is strictly convex.
+        """Whether there is certainly only one solution: σ > τm‖K‖², so that the energy is strictly convex.
 
         Else the energy has saddle points or several minima for some b.
         """
@@ -222,7 +222,7 @@ class Grid:
         return p.linear or p.tau * self.flux.m * self.norm_squared < p.sigma
 
     def start(self, b: Tensor) -> Tensor:
-        """Where iterations begin if they are not told otherwise: b of screened problems, 0 of the others."""
+        """The default start of iterations: b for screened problems, 0 for the others."""
         return b if self.problem.screened else torch.zeros_like(b)
 
     def solve(self, b: Array, start: Array | None = None) -> Array:

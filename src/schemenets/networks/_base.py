@@ -262,8 +262,8 @@ def random_filters(architecture: Architecture, generator: torch.Generator, scale
 def derivative_filters(architecture: Architecture, generator: torch.Generator, scale: float) -> nn.Parameter:
     """Random filters with zero mean, which annihilate constants as derivatives do.
 
-    The first filters of every network's blocks start like this, of the proposed ones and of the baseline: a better
-    start for some of them would decide the comparison.
+    The first filters of all networks start like this, of the proposed ones and of the baseline: a better start for
+    some of them would decide the comparison.
     """
     W = random_filters(architecture, generator, scale)
     if architecture.kernel_size > 1:

@@ -51,7 +51,7 @@ class Within(nn.Module):
 
 
 def magnitude(W: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """The largest |w|, a constant to divide by: squares of what is left neither overflow nor vanish altogether.
+    """The largest |w|, a constant to divide by, so that squares neither overflow nor all vanish.
 
     The smallest normal number where all weights are below it, and for zeros.
     """

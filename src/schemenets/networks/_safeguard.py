@@ -1,4 +1,4 @@
-"""Extrapolation that cannot leave the ball of the first state: what the safeguarded two-step networks share.
+"""Extrapolation that stays in the ball of the first state, which the safeguarded two-step networks share.
 
 With w an explicit step of u^k and u^{-1} := u^0, two-step schemes extrapolate it by a factor s_k > -1,
 
@@ -13,7 +13,7 @@ block and nonmonotone fluxes. For then ‖w‖ ≤ ‖u^k‖ ≤ ‖u^0‖ by in
 its choice, and a convex combination no longer than its ends. For explicit steps with factors c_k ≥ 1 the same
 induction gives ‖u^n‖₂ ≤ c_0 ... c_{n-1} ‖u^0‖₂, the bound of the explicit steps alone.
 
-What else is so (derived):
+Further properties (derived):
 
 * u^{k+1} is an affine combination of w and u^{k-1}, so the mean is kept wherever K annihilates constants.
 * Where the scheme obeys the bound by itself, s = s_k and both are the same.

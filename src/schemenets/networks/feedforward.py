@@ -1,4 +1,4 @@
-"""The standard residual network without its skip connections, W₂ᵀ Φ(W₁u + b₁) + b₂: what the skips are worth.
+"""The standard residual network without its skip connections, W₂ᵀ Φ(W₁u + b₁) + b₂: it shows what the skips contribute.
 
 Blocks, counts and training are those of :mod:`~schemenets.networks.resnet`. Only the initial weights cannot be: without
 a skip, blocks whose first filters annihilate constants lose the mean of the signal, and filters W₂ divided by the depth

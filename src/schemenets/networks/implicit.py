@@ -13,7 +13,7 @@ matters; derived). ``certified`` networks satisfy q < 1 whatever their parameter
 the second since ⟨f, u⟩ = ‖u‖² + τ⟨Ku, Φ(Ku)⟩ ≥ ‖u‖², the third since ‖f - u‖ = ‖τKᵀΦ(Ku)‖ ≤ q‖u‖ (derived).
 
 Gradients are those of the iterations, or with ``implicit_gradients`` those of the solution: with the symmetric
-J = Kᵀ diag(Φ'(Ku)) K, one solve with I + τJ replaces the way back through all iterations, and memory does not grow
+J = Kᵀ diag(Φ'(Ku)) K, one solve with I + τJ replaces backpropagation through all iterations, and memory does not grow
 with their number. The matrix is positive definite for q < 1, so conjugate gradients solve it.
 """
 
@@ -120,8 +120,8 @@ class SolutionGradient(torch.autograd.Function):
 def conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
     """A⁻¹b for symmetric positive definite A, to rounding errors; one system for each state of b (..., C, N).
 
-    NaN for a state for which A turns out not to be positive definite, or the iteration does not converge: a training
-    then counts as diverged, instead of following gradients that are wrong.
+    NaN for a state where A is not positive definite or the iteration does not converge: the training then counts as
+    diverged, instead of following wrong gradients.
     """
 
     def dot(x: Tensor, y: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ All levels share these weights, so that one network runs on grids of any size. G
 is even and at least max(4, k) points are left, so the more factors of 2 a length has, the better; on the coarsest grid
 all sweeps take place twice.
 
-For whatever weights, a solution of A(x) = f is a fixed point of the block's cycle (derived): smoothing does not change
-it, as its residual is zero; so the coarse problem is A_c(x_c) = A_c(Rx), of which Rx is a solution, and by induction
-over the levels x_c = Rx. How fast cycles converge, or whether, depends on the weights: there is no certificate.
+Whatever the weights are, a solution of A(x) = f is a fixed point of the block's cycle (derived): smoothing does not
+change it, as its residual is zero; so the coarse problem is A_c(x_c) = A_c(Rx), of which Rx is a solution, and by
+induction over the levels x_c = Rx. How fast cycles converge, or whether, depends on the weights: there is no
+certificate.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""The symmetric network without its skip connections, u ↦ τ Kᵀ Φ(K u): what the skips are worth.
+"""The symmetric network without its skip connections, u ↦ τ Kᵀ Φ(K u): it shows what skips contribute.
 
 The sign is plus, the most generous choice: with it, and not with -τ, a block can come close to the identity (τKᵀK = I
-is within reach), which the blocks with skips are for τ → 0. There is no step size to speak of; τ is a gain.
+is within reach), which the blocks with skips are for τ → 0. τ is a gain here, not a step size.
 
 Blocks, counts and training are those of :mod:`~schemenets.networks.symmetric`. Only the initial filters cannot be:
 without a skip, derivatives lose the mean of the signal. So K starts with a mean, and such that τKᵀK/2 = I in

@@ -74,7 +74,7 @@ class Diffusion:
 
 
 def check_problem(f: Array, A: Diffusion, tau: float) -> None:
-    """Make sure that a step from f with the operator A and the step size τ makes sense.
+    """Make sure that a step from f with the operator A and the step size τ is possible.
 
     Raises:
         InvalidParameterError: f is not of the length that A takes or not finite, or τ is not positive and finite.
@@ -88,7 +88,7 @@ def check_problem(f: Array, A: Diffusion, tau: float) -> None:
 
 
 def checked(run: Callable[..., Array]) -> Callable[..., Array]:
-    """``run`` of a scheme, (f, A, τ, n, ...) ↦ u, that refuses what makes no sense."""
+    """``run`` of a scheme, (f, A, τ, n, ...) ↦ u, that refuses invalid arguments."""
 
     @wraps(run)
     def refusing(f: Array, A: Diffusion, tau: float, n: int, *more: float | None, **named: float | None) -> Array:

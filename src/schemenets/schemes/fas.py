@@ -59,7 +59,7 @@ def solve(x: Array, b: Array, A: Diffusion, tau: float) -> Array:
 
 
 def unchanged(b: Array) -> Array:
-    """The coarse right-hand side as the scheme wants it."""
+    """The coarse right-hand side of the scheme itself."""
     return b
 
 

@@ -43,12 +43,12 @@ def fixed_point(f: Array, A: Diffusion, tau: float, omega: float = 1.0, *, itera
 def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12, start: Array | None = None) -> Array:
     """The solution u, by Newton's method on banded matrices from u = f or ``start``; any τ > 0, g ≥ 0.
 
-    Wherever the Newton step is of no use (its matrix is indefinite, which needs a nonmonotone flux, or the residual
+    Wherever the Newton step does not help (its matrix is indefinite, which needs a nonmonotone flux, or the residual
     does not halve), a step with lagged diffusivities replaces it. For a nonmonotone flux the result is a stationary
     point of the energy ½‖u - f‖² + τE(u), which may be no minimiser; for τm‖K‖² < 1 it is the only one.
 
     Raises:
-        InvalidParameterError: f or τ is not what it has to be, τ is too large for a g that is negative somewhere, or a
+        InvalidParameterError: f or τ is invalid, τ is too large for a g that is negative somewhere, or a
             residual of at most ``tolerance`` ‖f‖, or of rounding errors only, was not reached in 1,000 steps.
     """
     check_problem(f, A, tau)

@@ -1,4 +1,4 @@
-"""Signals: where every number of the study starts.
+"""Signals: families of clean signals, and data sets made of them.
 
 A family is one module of this package; its name in the registry is the module's name. It defines ``SPLITS``,
 the splits it can fill, ``largest(length)``, the most signals of this length that a split has (``math.inf`` where

@@ -1,4 +1,4 @@
-"""Stability: what parameters alone guarantee, an independent check of it, and searches for the worst signals."""
+"""Stability: what the parameters guarantee, an independent check, and searches for the worst signals."""
 
 from schemenets.stability.attacks import guaranteed_psnr, worst_perturbation
 from schemenets.stability.certificates import BlockCertificate, Certificate, Norm, certify

@@ -21,7 +21,7 @@ def worst_perturbation(
     """Perturbations with ‖δ‖₂ ≤ ``radius`` for which ‖N(f + δ) - clean‖₂ is the largest found.
 
     Projected gradient ascent with steps of given lengths, for each signal on its own (Madry et al. 2018). Every iterate
-    counts, the starts included: what is found is at least as bad as they are, and a lower bound of the worst there is.
+    counts, the starts included: the result is at least as bad as they are, and a lower bound of the worst case.
 
     Args:
         network: stacked or not; it is not changed.

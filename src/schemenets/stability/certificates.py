@@ -66,7 +66,7 @@ class Certificate:
     """Bounds of a network and its blocks, in the order they are applied.
 
     Attributes:
-        theorem: what is certain if all blocks meet their conditions; None where nothing is.
+        theorem: what holds if all blocks meet their conditions; None where no theorem is known.
         blocks: one for every application of a block.
         euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂ for the whole network; None where no theorem gives one.
         lipschitz: bound on the Lipschitz constant of the whole network; infinite where none is known.
@@ -81,7 +81,7 @@ class Certificate:
 
     @property
     def bounds(self) -> dict[str, float | None]:
-        """The bounds as records keep them: None where there is none."""
+        """The bounds for records: None where there is none."""
         lipschitz = self.lipschitz if math.isfinite(self.lipschitz) else None
         return {"euclidean_bound": self.euclidean, "lipschitz_bound": lipschitz}
 
@@ -110,15 +110,15 @@ Norm = Callable[[Tensor], Tensor | float]
 
 
 def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
-    """The certificate of a network (not of a stacked one), whatever it was trained as.
+    """The certificate of a network, not a stacked one, however it was built and trained.
 
     Args:
         network: any registered architecture.
-        norm: ‖K‖ of filters K; with :func:`schemenets.stability.dense_norm` the same theorems stand on other numbers,
-            which are no bounds for signals of other lengths, but independent.
+        norm: ‖K‖ of filters K; with :func:`schemenets.stability.dense_norm` the same theorems use independent numbers,
+            which are bounds for signals of one length only.
 
     Raises:
-        InvalidParameterError: no network of :mod:`schemenets.networks`.
+        InvalidParameterError: not a network of :mod:`schemenets.networks`.
         UnknownNameError: no certificate is implemented for this architecture.
     """
     architecture = getattr(network, "architecture", None)
@@ -137,7 +137,7 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
 
 
 def _without_nan(certificate: Certificate) -> Certificate:
-    """The certificate without the bounds that are no numbers, as norms overflow."""
+    """The certificate without bounds that are NaN because norms overflow."""
 
     def known(bounds: Any) -> dict[str, Any]:
         euclidean = bounds.euclidean
@@ -262,7 +262,7 @@ def _symmetric_feedforward(network: DenoisingNetwork, applied: list[Any], norm: 
 
 
 def _unet(network: Any, applied: list[Any], norm: Norm) -> Certificate:
-    """With the bounds of whole levels, the coarser ones included, as those of its blocks."""
+    """The blocks of this certificate are whole levels, the coarser ones included."""
 
     def double(layer: Any) -> float:
         return max(_slopes(layer)) * max(_slopes(layer.second)) * float(norm(layer.W1) * norm(layer.W2))

@@ -1,8 +1,7 @@
-"""What is guaranteed of every scheme on paper, under which condition, and what training makes of it, in words.
+"""What theory guarantees for every scheme, under which condition, and whether training keeps it, in words.
 
-How many trained networks fulfil the conditions of their certificates is counted in the study, see
-:func:`schemenets.study.stages.tables.tables`. Proofs are in the modules of the networks and in
-:mod:`schemenets.stability.certificates`; "derived" marks what is not from [A] or [B].
+The study counts how many trained networks meet the conditions of their certificates. Proofs are in the modules of the
+networks and in :mod:`schemenets.stability.certificates`; "derived" marks what is not from [A] or [B].
 """
 
 from typing import NamedTuple
@@ -12,10 +11,10 @@ class Guarantee(NamedTuple):
     """A stability guarantee in words.
 
     Attributes:
-        guarantee: what is certain on paper.
+        guarantee: what the theory says.
         condition: under which condition.
-        per_block: whether it survives that every block has weights of its own.
-        remedy: a way to have a guarantee for trained networks at little cost; ``docs/stability.md`` compares them.
+        per_block: whether it holds if every block has weights of its own.
+        remedy: how trained networks get a guarantee at little cost; ``docs/stability.md`` compares the ways.
     """
 
     guarantee: str

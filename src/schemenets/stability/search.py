@@ -1,4 +1,4 @@
-"""Searches for what a network amplifies most: signals, and differences between two signals.
+"""Searches for the signals, and the differences of two signals, that a network amplifies most.
 
 Both start from given signals and from random ones of all sizes, once for every length of the first step, work in
 float64, and count every iterate. From the worst few of each network they climb on until they stall. They find lower
@@ -43,13 +43,13 @@ def largest_amplification(
         network: it is not changed.
         starts: (batch, length), for a stacked network (seeds, batch, length), on the scale [0, 1].
         steps: ascent steps from every start and for every rate.
-        climb: further steps from the worst signals of all, at most.
+        climb: most further steps from the worst signals of all.
         rates: lengths of the first step relative to ‖u‖₂; they shrink linearly.
         scales: root mean squares of random starts, each once smooth and once rough.
 
     Returns:
         The maximum over the batch, of shape () or (seeds,), in float64; infinite where an output, or the square of its
-        norm, is beyond all numbers.
+        norm, overflows.
 
     Raises:
         InvalidParameterError: a start is zero, or holds NaN or infinite values.
@@ -136,7 +136,7 @@ def _climbed(measure: _Measure, u: Tensor, v: Tensor, steps: int, rate: float, l
 
 
 def _measured(measure: _Measure, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """With infinite quotients where outputs are no numbers any more."""
+    """The quotients, infinite where outputs are not finite."""
     quotient, gradient, next_v = measure(u.detach(), v)
     return quotient.nan_to_num(nan=math.inf, posinf=math.inf), gradient, next_v
 

@@ -1,10 +1,8 @@
-"""Norms, maps and bounds of networks once more, by dense matrices and their eigenvalues: NumPy and SciPy alone.
+"""Norms, maps and bounds of networks, computed a second time by dense matrices with NumPy and SciPy alone.
 
-The constants L, L' and m of the fluxes are those that are derived with the fluxes, written down again.
-
-``verify`` reads a checkpoint file without torch. Constraints of the parameters and fluxes are written anew here, K
-is a dense Toeplitz matrix, the steps are those of the reference schemes in :mod:`schemenets.schemes`. So it shares
-neither the forward map nor norms and certificates with the networks that it checks.
+``verify`` reads a checkpoint file without torch. Constraints of the parameters, fluxes and their constants L, L' and m
+are written a second time here, K is a dense Toeplitz matrix, the steps are those of the reference schemes in
+:mod:`schemenets.schemes`. So it shares neither the forward map nor norms and certificates with the networks.
 """
 
 import json
@@ -64,13 +62,14 @@ def _largest_singular_value(M: Array) -> float:
 
 
 def verify(path: Path, length: int, seed: int | None = None) -> list[str]:
-    """What contradicts the certificate of a checkpoint, on made-up signals of this length; nothing if all is well.
+    """Contradictions to the certificate of a checkpoint, found on generated signals of this length.
 
-    The network has to compute what the scheme of its name computes with its parameters, to rounding in single and in
-    double precision; every block has to meet the conditions of its theorem, with ‖K‖ by dense matrices; no output may
-    be longer, and no two further apart, than the bounds allow that these give; and the certificate, whose norms are
-    not smaller, must not promise smaller bounds, and the same one of norms where its theorem says that they do not
-    increase (where slopes of learned fluxes count, which are taken for all weights here, bounds are not compared).
+    The network has to compute what the scheme of its name computes with its parameters, up to rounding, in single and
+    in double precision. Every block has to meet the conditions of its theorem, with ‖K‖ by dense matrices. These
+    matrices give bounds: no output may be longer, and no two outputs further apart, than they allow. The certificate,
+    whose norms are not smaller, must not promise smaller bounds, and the same bound of norms where its theorem says
+    that they do not increase. Bounds that depend on slopes of learned fluxes are not compared, as slopes are taken for
+    all weights here.
 
     Args:
         path: of the checkpoint.
@@ -79,7 +78,7 @@ def verify(path: Path, length: int, seed: int | None = None) -> list[str]:
 
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint, or has no network of this seed.
-        InvalidParameterError: no map is written anew for this network or flux, or signals shorter than the filters.
+        InvalidParameterError: no second map is known for this network or flux, or signals shorter than the filters.
     """
     network = checkpoints.load(path, seed)
     if length < (k := network.architecture.kernel_size):
@@ -130,7 +129,7 @@ def can_verify(architecture: Architecture) -> bool:
 
 
 def to_verify(architecture: Architecture, certificate: Certificate) -> bool:
-    """Whether a network should be verified: built for a certificate, or found to hold one that ``verify`` knows."""
+    """Whether to verify a network: one built for a certificate, or found to hold one that ``verify`` knows."""
     return architecture.certified or (certificate.holds and can_verify(architecture))
 
 
