@@ -19,6 +19,7 @@ from schemenets.study.stages.solver_evaluate import described, kinds_iterated
 ROOT = Path(__file__).parents[1]
 LEVELS = {"resnet-relu": 34.0, "symmetric-relu": 30.0, "symmetric-charbonnier": 33.0, "symmetric-perona_malik": 34.5}
 NOISY = {"5": 34.1, "10": 28.1, "20": 22.1}
+DIVERGED = "capacity/symmetric-perona_malik/budget-240/seed-1"
 PROVENANCE = {
     "finished": "2026-01-02T03:04:05+00:00",
     "wall_seconds": 10.0,

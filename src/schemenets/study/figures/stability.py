@@ -56,11 +56,13 @@ def draw(tables: Tables) -> Figure:
                 where = {"ha": "center", "va": "center", "transform": ax.get_yaxis_transform()}
                 ax.text(0.5, index, "none", color=_style.GREY, **where)
         ax.axvline(limit, color="0.6", linewidth=1, zorder=1)
-        ax.set(xlabel=text, xscale="log")
+        ax.set_xlabel(text)
     share.plot(low["share"], low["height"], "<", color="black", markersize=4, label=f"below {SMALLEST:g}", zorder=4)
     names = [f"{name}\n{own['certified'].sum()} of {len(own)} fulfil a theorem" for name, own in rows]
     found.set_yticks(range(len(rows)), names)
     found.set(ylim=(len(rows) - 0.5, -0.5))
+    found.set_xscale("log")
+    share.set_xscale("log")
     share.set_xlim(SMALLEST / 2, 2)
     margin.set_xscale("symlog", linthresh=1)
     margin.set_xlim(2 * min(-1, table["least_step_margin"].min()), 1.2)  # a margin is 1 at most

@@ -32,7 +32,8 @@ class Table:
     @property
     def numeric(self) -> list[bool]:
         """For every column, whether it holds nothing but numbers."""
-        return [all(_NUMBER.fullmatch(row[index]) for row in self.rows) for index in range(len(self.columns))]
+        cells = [[Markup(cell).striptags() for cell in row] for row in self.rows]
+        return [all(_NUMBER.fullmatch(row[index]) for row in cells) for index in range(len(self.columns))]
 
 
 def comparisons(claim: dict[str, Any]) -> Table:
@@ -229,22 +230,19 @@ def guarantees_measured(tables: Tables) -> Table:
     kinds = {"": "freely", "certified_": "certified"}
     return Table(
         "What training makes of these guarantees: how many networks fulfil all conditions of a theorem, and the "
-        "largest amplification ‖N(u)‖₂ / ‖u‖₂ found by gradient search and by repetition.",
+        "largest amplification ‖N(u)‖₂ / ‖u‖₂ found by gradient search and by repetition. A number leads to its run.",
         ["tables/guarantees.csv"],
         [
             *("Scheme", "Trained", "Networks", "Fulfil a theorem"),
-            *("Largest amplification", "In run", "Largest growth", "Repetitions", "In run"),
+            *("Largest amplification", "Largest growth", "Repetitions"),
         ],
         [
             [
                 label(row["scheme"]),
                 kind,
                 *(str(row[f"{prefix}{key}"]) for key in ("networks", "fulfilling")),
-                short(row[f"{prefix}amplification"], 6),
-                _run(row[f"{prefix}amplification_run"]),
-                "overflow" if row[f"{prefix}growth"] == math.inf else short(row[f"{prefix}growth"], 4),
+                *(_found(row, f"{prefix}{key}") for key in ("amplification", "growth")),
                 short(row[f"{prefix}growth_n"], 6),
-                _run(row[f"{prefix}growth_run"]),
             ]
             for row in tables["guarantees"].to_dict("records")
             for prefix, kind in kinds.items()
@@ -263,8 +261,10 @@ def solver(method: str, problem: str) -> str:
     return Markup('<a href="runs/solvers/{}/{}/"><code>{}</code></a>').format(problem, method, method)
 
 
-def _run(run: Any) -> str:
-    return NOTHING if pd.isna(run) else Markup('<a href="runs/{0}.json"><code>{0}</code></a>').format(run)
+def _found(row: dict[Any, Any], name: str) -> str:
+    """A number that leads to the record of its run."""
+    text = "overflow" if row[name] == math.inf else short(row[name], 4)
+    return text if text == NOTHING else Markup('<a href="runs/{}.json">{}</a>').format(row[f"{name}_run"], text)
 
 
 def _code(name: str) -> str:

@@ -46,12 +46,12 @@ def networks(tables: Tables) -> Table:
         "Networks that learned to solve. Applied once, on right-hand sides like those of the training: geometric mean "
         "and worst seed of the relative error (1 for a diverged run), median relative residual. Iterated: seeds that "
         "converge on every sampled right-hand side, most cycles to a residual of 1e-8, worst convergence factor. "
-        "Fixed points: by how much of its norm one cycle moves a solution of its equation, at most; relative error of "
-        "the solution of the learned equation; and certificates of convergence that hold, over all grids and τ.",
+        "Last columns: by how much of its norm one cycle moves a solution of its equation, at most; relative error of "
+        "the solution of a learned equation; certificates of convergence that hold, over all grids and τ.",
         [f"tables/solver_{name}.csv" for name in ("runs", "errors", "iterations", "certificates")],
         [
-            *("Problem", "Method", "Parameters", "Operations", "Diverged", "Error", "Worst seed", "Residual"),
-            *("Converge", "Cycles", "Factor", "Solution moved", "Error of learned equation", "Certificates"),
+            *("Problem", "Method", "Parameters", "Operations", "Error", "Worst seed", "Residual"),
+            *("Converge", "Cycles", "Factor", "Solution moved", "Learned equation", "Certificates"),
         ],
         [
             [
@@ -59,7 +59,6 @@ def networks(tables: Tables) -> Table:
                 solver(method, problem),
                 f"{part['parameters'].iloc[0]:,}",
                 f"{part['operations'].iloc[0]:,}",
-                str((part["status"] != "ok").sum()),
                 *([NOTHING] * 2 if problem in several else _errors(part)),
                 short(part["residual"].median()),
                 *_iterating(part),
