@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
 import pyamg
 import scipy.linalg
 import scipy.sparse as sp
@@ -41,17 +40,15 @@ from torch import nn
 from benchmarks import table, timing
 from benchmarks.measurements import RATE
 from benchmarks.targets import Row
-from schemenets import checkpoints, files, kernels
+from schemenets import checkpoints, files, kernels, networks
 from schemenets.devices import keep_freed_memory
 from schemenets.multigrid import CycleNetwork, Grid, Problem, Solving, iterate
 from schemenets.multigrid.data import HOME, Condition, right_hand_sides
 from schemenets.progress import Progress
 from schemenets.schemes._base import Array
-from schemenets.study import solver_study
-from schemenets.study.config import Study
+from schemenets.study.config import SOLVE, Study
 from schemenets.study.layout import Layout
-from schemenets.study.report import solver_speed
-from schemenets.study.stages.solver_evaluate import LIMIT, TOLERANCE
+from schemenets.study.measurements.solving import LIMIT, TOLERANCE
 from schemenets.study.stages.solvers import textbook
 from schemenets.training import Trainer, Training
 
@@ -206,19 +203,14 @@ def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, 
     """
     found: dict[str, nn.Module] = {}
     for method in ONCE:
-        directory = results.job(f"{solver_study.EXPERIMENT}/{problem}/{method}")
-        records = {path: files.read_json(path) for path in sorted(directory.glob("seed-*.json"))}
-        errors = {
-            path: record["validation_error_by_epoch"][-1]
-            for path, record in records.items()
-            if record["status"] == "ok"
-        }
-        if errors:
-            median = statistics.median_low(errors.values())
-            path = next(path for path, own in errors.items() if own == median).with_suffix(".safetensors")
-            network = checkpoints.load(path)
-            if isinstance(network, CycleNetwork) or grid == home:
-                found[method] = network
+        for path in sorted((results.root / "runs" / f"{SOLVE}{problem}" / method).glob("*/record.json")):
+            errors = {run["seed"]: run["validation"] for run in files.read_json(path)["runs"] if run["status"] == "ok"}
+            if errors:
+                median = statistics.median_low(errors.values())
+                seed = next(seed for seed, error in errors.items() if error == median)
+                network = checkpoints.load(path.with_name("weights.safetensors"), seed)
+                if isinstance(network, CycleNetwork) or grid == home:
+                    found[method] = network
     return found
 
 
@@ -227,17 +219,17 @@ def on_points(problem: Problem, length: int) -> Grid:
     return problem.on(length - (not problem.screened))
 
 
-def trainings(config: Mapping[str, Any]) -> Iterator[Row]:
+def trainings(study: Study) -> Iterator[Row]:
     """Rows of training steps on grid and problem of the study's tuning, compiled and on torch operations."""
-    section = config["solvers"]
+    section = study.config["solvers"]
     name, batch = section["tuning_problem"], section["batch"]
-    problem = solver_study.problem(config, name)
-    grid = on_points(problem, section["points"])
+    problem = study.problem(name)
+    grid = on_points(problem, study.points)
     b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # what is learned does not matter
     data = {f"{split}/{part}": b for split in ("train", "validation") for part in Solving.pair}
     for method in TRAINED:
         job = Training(
-            architecture=solver_study.learner(config, method, name),
+            architecture=networks.architecture(study.solver_training(method, name)["architecture"]),
             task=Solving(problem=problem),
             seeds=tuple(range(SEEDS)),
             learning_rate=RATE,
@@ -258,21 +250,21 @@ def trainings(config: Mapping[str, Any]) -> Iterator[Row]:
                 "problem": name,
                 "points": grid.N,
                 "right_hand_sides": batch,
-                "contender": f"{method}-training{solver_speed.ON_TORCH if kernel == 'reference' else ''}",
+                "contender": f"{method}-training{'-torch' if kernel == 'reference' else ''}",
                 "dtype": "float32",
                 "milliseconds_per_right_hand_side": 1e3 * time / (SEEDS * len(b)),
             }
 
 
-def cases(config: Mapping[str, Any], points: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[str, Grid, Array]]:
+def cases(study: Study, points: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[str, Grid, Array]]:
     """Every problem of the configuration on every grid, with right-hand sides of the study's test (count, N)."""
     spec = {
-        "length": config["solvers"]["points"],
-        "noise": config["tuning"]["noise"],
-        "seed": config["signals"]["seed"],
+        "length": study.points,
+        "noise": study.config["tuning"]["noise"],
+        "seed": study.config["signals"]["seed"],
     }
-    for name in config["solvers"]["problems"]:
-        problem = solver_study.problem(config, name)
+    for name in study.config["solvers"]["problems"]:
+        problem = study.problem(name)
         for length in points:
             grid = on_points(problem, length)
             for count in counts:
@@ -286,18 +278,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="only the smallest grid and one right-hand side")
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/solver_benchmark.csv")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="directory of the trained networks")
+    parser.add_argument("--results", type=Path, default=Path("results/mine"), help="directory of the trained networks")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     keep_freed_memory()
-    config, rows = Study.load().config, []
+    study, rows = Study.load(), []
     machine = f"{timing.description()}, SciPy {version('scipy')}, PyAMG {version('pyamg')}"
     print(machine, flush=True)
-    todo = list(cases(config, *((POINTS[:1], COUNTS[:1]) if options.quick else (POINTS, COUNTS))))
+    todo = list(cases(study, *((POINTS[:1], COUNTS[:1]) if options.quick else (POINTS, COUNTS))))
     progress = Progress("solver benchmark", len(todo), "cases")
     for done, (name, grid, b) in enumerate(todo, start=1):
-        home = on_points(grid.problem, config["solvers"]["points"])
+        home = on_points(grid.problem, study.points)
         networks = trained(Layout(options.results), name, grid, home)
         if not networks:
             print(f"{name}, {grid.N} points: no trained networks in {options.results}", flush=True)
@@ -305,10 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row | {"machine": machine})
             print(_line(row), flush=True)
         progress.update(done)
-    for row in trainings(config):
+    for row in trainings(study):
         rows.append(row | {"machine": machine})
         print(_line(row), flush=True)
-    print("\n" + "\n".join(solver_speed.findings(pd.DataFrame(rows, columns=COLUMNS))))
     if options.out:
         table.write(options.out, rows, COLUMNS)
     return 0
