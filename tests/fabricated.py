@@ -5,16 +5,14 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from schemenets import checkpoints, files, networks, signals
 from schemenets.multigrid.data import conditions
-from schemenets.multigrid.training import build
-from schemenets.networks import Architecture
 from schemenets.study import stages
-from schemenets.study.config import Study
+from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.layout import Layout
-from schemenets.study.stages import _solvers as _solver_stages
-from schemenets.study.stages.solver_evaluate import described, kinds_iterated
+from schemenets.study.measurements.solving import described, kinds_iterated
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {"resnet-relu": 34.0, "symmetric-relu": 30.0, "symmetric-charbonnier": 33.0, "symmetric-perona_malik": 34.5}
@@ -25,7 +23,7 @@ PROVENANCE = {
     "wall_seconds": 10.0,
     "cpu_seconds": 9.0,
     "source_sha256": "c0de" * 16,
-    "data_sha256": {"piecewise_affine-10.safetensors": "da7a" * 16},
+    "inputs_sha256": {"data/piecewise_affine-10.safetensors": "da7a" * 16},
     "git": {"commit": "deadbeef" * 5, "dirty": True},
     "device": "Some <Processor>",
     "threads": 1,
@@ -34,50 +32,79 @@ PROVENANCE = {
 }
 
 
+def study(tier="smoke"):
+    """The study; its smoke tier is that of ``tier.yaml``, which has something of every kind in it."""
+    config = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))
+    config["tiers"]["smoke"] = yaml.safe_load((ROOT / "tests/tier.yaml").read_text(encoding="utf-8"))
+    return Study.check({**config, "tier": tier}, ROOT)
+
+
 def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> tuple[Layout, Study]:
     """Records of every job of a tier, their tables and claims; the runs named in ``diverged`` have diverged."""
-    study, layout = Study.load(ROOT, tier), Layout(root)
-    for name in study.test_sets:
+    made, layout = study(tier), Layout(root)
+    for name in made.test_sets:
         family, _, noise = name.rpartition("-")
         spec = {"family": family, "noise": float(noise), "length": 256, "seed": 1, "test": 2}
         signals.write(spec, layout.dataset(name))
-    for job, spec in study.jobs.items():
-        _job(layout, study, job, spec, diverged)
-    for job, spec in study.specs("robustness").items():
-        _attacks(layout, job, spec, diverged)
-    for method, spec in study.specs("tune").items():
-        _tuning(layout, method, spec)
-    for job, spec in study.repeated.items():
-        files.write_json(layout.growth(job), _repeated(spec))
-    for name, spec in study.followed.items():
-        files.write_json(layout.growth(name), _followed(spec))
-    for name, spec in study.drawn.items():
-        files.write_json(layout.growth(name), _drawn(name, spec["depths"]))
-    files.write_json(layout.fixed_points, _fixed_points(study))
-    datasets = study.specs("schemes")["all"]["datasets"]
-    rows = [row for name, spec in datasets.items() for row in _schemes(name, **spec)]
-    files.write_json(layout.schemes, {"rows": rows, "provenance": PROVENANCE})
-    _solvers(layout, study, diverged)
-    stages.run("tables", study.specs("tables")["all"], layout)
-    stages.run("claims", {"registered": str(ROOT / "config/claims.yaml")}, layout)
-    return layout, study
+    for job, spec in made.denoisers.items():
+        _job(layout, made, job, spec, diverged)
+    for stage, content in {"robustness": _attacks, "growth": _grown, "random_growth": _drawn, "tune": _tuned}.items():
+        for name, spec in made.specs(stage).items():
+            _write(layout, stage, name, content(name, spec, diverged))
+    _write(layout, "fixed_points", "all", _fixed_points(made))
+    datasets = made.specs("schemes")["all"]["datasets"]
+    _write(
+        layout, "schemes", "all", {"rows": [row for name, spec in datasets.items() for row in _schemes(name, **spec)]}
+    )
+    _solvers(layout, made, diverged)
+    stages.run("tables", "all", made.specs("tables")["all"], layout)
+    stages.run("claims", "all", {"registered": str(ROOT / CLAIMS)}, layout)
+    return layout, made
+
+
+def _write(layout, stage, name, content):
+    """Write the record of a job."""
+    path = layout.file(stage, name, stages.record_key(stage))
+    files.write_json(path, {**content, "provenance": PROVENANCE})
+
+
+def _states(job, spec, diverged):
+    return ["diverged" if f"{job}/seed-{seed}" in diverged else "ok" for seed in spec["seeds"]]
+
+
+def _trained(layout, study, job, states, curves, **more):
+    """Record and weights of a training job."""
+    spec = study.specs("train")[job]
+    architecture = networks.architecture(spec["architecture"])
+    path, count = layout.file("train", job, "weights"), architecture.count()
+    checkpoints.save_all({seed: architecture.build(seed) for seed in spec["seeds"]}, path)
+    record = {
+        "job": job,
+        **{key: spec[key] for key in ("experiment", "method", "size", "task", "architecture", "dataset")},
+        "parameters": count.total,
+        "convolution_weights": count.convolution,
+        "data_seed": 1,
+        "training": {"learning_rate": 0.02, "epochs": spec["epochs"], "batch": spec["batch"]},
+        "runs": [
+            {
+                "seed": seed,
+                "status": state,
+                "diverged_at_step": None if state == "ok" else 3,
+                "validation": curve[-1],
+                "validation_by_epoch": curve,
+            }
+            for seed, state, curve in zip(spec["seeds"], states, curves, strict=True)
+        ],
+        "weights_sha256": files.sha256(path),
+        **more,
+    }
+    _write(layout, "train", job, record)
 
 
 def _solvers(layout, study, diverged):
     """Schemes and networks that solve: unet-N has an error of 0.1, cycle-N and multigrid-N one of 0.05/N."""
-    for method, spec in study.solver_tunings.items():
-        trials = [
-            {
-                "learning_rate": rate,
-                "mean_validation_error": 0.1 + rate,
-                "runs": [{"seed": seed, "status": "ok", "validation_error": 0.1 + rate} for seed in spec["seeds"]],
-            }
-            for rate in spec["learning_rates"]
-        ]
-        tuned = {"method": method, "learning_rate": trials[0]["learning_rate"], "trials": trials}
-        files.write_json(layout.solver_tuned(method), {**tuned, "provenance": PROVENANCE})
     rows, facts = [], {"unique": True, "several_solutions": 0.0, "largest_residual": 1e-12}
-    for name, spec in study.problems.items():
+    for name, spec in study.specs("problems").items():
         for condition in conditions(spec):
             if condition.kind in ("home", "finer"):
                 measured = {
@@ -90,51 +117,32 @@ def _solvers(layout, study, diverged):
                 rows += [{"problem": name[8:], **described(condition, 2), "solver": "V(2,2)", **measured}]
     known = [
         {"problem": name[8:], **spec["problem"], "points": spec["length"], **facts}
-        for name, spec in study.problems.items()
+        for name, spec in study.specs("problems").items()
     ]
     # V-cycles take 10,000 operations each and divide all errors by four
     paths = [
         {"problem": name[8:], "solver": "V(2,2)", "iterations": n, "operations": 10_000 * n}
         | dict.fromkeys(("relative_error", "residual", "energy_gap"), 0.25**n)
-        for name in study.problems
+        for name in study.specs("problems")
         for n in range(14)
     ]
     content = {"tolerance": 1e-8, "limits": {}, "problems": known, "rows": rows, "paths": paths}
-    content["provenance"] = PROVENANCE
-    files.write_json(layout.solvers, content)
-    for job, spec in study.solver_jobs.items():
+    _write(layout, "solvers", "all", content)
+    for job, spec in study.solvers.items():
         _solver_job(layout, study, job, spec, diverged)
 
 
 def _solver_job(layout, study, job, spec, diverged):
     rng = np.random.default_rng([len(job), *job.encode()])
-    learner = _solver_stages.architecture(spec)
-    cycle = spec["learner"] == "cycle"
+    architecture, epochs = networks.architecture(spec["architecture"]), study.specs("train")[job]["epochs"]
+    cycle = architecture.name == "cycle"
     base = 0.1 if spec["method"].startswith("unet") else 0.05 / int(spec["method"].split("-")[1])
-    states = ["diverged" if f"{job}/seed-{seed}" in diverged else "ok" for seed in spec["seeds"]]
+    states = _states(job, spec, diverged)
     errors = [base * math.exp(0.1 * rng.standard_normal()) if state == "ok" else None for state in states]
-    for seed, state, error in zip(spec["seeds"], states, errors, strict=True):
-        path = layout.job(job) / f"seed-{seed}.safetensors"
-        network = build(learner, seed)
-        _solver_stages.save(network, path)
-        record = {
-            "run": f"{job}/seed-{seed}",
-            **{key: spec[key] for key in ("problem_name", "method", "learner", "loss", "architecture", "problem")},
-            "seed": seed,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "operations": 1000 * int(spec["method"].split("-")[1]),
-            "points": 256,
-            "dataset": spec["dataset"],
-            "training": {"learning_rate": 0.01, "epochs": spec["epochs"], "batch": 32},
-            "status": state,
-            "validation_error_by_epoch": [1.0] * (spec["epochs"] - 1) + [error],
-            "checkpoint_sha256": files.sha256(path),
-            "provenance": PROVENANCE,
-        }
-        files.write_json(path.with_suffix(".json"), record)
-    made = conditions(study.problems[spec["dataset"]])
+    _trained(layout, study, job, states, [[1.0] * (epochs - 1) + [error] for error in errors], points=256)
+    made = conditions(study.specs("problems")[spec["dataset"]])
     values = dict.fromkeys(("relative_error", "residual", "energy_gap"), errors)
-    kinds = kinds_iterated(network)
+    kinds = kinds_iterated(architecture.build())
     several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1, "moved": 1e-14, "local_radius": 0.2}
     several["own_error"] = None if cycle else 0.05
     iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
@@ -142,17 +150,18 @@ def _solver_job(layout, study, job, spec, diverged):
     evaluation = {
         "job": job,
         "seeds": spec["seeds"],
+        "status": {str(seed): state for seed, state in zip(spec["seeds"], states, strict=True)},
+        "cycles": spec["architecture"].get("cycles") or spec["architecture"].get("blocks"),
         "conditions": [described(condition, 2) | values for condition in made],
         "iterations": [described(each, 2) | iterated for each in made if each.kind in kinds],
         "certificates": [
             {"seed": seed, "condition": made[0].name, "points": 64, "tau": 100.0}
             | {"radius": 0.1, "radius_dense": 0.1, "energy_norm": 0.2, "holds": True}
             for seed in spec["seeds"]
-            if cycle and learner.linear
+            if cycle and architecture.linear
         ],
-        "provenance": PROVENANCE,
     }
-    files.write_json(layout.job(job) / "evaluation.json", evaluation)
+    _write(layout, "evaluate_solvers", job, evaluation)
 
 
 def _schemes(name, time, contrast, steps):
@@ -167,34 +176,20 @@ def _schemes(name, time, contrast, steps):
 
 def _job(layout, study, job, spec, diverged):
     rng = np.random.default_rng([len(job), *job.encode()])
-    architecture = Architecture(**spec["architecture"])
-    count = networks.count(architecture)
-    level = LEVELS.get(spec["method"].removesuffix("-certified"), 34.2) + math.log10(count.total / 240)
-    status = ["diverged" if f"{job}/seed-{seed}" in diverged else "ok" for seed in spec["seeds"]]
+    architecture, epochs = networks.architecture(spec["architecture"]), study.specs("train")[job]["epochs"]
+    parameters = architecture.count().total
+    level = LEVELS.get(spec["method"].removesuffix("-certified"), 34.2) + math.log10(parameters / 240)
+    status = _states(job, spec, diverged)
     values = (level + 0.1 * rng.standard_normal(len(status))).tolist()
     scores = [value if state == "ok" else None for value, state in zip(values, status, strict=True)]
-    for seed, value, state in zip(spec["seeds"], values, status, strict=True):
-        curve = [value - 3 * (1 - epoch / spec["epochs"]) ** 2 for epoch in range(1, spec["epochs"] + 1)]
-        curve = curve if state == "ok" else [curve[0]] + [None] * (spec["epochs"] - 1)
-        checkpoints.save(
-            networks.build(**spec["architecture"], seed=seed), layout.job(job) / f"seed-{seed}.safetensors"
-        )
-        record = {
-            "run": f"{job}/seed-{seed}",
-            **{key: spec[key] for key in ("experiment", "method", "size")},
-            "seed": seed,
-            "architecture": spec["architecture"],
-            "parameters": count.total,
-            "convolution_weights": count.convolution,
-            "dataset": spec["dataset"],
-            "training": {"learning_rate": 0.02, "epochs": spec["epochs"], "batch": 64},
-            "status": state,
-            "metrics": {"validation_psnr": curve[-1], "validation_psnr_by_epoch": curve},
-            "provenance": PROVENANCE,
-        }
-        files.write_json(layout.job(job) / f"seed-{seed}.json", record)
+    curves = [[value - 3 * (1 - epoch / epochs) ** 2 for epoch in range(1, epochs + 1)] for value in values]
+    curves = [
+        curve if state == "ok" else [curve[0]] + [None] * (epochs - 1)
+        for curve, state in zip(curves, status, strict=True)
+    ]
+    _trained(layout, study, job, status, curves)
     test_sets = {}
-    for name in study.tested_on(job):
+    for name in study.tested_on(spec["experiment"]):
         noisy = NOISY.get(name.rpartition("-")[2], 20.0)
         at_home = name == spec["dataset"]
         transferred = [None if score is None else noisy + rng.normal(2, 2) for score in scores]
@@ -203,8 +198,8 @@ def _job(layout, study, job, spec, diverged):
         test_sets[name] = {"signals": 7, "noisy_psnr": noisy, "psnr": shown, "relative_error": errors}
         safeguarded = architecture.name.startswith("safeguarded")
         test_sets[name]["held_back"] = [0.25 if safeguarded and error else None for error in errors]
-    evaluation = {"job": job, "seeds": spec["seeds"], "test_sets": test_sets, "provenance": PROVENANCE}
-    files.write_json(layout.job(job) / "evaluation.json", evaluation)
+    told = {str(seed): state for seed, state in zip(spec["seeds"], status, strict=True)}
+    _write(layout, "evaluate", job, {"job": job, "seeds": spec["seeds"], "status": told, "test_sets": test_sets})
     certified, symmetric = architecture.certified, architecture.name == "symmetric"
     entries = [
         {
@@ -227,39 +222,37 @@ def _job(layout, study, job, spec, diverged):
         }
         for seed in spec["seeds"]
     ]
-    stability = {"job": job, "repetitions": [1, 20], "networks": entries, "provenance": PROVENANCE}
-    files.write_json(layout.job(job) / "stability.json", stability)
+    _write(layout, "stability", job, {"job": job, "repetitions": [1, 20], "networks": entries})
 
 
-def _repeated(spec):
-    """Certified networks shrink, repeated ResNets grow by seed + 2 and overflow."""
-    numbers, repetition, job = [1, 2, 5, 100], [], spec["job"]
-    for seed, start in product(spec["seeds"], ("test", "random")):
+def _grown(job, spec, diverged):
+    """Certified networks shrink, ResNets grow by seed + 2 in every repetition and block; differences grow more."""
+    numbers, repetition, followed = [1, 2, 5, 100], [], []
+    depths, resnet = list(range(1, spec["architecture"]["blocks"] + 1)), spec["architecture"]["name"] == "resnet"
+    for seed, start in product(spec["seeds"], ("test", "random") if spec["repetitions"] else ()):
         factor = {"resnet": 2.0 + seed, "symmetric": 1.01}.get(job.split("/")[1].partition("-")[0], 0.999)
         factor = 0.99 if "certified" in job else factor
         values = [factor**n if factor**n < 1e40 else None for n in numbers]
-        run = {"run": f"{job}/seed-{seed}", "seed": seed, "start": start}
         overflow = 90 if None in values else None
         apart = values if start == "test" else None
-        repetition.append({**run, "amplification": values, "overflow": overflow, "perturbation": apart})
-    return {"repetitions": numbers, "repetition": repetition, "provenance": PROVENANCE}
-
-
-def _followed(spec):
-    """ResNets, without a bound, grow by seed + 2 in every block, all others shrink; differences grow more."""
-    depths, resnet = list(range(1, spec["architecture"]["blocks"] + 1)), spec["architecture"]["name"] == "resnet"
-    entries = []
+        entry = {"seed": seed, "start": start, "amplification": values, "overflow": overflow, "perturbation": apart}
+        repetition.append(entry)
     for seed in spec["seeds"]:
         factor = 2.0 + seed if resnet else 0.99
         grown = {"amplification": [factor**n for n in depths], "perturbation": [(1.5 * factor) ** n for n in depths]}
-        bounds = [None if resnet else 1.0] * len(depths)
-        entries.append({"run": f"{spec['job']}/seed-{seed}", "seed": seed, "bounds": bounds, **grown})
-    return {"depths": depths, "followed": entries, "provenance": PROVENANCE}
+        followed.append({"seed": seed, "bounds": [None if resnet else 1.0] * len(depths), **grown})
+    return {
+        "job": job,
+        "repetitions": numbers if spec["repetitions"] else [],
+        "repetition": repetition,
+        "depths": depths,
+        "followed": followed,
+    }
 
 
-def _drawn(name, depths):
+def _drawn(name, spec, diverged):
     """Random networks grow by their name, certified ones shrink."""
-    depth = []
+    depths, depth = spec["depths"], []
     for tied, (certified, step), seed in product((False, True), ((True, 1.0), (False, 1.0), (False, 1.5)), (0, 1)):
         factor = 0.9 if certified else {"fsi": 1.6, "resnet": 1.2}.get(name, 0.95) * step
         network = {"name": name, "flux": "relu", "tied": tied, "certified": certified, "step": step, "seed": seed}
@@ -271,7 +264,7 @@ def _drawn(name, depths):
         worst = {"amplification": [2.4**n for n in depths], "perturbation": [2.4**n for n in depths], "expansion": []}
         of_worst = {"name": "fsi", "flux": "linear", "tied": False, "certified": False, "step": 1.0, "seed": None}
         depth.append({**of_worst, "bounds": None, **worst})
-    return {"depths": depths, "depth": depth, "provenance": PROVENANCE}
+    return {"depths": depths, "depth": depth}
 
 
 def _fixed_points(study):
@@ -280,7 +273,7 @@ def _fixed_points(study):
     for spec in study.specs("fixed_points")["all"]["networks"]:
         certified = spec["architecture"]["certified"]
         for seed in spec["seeds"]:
-            run, converges = f"{spec['job']}/seed-{seed}", certified or seed % 2 == 0
+            converges = certified or seed % 2 == 0
             q, observed = (0.5, 0.4) if certified else (1.2, 0.6 if converges else 1.0)
             steps = [
                 {
@@ -290,12 +283,19 @@ def _fixed_points(study):
                 }
                 for digits in range(2, 11)
             ]
-            entry = {"run": run, "certified": certified, "rate": q, "observed_rate": observed, "limit": 2292}
+            entry = {
+                "job": spec["job"],
+                "seed": seed,
+                "certified": certified,
+                "rate": q,
+                "observed_rate": observed,
+                "limit": 2292,
+            }
             entry |= {"signals": 10, "signals_converged": 10 if converges else 3, "steps": steps}
             iterated.append(entry | {"gradient_difference": 1e-15 * (1 + seed) if converges else None})
         costs += [
             {
-                "run": f"{spec['job']}/seed-0",
+                **{"job": spec["job"], "seed": 0},
                 **{"iterations": n, "gradients": gradients, "parameters": 49},
                 "saved_bytes": 1000 if gradients == "implicit" else 1000 * n,
                 "seconds": 0.001 * (n + 10 if gradients == "implicit" else 2 * n),
@@ -303,14 +303,15 @@ def _fixed_points(study):
             for n in (4, 8, 16, 32, 64, 128)
             for gradients in ("unrolled", "implicit")
         ]
-    return {"networks": iterated, "costs": costs, "provenance": PROVENANCE}
+    return {"networks": iterated, "costs": costs}
 
 
-def _attacks(layout, job, spec, diverged):
+def _attacks(job, spec, diverged):
     """One dB per grey value under attack, more for the standard residual network; half of it at random."""
     rng = np.random.default_rng([*job.encode()])
     rate = 1.5 if "/resnet-relu/" in job else 1.0
-    sound = [f"{job}/seed-{seed}" not in diverged for seed in spec["seeds"]]
+    states = _states(job, spec, diverged)
+    sound = [state == "ok" for state in states]
     levels = 34 + 0.1 * rng.standard_normal(len(sound))
     sizes = [
         {
@@ -323,24 +324,27 @@ def _attacks(layout, job, spec, diverged):
         }
         for size in (0, *spec["sizes"])
     ]
-    result = {"job": job, "seeds": spec["seeds"], "signals": spec["signals"], "lipschitz_bound": [5.0] * len(sound)}
-    files.write_json(layout.job(job) / "robustness.json", result | {"sizes": sizes, "provenance": PROVENANCE})
+    told = {str(seed): state for seed, state in zip(spec["seeds"], states, strict=True)}
+    result = {"job": job, "seeds": spec["seeds"], "status": told, "signals": spec["signals"]}
+    return result | {"lipschitz_bound": [5.0] * len(sound), "sizes": sizes}
 
 
 def _where(sound, values):
     return [float(value) if state else None for state, value in zip(sound, values, strict=True)]
 
 
-def _tuning(layout, method, spec):
-    rates = spec["learning_rates"]
+def _tuned(method, spec, diverged):
+    rates, solves = sorted(spec["learning_rates"]), spec["task"]["name"] == "solving"
+    values = [0.1 + rate if solves else 30.0 + index for index, rate in enumerate(rates)]
     trials = [
         {
             "learning_rate": rate,
-            "mean_validation_psnr": 30.0 + index,
-            "runs": [{"seed": seed, "status": "ok", "validation_psnr": 30.0 + index} for seed in spec["seeds"]],
+            "mean_validation": value,
+            "runs": [{"seed": seed, "status": "ok", "validation": value} for seed in spec["seeds"]],
         }
-        for index, rate in enumerate(rates)
+        for rate, value in zip(rates, values, strict=True)
     ]
-    trials[0]["runs"][-1] |= {"status": "diverged", "validation_psnr": None}
-    chosen = {"learning_rate": rates[-1], "at_edge_of_grid": True, "noisy_psnr": 28.1}
-    files.write_json(layout.tuned(method), {"method": method, **chosen, "trials": trials, "provenance": PROVENANCE})
+    if not solves:
+        trials[0]["runs"][-1] |= {"status": "diverged", "validation": None}
+    chosen = {"learning_rate": rates[0 if solves else -1], "at_edge_of_grid": True, "nothing": 1 if solves else 28.1}
+    return {"method": method, **chosen, "trials": trials}
