@@ -19,6 +19,7 @@ NEUTRAL = {
 }
 
 
+@cache  # jobs that differ in seeds or sizes only run the same code
 def fingerprint(*roots: str) -> str:
     """SHA-256 of the code of these modules and of every module of this package that they import, directly or not.
 
@@ -99,7 +100,8 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
     file = _file(module)
     if file is None:
         raise ModuleNotFoundError(f"no module {module!r} in {ROOT}")
-    tree = _Running().visit(ast.parse(file.read_text(encoding="utf-8")))
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree.body = [statement for statement in tree.body if not _is_for_type_checkers(statement)]
     if function:
         tree.body = _reached(tree.body, function)
     imported = tuple(name for name in _imports(tree) if _file(name))
@@ -112,12 +114,8 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
     return ast.unparse(tree), imported
 
 
-class _Running(ast.NodeTransformer):
-    """Leaves out what only type checkers read."""
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        own = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return None if own else self.generic_visit(node)
+def _is_for_type_checkers(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
 
 
 def _reached(body: list[ast.stmt], function: str) -> list[ast.stmt]:
