@@ -32,12 +32,13 @@ def miniature(directory):
     path = directory / "config/config.yaml"
     config = yaml.safe_load(path.read_text())
     config["tiers"]["smoke"] |= {
-        "jobs_per_process": 1,
         "epochs": 12,
         "train": {"piecewise_affine": 512, "scanlines": 64, "evolution": 64},
         "validation": {"piecewise_affine": 16, "scanlines": 16, "evolution": 16},
         "tuning": {"seeds": 1, "learning_rates": [0.01]},
         "experiments": {"capacity": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "budgets": [240]}]},
+        "stability": {"repetitions": 5, "depths": [1, 3], "networks": ["symmetric"]},
+        "robustness": {"experiment": "capacity", "signals": 4, "starts": 2, "steps": 2, "sizes": [5]},
         "solvers": {
             **{"epochs": 1, "train": 8, "validation": 2, "test": 2, "others": 1, "points": [16]},
             "tuning": {"seeds": 1, "learning_rates": [0.01]},
@@ -45,7 +46,7 @@ def miniature(directory):
         },
     }
     config["solvers"] |= {"points": 32, "batch": 8}
-    config["stability"] |= {"experiments": ["capacity"], "size": "budget-240", "networks": ["symmetric"]}
+    config["stability"] |= {"experiments": ["capacity"], "size": "budget-240"}
     config["test_families"] = ["piecewise_affine"]
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return directory
@@ -120,9 +121,9 @@ def test_all_results_are_there_and_pass_the_audit(project):
         "tables/psnr.csv",
         "figures/capacity.svg",
         "figures/capacity.png",
-        *(f"{job}/seed-{seed}.{suffix}" for seed in (0, 1) for suffix in ("json", "safetensors")),
-        f"{job}/evaluation.json",
-        f"{job}/stability.json",
+        *(f"{job}/{name}.json" for name in ("record", "evaluation", "stability", "robustness", "growth")),
+        *(f"{job}/{name}.safetensors" for name in ("weights", "evaluation")),
+        "runs/solve_charbonnier/unet-2/points-32/solutions.json",
     }
     audit = [sys.executable, "-m", "schemenets", "audit", "results/smoke", "--full"]
     result = subprocess.run(audit, cwd=project, env=environment(project), capture_output=True, text=True, check=False)
@@ -130,13 +131,14 @@ def test_all_results_are_there_and_pass_the_audit(project):
 
 
 def test_records_hold_their_provenance(project):
-    record = json.loads((project / "results/smoke/runs/capacity/resnet-relu/budget-240/seed-1.json").read_text())
-    assert record["seeds"] == {"weights": 1, "shuffling": 1, "data": 20210322}
+    record = json.loads((project / "results/smoke/runs/capacity/resnet-relu/budget-240/record.json").read_text())
+    assert [(run["seed"], run["status"]) for run in record["runs"]] == [(0, "ok"), (1, "ok")]
+    assert record["data_seed"] == 20210322
     assert record["parameters"] == 178
-    assert record["status"] == "ok"
     provenance = record["provenance"]
     assert provenance["threads"] == 1
-    assert set(provenance["data_sha256"]) == {"piecewise_affine-10.safetensors"}
+    data = [f"data/piecewise_affine-10.{suffix}" for suffix in ("safetensors", "json")]
+    assert list(provenance["inputs_sha256"]) == [*data, "tuning/resnet-relu.json"]
     assert {"config_sha256", "source_sha256", "git", "device", "kernel", "versions"} <= set(provenance)
     assert provenance["wall_seconds"] > 0
     assert provenance["cpu_seconds"] > 0
@@ -147,7 +149,7 @@ def test_a_second_run_has_nothing_to_do(project):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["report.html", "tables/psnr.csv", "tuning/*.json", "runs/*/*/*/seed-1.safetensors"]
+    "pattern", ["report.html", "tables/psnr.csv", "tuning/*.json", "runs/*/*/*/weights.safetensors"]
 )
 def test_what_is_removed_is_made_again(project, tmp_path, pattern):
     copy = tmp_path / "copy"
@@ -158,33 +160,46 @@ def test_what_is_removed_is_made_again(project, tmp_path, pattern):
     assert re.search(rf"output:.* {removed.relative_to(copy)}[,\n]", output), output
 
 
-def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(project, copy, symlinks=True)
-    path = copy / "src/schemenets/networks/symmetric.py"
+def edited(project, directory, file, old, new):
+    """A copy of the finished project with one file of the package edited; what a dry run would write."""
+    shutil.copytree(project, directory, symlinks=True)
+    path = directory / "src/schemenets" / file
     text = path.read_text()
-    edited = text.replace("2 / self.flux.L", "1 / self.flux.L")
-    assert edited != text
-    path.write_text(edited)
-    output = successful(copy, "--dry-run", "--quiet", "host")  # and so not quiet about rules
-    trained = set(re.findall(r"output: results/smoke/(runs/\S+?/seed|tuning/\S+?\.json)", output))
-    assert trained == {"tuning/symmetric-perona_malik.json", "runs/capacity/symmetric-perona_malik/budget-240/seed"}
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    output = successful(directory, "--dry-run", "--quiet", "host")  # and so not quiet about rules
+    return set(re.findall(r"results/smoke/([^\s,]+)", " ".join(re.findall(r"output: (.*)", output))))
+
+
+def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, tmp_path):
+    written = edited(project, tmp_path / "copy", "networks/symmetric.py", "2 / self.flux.L", "1 / self.flux.L")
+    job = "runs/capacity/symmetric-perona_malik/budget-240"
+    assert {name for name in written if name.startswith(("tuning/", "runs/")) and name.endswith(".json")} == {
+        "tuning/symmetric-perona_malik.json",
+        *(f"{job}/{name}.json" for name in ("record", "evaluation", "stability", "robustness", "growth")),
+    }
+
+
+def test_editing_how_records_become_tables_reruns_no_measurement(project, tmp_path):
+    written = edited(project, tmp_path / "copy", "study/stages/evaluate.py", 'name.rpartition("-")[0]', "name[:-3]")
+    assert "tables/psnr.csv" in written
+    assert not {name for name in written if name.startswith(("tuning/", "runs/"))}
 
 
 @pytest.mark.parametrize("stage", ["tune", "train"])
 def test_killed_runs_go_on_and_end_with_the_same_results(project, tmp_path, stage):
     trained = [
         path.relative_to(project).as_posix()
-        for pattern in ("tuning/*.json", "runs/capacity/*/*/seed-*")
+        for pattern in ("tuning/[rs]*.json", "runs/capacity/*/*/record.json", "runs/capacity/*/*/weights.safetensors")
         for path in sorted((project / "results/smoke").glob(pattern))
     ]
-    assert len(trained) == 2 + 2 * 2 * 2
+    assert len(trained) == 2 + 2 * 2
     directory = miniature(tmp_path / "killed")
     process = start(directory, *trained)
     logs = directory / "results/smoke/logs"
     # interrupted work of this stage is there, and no record yet
     while process.poll() is None:
-        begun = [path.stat().st_mtime for path in logs.glob(f"{stage}-*.log")]
+        begun = [path.stat().st_mtime for path in logs.glob(f"{stage}/**/*.log")]
         states = [path.stat().st_mtime for path in (directory / "results/smoke/.resume").glob("*.safetensors")]
         if begun and states and max(states) > min(begun):
             break
@@ -211,16 +226,44 @@ def test_two_runs_at_once_are_refused(project, tmp_path):
     assert "another run is working in this directory" in output
 
 
+def test_another_directory_is_filled_if_asked_for(project, tmp_path):
+    directory = miniature(tmp_path / "copy")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "tier=smoke", "out=elsewhere"]
+    target = "elsewhere/data/piecewise_affine-10.safetensors"
+    subprocess.run([*command, "--", target], cwd=directory, env=environment(directory), check=True)
+    own = project / "results/smoke/data/piecewise_affine-10.safetensors"
+    assert (directory / target).read_bytes() == own.read_bytes()
+    assert not (directory / "results").exists()
+
+
+def test_a_configuration_of_ones_own_reaches_every_job(tmp_path):
+    directory = miniature(tmp_path / "copy")
+    config = yaml.safe_load((directory / "config/config.yaml").read_text())
+    config["signals"]["seed"] = 7
+    (directory / "mine.yaml").write_text(yaml.safe_dump(config))
+    data = "results/smoke/data/piecewise_affine-10.json"
+    successful(directory, "--configfile", "mine.yaml", "--until", "signals", "--", data)
+    assert json.loads((directory / data).read_text())["spec"]["seed"] == 7
+
+
+def test_reading_the_rules_imports_neither_torch_nor_pandas(project):
+    command = [sys.executable, "-X", "importtime", "-m", "snakemake", "--list", "--config", "tier=smoke"]
+    result = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True, check=True)
+    imported = set(re.findall(r"\|\s*([\w.]+)$", result.stderr, re.MULTILINE))
+    assert "schemenets.study.plan" in imported
+    assert not {name for name in imported if name.partition(".")[0] in ("torch", "pandas", "matplotlib", "numba")}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         (
             "batch: 64",
             "batch: 64\n  bacth: 32",
-            r"config/config.yaml: training.bacth = 32: unknown key; allowed: batch",
+            r"config/config.yaml: training: got the key 'bacth', expected one of batch",
         ),
-        ("flux: perona_malik", "flux: perona", r"config/config.yaml: methods.* unknown flux 'perona'; allowed are"),
-        ("- 240", "- 24", r"capacity.0.budgets.0 = 24, resnet-relu: budget = 24 is not possible; allowed: at least 89"),
+        ("flux: perona_malik", "flux: perona", r"config/config.yaml: methods.*: flux: got 'perona', expected one of"),
+        ("- 240", "- 24", r"capacity.0.budgets.0 for resnet-relu: budget: got 24, expected at least 89"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named_before_any_job_starts(tmp_path, old, new, message):
