@@ -513,14 +513,12 @@ def test_shapes_that_do_not_fit(name, shape):
 def test_dtypes_that_do_not_fit(name):
     flux = fluxes.get("perona_malik")
     x = inputs(flux, onto="another")
-    with pytest.raises(
-        InvalidParameterError, match=rf"dtype of {name}: got torch.float32, expected .*expected torch.float64"
-    ):
+    with pytest.raises(InvalidParameterError, match=rf"dtype of {name}: got torch.float32, expected torch.float64"):
         kernels.block(**(x | {name: x[name].detach().float()}), flux=flux)
 
 
 def test_a_name_is_no_flux():
-    with pytest.raises(InvalidParameterError, match=r"flux: got 'relu', expected .*expected a flux, such as"):
+    with pytest.raises(InvalidParameterError, match=r"flux: got 'relu', expected a flux, such as"):
         kernels.block(**inputs(fluxes.get("relu")), flux="relu")
 
 

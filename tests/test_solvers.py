@@ -377,7 +377,7 @@ ARCHITECTURES = {
     "F": {"kind": "F", "flux": "charbonnier"},
     "relu": {"flux": "relu", "kernel_size": 4},
     "fixed": {"transfers": "fixed", "filters": 0},
-    "fixed with filters": {"transfers": "fixed", "flux": "tv_regularised", "filters": 1},
+    "fixed with filters": {"transfers": "fixed", "flux": "perona_malik", "filters": 1},
 }
 ABLATIONS = {"concatenated": {"skip": "concatenated"}, "restricted": {"coarse_side": "restricted"}}
 each_architecture = pytest.mark.parametrize("arguments", ARCHITECTURES.values(), ids=ARCHITECTURES)
@@ -554,10 +554,10 @@ def test_signals_that_do_not_fit_are_refused():
         (stacked, b.expand(3, 2, 16)),
     ):
         for call in (net, net.full_multigrid, lambda b, net=net: net.cycle(b, b)):
-            with pytest.raises(InvalidParameterError, match=r"shape and dtype of b .*batch, N"):
+            with pytest.raises(InvalidParameterError, match=r"shape and dtype of b: .*batch, N"):
                 call(wrong)
     for wrong in (b[:1], b.double()):
-        with pytest.raises(InvalidParameterError, match=r"shape and dtype of x .* those of b"):
+        with pytest.raises(InvalidParameterError, match=r"shape and dtype of x: .* those of b"):
             network.cycle(wrong, b)
     b[0, 3] = math.nan
     for call in (network, network.full_multigrid, lambda b: network.cycle(torch.rand(2, 16), b)):

@@ -238,10 +238,10 @@ def test_iterations_that_are_not_possible():
     with pytest.raises(InvalidParameterError, match=r"b: got 'zeros', expected .*other than zero"):
         iterate(shrink(0.5), grid, 0 * b, b)
     for pair in ((b * math.nan, b), (b, b * math.inf)):
-        with pytest.raises(InvalidParameterError, match=r"a value of b or x .* finite"):
+        with pytest.raises(InvalidParameterError, match=r"a value of b or x: got .* finite"):
             iterate(shrink(0.5), grid, *pair)
     for pair in ((b, b[:, :8]), (b[:, :8], b[:, :8])):
-        with pytest.raises(InvalidParameterError, match=r"shapes of b and x .* 16\), as the grid has"):
+        with pytest.raises(InvalidParameterError, match=r"shapes of b and x .* 16\), with the points of the grid"):
             iterate(shrink(0.5), grid, *pair)
 
 
@@ -389,7 +389,7 @@ def test_jobs_that_are_not_possible(tmp_path):
     state = tmp_path / "state"
     with pytest.raises(InvalidParameterError, match=r"problem: got .* that of the architecture"):
         fit(replace(job(), task=Solving(problem=replace(CHARBONNIER, tau=2.0))), arrays, state, "test")
-    with pytest.raises(InvalidParameterError, match=r"names of the arrays .* validation/x"):
+    with pytest.raises(InvalidParameterError, match=r"names of the arrays: got .*, expected .* validation/x"):
         fit(job(), {n: x for n, x in arrays.items() if n != "train/x"}, state, "test")
     empty = {f"validation/{part}": np.empty((0, 32)) for part in ("b", "x")}
     with pytest.raises(InvalidParameterError, match=r"shape of validation/b"):

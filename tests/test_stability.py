@@ -846,7 +846,7 @@ def test_searches_treat_the_networks_of_a_stack_one_by_one_and_change_nothing(se
 
 @pytest.mark.parametrize("search", [largest_amplification, largest_expansion])
 @pytest.mark.parametrize(
-    ("value", "what"), [(math.nan, "finite"), (math.inf, "finite"), (-math.inf, "finite"), (0.0, "not zero")]
+    ("value", "what"), [(math.nan, "finite"), (math.inf, "finite"), (-math.inf, "finite"), (0.0, "above 0")]
 )
 def test_searches_refuse_starts_that_say_nothing(search, value, what):
     net = random_network(0, name="symmetric", flux="relu", blocks=1)

@@ -220,7 +220,9 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
             expected = f"(signals, length), that of {other}, {data[other].shape}"
             raise InvalidParameterError(f"shape of {key}", data[key].shape, expected)
         if not np.isfinite(data[key]).all():
-            raise InvalidParameterError(f"a value of {key}", data[key][~np.isfinite(data[key])][0], "finite values")
+            raise InvalidParameterError(
+                f"a value of {key}", data[key][~np.isfinite(data[key])][0].item(), "finite values"
+            )
     if np.size(job.learning_rate) not in (1, len(job.seeds)):
         raise InvalidParameterError(
             "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"

@@ -120,7 +120,7 @@ def run(
     if transfers is None:
         nothing = omega.new_zeros((*omega.shape[:-1], 2))
         transfers = nothing, nothing[..., 0]
-    y: Tensor = _Run.apply(x, b, omega, W, lam, *transfers, V, program, psi)
+    y: Tensor = _Run.apply(x, b, omega, W, lam, *transfers, V, program, psi, torch.is_grad_enabled())
     return y
 
 
@@ -129,10 +129,10 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        x, b, *weights, ctx.program, ctx.psi = inputs
+        x, b, *weights, ctx.program, ctx.psi, recording = inputs
         ctx.save_for_backward(*weights)
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        rows = _array(x, 3).shape[:2] if any(ctx.needs_input_grad) else (1, 1)
+        rows = _array(x, 3).shape[:2] if recording and any(ctx.needs_input_grad) else (1, 1)
         ctx.store = np.empty((*rows, ctx.program.size), _array(y, 3).dtype)
         _pass(ctx, False, *(_array(t, 3) for t in (x, b)), *_operands(ctx, weights, x), ctx.store, _array(y, 3))
         return y
@@ -145,7 +145,7 @@ class _Run(torch.autograd.Function):
         found += [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in weights]
         outputs = [*(_array(t, 3) for t in (grad, *found[:2])), *(_weights(t, grad.ndim) for t in found[2:])]
         _pass(ctx, True, *_operands(ctx, weights, grad), ctx.store, *outputs)
-        return *found, None, None
+        return *found, None, None, None
 
 
 def _operands(ctx: Any, weights: Any, x: Tensor) -> list[Any]:

@@ -82,7 +82,7 @@ def check_problem(f: Array, A: Diffusion, tau: float) -> None:
     if np.shape(f) != A.K.shape[1:]:
         raise InvalidParameterError("shape of the signal", np.shape(f), f"{A.K.shape[1:]}, the columns of the operator")
     if not np.isfinite(f).all():
-        raise InvalidParameterError("a value of the signal", f[~np.isfinite(f)][0], "finite values")
+        raise InvalidParameterError("a value of the signal", f[~np.isfinite(f)][0].item(), "finite values")
     if not 0 < tau < np.inf:
         raise InvalidParameterError("tau", tau, "positive and finite")
 
