@@ -191,6 +191,10 @@ def test_guarantees_count_what_trained_networks_keep(made):
     assert rows["ResNet", "freely"]["Largest growth"] == "overflow"  # 3^100, see fabricated
     (row,) = [row for row in content.guarantees_measured(tables).rows if row[0] == "ResNet"]
     assert re.search('href="runs/[^"]*/seed-1.json">80<', row[4])
+    (row,) = tables["guarantees"].query("scheme == 'symmetric'").to_dict("records")
+    for kind in ("untied", "tied"):  # the conditions on single blocks fail without certification, see fabricated
+        assert row[f"{kind}_within"] == 0 < row["untied"]
+        assert row[f"certified_{kind}_within"] == row[f"certified_{kind}"] > 0
     words = {row[0]: row[1:] for row in content.guarantees(tables).rows}
     assert "‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂" in words["symmetric"][0]
     assert {scheme for scheme, _ in rows} <= set(words)
