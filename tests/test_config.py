@@ -88,18 +88,6 @@ def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set()
     assert study.specs("train")[others[0]]["architecture"]["kernel_size"] == CONFIG["network"]["kernel_size"]
 
 
-def test_solvers_that_only_train_longer_share_a_learning_rate():
-    study = Study.load(ROOT, "study")
-    jobs = {spec["method"]: spec for spec in study.specs("solver_train").values() if "charbonnier/" in spec["job"]}
-    assert {method: spec["tuned_as"] for method, spec in jobs.items() if spec["tuned_as"] != method} == {
-        "unet-4-long": "unet-4"
-    }
-    longer, tuned = jobs["unet-4-long"], study.specs("solver_tune")["unet-4"]
-    assert longer["epochs"] == 3 * tuned["epochs"] == 3 * jobs["unet-4"]["epochs"]
-    assert longer["architecture"] == tuned["architecture"]
-    assert set(study.specs("solver_tune")) == set(jobs) - {"unet-4-long"}
-
-
 def test_an_unknown_stage_is_refused():
     with pytest.raises(UnknownNameError, match=r"unknown stage 'trains'.*Did you mean 'train'"):
         Study.load(ROOT).specs("trains")

@@ -9,32 +9,19 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.text import Text
 
-from schemenets.study import summaries
-from schemenets.study.figures import (
-    _solver_factors,
-    _solver_style,
-    _style,
-    solver_efficiency,
-    solver_mesh,
-    solver_parts,
-    solver_tau,
-    solver_transfer,
-)
+from schemenets.study import figures, summaries
+from schemenets.study.figures import _solver_factors, _style, solver_transfer
 from schemenets.study.stages.solver_evaluate import LIMIT, TOLERANCE
 from schemenets.study.stages.solvers import LIMITS, MEAN_VALUE
-from schemenets.study.wording import label, short
+from schemenets.study.wording import NOT_MEASURED, label, listed, short
 
-FIGURES = (solver_efficiency, solver_mesh, solver_tau, solver_transfer, solver_parts)
+FIGURES = [name for name in figures.available() if name.startswith("solver_")]
 # parameters, operations, error, factor and number of cycles to the tolerance
 METHODS = {
     "cycle-1": (27, 254_052, 0.05, 0.35, 16),
     "cycle-3": (27, 762_156, 0.008, 0.3, 14),
-    "cycle-1-residual": (27, 254_052, 0.07, 0.25, 12),
-    "cycle-1-nonlinear": (31, 298_212, 0.045, 0.4, 21),
     "cycle-1-jacobi": (7, 65_892, 0.08, 0.6, 38),
     "cycle-1-fixed": (24, 254_052, 0.06, 0.35, 17),
-    "cycle-1-free": (29, 254_052, 0.048, 0.36, 17),
-    "cycle-1-levels": (243, 254_052, 0.04, 0.32, 15),
     "cycle-1-concatenated": (37, 263_487, 0.055, 1.001, None),
     "cycle-1-restricted": (27, 243_725, 0.09, None, None),
     "multigrid-1": (35, 302_360, 0.07, None, None),
@@ -42,8 +29,6 @@ METHODS = {
     "unet-2": (2727, 312_728, 0.06, None, None),
     "unet-4": (10685, 1_192_432, 0.03, None, None),
     "unet-6": (23875, 2_639_624, 0.02, None, None),
-    "unet-4-residual": (10685, 1_192_432, 0.05, None, None),
-    "unet-4-long": (10685, 1_192_432, 0.022, None, None),
 }
 OTHERS = ("perona_malik", "perona_malik_nonconvex", "second_order", "screened_poisson", "poisson")
 STUDY = {"charbonnier": tuple(METHODS)} | dict.fromkeys(OTHERS, ("cycle-1", "unet-4"))
@@ -133,7 +118,7 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
                     if method.startswith("cycle") and place["kind"] in ("home", "finer", "tau"):
                         steep = None if factor is None or not ok else factor * (1 + 0.05 * change + 0.01 * seed)
                         steep = None if steep and place["points"] == 4096 and seed % 3 else steep
-                        reached = count and steep and not (method == "cycle-1-free" and seed < 3)
+                        reached = count and steep and not (method == "cycle-1-fixed" and seed < 3)
                         found = {"converged": float(bool(reached)), "iterations": count + seed % 3 if reached else None}
                         iterations.append(of_run | place | found | {"factor": steep, "operations": operations})
     known = [
@@ -164,9 +149,9 @@ def tables():
     return made()
 
 
-def drawn(module, tables):
+def drawn(name, tables):
     with rc_context(_style.STYLE):
-        figure = module.draw(tables)
+        figure = figures.draw(name, tables)
         figure.canvas.draw()
     return figure
 
@@ -202,7 +187,7 @@ def test_names_of_solvers():
     assert label("poisson") == "Poisson"
 
 
-@pytest.mark.parametrize("module", FIGURES)
+@pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -214,174 +199,174 @@ def test_names_of_solvers():
         {"problems": {"charbonnier": ("unet-2",)}, "seeds": 2, "diverged": ()},
     ],
 )
-def test_a_figure_is_readable_in_print(module, settings):
+def test_a_figure_is_readable_in_print(name, settings):
     tables = made(**settings)
-    figure = drawn(module, tables)
+    figure = drawn(name, tables)
     assert figure.get_figwidth() * 2.54 == pytest.approx(17)
     assert all(text.get_fontsize() >= 8 for text in figure.findobj(Text) if text.get_text())
-    assert not any("nan" in text or "inf" in text for text in module.findings(tables) + texts(figure))
-    assert module.TITLE
-    assert module.CAPTION
-    assert all(re.fullmatch(r"tables/\w+\.csv", each) for each in module.SOURCES)
+    assert not any("nan" in text or "inf" in text for text in [figures.headline(name, tables), *texts(figure)])
 
 
-@pytest.mark.parametrize("module", FIGURES)
-def test_nothing_to_show(module, tables):
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_to_show(name, tables):
     nothing = {key: table.iloc[:0] for key, table in tables.items()}
-    assert any(re.fullmatch("no .* in this tier", text) for text in texts(drawn(module, nothing)))
-    assert module.findings(nothing) == []
-    networks = {key: nothing[key] for key in ("solver_runs", "solver_errors")}
-    assert any(re.fullmatch("no .* in this tier", text) for text in texts(drawn(module, tables | networks)))
-    module.findings(tables | networks)
+    networks = tables | {key: nothing[key] for key in ("solver_runs", "solver_errors")}
+    for missing in ({}, nothing, networks):
+        assert any(re.fullmatch("no .* in this tier", text) for text in texts(drawn(name, missing)))
+        assert figures.headline(name, missing) == NOT_MEASURED
 
 
-@pytest.mark.parametrize("module", FIGURES)
-def test_a_job_of_which_all_runs_diverged_is_not_dropped(module):
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_job_of_which_all_runs_diverged_is_not_dropped(name):
     """Its evaluation has no conditions, and hence the tables no rows but those of the runs."""
     lost = [f"solvers/charbonnier/cycle-1/seed-{seed}" for seed in (0, 1)]
-    tables = made({"charbonnier": ("cycle-1", "unet-4")}, 2, (64, 512), lost)
-    for name in ("solver_errors", "solver_iterations"):
-        tables[name] = tables[name][~tables[name]["run"].isin(lost)]
-    drawn(module, tables)
-    sentences = " ".join(module.findings(tables))
+    tables = made({"charbonnier": ("cycle-1", "cycle-1-fixed", "unet-4")}, 2, (64, 512), lost)
+    for table in ("solver_errors", "solver_iterations"):
+        tables[table] = tables[table][~tables[table]["run"].isin(lost)]
+    drawn(name, tables)
     assert {
-        solver_efficiency: f"Diverged, and counted with an error of 1: {', '.join(lost)}.",
-        solver_mesh: "learned in a network of 1 cycle (none and none)",
-        solver_tau: "learned in a network of 1 cycle (none and none)",
-        solver_transfer: "1 learned cycle: relative error 1 where",
-        solver_parts: "The whole cycle: relative error 1 [1, 1]; 2 of 2 seeds do not get there within the limit.",
-    }[module] in sentences
+        "solver_efficiency": f"(1 learned cycle) has {short(1 / geometric(tables, 'unet-4'))} times the error of",
+        "solver_mesh": "for 0 of 1 problems",
+        "solver_tau": "for 0 of 1 problems",
+        "solver_transfer": "the smallest mean error has U-net, 4 channels in 11.",
+        "solver_parts": "and 0 of 2 of the whole cycle.",
+    }[name] in figures.headline(name, tables)
 
 
-@pytest.mark.parametrize(("row", "measure"), [(0, "relative_error"), (1, "residual"), (2, "energy_gap")])
+def test_efficiency_compares_the_best_networks_and_the_cheapest_scheme_as_good(tables):
+    ratio = short(geometric(tables, "cycle-3") / geometric(tables, "unet-6"))
+    steps = np.ceil(np.log(geometric(tables, "cycle-3") / 0.2) / np.log(0.45))
+    assert figures.headline("solver_efficiency", tables) == (
+        f"The best network of cycles (3 learned cycles) has {ratio} times the error of the best U-net (U-net, 6 "
+        f"channels) with {short(27 / 23875)} times its parameters and {short(762156 / 2639624)} times its operations; "
+        f"untrained, Newton's method gets that far with {short(steps * 17000 / 762156)} times these."
+    )
+    worse = changed(
+        tables, "solver_errors", lambda t: t["method"].str.startswith(("cycle", "multi")), relative_error=0.5
+    )
+    text = figures.headline("solver_efficiency", worse)
+    assert f" has {short(0.5 / geometric(tables, 'unet-6'))} times the error" in text
+    never = tables | {"solver_paths": tables["solver_paths"].assign(relative_error=0.9)}
+    text = figures.headline("solver_efficiency", never)
+    assert text.endswith(" times its operations.")
+
+
+def test_efficiency_leaves_ablations_to_their_own_figure(tables):
+    better = changed(tables, "solver_errors", lambda t: t["method"] == "cycle-1-jacobi", relative_error=1e-5)
+    assert figures.headline("solver_efficiency", better) == figures.headline("solver_efficiency", tables)
+    assert not any(
+        line.get_ydata()[0] == 1e-5
+        for line in drawn("solver_efficiency", better).axes[0].lines
+        if len(line.get_ydata())
+    )
+
+
+def test_places_with_several_solutions_are_grey(tables):
+    def alone(t):
+        return (t["problem"] == "second_order") & t["points"].isin([1024, 4096])
+
+    other = changed(changed(tables, "solver_errors", alone, unique=False), "solver_iterations", alone, unique=False)
+    grey = [len(ax.patches) for ax in drawn("solver_mesh", other).axes if ax.get_title().startswith("second order")]
+    assert grey == [1]
+    assert not any(ax.patches for ax in drawn("solver_mesh", tables).axes)
+
+
+def test_distances_do_not_count_where_solutions_are_not_unique(tables):
+    distant = changed(tables, "solver_errors", lambda t: t["problem"] == "perona_malik_nonconvex", relative_error=77.0)
+    for name in FIGURES:
+        assert figures.headline(name, distant) == figures.headline(name, tables)
+
+
+@pytest.mark.parametrize(("name", "where"), [("solver_mesh", "on all grids"), ("solver_tau", "for all τ")])
+def test_problems_are_counted_that_cycles_solve_everywhere(tables, name, where):
+    def cycles(t):
+        return t["run"].notna()
+
+    start = (
+        f"Learned cycles reach a residual of 1e-8 within 60 iterations {where}, for all seeds and right-hand sides, "
+    )
+    solved = changed(tables, "solver_iterations", lambda t: t["factor"].notna() | cycles(t), converged=1.0)
+    assert figures.headline(name, solved) == f"{start}for 6 of 6 problems; untrained V(2,2) cycles for 6."
+    one = changed(
+        solved,
+        "solver_iterations",
+        lambda t: cycles(t) & (t["problem"] == "poisson") & (t["seed"] == 9),
+        converged=0.75,
+    )
+    assert figures.headline(name, one) == f"{start}for 5 of 6 problems; untrained V(2,2) cycles for 6."
+    none = changed(solved, "solver_iterations", lambda t: cycles(t) | (t["method"] == "V(2,2)"), converged=0.75)
+    assert figures.headline(name, none) == f"{start}for 0 of 6 problems; untrained V(2,2) cycles for 0."
+
+
+def test_only_the_length_of_fsi_cycles_that_is_best_per_step_is_shown(tables):
+    """0.81^(1/10) < 0.7^(1/20)."""
+
+    def shown(tables):
+        factors = _solver_factors._factors(tables, "finer")
+        return {name for name in factors["method"] if name.startswith("FSI")}
+
+    assert shown(tables) == {"FSI, cycles of 10"}
+    faster = changed(tables, "solver_iterations", lambda t: t["method"] == "FSI, cycles of 20", factor=0.1)
+    assert shown(faster) == {"FSI, cycles of 20"}
+
+
+def test_cycles_against_tau(tables):
+    axes = drawn("solver_tau", tables).axes
+    own = tables["solver_iterations"].query("problem == 'poisson' and method == 'cycle-1' and kind in ['home', 'tau']")
+    medians = own.groupby("tau")["factor"].median()
+    assert list(medians.index) == [10, 100, 1000]
+    assert any(
+        len(line.get_ydata()) == 3 and line.get_ydata() == pytest.approx(-np.log10(medians.to_numpy()))
+        for line in axes[-1].lines
+    )
+
+
+def test_transfer_counts_who_is_best_where_none_was_trained(tables):
+    figure = drawn("solver_transfer", tables)
+    assert [ax.get_title() for ax in figure.axes] == [title for _, title, _ in solver_transfer.KINDS.values()]
+    start = "Of 19 conditions that none was trained for, the smallest mean error has 3 learned cycles in "
+    assert figures.headline("solver_transfer", tables) == f"{start}19."
+    ecg = changed(
+        tables, "solver_errors", lambda t: (t["method"] == "unet-4") & (t["family"] == "ecg"), relative_error=1e-9
+    )
+    assert figures.headline("solver_transfer", ecg) == f"{start}18 and U-net, 4 channels in 1."
+
+
+def test_parts_tells_errors_and_who_converges(tables):
+    whole = geometric(tables, "cycle-1")
+    names = {"jacobi": "no learned filters", "fixed": "textbook transfers", "concatenated": "concatenating skip"}
+    names |= {"restricted": "coarse side without FAS term"}
+    ratios = [f"{short(geometric(tables, f'cycle-1-{key}') / whole)} ({name})" for key, name in names.items()]
+    start = f"The error after one cycle is {listed(ratios)} times that of the whole cycle; "
+    end = "seeds of these variants reach a residual of 1e-8 within 60 cycles, and"
+    assert figures.headline("solver_parts", tables) == f"{start}17 of 40 {end} 10 of 10 of the whole cycle."
+    lost = changed(tables, "solver_iterations", lambda t: t["run"].notna(), iterations=np.nan)
+    assert figures.headline("solver_parts", lost) == f"{start}0 of 40 {end} 0 of 10 of the whole cycle."
+
+
+@pytest.mark.parametrize(("row", "measure"), [(0, "relative_error"), (1, "residual")])
 def test_efficiency_shows_geometric_means_and_every_seed(tables, row, measure):
     apart = tables["solver_errors"].astype({measure: float}).copy()
     apart[measure] *= 0.9**row
     tables = tables | {"solver_errors": apart}
-    axes = drawn(solver_efficiency, tables).axes
-    assert len(axes) == 6
+    axes = drawn("solver_efficiency", tables).axes
+    assert len(axes) == 4
     for ax, column in zip(axes[2 * row : 2 * row + 2], ("parameters", "operations"), strict=True):
-        for method in ("cycle-3", "unet-2", "unet-4-long"):
+        for method in ("cycle-3", "unet-2", "unet-6"):
             x = tables["solver_runs"].set_index("method")[column][method].iloc[0]
             mean = geometric(tables, method, measure)
             assert any(line.get_xydata().tolist() == [[x, pytest.approx(mean)]] for line in ax.lines)
         dots = np.concatenate([np.asarray(each.get_offsets()) for each in ax.collections if hasattr(each, "get_sizes")])
         home = tables["solver_errors"].query("problem == 'charbonnier' and kind == 'home'")
+        home = home[home["method"].str.count("-") == 1]
         assert sorted(dots[:, 1]) == pytest.approx(sorted(home[measure].astype(float).fillna(1)))
         assert ax.get_ylim()[0] < dots[:, 1].min()
         assert ax.get_ylim()[1] > 1
 
 
-def test_efficiency_tells_ratios_that_follow_the_tables(tables):
-    def sentence(tables, start):
-        (found,) = [text for text in solver_efficiency.findings(tables) if text.startswith(start)]
-        return found
-
-    start = "3 learned cycles against the smallest U-net that takes at least as many operations, 4 channels: "
-    ratio = geometric(tables, "cycle-3") / geometric(tables, "unet-4")
-    costs = f"{short(27 / 10685)} times the parameters, {short(762156 / 1192432)} times the operations."
-    assert sentence(tables, start) == f"{start}{short(ratio)} times the error, {costs}"
-    worse = changed(
-        tables,
-        "solver_errors",
-        lambda t: (t["method"] == "cycle-3") & (t["seed"] == 0),
-        relative_error=0.9,
-    )
-    assert geometric(worse, "cycle-3") > 1.5 * geometric(tables, "cycle-3")
-    ratio = geometric(worse, "cycle-3") / geometric(worse, "unet-4")
-    assert sentence(worse, start) == f"{start}{short(ratio)} times the error, {costs}"
-    assert "3 learned cycles: the seeds differ by a factor of" in " ".join(solver_efficiency.findings(worse))
-    assert "U-net, 2 channels: the seeds differ by a factor of" in " ".join(solver_efficiency.findings(tables))
-    assert f"Diverged, and counted with an error of 1: {DIVERGED}." in solver_efficiency.findings(tables)
-
-
-def test_efficiency_says_whose_residuals_are_larger_than_that_of_nothing(tables):
-    def sentence(tables):
-        return [text for text in solver_efficiency.findings(tables) if "need not be a small residual" in text]
-
-    assert sentence(tables) == []
-    errors = tables["solver_errors"].astype({"residual": float}).copy()
-    home = (errors["problem"] == "charbonnier") & (errors["kind"] == "home")
-    errors.loc[home & errors["method"].isin(["unet-4", "cycle-3", "unet-4-residual"]), "residual"] = 1.01
-    iterations = tables["solver_iterations"]
-    known = iterations.assign(residual=np.where(iterations["method"] == MEAN_VALUE, 0.42, 7.0))
-    (found,) = sentence(tables | {"solver_errors": errors, "solver_iterations": known})
-    assert found.endswith("in the median over seeds, is that of 3 learned cycles; U-net, 4 channels.")
-    assert "that of x = 0 is 1, and that of the mean value of the solution 0.42; larger" in found
-
-
-def test_efficiency_compares_with_the_best_u_net_and_with_that_which_was_trained_longer(tables):
-    best = changed(tables, "solver_errors", lambda t: t["method"] == "unet-4-long", relative_error=0.01)
-    message, *_ = solver_efficiency.findings(best)
-    ratio = short(geometric(best, "cycle-3") / 0.01)
-    assert f"against the best U-net (U-net, 4 channels, trained longer), {ratio} times the error" in message
-    (found,) = [text for text in solver_efficiency.findings(best) if text.startswith("Against ")]
-    assert found.startswith("Against U-net, 4 channels, trained longer than they were: 1 learned cycle ")
-    assert f", 3 learned cycles {ratio}, multigrid U-net, 1 cycle " in found
-
-
-def test_efficiency_does_not_praise_a_direct_solver_for_its_own_solution(tables):
-    paths = tables["solver_paths"].copy()
-    paths.loc[paths["method"] == "Newton's method", ["relative_error", "residual"]] = 0.0
-    found = solver_efficiency.findings(tables | {"solver_paths": paths})
-    (sentence,) = [text for text in found if text.startswith("Charbonnier, ")]
-    assert "Newton's method reaches the solution, which was computed with it (17,000 operations)" in sentence
-    (sentence,) = [text for text in found if text.startswith("Perona–Malik, nonconvex, ")]
-    assert "Newton's method 0 (17,000 operations)" in sentence
-
-
-def test_places_with_several_solutions_are_grey_and_told(tables):
-    def alone(t):
-        return (t["problem"] == "second_order") & t["points"].isin([1024, 4096])
-
-    other = changed(changed(tables, "solver_errors", alone, unique=False), "solver_iterations", alone, unique=False)
-    (found,) = [text for text in solver_mesh.findings(other) if "may be several" in text]
-    assert found == "second order: with 1024, 4096 points there may be several solutions."
-    grey = [len(ax.patches) for ax in drawn(solver_mesh, other).axes if ax.get_title().startswith("second order")]
-    assert grey == [1]
-    assert not any("may be several" in text for text in solver_mesh.findings(tables))
-    assert not any(ax.patches for ax in drawn(solver_mesh, tables).axes)
-
-
-def test_efficiency_says_what_the_residual_loss_changes(tables):
-    errors = tables["solver_errors"].astype({"residual": float}).copy()
-    errors.loc[errors["method"] == "unet-4-residual", "residual"] /= 7
-    tables = tables | {"solver_errors": errors}
-    sentences = [text for text in solver_efficiency.findings(tables) if "trained by the residual" in text]
-    assert [text.split(",")[0] for text in sentences] == ["1 learned cycle", "U-net"]
-    ratios = [
-        f"{short(geometric(tables, 'unet-4-residual', key) / geometric(tables, 'unet-4', key))} times the {name}"
-        for key, name in solver_efficiency.ROWS.items()
-    ]
-    assert sentences[1].endswith(f"instead of solutions: {', '.join(ratios)}.")
-
-
-def test_efficiency_says_where_classical_schemes_win(tables):
-    """FSI in cycles of 20 gets through 8 of them in the operations of the best network."""
-    (sentence,) = [text for text in solver_efficiency.findings(tables) if text.startswith("Charbonnier, ")]
-    error = geometric(tables, "cycle-3")
-    assert f"3 learned cycles, the best network, {short(error)} with 762,156 operations" in sentence
-    solved = f"{762156 // 17000 * 17000:,} operations"
-    assert f"Newton's method reaches the solution, which was computed with it ({solved})" in sentence
-    assert f"FSI, cycles of 20 {short(0.2 * 0.4**8)} (736,000 operations)" in sentence
-    assert sentence.endswith("The classical scheme solves it, no network does.")
-    fsi = tables["solver_paths"][tables["solver_paths"]["method"].str.startswith("FSI")]
-    (sentence,) = [
-        text for text in solver_efficiency.findings(tables | {"solver_paths": fsi}) if text.startswith("Charbonnier, ")
-    ]
-    assert sentence.endswith(f"the classical scheme wins by a factor of {short(error / (0.2 * 0.4**8))}.")
-    slow = tables["solver_paths"].assign(relative_error=0.1)
-    (sentence,) = [
-        text for text in solver_efficiency.findings(tables | {"solver_paths": slow}) if text.startswith("Charbonnier, ")
-    ]
-    assert sentence.endswith("training wins.")
-    (sentence,) = [text for text in solver_efficiency.findings(tables) if text.startswith("Perona–Malik, nonconvex, ")]
-    assert sentence.startswith("Perona–Malik, nonconvex, relative residual: ")
-
-
 def test_efficiency_draws_paths_and_the_fastest_fsi(tables):
     further = tables["solver_paths"].assign(residual=lambda table: 3 * table["relative_error"])
-    _, right, _, below, *_ = drawn(solver_efficiency, tables | {"solver_paths": further}).axes
+    _, right, _, below = drawn("solver_efficiency", tables | {"solver_paths": further}).axes
     labels = {line.get_label(): line for line in right.lines}
     assert "FSI, cycles of 20" in labels
     assert "FSI, cycles of 10" not in labels
@@ -390,34 +375,8 @@ def test_efficiency_draws_paths_and_the_fastest_fsi(tables):
     assert labels["V(2,2)"].get_xydata()[:2].tolist() == [[67172, pytest.approx(0.1)], [2 * 67172, pytest.approx(0.05)]]
 
 
-def test_efficiency_counts_seeds_that_learned_nothing(tables):
-    """The mean value of the solution has an error of 0.5, seed 3 of the U-net with 2 channels one of 0.9."""
-    assert _solver_style.MEAN_VALUE == MEAN_VALUE
-    (sentence,) = [text for text in solver_efficiency.findings(tables) if "next to nothing" in text]
-    own = tables["solver_errors"].query("problem == 'charbonnier' and kind == 'home' and method == 'unet-2'")
-    rest = own.loc[~own["seed"].isin([1, 3]), "relative_error"].astype(float)
-    assert sentence.startswith("U-net, 2 channels: 2 of 10 seeds have learned next to nothing")
-    assert f"the others is {short(float(np.exp(np.log(rest).mean())))}" in sentence
-
-
-def test_no_distances_where_solutions_are_not_unique(tables):
-    def sentence(tables):
-        (found,) = [text for text in solver_efficiency.findings(tables) if "need not be unique" in text]
-        return found
-
-    own = tables["solver_errors"].query("problem == 'perona_malik_nonconvex' and kind == 'home' and method == 'unet-4'")
-    residual = f"U-net, 4 channels: relative residual {short(own['residual'].median())}"
-    assert residual in sentence(tables)
-    assert "finds another one for 50% of" in sentence(tables)
-    other = changed(tables, "solver_errors", lambda t: t.index.isin(own.index), residual=7.0, energy_gap=0.25)
-    assert "U-net, 4 channels: relative residual 7, energy gap 0.25 " in sentence(other)
-    distant = changed(tables, "solver_errors", lambda t: t["problem"] == "perona_malik_nonconvex", relative_error=77.0)
-    for module in FIGURES:
-        assert module.findings(distant) == module.findings(tables)
-
-
 def test_mesh_shows_medians_and_what_does_not_converge_on_the_edge(tables):
-    axes = drawn(solver_mesh, tables).axes
+    axes = drawn("solver_mesh", tables).axes
     assert [ax.get_title() for ax in axes] == [label(name) for name in STUDY]
     own = tables["solver_iterations"].query(
         "problem == 'charbonnier' and method == 'cycle-3' and kind in ['home', 'finer']"
@@ -436,23 +395,6 @@ def test_mesh_shows_medians_and_what_does_not_converge_on_the_edge(tables):
         if line.get_xydata().tolist() == [[4096, _solver_factors.EDGE]]
     ]
     assert len(edge) == 2
-    sentences = solver_mesh.findings(tables)
-    assert sentences[0].startswith(
-        "Learned cycles reach a residual of 1e-8 within 60 iterations on all grids, for all seeds and right-hand "
-        "sides, for 0 of 6 problems;"
-    )
-    assert f"learned in a network of 3 cycles ({short(medians[64])} and none)" in sentences[1]
-    text = "Charbonnier, learned in a network of 3 cycles, of 10 seeds, not at 1e-8 within 60 iterations; "
-    none = "no convergence, or fewer than 5e-4 digits per iteration: "
-    assert f"{text}{none}6 with 4096 points." in sentences
-    assert "Charbonnier, V(2,2), not at 1e-8 within 60 iterations; slow: 64 points." in solver_mesh.findings(
-        changed(tables, "solver_iterations", at("V(2,2)", 64), factor=0.9, converged=0.75)
-    )
-    for factor in (1.5, 1.0, 0.99999, np.nan):
-        diverging = changed(tables, "solver_iterations", at("cycle-3", 64), factor=factor, converged=0.75)
-        assert f"{text}{none}10 with 64 points, 6 with 4096 points." in solver_mesh.findings(diverging)
-    slow = changed(tables, "solver_iterations", at("cycle-3", 64), factor=0.99, converged=0.75)
-    assert f"{text}slow: 10 with 64 points; {none}6 with 4096 points." in solver_mesh.findings(slow)
 
 
 def at(method, points):
@@ -487,7 +429,7 @@ def test_limits_are_those_of_the_stages():
 @pytest.mark.parametrize("factor", [0.99, 0.99999])
 def test_iterations_short_of_the_tolerance_have_open_marks_and_stagnating_ones_lie_on_the_edge(tables, factor):
     found = changed(tables, "solver_iterations", at("V(2,2)", 64), factor=factor, converged=0.75)
-    axes, before = (drawn(solver_mesh, each).axes[0] for each in (found, tables))
+    axes, before = (drawn("solver_mesh", each).axes[0] for each in (found, tables))
     place = [64, pytest.approx(max(-np.log10(factor), _solver_factors.EDGE))]
     look = {"markerfacecolor": "white", "marker": "v"}
     assert any(place in line.get_xydata().tolist() for line in lines(axes, **look))
@@ -495,77 +437,26 @@ def test_iterations_short_of_the_tolerance_have_open_marks_and_stagnating_ones_l
     assert not any(64 in line.get_xdata() for line in lines(before, markerfacecolor="white", marker="o"))
 
 
-def test_only_the_length_of_fsi_cycles_that_is_best_per_step_is_shown(tables):
-    """0.81^(1/10) < 0.7^(1/20)."""
-    assert "FSI, cycles of 10 (" in " ".join(solver_mesh.findings(tables))
-    assert "FSI, cycles of 20 (" not in " ".join(solver_mesh.findings(tables))
-    faster = changed(tables, "solver_iterations", lambda t: t["method"] == "FSI, cycles of 20", factor=0.1)
-    assert "FSI, cycles of 10 (" not in " ".join(solver_mesh.findings(faster))
-    assert "FSI, cycles of 20 (" in " ".join(solver_mesh.findings(faster))
-
-
-def test_cycles_against_tau(tables):
-    axes = drawn(solver_tau, tables).axes
-    own = tables["solver_iterations"].query("problem == 'poisson' and method == 'cycle-1' and kind in ['home', 'tau']")
-    medians = own.groupby("tau")["factor"].median()
-    assert list(medians.index) == [10, 100, 1000]
-    assert any(
-        len(line.get_ydata()) == 3 and line.get_ydata() == pytest.approx(-np.log10(medians.to_numpy()))
-        for line in axes[-1].lines
-    )
-    (sentence,) = [text for text in solver_tau.findings(tables) if text.startswith("Poisson, convergence")]
-    assert f"with τ = 10 and τ = 1000 learned in a network of 1 cycle ({short(medians[10])} and " in sentence
-
-
 def test_mesh_says_so_where_a_problem_is_not_convex(tables):
     known = tables["problems"].assign(unique=lambda t: t["problem"] != "second_order")
-    titles = [ax.get_title() for ax in drawn(solver_mesh, tables | {"problems": known}).axes]
+    titles = [ax.get_title() for ax in drawn("solver_mesh", tables | {"problems": known}).axes]
     assert "second order, nonconvex" in titles
-
-
-def test_transfer_tells_errors_elsewhere_as_multiples_of_those_at_home(tables):
-    figure = drawn(solver_transfer, tables)
-    assert [ax.get_title() for ax in figure.axes] == [title for _, title, _ in solver_transfer.KINDS.values()]
-    (sentence,) = [text for text in solver_transfer.findings(tables) if text.startswith("U-net, 4 channels")]
-    home = geometric(tables, "unet-4")
-    assert f"relative error {short(home)} where it was trained" in sentence
-    finer = geometric(tables, "unet-4", kind="finer", points=4096)
-    assert f"{short(finer / home)} (4096); other right-hand sides" in sentence
-    other = changed(
-        tables, "solver_errors", lambda t: (t["method"] == "unet-4") & (t["family"] == "ecg"), relative_error=8.0
-    )
-    (sentence,) = [text for text in solver_transfer.findings(other) if text.startswith("U-net, 4 channels")]
-    assert f"{short(8 / home)} (ECG)" in sentence
 
 
 def test_transfer_shows_what_a_tier_has():
     tables = made(SMOKE, 2, (64, 512), ())
-    shown = texts(drawn(solver_transfer, tables))
+    shown = texts(drawn("solver_transfer", tables))
     assert {"1 learned cycle", "multigrid U-net, 1 cycle", "U-net, 2 channels"} <= set(shown)
 
 
-def test_parts_tells_errors_and_convergence(tables):
-    sentences = solver_parts.findings(tables)
-    ratio = geometric(tables, "cycle-1-restricted") / geometric(tables, "cycle-1")
-    (lost,) = [text for text in sentences if text.startswith("Coarse side without FAS term: ")]
-    assert f"{short(ratio)} times that of the whole cycle; 10 of 10 seeds do not get there within the limit." in lost
-    (free,) = [text for text in sentences if text.startswith("Transfers of their own: ")]
-    assert "18 cycles to a residual of 1e-8 (seeds: 17 to 19), 3 of 10 seeds do not get there within the limit" in free
-    slow = changed(
-        tables, "solver_iterations", lambda t: (t["method"] == "cycle-1-free") & (t["seed"] == 9), iterations=55.0
-    )
-    (free,) = [text for text in solver_parts.findings(slow) if text.startswith("Transfers of their own: ")]
-    assert "(seeds: 17 to 55)" in free
-
-
 def test_parts_marks_what_does_not_converge(tables):
-    left, right = drawn(solver_parts, tables).axes
+    left, right = drawn("solver_parts", tables).axes
     rows = [text.get_text() for text in left.get_yticklabels()]
     assert rows[0] == "the whole cycle (27)"
     assert rows[-1] == "coarse side without FAS term (27)"
     marks = [line.get_ydata()[0] for line in lines(right, marker=">") if len(line.get_xdata())]
     assert [rows[row].partition(" (")[0] for row in marks] == [
-        "transfers of their own",
+        "textbook transfers",
         "concatenating skip",
         "coarse side without FAS term",
     ]

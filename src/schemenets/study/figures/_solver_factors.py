@@ -17,10 +17,13 @@ from schemenets.study.figures._solver_style import family, number, plain
 from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label
 
-READING = (
+DIGITS = (
     "Decimal digits that one iteration gains in the long run, for the slowest of a few right-hand sides: more is "
-    f"faster. Open marks: more than half of the seeds miss a residual of 1e-8 within {summaries.MOST_CYCLES} cycles "
-    f"({summaries.MOST_STEPS} steps on a single level); on the lower edge: no convergence. Grey: the solution need not "
+    "faster. "
+)
+MARKS = (
+    f"Open marks: more than half of the seeds miss a residual of 1e-8 within {summaries.MOST_CYCLES} cycles "
+    f"({summaries.MOST_STEPS} steps on a single level); on the lower edge: no convergence; grey: the solution need not "
     "be unique there."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")

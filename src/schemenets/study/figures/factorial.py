@@ -1,18 +1,22 @@
 """Structure against flux at equal depth."""
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, label, listed, ranged, signed, size_label
+from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged, signed, size_label
 
 ORDER = 30
 TITLE = "Structure and flux at equal depth"
 CAPTION = (
     "Test PSNR of every combination of network and flux with the same number of blocks, on signals like those of the "
-    "training. In brackets: the number of trainable parameters."
+    "training. In brackets: the number of trainable parameters; a triangle at the left edge: a seed "
+    "below it, with its PSNR."
 )
+BELOW = 8  # dB below the noisy input end the panels
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 
 
@@ -25,6 +29,7 @@ def draw(tables: Tables) -> Figure:
     heights = 0.7 + 0.3 * measured.groupby("size")["method"].nunique()[sizes].to_numpy()
     figure, axes = _style.grid(len(sizes), 1, heights.mean(), sharex=True, height_ratios=heights)
     styles = _style.method_styles(tables["runs"])
+    lowest = measured["noisy_psnr"].iloc[0] - BELOW
     for ax, size in zip(axes, sizes, strict=True):
         names = []
         for index, (method, own) in enumerate(summaries.groups(measured[measured["size"] == size], "method")):
@@ -32,9 +37,15 @@ def draw(tables: Tables) -> Figure:
             style = styles[method] | {"linestyle": "none", "label": ""}
             _style.draw_means(ax, own, "score", "row", style, orient="y")
             names.append(f"{label(method)} ({own['parameters'].iloc[0]})")
+            for score in own.loc[own["score"] < lowest, "score"]:
+                ax.plot(lowest, index, color=styles[method]["color"], marker="<", markersize=5, clip_on=False)
+                place: Any = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+                ax.annotate(fixed(score, 1), (lowest, index), **place)
         ax.set_yticks(range(len(names)), names)
         ax.set(title=size_label(size), ylim=(len(names) - 0.5, -0.5), xlabel="test PSNR (dB)", ylabel="")
         ax.label_outer()
+    if measured["score"].min() < lowest:
+        axes[0].set_xlim(left=lowest)  # of all panels
     if measured["diverged"].any():
         _style.legend(figure, axes)
     return figure

@@ -8,8 +8,7 @@ from schemenets.study.summaries import Tables
 ORDER = 140
 TITLE = "Does the speed of cycles depend on the grid?"
 CAPTION = (
-    "Convergence against the size of the grid; a level line means that the speed does not depend on it. "
-    + _solver_factors.READING
+    _solver_factors.DIGITS + "A level line means that the speed does not depend on the grid. " + _solver_factors.MARKS
 )
 SOURCES = _solver_factors.SOURCES
 

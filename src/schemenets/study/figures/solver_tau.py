@@ -8,8 +8,9 @@ from schemenets.study.summaries import Tables
 ORDER = 150
 TITLE = "Does the speed of cycles depend on τ?"
 CAPTION = (
-    "Convergence for other τ than that of the training, the one in the middle; learned cycles are told τ. "
-    + _solver_factors.READING
+    _solver_factors.DIGITS
+    + "Learned cycles are told τ, and were trained with the one in the middle. "
+    + _solver_factors.MARKS
 )
 SOURCES = _solver_factors.SOURCES
 

@@ -17,7 +17,7 @@ from schemenets.study.wording import NOTHING, fixed, interval, label, short, sig
 RATIO = "ratio of errors"  # unit of thresholds of claims on errors
 SIDES = ("candidate", "reference")
 LENGTHS = ("short", "long")  # experiments that train for another time than experiment capacity
-_NUMBER = re.compile(rf"{NOTHING}|[−+]?\d[\d.e−+]*( \[.*\])?")
+_NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
 
 
 @dataclass(frozen=True)
