@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
+def made_up(tmp_path_factory):
     """Made-up results and their study, with one diverged run; tests write nothing there but figures and a report."""
     from fabricated import DIVERGED, results
 

@@ -23,9 +23,9 @@ NAMES = [name for name in figures.available() if not name.startswith("solver_")]
 
 
 @pytest.fixture(scope="module")
-def tables(made):
-    tables = summaries.read(made[0])
-    return tables | {"examples": examples(made[0], tables)}
+def tables(made_up):
+    tables = summaries.read(made_up[0])
+    return tables | {"examples": examples(made_up[0], made_up[1].specs("figures")["all"])}
 
 
 def drawn(name, tables):
@@ -405,8 +405,8 @@ def evolutions(tables):
     return tables["psnr"].query("experiment == 'evolution_4'")
 
 
-def test_examples_are_the_families_that_denoisers_are_tested_on(made, tables):
-    assert list(tables["examples"]["family"].unique()) == made[1].config["test_families"]
+def test_examples_are_the_families_that_denoisers_are_tested_on(made_up, tables):
+    assert list(tables["examples"]["family"].unique()) == made_up[1].config["test_families"]
     alone = tables["runs"][tables["runs"]["run"] == evolutions(tables)["run"].iloc[0]]
     assert summaries.example_run(alone) is None
 
@@ -504,12 +504,12 @@ def test_no_two_methods_look_alike(tables):
     assert len(without_colour) > 1
 
 
-def test_the_stage_writes_figures_and_the_same_bytes_again(made, monkeypatch):
-    layout, study = made
+def test_the_stage_writes_figures_and_the_same_bytes_again(made_up, monkeypatch):
+    layout, study = made_up
     written = []
     for names in (["capacity", "skips", "transfer"], ["transfer", "capacity"]):
         monkeypatch.setattr(figures, "available", lambda names=names: names)
-        stages.run("figures", study.specs("figures")["all"], layout)
+        stages.run("figures", "all", study.specs("figures")["all"], layout)
         written.append(
             {(name, kind): layout.figure(name, kind).read_bytes() for name in names for kind in ("svg", "png")}
         )

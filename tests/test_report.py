@@ -14,7 +14,7 @@ from scipy import stats
 from benchmarks import __main__, gpu, targets
 from schemenets import files
 from schemenets.errors import CheckpointError
-from schemenets.study import figures, stages, summaries
+from schemenets.study import figures, report, stages, summaries
 from schemenets.study.report import _limits, _tables, content, origin, solving, speed
 from schemenets.study.stages.tables import _guarantee_rows
 from schemenets.study.wording import sentence
@@ -50,18 +50,20 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(made):
-    layout, study = made
+def html(made_up):
+    layout, study = made_up
     for name in figures.available():
         files.atomic_write(layout.figure(name, "svg"), "<svg/>" if name != "transfer" else "<svg/>" * 100_000)
         files.atomic_write(layout.figure(name, "png"), b"\x89PNG")
-    stages.run("report", study.specs("report")["all"], layout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "BENCHMARKS", layout.root / "none")
+        stages.run("report", "all", study.specs("report")["all"], layout)
     return layout.report.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def tables(made):
-    return summaries.read(made[0])
+def tables(made_up):
+    return summaries.read(made_up[0])
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +100,8 @@ def test_headings_do_not_skip_a_level(page):
     assert max(np.diff(page.headings)) == 1
 
 
-def test_every_link_leads_somewhere(made, page):
-    layout, _ = made
+def test_every_link_leads_somewhere(made_up, page):
+    layout, _ = made_up
     for link in page.links:
         if link.startswith("#"):
             assert link[1:] in page.ids
@@ -120,12 +122,12 @@ def test_every_figure_has_its_headline_on_the_page_and_in_its_description(tables
     assert ".." not in text.replace("...", "")
 
 
-def test_every_claim_stands_there_with_its_quote_and_verdict(made, page, text):
-    for claim in files.read_json(made[0].claims)["claims"]:
+def test_every_claim_stands_there_with_its_quote_and_verdict(made_up, page, text):
+    for claim in files.read_json(made_up[0].claims)["claims"]:
         assert claim["id"] in page.ids
         for part in (claim["title"], claim["quote"] or claim["source"], claim["verdict"], claim["reason"]):
             assert " ".join(part.split()) in text
-    assert page.tags["q"] == sum(claim["quote"] is not None for claim in files.read_json(made[0].claims)["claims"])
+    assert page.tags["q"] == sum(claim["quote"] is not None for claim in files.read_json(made_up[0].claims)["claims"])
 
 
 def test_effects_are_shown_in_the_unit_of_their_threshold():
@@ -139,8 +141,8 @@ def test_effects_are_shown_in_the_unit_of_their_threshold():
     assert content.evidence({"evidence": None}) == ""
 
 
-def test_primary_comparisons_are_a_table_and_secondary_ones_a_count(made, text):
-    judged = {claim["id"]: claim for claim in files.read_json(made[0].claims)["claims"]}
+def test_primary_comparisons_are_a_table_and_secondary_ones_a_count(made_up, text):
+    judged = {claim["id"]: claim for claim in files.read_json(made_up[0].claims)["claims"]}
     for claim in judged.values():
         roles = [c["role"] for c in claim["comparisons"]]
         assert len(content.comparisons(claim).rows) == roles.count("primary")
@@ -159,16 +161,16 @@ def test_primary_comparisons_are_a_table_and_secondary_ones_a_count(made, text):
     assert row["Parameters"] == "27 / 2,727"
 
 
-def test_verdicts_at_other_thresholds_are_shown(made, text):
-    table = pd.read_csv(made[0].table("sensitivity")).query("claim == 'C1' and not registered")
+def test_verdicts_at_other_thresholds_are_shown(made_up, text):
+    table = pd.read_csv(made_up[0].table("sensitivity")).query("claim == 'C1' and not registered")
     expected = "; ".join(f"{row.threshold:g} dB: {row.verdict}" for row in table.itertuples())
-    assert content.sensitivity(made[0])["C1"] == expected
+    assert content.sensitivity(made_up[0])["C1"] == expected
     assert expected in text
 
 
-def test_evidence_of_a_verdict_without_comparisons_is_shown(made, text):
-    (claim,) = (c for c in files.read_json(made[0].claims)["claims"] if c["id"] == "C3")
-    certified = summaries.read(made[0])["runs"]["certified"].sum()
+def test_evidence_of_a_verdict_without_comparisons_is_shown(made_up, text):
+    (claim,) = (c for c in files.read_json(made_up[0].claims)["claims"] if c["id"] == "C3")
+    certified = summaries.read(made_up[0])["runs"]["certified"].sum()
     assert claim["evidence"]["certified checkpoints"] == certified
     assert f"certified checkpoints: {certified}; largest amplification found by the search: 0.99;" in text
 
@@ -177,9 +179,9 @@ def test_text_of_records_is_escaped(html):
     assert "Some &lt;Processor&gt;" in html
 
 
-def test_guarantees_count_what_trained_networks_keep(made):
+def test_guarantees_count_what_trained_networks_keep(made_up):
     """In fabricated results the symmetric networks certified by construction hold, and no others do."""
-    tables = summaries.read(made[0])
+    tables = summaries.read(made_up[0])
     rows = cells(content.guarantees_measured(tables), "Scheme", "Trained")
     runs = tables["runs"][tables["runs"]["network"] == "symmetric"]
     free, certified = (str((runs["certified"] == flag).sum()) for flag in (False, True))
@@ -200,9 +202,9 @@ def test_guarantees_count_what_trained_networks_keep(made):
     assert {scheme for scheme, _ in rows} <= set(words)
 
 
-def test_networks_trained_freely_may_fulfil_a_theorem(made):
+def test_networks_trained_freely_may_fulfil_a_theorem(made_up):
     """They count as free: what makes the difference is the training, not its outcome."""
-    tables = summaries.read(made[0])
+    tables = summaries.read(made_up[0])
     run = "factorial/symmetric-perona_malik/blocks-4/seed-0"
     stability = tables["stability"].fillna({"failed_conditions": ""})
     stability.loc[stability["run"] == run, ["certified", "failed_conditions"]] = [True, ""]
@@ -217,8 +219,8 @@ def test_networks_trained_freely_may_fulfil_a_theorem(made):
     assert rows[0]["certified_networks"] == rows[1]["certified_networks"] == runs["symmetric", True]
 
 
-def test_growth_is_told_where_it_was_measured(made):
-    tables = summaries.read(made[0])
+def test_growth_is_told_where_it_was_measured(made_up):
+    tables = summaries.read(made_up[0])
     run = "capacity/fsi-perona_malik/budget-240/seed-1"
     growth = pd.DataFrame(
         {
@@ -316,7 +318,7 @@ def test_networks_that_solve_are_told_by_error_convergence_and_certificates(tabl
         *("1 of 2", "1.5", "0.5", "0.15"),
     )
     assert rows["Poisson", "cycle-1"]["Certificates"] == "3 of 4"
-    lost = tables["solver_runs"]["run"] == "solvers/charbonnier/unet-2/seed-0"
+    lost = tables["solver_runs"]["run"] == "solve_charbonnier/unet-2/points-256/seed-0"
     diverged = tables["solver_runs"].assign(status=np.where(lost, "diverged", "ok"))
     rows = cells(solving.networks(tables | {"solver_runs": diverged}), "Problem", "Method")
     assert rows["Charbonnier", "unet-2"]["Worst seed"] == "1"
@@ -395,38 +397,32 @@ def test_a_report_without_tables_of_a_section_leaves_them_out(tables):
     assert list(_tables("stability", few | {"guarantees": tables["guarantees"].iloc[:0]})) == []
 
 
-def test_time_of_a_job_is_counted_once(made):
-    layout, study = made
-    work = origin.gather(layout, summaries.read(layout))["work"]
+def test_time_of_a_job_is_counted_once(made_up):
+    layout, study = made_up
+    work = origin.gather(layout, study.specs("report")["all"]["jobs"])["work"]
     records = {row[0]: int(row[1]) for row in work.rows}
-    jobs, methods = len(study.specs("train")), len(study.specs("tune"))
-    expected = {"tune": methods, **dict.fromkeys(("train", "evaluate", "stability"), jobs)}
-    expected |= {name: len(study.specs(name)) for name in ("robustness", "growth")}
-    expected |= dict.fromkeys(("fixed_points", "schemes", "solvers"), 1)
-    expected |= {name: len(study.specs(name)) for name in ("solver_tune", "solver_train", "solver_evaluate")}
+    told = ("tune", "train", "evaluate", "evaluate_solvers", "stability", "robustness", "growth", "random_growth")
+    expected = {name: len(study.specs(name)) for name in (*told, "fixed_points", "schemes", "solvers")}
     assert records == expected | {"total": sum(expected.values())}
     assert work.rows[-1][2] == str(10 * sum(expected.values()))
 
 
-def test_records_that_disagree_about_a_data_file_are_noted(made, tables, text):
-    layout, study = made
-    assert origin.gather(layout, tables)["consistent"]
+def test_records_that_disagree_about_a_data_file_are_noted(made_up, tables, text):
+    layout, study = made_up
+    spec, schemes = study.specs("report")["all"], layout.file("schemes", "all", "schemes")
+    assert origin.gather(layout, spec["jobs"])["consistent"]
     assert "Records disagree" not in text
-    kept = layout.schemes.read_bytes()
-    other = {"piecewise_affine-10.safetensors": "0" * 64}
-    files.write_json(layout.schemes, {"provenance": PROVENANCE | {"data_sha256": other}})
+    kept = schemes.read_bytes()
+    other = {"data/piecewise_affine-10.safetensors": "0" * 64}
+    files.write_json(schemes, {"provenance": PROVENANCE | {"inputs_sha256": other}})
     try:
-        assert not origin.gather(layout, tables)["consistent"]
-        stages.run("report", study.specs("report")["all"], layout)
+        assert not origin.gather(layout, spec["jobs"])["consistent"]
+        stages.run("report", "all", spec, layout)
         assert "Records disagree" in layout.report.read_text(encoding="utf-8")
     finally:
-        files.atomic_write(layout.schemes, kept)
+        files.atomic_write(schemes, kept)
 
 
-def test_a_missing_record_is_a_named_error(made):
-    layout, _ = made
-    tables = summaries.read(layout)
-    for name in ("runs", "solver_tuning"):
-        other = tables | {name: tables[name].assign(method="no-such-method")}
-        with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
-            origin.gather(layout, other)
+def test_a_missing_record_is_a_named_error(made_up):
+    with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
+        origin.gather(made_up[0], {"tune": ["no-such-method"]})

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from schemenets.study import figures, summaries
 from schemenets.study.figures import _solver_factors, _style, solver_transfer
-from schemenets.study.stages.solver_evaluate import LIMIT, TOLERANCE
+from schemenets.study.measurements.solving import LIMIT, TOLERANCE
 from schemenets.study.stages.solvers import LIMITS, MEAN_VALUE
 from schemenets.study.wording import NOT_MEASURED, label, listed, short
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from schemenets.study.stages.solver_evaluate import iterated, kinds_iterated, local_radius
 
 from schemenets import networks
 from schemenets.multigrid import CycleArchitecture, LearnedEquation, Problem, certify, iterate
@@ -12,7 +13,6 @@ from schemenets.multigrid.data import Condition
 from schemenets.networks import Architecture
 from schemenets.operators import Conv1dOperator
 from schemenets.study.stages import solver_evaluate
-from schemenets.study.stages.solver_evaluate import iterated, kinds_iterated, local_radius
 
 PROBLEM = Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0)
 

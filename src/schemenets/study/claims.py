@@ -33,7 +33,7 @@ def load(path: Path, schema_path: Path = Path("workflow/schemas/claims.schema.js
     registered = schema.load(path, schema_path)
     for name, times in Counter(claim["id"] for claim in registered["claims"]).items():
         if times > 1:
-            raise ConfigError(f"{path}: claims.id = {name!r}: given {times} times; allowed: ids that all differ.")
+            raise ConfigError(f"{path}: claims.id: got {name!r} {times} times, expected ids that all differ.")
     return registered
 
 

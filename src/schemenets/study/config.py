@@ -92,7 +92,7 @@ class Study:
                         expected = ", ".join(section[kind])
                         findings.append(f"claims.{claim['id']}.{key}: got {entry[key]!r}, expected one of {expected}.")
         if findings:
-            raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in findings))
+            raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in dict.fromkeys(findings)))
 
     @property
     def tier(self) -> str:

@@ -16,7 +16,7 @@ from schemenets.errors import ConfigError
 # How a schema keyword is said to a person; a keyword that is not here keeps the validator's own words.
 _EXPECTED = {
     "type": "a value of type {}",
-    "const": "only {!r}",
+    "const": "{!r}",
     "minimum": "at least {}",
     "maximum": "at most {}",
     "exclusiveMinimum": "more than {}",

@@ -11,13 +11,6 @@ from schemenets.study.claims import NOTHING_FOUND
 from schemenets.study.layout import Layout
 from schemenets.study.statistics import paired_differences, t_interval
 
-TABLES = (
-    *("runs", "psnr", "curves", "tuning", "stability", "growth", "robustness", "guarantees"),
-    *("fixed_points", "fixed_point_costs", "schemes"),
-    *("problems", "solver_runs", "solver_curves", "solver_tuning", "solver_errors", "solver_iterations"),
-    "solver_certificates",
-    "solver_paths",
-)
 BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction
 SAFEGUARDED = "safeguarded_"  # how the names of methods with a safeguard begin

@@ -258,7 +258,7 @@ def _with_interval(text: str, low: float | None, high: float | None, digits: int
 
 def solver(method: str, problem: str) -> str:
     """The name of a method that learned to solve a problem; it leads to the records of its runs."""
-    return Markup('<a href="runs/solvers/{}/{}/"><code>{}</code></a>').format(problem, method, method)
+    return Markup('<a href="runs/solve_{}/{}/"><code>{}</code></a>').format(problem, method, method)
 
 
 def _found(row: dict[Any, Any], name: str) -> str:

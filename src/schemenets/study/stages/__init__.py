@@ -4,6 +4,7 @@ A stage is declared in its module and nowhere else. The module holds
 
 * ``OUTPUTS``: its files by key, relative to the results directory. Wildcards such as ``{method}`` stand for the parts
   of a job's name;
+* ``RECORD``: if it writes records, the key of this output: a JSON file that tells its provenance;
 * ``specs(study)``: the specification of every job in the chosen tier, a plain dictionary, by the job's name;
 * ``inputs(spec)``: what a job reads, by key: jobs of other stages, as ``(stage, name)``, files of the project, as
   strings, or lists of these;
@@ -54,9 +55,9 @@ class Job:
         """The output file with this key."""
         return self.results.file(self.stage, self.name, key)
 
-    def write_record(self, key: str, content: Mapping[str, Any]) -> None:
-        """Write ``content`` with its provenance as JSON to the output with this key."""
-        files.write_json(self.output(key), {**content, "provenance": self.provenance()})
+    def write_record(self, content: Mapping[str, Any]) -> None:
+        """Write ``content`` with its provenance as JSON to the stage's record."""
+        files.write_json(self.output(record_key(self.stage)), {**content, "provenance": self.provenance()})
 
     def provenance(self) -> Json:
         """Where the results of this job come from; reads all inputs for their hashes."""
@@ -154,14 +155,13 @@ def dataset(name: str) -> tuple[str, str]:
 
 
 def has_provenance(name: str) -> bool:
-    """Whether a stage writes records that tell their provenance; data sets are generated anew instead of kept."""
-    return "write_record" in module(name).run.__code__.co_names
+    """Whether a stage writes records, which tell their provenance."""
+    return hasattr(module(name), "RECORD")
 
 
 def record_key(stage: str) -> str:
-    """Key of the one JSON file among the outputs of a stage."""
-    (key,) = (key for key, file in module(stage).OUTPUTS.items() if file.endswith(".json"))
-    return str(key)
+    """Key of the record among the outputs of a stage that writes records."""
+    return str(module(stage).RECORD)
 
 
 def declared_tables() -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ OUTPUTS = {
     "means": "runs/{experiment}/{method}/{size}/evaluation.json",
     "every": "runs/{experiment}/{method}/{size}/evaluation.safetensors",
 }
+RECORD = "means"
 MEASURED = ["psnr", "relative_error", "held_back"]
 TABLES = {"psnr": [*OF_A_RUN, "status", "test_set", "noise", "signals", "noisy_psnr", *MEASURED]}
 
@@ -57,7 +58,7 @@ def run(job: Job) -> None:
             "held_back": [float(value) if np.isfinite(value) else None for value in shares],
         }
     files.write_safetensors(job.output("every"), every)
-    job.write_record("means", {"job": job.name, "seeds": seeds, "status": trained.status, "test_sets": means})
+    job.write_record({"job": job.name, "seeds": seeds, "status": trained.status, "test_sets": means})
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:

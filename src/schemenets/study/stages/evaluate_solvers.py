@@ -15,6 +15,7 @@ from schemenets.study.stages import Job, Json, _trained, dataset
 from schemenets.study.stages._rows import ERRORS, ITERATED, OF_EQUATION, PLACE, SOLVER_ITERATIONS, of_solver
 
 OUTPUTS = {"solutions": "runs/{experiment}/{method}/{size}/solutions.json"}
+RECORD = "solutions"
 OF_A_RUN = ["run", "problem", "method", "seed"]
 CERTIFIED = ["condition", "points", "tau", "radius", "radius_dense", "energy_norm", "holds"]
 TABLES = {
@@ -64,7 +65,6 @@ def run(job: Job) -> None:
             place = solving.described(condition, len(b[few])) | {"operations": counted_step(step, b[:1], b[:1])}
             iterated.append(place | spread(solving.iterated(stacked, nets, condition, b[few], x[few])))
     job.write_record(
-        "solutions",
         {
             "job": job.name,
             "seeds": seeds,

@@ -17,6 +17,7 @@ from schemenets.study.stages import Job, Json, _trained, dataset
 from schemenets.study.stages._rows import OF_A_RUN, of_run
 
 OUTPUTS = {"fixed_points": "fixed_points.json"}
+RECORD = "fixed_points"
 ITERATED = ["certified", "rate", "observed_rate", "limit", "signals", "signals_converged", "gradient_difference"]
 STEP = ["tolerance", "iterations", "allowed_iterations"]
 COSTS = ["iterations", "gradients", "parameters", "saved_bytes", "seconds"]
@@ -58,7 +59,7 @@ def run(job: Job) -> None:
                 measured.add(entry["method"])
                 costs += [run | cost for cost in depth_costs(network, noisy[np.arange(BATCH) % len(noisy)])]
         progress.update(done, entry["job"])
-    job.write_record("fixed_points", {"networks": iterated, "costs": costs})
+    job.write_record({"networks": iterated, "costs": costs})
 
 
 def iterate(network: Any, noisy: Tensor, clean: Tensor) -> Json:

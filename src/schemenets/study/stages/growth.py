@@ -18,6 +18,7 @@ from schemenets.study.stages import Job, Json, _trained, dataset
 from schemenets.study.stages._rows import GROWTH
 
 OUTPUTS = {"growth": "runs/{experiment}/{method}/{size}/growth.json"}
+RECORD = "growth"
 TABLES = {"growth": GROWTH}
 STARTS = 4  # test signals to start from, besides random ones of all sizes
 
@@ -49,7 +50,6 @@ def run(job: Job) -> None:
     stacked = networks.stack(list(nets.values())).double().requires_grad_(False)
     numbers = growth.log_spaced(job.spec["repetitions"]) if job.spec["repetitions"] else []
     job.write_record(
-        "growth",
         {
             "job": job.name,
             "repetitions": numbers,

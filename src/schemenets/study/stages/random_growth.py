@@ -20,6 +20,7 @@ from schemenets.study.stages import Job, Json
 from schemenets.study.stages._rows import GROWTH
 
 OUTPUTS = {"growth": "growth/{network}.json"}
+RECORD = "growth"
 TABLES = {"growth": GROWTH}
 STEPS = (1.0, 1.5)  # step sizes relative to their limit
 SEARCHED = 100  # depth up to which the worst perturbation is searched for: each costs as much as thousands of blocks
@@ -61,7 +62,7 @@ def inputs(spec: Json) -> Json:
 @flushed_subnormals()
 def run(job: Job) -> None:
     """Write norms by depth; null from an overflow on."""
-    job.write_record("growth", {"depths": job.spec["depths"], "depth": list(behind_all_blocks(job.spec))})
+    job.write_record({"depths": job.spec["depths"], "depth": list(behind_all_blocks(job.spec))})
 
 
 def behind_all_blocks(spec: Json) -> Iterator[Json]:

@@ -18,6 +18,7 @@ from schemenets.study.stages import Job, Json, _trained, dataset
 from schemenets.study.stages._rows import OF_A_RUN, of_run
 
 OUTPUTS = {"attacks": "runs/{experiment}/{method}/{size}/robustness.json"}
+RECORD = "attacks"
 MEASURED = ["psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"]
 TABLES = {
     "robustness": [*OF_A_RUN, "status", "signals", "lipschitz_bound", "perturbation", "noisy_psnr", *MEASURED],
@@ -76,7 +77,7 @@ def run(job: Job) -> None:
             for size, (attacked, random, quotients) in zip(sizes, measured, strict=True)
         ],
     }
-    job.write_record("attacks", result)
+    job.write_record(result)
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:

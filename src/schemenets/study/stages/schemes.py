@@ -19,6 +19,7 @@ from schemenets.study.config import Study
 from schemenets.study.stages import Job, Json, dataset
 
 OUTPUTS = {"schemes": "schemes.json"}
+RECORD = "schemes"
 TABLES = {
     "schemes": [
         *("test_set", "noise", "time", "signals", "scheme", "steps", "step_size", "reached", "psnr", "relative_error")
@@ -47,7 +48,7 @@ def run(job: Job) -> None:
     rows = []
     for name, own in job.spec["datasets"].items():
         rows += compared(signals.read(job.results.dataset(name)), name, **own)
-    job.write_record("schemes", {"rows": rows})
+    job.write_record({"rows": rows})
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:

@@ -24,6 +24,7 @@ from schemenets.study.stages import Job, Json, dataset
 from schemenets.study.stages._rows import ERRORS, ITERATED, PLACE, SOLVER_ITERATIONS
 
 OUTPUTS = {"solvers": "solvers.json"}
+RECORD = "solvers"
 FOLLOWED = ["iterations", "operations", *ERRORS]
 TABLES = {
     "problems": [
@@ -69,7 +70,7 @@ def run(job: Job) -> None:
         content["rows"] += [{"problem": problem, **row} for row in compared(arrays, own)]
         content["paths"] += [{"problem": problem, **row} for row in followed(arrays, own)]
         progress.update(done, problem)
-    job.write_record("solvers", content)
+    job.write_record(content)
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:

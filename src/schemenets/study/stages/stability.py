@@ -27,6 +27,7 @@ from schemenets.study.stages._rows import OF_A_RUN, of_run
 from schemenets.study.statistics import over_power
 
 OUTPUTS = {"stability": "runs/{experiment}/{method}/{size}/stability.json"}
+RECORD = "stability"
 KINDS = ("monotone", "nonmonotone", "undecided")
 BOUNDS = ["euclidean_bound", "lipschitz_bound"]
 FOUND = ["largest_amplification_found", "largest_expansion_found", "overflow", "counterexample", "shift"]
@@ -66,7 +67,7 @@ def run(job: Job) -> None:
         }
         for (seed, network), of_search, of_repetition in zip(trained.networks.items(), found, repeated, strict=True)
     ]
-    job.write_record("stability", {"job": job.name, "repetitions": numbers, "networks": checked})
+    job.write_record({"job": job.name, "repetitions": numbers, "networks": checked})
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:

@@ -11,6 +11,7 @@ OUTPUTS = {
     "record": "runs/{experiment}/{method}/{size}/record.json",
     "weights": "runs/{experiment}/{method}/{size}/weights.safetensors",
 }
+RECORD = "record"
 ARCHITECTURE = ["flux", "blocks", "filters", "kernel_size", "tied", "certified"]
 TRAINING = ["learning_rate", "epochs", "batch"]
 TABLES = {
@@ -95,7 +96,7 @@ def run(job: Job) -> None:
         if spec["task"]["name"] == "solving":
             points = data["length"] - (not spec["task"]["problem"]["screened"])
             record["points"] = points
-        job.write_record("record", record)
+        job.write_record(record)
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:

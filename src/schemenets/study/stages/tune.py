@@ -7,6 +7,7 @@ from schemenets.study.config import Study
 from schemenets.study.stages import Job, Json, _fits, dataset
 
 OUTPUTS = {"trials": "tuning/{method}.json"}
+RECORD = "trials"
 TABLES = {"tuning": ["method", "learning_rate", "chosen", "nothing", "seed", "status", "validation"]}
 
 
@@ -68,7 +69,6 @@ def run(job: Job) -> None:
             )
         best = best_of(trials, task.larger_is_better)
         job.write_record(
-            "trials",
             {
                 "method": job.name,
                 "learning_rate": best["learning_rate"],
