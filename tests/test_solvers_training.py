@@ -241,7 +241,7 @@ def test_iterations_that_are_not_possible():
         with pytest.raises(InvalidParameterError, match=r"a value of b or x: got .* finite"):
             iterate(shrink(0.5), grid, *pair)
     for pair in ((b, b[:, :8]), (b[:, :8], b[:, :8])):
-        with pytest.raises(InvalidParameterError, match=r"shapes of b and x .* 16\), with the points of the grid"):
+        with pytest.raises(InvalidParameterError, match=r"shapes of b and x: got .* 16\), with the points of the grid"):
             iterate(shrink(0.5), grid, *pair)
 
 
