@@ -123,8 +123,10 @@ ADDED = """
 import sys
 from pathlib import Path
 
+from matplotlib import rc_context
+
 from schemenets.study import figures, stages, summaries
-from schemenets.study.config import Study
+from schemenets.study.figures._style import STYLE
 from schemenets.study.layout import Layout
 from schemenets.study.records import manifest
 
@@ -140,7 +142,8 @@ assert set(tables["filters"]["run"]) < set(tables["runs"]["run"])
 assert (tables["filters"]["mean_absolute"] > 0).all()
 picture = results.figure("filters", "png")
 picture.parent.mkdir(exist_ok=True)
-figures.draw("filters", tables).savefig(picture)
+with rc_context(STYLE):
+    figures.draw("filters", tables).savefig(picture)
 assert figures.headline("filters", tables).startswith("The mean absolute value")
 made = {result.name for result in manifest.results_of(study)}
 job = next(iter(study.specs("filters")))
