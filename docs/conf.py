@@ -22,6 +22,7 @@ extensions = [
     "mathml",
     "modules",
     "shown_source",
+    "stage_graph",
     "wiring",
 ]
 exclude_patterns = ["_build"]

@@ -1,12 +1,18 @@
 """The documentation: its examples run and print what they say, nothing registered is missing, what it shows exists."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from schemenets import fluxes, networks, registry
+from schemenets.study import stages
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -14,6 +20,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 TEXTS = {"README.md": (ROOT / "README.md").read_text(encoding="utf-8"), **dict(sorted(PAGES.items()))}
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
+FILE = re.compile(r"^```\{code-block\} \w+\n:caption: (\S+)\n\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INCLUDE = re.compile(r"^```\{literalinclude\} (\S+)\n(?::pyobject: (\S+)\n)?", re.MULTILINE)
 
 
@@ -58,10 +65,7 @@ def test_every_module_is_in_the_api():
     documented = [
         name for page in PAGES.values() for names in re.findall(r"\{modules\} (.*)", page) for name in names.split()
     ]
-    library = [name for name in documented if not name.startswith("schemenets.study")]
-    assert sorted(library) == [f"schemenets.{name}" for name in registry.names("schemenets") if name != "study"]
-    parts = {name.split(".")[2] for name in documented if name not in library}
-    assert parts == set(registry.names("schemenets.study"))
+    assert sorted(documented) == [f"schemenets.{name}" for name in registry.names("schemenets")]
 
 
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if INCLUDE.search(text)])
@@ -69,3 +73,101 @@ def test_what_is_shown_exists(page):
     for file, name in INCLUDE.findall(PAGES[page]):
         tree = ast.parse(((ROOT / page).parent / file).read_text(encoding="utf-8"))
         assert not name or name in [getattr(node, "name", None) for node in tree.body], f"{name} in {file}"
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """The extension that draws the stages."""
+    monkeypatch.syspath_prepend(DOCS / "_extensions")
+    pytest.importorskip("sphinx")
+    import stage_graph
+
+    return stage_graph
+
+
+@pytest.fixture
+def graph(pictures, monkeypatch):
+    from schemenets.study.config import Study
+
+    monkeypatch.chdir(ROOT)
+    return pictures.inputs(Study.load(tier=pictures.TIER))
+
+
+def test_the_picture_of_the_stages_has_a_box_for_each_and_a_way_for_all_that_they_read(pictures, graph):
+    read, _ = graph
+    shown = pictures.reduced(read)
+    assert set(shown) == set(stages.available())
+    assert all(pictures.ancestors(shown, stage) == pictures.ancestors(read, stage) for stage in read)
+    svg = pictures.Drawing(shown).svg("title", pictures.described(shown))
+    assert all(f">{stage}</text>" in svg for stage in read)
+    assert svg.count("<polygon") == sum(map(len, shown.values()))
+    assert "signals" in re.search("<desc.*?</desc>", svg)[0]
+
+
+def test_no_arrow_of_the_picture_runs_through_a_box(pictures, graph):
+    drawing = pictures.Drawing(pictures.reduced(graph[0]))
+    for way in drawing.ways:
+        for place, after in pairwise(way[1:]):
+            passed = [box for box in drawing.boxes if drawing.column[box] == drawing.column[place]]
+            assert all(abs(drawing.y[box] - drawing.y[place]) > pictures.HALF for box in passed), (way, after)
+
+
+def test_every_stage_is_in_the_table_with_what_it_does(pictures, graph):
+    table = pictures.stage_table(*graph)
+    rows = {stage: [line for line in table.splitlines() if f"`{stage} <" in line] for stage in stages.available()}
+    assert all(stages.description(stage) in row for stage, (row,) in rows.items())
+    assert "all other stages" in rows["manifest"][0]
+
+
+ADDED = """
+import sys
+from pathlib import Path
+
+from matplotlib import rc_context
+
+from schemenets.study import figures, stages, summaries
+from schemenets.study.figures._style import STYLE
+from schemenets.study.layout import Layout
+from schemenets.study.records import manifest
+
+sys.path.append(sys.argv[2])
+from fabricated import study
+
+study, results = study(), Layout(Path(sys.argv[1]))
+for stage in ("filters", "tables"):
+    for name, spec in study.specs(stage).items():
+        stages.run(stage, name, spec, results)
+tables = summaries.read(results)
+assert set(tables["filters"]["run"]) < set(tables["runs"]["run"])
+assert (tables["filters"]["mean_absolute"] > 0).all()
+picture = results.figure("filters", "png")
+picture.parent.mkdir(exist_ok=True)
+with rc_context(STYLE):
+    figures.draw("filters", tables).savefig(picture)
+assert figures.headline("filters", tables).startswith("The mean absolute value")
+made = {result.name for result in manifest.results_of(study)}
+job = next(iter(study.specs("filters")))
+assert {f"runs/{job}/filters.json", "tables/filters.csv", "figures/filters.svg"} <= made
+"""
+
+
+def test_a_measurement_is_added_as_shown(made, tmp_path):
+    """The three texts are put into a copy of the project: networks are measured, and Snakemake knows the rule."""
+    for name in ("Snakefile", "config", "workflow", "src"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    shown = FILE.findall(PAGES["docs/extending.md"])
+    assert len(shown) == 3
+    for name, text in shown:
+        path = tmp_path / name
+        before = path.read_text(encoding="utf-8") if path.suffix == ".smk" else ""
+        path.write_text(before + text, encoding="utf-8")
+    results = shutil.copytree(made[0].root, tmp_path / "results/made")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    options = {"cwd": tmp_path, "env": environment, "check": True, "text": True, "stdout": subprocess.PIPE}
+    subprocess.run([sys.executable, "-c", ADDED, str(results), str(ROOT / "tests")], **options)
+    assert (results / "figures/filters.png").stat().st_size > 0
+    planned = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--config", "tier=smoke"]
+    job = "factorial/symmetric-perona_malik-certified/blocks-4"
+    asked = f"results/smoke/runs/{job}/filters.json"
+    subprocess.run([*planned, "--", asked], **options)

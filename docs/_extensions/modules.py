@@ -1,7 +1,8 @@
-"""The directive ``modules``: the API of modules, and of packages with all their public modules, found by themselves."""
+"""The directive ``modules``: the API of modules, and of packages with all public modules in them."""
 
 import importlib
 import re
+from collections.abc import Iterator
 from types import ModuleType
 
 from docutils import nodes
@@ -16,10 +17,13 @@ from schemenets.schemes._base import Array
 ALIASES = {stringify_annotation(ArrayLike, "smart"): "ArrayLike", stringify_annotation(Array, "smart"): "Array"}
 
 
-def public(name: str) -> list[ModuleType]:
-    """The module of this name, and its public modules if it is a package."""
-    names = registry.names(name) if hasattr(importlib.import_module(name), "__path__") else []
-    return [importlib.import_module(".".join([name, *module])) for module in [[], *([one] for one in names)]]
+def public(name: str) -> Iterator[tuple[ModuleType, ModuleType]]:
+    """The module of this name, then all public modules in it, each with the package it is in."""
+    module = importlib.import_module(name)
+    yield module, module
+    for inner in registry.names(name) if hasattr(module, "__path__") else ():
+        for found, package in public(f"{name}.{inner}"):
+            yield found, module if found is package else package
 
 
 def section(module: ModuleType, package: ModuleType) -> str:
@@ -37,8 +41,7 @@ class Modules(SphinxDirective):
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        found = [public(name) for name in self.arguments[0].split()]
-        sections = [section(module, modules[0]) for modules in found for module in modules]
+        sections = [section(*found) for name in self.arguments[0].split() for found in public(name)]
         return self.parse_text_to_nodes("\n\n".join(sections), allow_section_headings=True)
 
 
