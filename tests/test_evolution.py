@@ -1,7 +1,5 @@
 """Data sets of an evolution against an independent integrator, and the numerical schemes that are its yardstick."""
 
-import json
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -16,8 +14,8 @@ from schemenets.study.stages.evaluate import relative_error
 
 COUNTS = {"train": 5, "validation": 3, "test": 4}
 SOURCE = {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1}
-SPEC = {"dataset": "evolution_3-10", "source": "piecewise_affine-10", "time": 3, "contrast": 25.5}
-SPEC |= {"seed": 1, "length": 64} | COUNTS
+NAME = "evolution_3-10"
+SPEC = {"source": "piecewise_affine-10", "time": 3, "contrast": 25.5, "seed": 1, "length": 64} | COUNTS
 NORM_SQUARED = 4 * np.sin(np.pi * 63 / 128) ** 2  # the largest eigenvalue 2 - 2cos(π(N-1)/N) of KᵀK
 
 
@@ -26,13 +24,13 @@ def results(tmp_path_factory):
     layout = Layout(tmp_path_factory.mktemp("results"))
     # more signals than are asked for
     signals.write(SOURCE | {split: count + 2 for split, count in COUNTS.items()}, layout.dataset(SPEC["source"]))
-    stages.run("evolution", SPEC, layout)
+    stages.run("evolution", NAME, SPEC, layout)
     return layout
 
 
 @pytest.fixture(scope="module")
 def arrays(results):
-    return signals.read(results.dataset(SPEC["dataset"]))
+    return signals.read(results.dataset(NAME))
 
 
 def integrated(f, time, contrast):
@@ -81,7 +79,7 @@ def test_the_data_set_holds_f_and_u_of_its_splits(results, arrays):
 
 
 def test_the_record_is_that_of_any_data_set_and_tells_the_source_and_the_error(results, tmp_path):
-    record = files.read_json(results.dataset(SPEC["dataset"]).with_suffix(".json"))
+    record = files.read_json(results.dataset(NAME).with_suffix(".json"))
     _datasets.write(SOURCE | COUNTS, tmp_path / "other.safetensors")
     other = files.read_json(tmp_path / "other.json")
     assert set(other) <= set(record)
@@ -96,22 +94,23 @@ def test_the_record_is_that_of_any_data_set_and_tells_the_source_and_the_error(r
 def test_the_same_specification_gives_the_same_bytes(results, tmp_path):
     again = Layout(tmp_path)
     again.dataset("x").parent.mkdir(parents=True)
-    for name in (SPEC["source"], SPEC["dataset"]):
+    for name in (SPEC["source"], NAME):
         for suffix in (".safetensors", ".json"):
             path = results.dataset(name).with_suffix(suffix)
             if name == SPEC["source"]:
                 again.dataset(name).with_suffix(suffix).write_bytes(path.read_bytes())
-    stages.run("evolution", SPEC, again)
+    stages.run("evolution", NAME, SPEC, again)
     for suffix in (".safetensors", ".json"):
-        first, second = (layout.dataset(SPEC["dataset"]).with_suffix(suffix) for layout in (results, again))
+        first, second = (layout.dataset(NAME).with_suffix(suffix) for layout in (results, again))
         assert first.read_bytes() == second.read_bytes()
 
 
-def rows(results, arrays, time=3, steps=(2, 4, 16)):
-    spec = {"datasets": {SPEC["dataset"]: {"time": time, "contrast": 25.5, "steps": list(steps)}}}
-    stages.run("schemes", spec, results)
-    content = json.loads((results.schemes).read_text())
-    assert set(content["provenance"]["data_sha256"]) == {f"{SPEC['dataset']}.safetensors"}
+def rows(results, steps=(2, 4, 16)):
+    spec = {"datasets": {NAME: {"time": 3, "contrast": 25.5, "steps": list(steps)}}}
+    stages.run("schemes", "all", spec, results)
+    content = files.read_json(results.file("schemes", "all", "schemes"))
+    assert set(content["provenance"]["inputs_sha256"]) == set(stages.output_files("evolution", NAME).values())
+    assert all(list(row) == schemes.TABLES["schemes"] for row in content["rows"])
     return {(row["scheme"], row["steps"]): row for row in content["rows"]}
 
 
@@ -140,7 +139,7 @@ def by_hand(u, time, n, scheme):
 @pytest.mark.parametrize("scheme", schemes.SCHEMES)
 @pytest.mark.parametrize("n", [2, 4, 16])
 def test_errors_of_the_schemes(results, arrays, scheme, n):
-    row = rows(results, arrays)[scheme, n]
+    row = rows(results)[scheme, n]
     f, exact = (arrays[f"test/{part}"].astype(np.float64) for part in ("noisy", "clean"))
     u = np.array([by_hand(row, 3, n, scheme) for row in f])
     errors = np.linalg.norm(u - exact, axis=1) / np.linalg.norm(exact, axis=1)
@@ -151,8 +150,8 @@ def test_errors_of_the_schemes(results, arrays, scheme, n):
     assert (row["test_set"], row["noise"], row["time"]) == ("evolution_3", 10.0, 3)
 
 
-def test_steps_keep_their_bound_and_say_how_far_they_reach(results, arrays):
-    found = rows(results, arrays)
+def test_steps_keep_their_bound_and_say_how_far_they_reach(results):
+    found = rows(results)
     times = {"explicit": lambda tau, n: tau * n, "fsi": lambda tau, n: tau * n * (n + 1) / 3}
     for (scheme, n), row in found.items():
         if scheme in times:
@@ -165,8 +164,8 @@ def test_steps_keep_their_bound_and_say_how_far_they_reach(results, arrays):
     assert reached["none", 0] == 0
 
 
-def test_where_the_bound_does_not_matter_more_steps_come_nearer(results, arrays):
-    found = rows(results, arrays, steps=(8, 16, 32))
+def test_where_the_bound_does_not_matter_more_steps_come_nearer(results):
+    found = rows(results, steps=(8, 16, 32))
     for scheme in ("explicit", "du_fort_frankel"):
         errors = [found[scheme, n]["relative_error"] for n in (8, 16, 32)]
         assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
@@ -175,7 +174,7 @@ def test_where_the_bound_does_not_matter_more_steps_come_nearer(results, arrays)
 def test_doing_nothing_is_the_distance_of_f(results, arrays):
     f, exact = (arrays[f"test/{part}"].astype(np.float64) for part in ("noisy", "clean"))
     expected = np.mean([np.sqrt(sum((a - b) ** 2) / sum(b**2)) for a, b in zip(f, exact, strict=True)])
-    assert rows(results, arrays)["none", 0]["relative_error"] == pytest.approx(expected)
+    assert rows(results)["none", 0]["relative_error"] == pytest.approx(expected)
 
 
 def test_relative_error_from_psnr():

@@ -1,40 +1,78 @@
 """Fingerprints change with the code a computation depends on, and with nothing else."""
 
 import shutil
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from schemenets.study import stages
+from schemenets.study.config import Study
 from schemenets.study.records import fingerprints as module
 from schemenets.study.records.fingerprints import of_stage
 
-SYMMETRIC = {"architecture": {"name": "symmetric", "flux": "perona_malik"}}
-RESNET = {"architecture": {"name": "resnet", "flux": "relu"}}
+DENOISING = {
+    "symmetric": {"architecture": {"name": "symmetric", "flux": "perona_malik"}, "task": {"name": "denoising"}},
+    "resnet": {"architecture": {"name": "resnet", "flux": "relu"}, "task": {"name": "denoising"}},
+}
+PROBLEM = {"flux": "charbonnier"}
+SOLVING = {"name": "solving", "problem": PROBLEM}
+CYCLE = {"architecture": {"name": "cycle", "flux": "linear", "problem": PROBLEM}, "task": SOLVING}
+UNET = {"architecture": {"name": "unet", "flux": "relu"}, "task": SOLVING}
 SPECS = {
-    **{
-        f"{stage} {spec['architecture']['name']}": (stage, spec)
-        for stage in ("train", "evaluate")
-        for spec in (SYMMETRIC, RESNET)
-    },
+    **{f"{stage} {name}": (stage, spec) for stage in ("train", "evaluate") for name, spec in DENOISING.items()},
+    **{f"{stage} cycle": (stage, CYCLE) for stage in ("train", "evaluate_solvers")},
+    "train unet": ("train", UNET),
     "signals": ("signals", {"family": "ecg"}),
     "evolution": ("evolution", {}),
+    "problems": ("problems", {"problem": PROBLEM}),
+    "fixed_points": ("fixed_points", {"networks": [{"architecture": {"name": "implicit", "flux": "weickert"}}]}),
+    "tables": ("tables", {"jobs": {"train": [], "evaluate": []}}),
     "claims": ("claims", {}),
 }
+TRAIN = {"train symmetric", "train resnet", "train cycle", "train unet"}
+EVALUATE = {"evaluate symmetric", "evaluate resnet"}
+SOLVERS = {"train cycle", "train unet", "evaluate_solvers cycle"}
+NETWORKS = TRAIN | EVALUATE | {"evaluate_solvers cycle", "fixed_points", "tables"}
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package that a test may edit."""
-    root = tmp_path / "schemenets"
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A copy of the package whose files may be edited by :func:`edited`."""
+    root, known, read = tmp_path_factory.mktemp("copy") / "schemenets", {}, module._code.__wrapped__
     shutil.copytree(module.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(module, "ROOT", root)
-    module._code.cache_clear()
-    yield root
-    module._code.cache_clear()
+
+    def code(name):  # to read all files again for every edited one would take most of the time
+        file = module._file(name.partition(":")[0])
+        key = name, file and file.read_text()
+        return known[key] if key in known else known.setdefault(key, read(name))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ROOT", root)
+        patch.setattr(module, "_code", code)
+        yield root
+
+
+@contextmanager
+def edited(path, old=None, new=""):
+    """``old`` in a file is ``new``, or ``new`` is added to its end."""
+    text = path.read_text()
+    assert old is None or text.count(old) == 1
+    path.write_text(f"{text}\n{new}\n" if old is None else text.replace(old, new))
+    yield
+    path.write_text(text)
 
 
 def fingerprints():
-    module._code.cache_clear()
     return {name: of_stage(*arguments) for name, arguments in SPECS.items()}
+
+
+def affected_by(path, old=None, new=""):
+    """Names of the fingerprints that change."""
+    before = fingerprints()
+    with edited(path, old, new):
+        after = fingerprints()
+    return {name for name in SPECS if before[name] != after[name]}
 
 
 @pytest.mark.parametrize(
@@ -42,37 +80,92 @@ def fingerprints():
     [
         ("networks/symmetric.py", {"train symmetric", "evaluate symmetric"}),
         ("networks/resnet.py", {"train resnet", "evaluate resnet"}),
-        ("fluxes/relu.py", {"train resnet", "evaluate resnet"}),
-        ("fluxes/charbonnier.py", set()),
+        ("networks/implicit.py", {"fixed_points"}),
+        ("fluxes/relu.py", {"train resnet", "evaluate resnet", "train unet"}),
+        ("fluxes/charbonnier.py", SOLVERS | {"problems"}),
         ("fluxes/perona_malik.py", {"train symmetric", "evaluate symmetric", "evolution"}),
-        ("study/stages/evolution.py", {"evolution"}),
-        ("networks/_base.py", {"train symmetric", "evaluate symmetric", "train resnet", "evaluate resnet"}),
-        ("kernels/fused.py", {"train symmetric", "evaluate symmetric", "train resnet", "evaluate resnet"}),
-        ("training.py", {"train symmetric", "train resnet"}),
-        ("study/stages/train.py", {"train symmetric", "train resnet"}),
-        ("study/stages/evaluate.py", {"evaluate symmetric", "evaluate resnet"}),
-        ("signals/ecg.py", {"signals"}),
-        ("claims.py", {"claims"}),
-        ("statistics.py", {"claims"}),
-        ("cli.py", set()),
-        ("layout.py", set()),
-        ("config.py", set()),
+        ("networks/_base.py", NETWORKS),
+        ("kernels/fused.py", NETWORKS),
+        ("multigrid/cycle.py", SOLVERS | {"tables"}),
+        ("multigrid/data.py", {"problems", "evaluate_solvers cycle"}),
+        ("multigrid/certificates.py", {"evaluate_solvers cycle", "tables"}),
+        ("training.py", TRAIN | {"tables"}),
+        ("signals/ecg.py", {"signals", "problems"}),
+        ("study/measurements/fixed_points.py", {"fixed_points"}),
+        ("study/claims.py", {"claims"}),
+        ("study/cli.py", set()),
+        ("study/layout.py", set()),
+        ("study/config.py", set()),
+        ("study/plan.py", set()),
+        ("study/stages/__init__.py", set()),
     ],
 )
 def test_editing_a_file_changes_what_depends_on_it(package, file, affected):
-    before = fingerprints()
-    path = package / file
-    path.write_text(path.read_text() + "\nEDITED = True\n")
-    after = fingerprints()
-    assert {name for name in SPECS if before[name] != after[name]} == affected
+    assert affected_by(package / file, new="EDITED = True") == affected
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "affected"),
+    [
+        ("train.py", '"data_seed": data["seed"]', '"data_seed": data["seed"] + 1', TRAIN),
+        ("train.py", 'sorted(study.settings["solvers"]', 'list(study.settings["solvers"]', set()),
+        ("train.py", '"tuning": ("tune", spec["method"])', '"tuning": ("tune", "m")', set()),
+        ("train.py", "start=1", "start=0", {"tables"}),
+        ("evaluate.py", "255 * 10 **", "256 * 10 **", EVALUATE),
+        ("evaluate.py", "study.tested_on(spec", "study.tested(spec", set()),
+        ("evolution.py", "tau / 6 *", "tau / 5 *", {"evolution"}),
+        ("evolution.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-6", {"evolution"}),
+        ("evolution.py", '**study.config["evolution"]', '**study.config["other"]', set()),
+        ("_trained.py", '== "ok"', '!= "diverged"', EVALUATE | {"evaluate_solvers cycle", "fixed_points", "tables"}),
+        ("_rows.py", "seed-{seed}", "{seed}", {"tables"}),
+    ],
+)
+def test_of_a_stage_only_what_it_runs_counts(package, file, old, new, affected):
+    """Specifications, inputs and tables are of no account to what a job has computed."""
+    assert affected_by(package / "study/stages" / file, old, new) == affected
+
+
+def test_imports_for_type_checkers_do_not_count(package):
+    lines = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from schemenets.networks import resnet"
+    with edited(package / "networks/symmetric.py", new=lines):
+        assert affected_by(package / "networks/resnet.py", new="EDITED = True") == {"train resnet", "evaluate resnet"}
+
+
+def test_every_statement_that_defines_a_name_counts(package):
+    path = package / "study/stages/evolution.py"
+    with edited(path, "AT_ONCE = 100", "AT_ONCE = 100\nAT_ONCE += 1"):
+        assert affected_by(path, "AT_ONCE = 100", "AT_ONCE = 99") == {"evolution"}
+        assert affected_by(path, "AT_ONCE += 1", "AT_ONCE += 2") == {"evolution"}
 
 
 def test_comments_docstrings_and_formatting_do_not_count(package):
-    before = fingerprints()
     path = package / "networks/symmetric.py"
-    code = path.read_text().replace('"""u ↦ u - τ Kᵀ Φ(K u)."""', '"""Another docstring."""')
-    path.write_text("# a comment\n" + code.replace("F, k = ", "F,   k = "))
-    assert fingerprints() == before
+    assert affected_by(path, '"""u ↦ u - τ Kᵀ Φ(K u)."""', '"""Another docstring."""') == set()
+    assert affected_by(path, "self.step(u, ", "self.step(u,   ") == set()
+    assert affected_by(path, new="# a comment") == set()
+
+
+@pytest.mark.parametrize("file", ["networks/resnet.py", "networks/safeguarded_fsi.py", "fluxes/perona_malik.py"])
+def test_jobs_depend_on_the_networks_and_fluxes_that_they_name_and_on_no_others(package, file):
+    """Over all jobs of the study in miniature."""
+    study = Study.load(Path(__file__).parents[1], "smoke")
+    jobs = [
+        (stage, spec)
+        for stage in ("tune", "train", "evaluate", "stability", "growth", "random_growth", "robustness")
+        for spec in study.specs(stage).values()
+    ]
+    before = [of_stage(*job) for job in jobs]
+    with edited(package / file, new="EDITED = True"):
+        after = [of_stage(*job) for job in jobs]
+    named = [f"'{Path(file).stem}'" in str(spec) for _, spec in jobs]
+    assert [a != b for a, b in zip(before, after, strict=True)] == named
+    assert 0 < sum(named) < len(jobs)
+
+
+def test_every_stage_has_a_fingerprint_and_those_of_all_are_different():
+    study = Study.load(Path(__file__).parents[1], "smoke")
+    first = {name: next(iter(study.specs(name).values())) for name in stages.available()}
+    assert len({of_stage(name, spec) for name, spec in first.items()}) == len(first)
 
 
 def test_an_unknown_module_is_refused():

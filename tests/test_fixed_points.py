@@ -1,13 +1,15 @@
 """Fixed-point iterations of implicit networks, against dense matrices and networks whose iterations are known."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trained
 from dense import correlation_matrix
 
-from schemenets import checkpoints, files, fluxes, networks, signals
+from schemenets import files, fluxes, networks, signals
 from schemenets.stability import certify
 from schemenets.study import stages
 from schemenets.study.config import Study
@@ -172,15 +174,13 @@ def test_the_stage_writes_every_network_and_the_costs_of_each_method_once(tmp_pa
     for blocks in (2, 3):
         for method, a in (("converges", 0.5), ("diverges", 1.5)):
             job = f"e/{method}/blocks-{blocks}"
-            path = results.job(job) / "seed-7.safetensors"
             net = scalar(a, blocks).float()
-            checkpoints.save(net, path)
-            files.write_json(path.with_suffix(".json"), {"status": "ok", "checkpoint_sha256": files.sha256(path)})
+            trained.write(results, job, {7: net})
             architecture = net.architecture.arguments()
-            entries.append({"job": job, "seeds": [7], "architecture": architecture, "dataset": dataset})
-    stages.run("fixed_points", {"networks": entries}, results)
-    written = files.read_json(results.fixed_points)
-    assert [entry["run"] for entry in written["networks"]] == [f"{entry['job']}/seed-7" for entry in entries]
+            entries.append({"job": job, "method": method, "architecture": architecture, "dataset": dataset})
+    stages.run("fixed_points", "all", {"networks": entries}, results)
+    written = files.read_json(results.file("fixed_points", "all", "fixed_points"))
+    assert [(entry["job"], entry["seed"]) for entry in written["networks"]] == [(each["job"], 7) for each in entries]
     good, bad = written["networks"][:2]
     assert good["rate"] == pytest.approx(0.5, rel=1e-6)
     for step in good["steps"]:
@@ -191,16 +191,18 @@ def test_the_stage_writes_every_network_and_the_costs_of_each_method_once(tmp_pa
     assert 0 <= good["gradient_difference"] < 1e-12
     assert (bad["certified"], bad["signals_converged"], bad["gradient_difference"]) == (False, 0, None)
     assert {(step["iterations"], step["allowed_iterations"]) for step in bad["steps"]} == {(None, None)}
-    measured = [f"e/{method}/blocks-2/seed-7" for method in ("converges", "diverges")]
-    assert [cost["run"] for cost in written["costs"]] == [run for run in measured for _ in range(4)]
+    measured = [f"e/{method}/blocks-2" for method in ("converges", "diverges")]
+    assert [cost["job"] for cost in written["costs"]] == [job for job in measured for _ in range(4)]
     assert {(cost["iterations"], cost["gradients"], cost["parameters"]) for cost in written["costs"]} == {
         (n, kind, 2) for n in (2, 4) for kind in ("implicit", "unrolled")
     }
-    assert list(written["provenance"]["data_sha256"]) == [f"{dataset}.safetensors"]
+    tables = stage.tables({"all": written})
+    assert {name: len(rows) for name, rows in tables.items()} == {"fixed_points": 4 * 9, "fixed_point_costs": 2 * 4}
+    assert all(set(row) == set(stage.TABLES[name]) for name, rows in tables.items() for row in rows)
 
 
 def test_the_fingerprint_holds_the_fluxes_of_all_networks():
-    (spec,) = Study.load(tier="smoke").specs("fixed_points").values()
+    (spec,) = Study.load(Path(__file__).parents[1], "smoke").specs("fixed_points").values()
     assert {entry["architecture"]["flux"] for entry in spec["networks"]} == {"perona_malik"}
     other = {**spec["networks"][0], "architecture": spec["networks"][0]["architecture"] | {"flux": "relu"}}
     assert of_stage("fixed_points", spec) == of_stage("fixed_points", {"networks": spec["networks"][:1]})

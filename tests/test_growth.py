@@ -3,23 +3,24 @@
 import copy
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trained
 from dense import correlation_matrix
 from scipy.linalg import svdvals
 
-from schemenets import checkpoints, files, networks, signals
+from schemenets import files, networks, signals
 from schemenets.networks import Architecture
 from schemenets.stability import certify
 from schemenets.study import stages
 from schemenets.study.config import Study
-from schemenets.study.layout import DEPTH, Layout
+from schemenets.study.layout import Layout
 from schemenets.study.measurements import growth
-from schemenets.study.records import fingerprints
 from schemenets.study.stages import growth as stage
-from schemenets.study.stages import tables as stage_tables
+from schemenets.study.stages import random_growth
 
 LENGTH = 32
 NAMES = ["resnet", "symmetric", "fsi", "du_fort_frankel", "implicit"]
@@ -222,12 +223,8 @@ def test_signals_are_followed_through_the_blocks_of_trained_networks_as_they_are
         for parameter in net.parameters():
             parameter.data *= 3  # blocks that change something
     u = random_signals(3)
-    spec = {"job": "a/b/blocks-4", "seeds": [5, 6], "architecture": architecture(name, blocks=4).arguments()}
-    entries = list(stage.followed(nets, u, spec))
-    assert [(entry["run"], entry["seed"]) for entry in entries] == [
-        ("a/b/blocks-4/seed-5", 5),
-        ("a/b/blocks-4/seed-6", 6),
-    ]
+    entries = list(stage.followed(networks.stack(nets).double().requires_grad_(False), [5, 6], u))
+    assert [entry["seed"] for entry in entries] == [5, 6]
     for net, entry in zip(nets, entries, strict=True):
         found = []
         for blocks in (1, 2, 3, 4):
@@ -249,8 +246,7 @@ def test_differences_are_followed_through_the_blocks_of_linear_networks():
     for block, factor in zip(net.blocks, (-1.5, 0.5, -3.0), strict=True):
         block.K.data.fill_(1.0)
         block.tau = torch.tensor(1 - factor, dtype=torch.float64)
-    spec = {"job": "a/b/blocks-3", "seeds": [0], "architecture": net.architecture.arguments()}
-    (entry,) = stage.followed([net], random_signals(2), spec)
+    (entry,) = stage.followed(networks.stack([net]), [0], random_signals(2))
     assert entry["amplification"] == pytest.approx([1.5, 0.75, 2.25], rel=1e-12)
     assert entry["perturbation"] == pytest.approx([1.5, 0.75, 2.25], rel=1e-6)
     assert entry["bounds"] == pytest.approx([1.5, 1.5, 4.5], rel=1e-12)
@@ -258,54 +254,45 @@ def test_differences_are_followed_through_the_blocks_of_linear_networks():
 
 NETWORKS = ["resnet", "fsi", "symmetric"]
 JOB = "factorial/symmetric-relu/blocks-4"
+ROOT = Path(__file__).parents[1]
 
 
 def drawn(depths):
     """Specifications of random networks, for these depths."""
-    config = copy.deepcopy(Study.load(tier="smoke").config)
+    config = copy.deepcopy(Study.load(ROOT, "smoke").config)
     config["network"] = {"filters": 2, "kernel_size": 3}
     config["signals"]["length"] = LENGTH
-    config["stability"] |= {"networks": NETWORKS, "fluxes": ["relu"]}
-    config["tiers"]["smoke"]["stability"]["depths"] = depths
-    return Study(config).drawn
+    config["stability"] |= {"fluxes": ["relu"]}
+    config["tiers"]["smoke"]["stability"] |= {"depths": depths, "networks": NETWORKS}
+    return Study(config).specs("random_growth")
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """What the stage writes: of two trained networks, the second of which multiplies by -3; and of random ones."""
+    """Records of two trained networks, the second of which multiplies by -3, and of random ones."""
     layout = Layout(tmp_path_factory.mktemp("results"))
     dataset = "piecewise_affine-10"
-    spec = {
-        "family": "piecewise_affine",
-        "noise": 10,
-        "length": LENGTH,
-        "seed": 1,
-        "train": 8,
-        "validation": 2,
-        "test": 6,
-    }
+    sizes = {"train": 8, "validation": 2, "test": 6}
+    spec = {"family": "piecewise_affine", "noise": 10, "length": LENGTH, "seed": 1, **sizes}
     signals.write(spec, layout.dataset(dataset))
-    for seed, net in enumerate((scalar(0.5), scalar(-3.0))):
-        path = layout.job(JOB) / f"seed-{seed}.safetensors"
-        checkpoints.save(net.float(), path)
-        files.write_json(path.with_suffix(".json"), {"status": "ok", "checkpoint_sha256": files.sha256(path)})
-    of_job = {"job": JOB, "seeds": [0, 1], "dataset": dataset, "architecture": scalar(1.0).architecture.arguments()}
-    specs = {JOB: {**of_job, "repetitions": 20}, **drawn([1, 2, 5]), f"{DEPTH}{JOB}": of_job}
+    trained.write(layout, JOB, {seed: scalar(factor).float() for seed, factor in ((0, 0.5), (7, -3.0))})
+    of_job = {"job": JOB, "dataset": dataset, "architecture": scalar(1.0).architecture.arguments(), "repetitions": 20}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCHEMENETS_KERNEL", "reference")
-        for spec in specs.values():
-            stages.run("growth", spec, layout)
-    repeated, *random, followed = [files.read_json(layout.growth(name)) for name in specs]
-    return repeated, random, followed
+        stages.run("growth", JOB, of_job, layout)
+        for name, spec in drawn([1, 2, 5]).items():
+            stages.run("random_growth", name, spec, layout)
+    random = {name: files.read_json(layout.file("random_growth", name, "growth")) for name in NETWORKS}
+    return files.read_json(layout.file("growth", JOB, "growth")), random
 
 
 def test_the_stage_writes_powers_of_trained_networks(written):
-    content, *_ = written
+    content, _ = written
     assert content["repetitions"] == [1, 2, 5, 10, 20]
-    by = {(entry["run"], entry["start"]): entry for entry in content["repetition"]}
+    by = {(entry["seed"], entry["start"]): entry for entry in content["repetition"]}
     for start in ("test", "random"):
-        for seed, factor in enumerate((0.5, 3.0)):
-            entry = by[f"{JOB}/seed-{seed}", start]
+        for seed, factor in ((0, 0.5), (7, 3.0)):
+            entry = by[seed, start]
             assert entry["amplification"] == pytest.approx([factor**n for n in (1, 2, 5, 10, 20)], rel=1e-5)
             assert entry["overflow"] is None
             if start == "test":
@@ -315,23 +302,32 @@ def test_the_stage_writes_powers_of_trained_networks(written):
 
 
 def test_the_stage_follows_signals_through_trained_networks(written):
-    *_, content = written
+    content, _ = written
     assert content["depths"] == [1]
-    for entry, factor in zip(content["followed"], (0.5, 3.0), strict=True):
+    for entry, (seed, factor) in zip(content["followed"], ((0, 0.5), (7, 3.0)), strict=True):
+        assert entry["seed"] == seed
         assert entry["amplification"] == pytest.approx([factor], rel=1e-6)
         assert entry["perturbation"] == pytest.approx([factor], rel=1e-6)
         assert entry["bounds"] == pytest.approx([max(1, factor)], rel=1e-6)
-    rows = list(stage_tables._growth_rows(replace_overflow(content, "followed")))
-    of_run = {"run": f"{JOB}/seed-0", "method": "symmetric-relu", "start": "test", "seed": 0, "n": 1}
-    assert rows[0] == {"kind": "trained_depth", **of_run, "bound": 1.0, "amplification": None, "overflow": True}
-    assert rows[1].items() >= {"kind": "trained_perturbation", **of_run, "overflow": False}.items()
-    assert [(row["kind"], row["seed"]) for row in rows[2:]] == [("trained_depth", 1), ("trained_perturbation", 1)]
-    assert rows[2]["bound"] == pytest.approx(3, rel=1e-6)
+
+
+def test_networks_that_are_not_repeated_are_followed_all_the_same():
+    record = {"repetitions": [], "repetition": [], "depths": [1, 2], "followed": []}
+    followed = {"seed": 3, "bounds": [1.0, None], "amplification": [0.5, None], "perturbation": [0.5, 0.25]}
+    rows = stage.tables({JOB: record | {"followed": [followed]}})["growth"]
+    of_run = {"run": f"{JOB}/seed-3", "method": "symmetric-relu", "start": "test", "seed": 3}
+    depth, perturbation = ({"kind": f"trained_{kind}", **of_run} for kind in ("depth", "perturbation"))
+    assert rows == [
+        {**depth, "bound": 1.0, "n": 1, "amplification": 0.5, "overflow": False},
+        {**depth, "bound": None, "n": 2, "amplification": None, "overflow": True},
+        {**perturbation, "n": 1, "amplification": 0.5, "overflow": False},
+        {**perturbation, "n": 2, "amplification": 0.25, "overflow": False},
+    ]
 
 
 def test_the_stage_draws_every_network_that_can_be_built(written):
-    _, random, _ = written
-    entries = [entry for content in random for entry in content["depth"]]
+    _, random = written
+    entries = [entry for content in random.values() for entry in content["depth"]]
     kinds = {(entry["name"], entry["tied"], entry["certified"], entry["step"]) for entry in entries}
     both = [False, True]
     assert kinds == {
@@ -349,21 +345,23 @@ def test_the_stage_draws_every_network_that_can_be_built(written):
 
 
 def test_networks_of_one_kind_do_not_hang_on_others_and_fewer_depths_give_the_same(written):
-    _, random, _ = written
-    for content, spec in zip(random, drawn([1, 2]).values(), strict=True):
-        for entry, again in zip(content["depth"], stage.behind_all_blocks(spec), strict=True):
+    _, random = written
+    for name, spec in drawn([1, 2]).items():
+        for entry, again in zip(random[name]["depth"], random_growth.behind_all_blocks(spec), strict=True):
             for key in ("amplification", "perturbation", "expansion"):
                 assert entry[key][:2] == pytest.approx(again[key], rel=1e-9)
 
 
 def test_the_table_has_one_row_per_network_quantity_and_number(written):
-    repeated, random = replace_overflow(written[0], "repetition"), written[1]
-    rows = list(stage_tables._growth_rows(repeated))
+    repeated, random = written
+    first, *others = repeated["repetition"]
+    overflowed = {**first, "amplification": [*first["amplification"][:-1], None]}
+    rows = stage.tables({JOB: {**repeated, "repetition": [overflowed, *others]}})["growth"]
     assert sum(row["kind"] == "repetition" for row in rows) == 2 * 2 * 5
     assert sum(row["kind"] == "repeated_perturbation" for row in rows) == 2 * 5
     assert rows[4] | {"method": "symmetric-relu", "n": 20, "amplification": None, "overflow": True} == rows[4]
-    rows = [row for content in random for row in stage_tables._growth_rows(content)]
-    networks_drawn = sum(len(content["depth"]) for content in random)
+    rows = random_growth.tables(random)["growth"]
+    networks_drawn = sum(len(content["depth"]) for content in random.values())
     counts = {kind: sum(row["kind"] == kind for row in rows) for kind in ("depth", "perturbation", "worst")}
     assert counts == {
         "depth": 3 * networks_drawn,
@@ -373,36 +371,23 @@ def test_the_table_has_one_row_per_network_quantity_and_number(written):
     assert sum("bound" in row and row["bound"] is not None for row in rows) == 3 * 2 * 2
 
 
-def replace_overflow(content, key):
-    first, *others = content[key]
-    return {**content, key: [{**first, "amplification": [*first["amplification"][:-1], None]}, *others]}
-
-
 @pytest.mark.parametrize("tier", ["smoke", "study", "extended"])
-def test_repeated_networks_and_deep_evolutions_are_followed(tier):
-    study = Study.load(tier=tier)
-    jobs = {spec["job"] for spec in study.followed.values()}
-    assert set(study.followed) == {f"{DEPTH}{job}" for job in jobs}
-    deep = {job for job in study.jobs if re.fullmatch(r"evolution_(4|16)/.*/blocks-(8|16)", job)}
-    assert jobs == {*study.repeated, *deep}
-    assert all("repetitions" not in spec for spec in study.followed.values())
+def test_networks_of_one_size_are_repeated_and_deep_evolutions_followed(tier):
+    study = Study.load(ROOT, tier)
+    found = study.specs("growth")
+    deep = {job for job in study.denoisers if re.fullmatch(r"evolution_(4|16)/.*/blocks-(8|16)", job)}
+    repeated = {job for job in study.denoisers if re.fullmatch(r"(factorial|evolution_4)/.*/blocks-4", job)}
+    assert repeated
     assert bool(deep) == (tier != "smoke")
+    assert {job for job, spec in found.items() if spec["repetitions"]} == repeated
+    assert {job for job, spec in found.items() if not spec["repetitions"]} == deep
 
 
-@pytest.mark.parametrize("tier", ["smoke", "study", "extended"])
-def test_networks_count_in_the_fingerprint_of_their_own_results_alone(tier):
-    study = Study.load(tier=tier)
-    assert all(re.fullmatch(r"(factorial|evolution_4)/.*/blocks-4", job) for job in study.repeated)
-    assert study.repeated
-    for name, spec in study.drawn.items():
+@pytest.mark.parametrize("tier", ["smoke", "study"])
+def test_random_networks_of_a_job_have_one_name_and_every_flux(tier):
+    study = Study.load(ROOT, tier)
+    assert list(study.specs("random_growth")) == study.settings["stability"]["networks"]
+    for name, spec in study.specs("random_growth").items():
         fluxes = {entry["architecture"]["flux"] for entry in spec["networks"]}
         assert {entry["architecture"]["name"] for entry in spec["networks"]} == {name}
         assert fluxes == {*study.config["stability"]["fluxes"], *(["linear"] if name == "fsi" else [])}
-    before = {name: fingerprints.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
-    assert before["resnet"] != before["symmetric"]
-    with pytest.MonkeyPatch.context() as patch:
-        code = fingerprints._code
-        changed = "schemenets.networks.implicit"
-        patch.setattr(fingerprints, "_code", lambda m: ("changed", code(m)[1]) if m == changed else code(m))
-        after = {name: fingerprints.of_stage("growth", spec) for name, spec in study.specs("growth").items()}
-    assert {name for name in before if before[name] != after[name]} == {name for name in before if "implicit" in name}

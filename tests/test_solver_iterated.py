@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from schemenets.study.stages.solver_evaluate import iterated, kinds_iterated, local_radius
 
 from schemenets import networks
 from schemenets.multigrid import CycleArchitecture, LearnedEquation, Problem, certify, iterate
 from schemenets.multigrid.data import Condition
 from schemenets.networks import Architecture
 from schemenets.operators import Conv1dOperator
-from schemenets.study.stages import solver_evaluate
+from schemenets.study.measurements import solving
+from schemenets.study.measurements.solving import iterated, kinds_iterated, local_radius
 
 PROBLEM = Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0)
 
@@ -82,7 +82,7 @@ def test_what_cycles_do_to_solutions(arguments, consistent):
             moved = max(((net.cycle(v[None], r[None]) - v).norm() / v.norm()).item() for r, v in zip(b, x, strict=True))
         assert found["moved"][index] == pytest.approx(moved, rel=1e-6, abs=1e-12)
         assert (moved < 1e-10) == consistent
-        alone = iterate(net.cycle, grid, b, b, solver_evaluate.TOLERANCE, solver_evaluate.LIMIT)
+        alone = iterate(net.cycle, grid, b, b, solving.TOLERANCE, solving.LIMIT)
         assert found["factor"][index] == pytest.approx(alone.factor.max().item(), rel=1e-6)
         derivative = torch.autograd.functional.jacobian(lambda v, net=net: net.cycle(v[None], b[:1])[0], x[0])
         radius = torch.linalg.eigvals(derivative).abs().max().item() if consistent else math.nan
@@ -103,7 +103,7 @@ def test_there_is_no_local_radius_of_many_points_or_without_a_solution(monkeypat
     net = network()
     b, x = solved(home().grid)
     assert np.isnan(local_radius(net.cycle, b[:1], torch.full_like(x[:1], torch.nan)))
-    monkeypatch.setattr(solver_evaluate, "CERTIFIED", 31)
+    monkeypatch.setattr(solving, "CERTIFIED", 31)
     assert np.isnan(iterated(networks.stack([net]), [net], home(), b, x)["local_radius"]).all()
 
 
@@ -123,7 +123,7 @@ def test_what_multigrid_networks_do_to_solutions_of_their_own_equations():
         assert error > 0.01
         # one cycle after the other, until the residual of the network's own equation is small
         y, taken = b, 0
-        while max(relative_residuals(net.blocks[-1], y, b)) > solver_evaluate.TOLERANCE:
+        while max(relative_residuals(net.blocks[-1], y, b)) > solving.TOLERANCE:
             with torch.no_grad():
                 y, taken = net.cycle(y, b), taken + 1
         assert found["iterations"][index] == taken
@@ -157,7 +157,7 @@ def test_no_error_where_solutions_need_not_be_unique():
 
 def test_equations_that_cannot_be_solved_have_no_values(monkeypatch):
     def refuse(self, b):
-        raise solver_evaluate.InvalidParameterError("tolerance", 0, "more")
+        raise solving.InvalidParameterError("tolerance", 0, "more")
 
     monkeypatch.setattr(LearnedEquation, "solve", refuse)
     nets = [network()]

@@ -1,16 +1,18 @@
 """What stages measure of solvers, against dense matrices and counts by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+import trained
 
-from schemenets import networks
-from schemenets.multigrid import CycleArchitecture, Problem, iterate
+from schemenets import files, networks, signals
+from schemenets.multigrid import CycleArchitecture, Problem, certify, iterate
 from schemenets.multigrid.data import conditions, generate
-from schemenets.study.measurements.flops import counted, of_cycle
-from schemenets.study.stages import _solver_tables, solvers
-from schemenets.study.stages.solver_evaluate import TOLERANCE, described, measures
+from schemenets.study import stages
+from schemenets.study.layout import Layout
+from schemenets.study.measurements.flops import counted
+from schemenets.study.measurements.solving import FEW, TOLERANCE, described, measures
+from schemenets.study.stages import evaluate_solvers, solvers, train
 
 COUNTS = {"train": 1, "validation": 1, "test": 3, "others": 2, "points": [16]}
 PROBLEMS = {
@@ -22,11 +24,21 @@ PROBLEMS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patched():
+    """Plain operations, since compiling takes longer than all of this; fewer iterations and values of τ."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCHEMENETS_KERNEL", "reference")
+        patch.setattr(solvers, "LIMITS", {"cycle": 30, "single level": 40})
+        patch.setattr(solvers, "TAUS", (0.01, 10.0))
+        yield
+
+
 @pytest.fixture(scope="module", params=PROBLEMS)
 def made(request):
     """A problem, its specification and its data."""
     problem = PROBLEMS[request.param]
-    spec = {"dataset": f"problem_{request.param}", "problem": problem.arguments(), "length": 32, "seed": 1, "noise": 10}
+    spec = {"problem": problem.arguments(), "length": 32, "seed": 1, "noise": 10}
     return problem, spec | COUNTS, generate(spec | COUNTS)[0]
 
 
@@ -227,35 +239,105 @@ def test_newtons_method_is_watched_without_being_changed():
     assert set(costs) <= {step + matrix, step + 2 * matrix}
 
 
+# Trained networks that solve
+
 UNET = {"name": "unet", "blocks": 3, "filters": 2, "kernel_size": 3, "flux": "relu"}
+JOB = "solve_p/m/points-32"
 
 
-def record(problem, learner="cycle", cycles=2):
-    """What the tables read of a record."""
-    architecture = CycleArchitecture(problem=problem, cycles=cycles).arguments()
-    return {
-        **{"run": "a", "problem_name": "b", "method": "c", "seed": 0, "learner": learner, "loss": "supervised"},
-        "problem": problem.arguments(),
-        "architecture": architecture if learner == "cycle" else UNET,
-        **{"parameters": 25, "operations": 1000, "points": 32, "dataset": "problem_b", "status": "ok"},
+def cycle(problem, **arguments):
+    return CycleArchitecture(problem=problem, **arguments).arguments()
+
+
+def solver_runs(problem, architecture, validation=0.25):
+    """What becomes of the record of one run."""
+    runs = [{"seed": 0, "status": "ok", "validation": validation, "validation_by_epoch": [0.5, validation]}]
+    record = {
+        "task": {"name": "solving", "problem": problem.arguments(), "loss": "supervised"},
+        "architecture": architecture,
+        **{"parameters": 25, "points": 32 - (not problem.screened), "dataset": "problem_p"},
         "training": {"learning_rate": 0.01, "epochs": 2, "batch": 32},
-        "validation_error_by_epoch": [0.5, 0.25],
+        "runs": runs,
     }
+    return train.tables({JOB: record})
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_validation_errors_are_told_only_where_the_solution_is_certain_to_be_unique(name):
-    own = record(PROBLEMS[name])
+    tables = solver_runs(PROBLEMS[name], UNET)
     errors = [None, None] if name == "nonconvex" else [0.5, 0.25]
-    assert _solver_tables._run_row(own)["validation_error"] == errors[-1]
-    curve = list(_solver_tables._curve_rows(own))
-    assert [row["validation_error"] for row in curve] == errors
-    assert [row["epoch"] for row in curve] == [1, 2]
+    (row,) = tables["solver_runs"]
+    assert row["validation_error"] == errors[-1]
+    assert [(row["epoch"], row["validation"]) for row in tables["curves"]] == [(1, errors[0]), (2, errors[1])]
+    assert {row["measure"] for row in tables["curves"]} == {"relative_error"}
 
 
-def test_operations_by_formula_are_those_of_all_cycles_and_of_other_networks():
+def test_operations_are_those_of_a_whole_application():
     problem = PROBLEMS["charbonnier"]
-    records = [record(problem), record(problem, "network")]
-    table = pd.DataFrame(map(_solver_tables._run_row, records))
-    cycles = 2 * of_cycle(CycleArchitecture(problem=problem), problem.on(32))
-    assert list(table["operations_by_formula"]) == [cycles, counted(networks.build(**UNET), 32)]
+    for architecture in (cycle(problem, cycles=2), UNET):
+        (row,) = solver_runs(problem, architecture)["solver_runs"]
+        assert row["operations"] == counted(networks.architecture(architecture).build(), 32)
+        assert row["consistent"] == (architecture is not UNET)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Evaluates networks of three seeds, the second of which has diverged."""
+
+    def run(problem, architecture):
+        results = Layout(tmp_path_factory.mktemp("results"))
+        data = {"problem": problem.arguments(), "length": 32, "seed": 1, "noise": 10} | COUNTS
+        stages.run("problems", "problem_p", data, results)
+        nets = {seed: networks.architecture(architecture).build(seed) for seed in (0, 1, 5)}
+        trained.write(results, JOB, nets, diverged=[1])
+        spec = {"job": JOB, "architecture": architecture, "dataset": "problem_p", "data": data}
+        stages.run("evaluate_solvers", JOB, spec, results)
+        record = files.read_json(results.file("evaluate_solvers", JOB, "solutions"))
+        return record, nets, signals.read(results.dataset("problem_p")), conditions(data)
+
+    return run
+
+
+@pytest.mark.parametrize("architecture", [cycle(PROBLEMS["screened_poisson"]), UNET], ids=["cycle", "unet"])
+def test_errors_of_the_sound_seeds_under_every_condition(evaluated, architecture):
+    record, nets, arrays, all_conditions = evaluated(PROBLEMS["screened_poisson"], architecture)
+    cycles = architecture["name"] == "cycle"
+    assert record["seeds"] == [0, 1, 5]
+    assert record["status"] == {"0": "ok", "1": "diverged", "5": "ok"}
+    assert [entry["condition"] for entry in record["conditions"]] == [each.name for each in all_conditions]
+    for entry, condition in zip(record["conditions"], all_conditions, strict=True):
+        b, x = (torch.from_numpy(arrays[f"{condition.name}/{part}"]) for part in "bx")
+        assert entry["relative_error"][1] is entry["residual"][1] is None
+        for index, seed in ((0, 0), (2, 5)):
+            net = nets[seed].double()
+            with torch.no_grad():
+                y = net.cycle(condition.grid.start(b), b, condition.grid) if cycles else net(b)
+            error = ((y - x).norm(dim=-1) / x.norm(dim=-1)).mean().item()
+            assert entry["relative_error"][index] == pytest.approx(error, rel=1e-9)
+    iterated = {entry["kind"] for entry in record["iterations"]}
+    assert iterated == ({"home", "finer", "tau"} if cycles else set())
+    assert all(entry["signals"] == min(FEW, 3 if entry["kind"] == "home" else 2) for entry in record["iterations"])
+
+
+def test_certificates_are_those_of_linear_cycles(evaluated):
+    linear = evaluated(PROBLEMS["screened_poisson"], cycle(PROBLEMS["screened_poisson"]))
+    record, nets, _, _ = linear
+    places = {(entry["seed"], entry["condition"]) for entry in record["certificates"]}
+    assert places == {(seed, name) for seed in (0, 5) for name in ("home-32", "finer-16", "tau-2", "tau-200")}
+    expected = certify(nets[5].double(), 32)
+    (own,) = [each for each in record["certificates"] if (each["seed"], each["condition"]) == (5, "home-32")]
+    assert own["radius"] == pytest.approx(expected.radius, rel=1e-9)
+    assert own["holds"] == expected.holds
+    others = (PROBLEMS["charbonnier"], cycle(PROBLEMS["charbonnier"])), (PROBLEMS["screened_poisson"], UNET)
+    assert all(evaluated(*other)[0]["certificates"] == [] for other in others)
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_errors_after_one_iteration_are_those_of_networks_of_one_cycle(evaluated, cycles):
+    record, *_ = evaluated(PROBLEMS["charbonnier"], cycle(PROBLEMS["charbonnier"], cycles=cycles))
+    tables = evaluate_solvers.tables({JOB: record})
+    assert {row["run"] for row in tables["solver_errors"]} == {f"{JOB}/seed-{seed}" for seed in (0, 1, 5)}
+    tested = {(row["seed"], row["condition"]): row["relative_error"] for row in tables["solver_errors"]}
+    for row in tables["solver_iterations"]:
+        one = tested[row["seed"], row["condition"]] if cycles == 1 else None
+        assert row["relative_error"] == one

@@ -1,25 +1,40 @@
 """What single stages decide and write, on data and trainings of next to no size."""
 
 import hashlib
+import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import trained
+from fabricated import PROVENANCE
 
 from schemenets import checkpoints, files, networks, signals
+from schemenets.errors import CheckpointError, InvalidParameterError
 from schemenets.metrics import psnr
+from schemenets.multigrid import Problem
 from schemenets.study import stages
 from schemenets.study.layout import Layout
 from schemenets.study.records import provenance
 from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.specs import dumps
-from schemenets.study.stages import _fits, evaluate, tables
+from schemenets.study.stages import _fits, _trained, evaluate, stability
 from schemenets.training import Run
 
 ARCHITECTURE = {"name": "symmetric", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"}
 DATASET = "piecewise_affine-10"
 JOB = "e/m/blocks-1"
+SPEC = {"job": JOB, "experiment": "e", "method": "m", "size": "blocks-1", "architecture": ARCHITECTURE}
+PROBLEM = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
+TASKS = {
+    "denoising": {"task": {"name": "denoising"}, "architecture": ARCHITECTURE, "dataset": DATASET},
+    "solving": {
+        "task": {"name": "solving", "problem": PROBLEM.arguments(), "loss": "supervised"},
+        "architecture": {"name": "unet", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"},
+        "dataset": "problem_p",
+    },
+}
 
 
 @pytest.fixture
@@ -29,6 +44,8 @@ def results(tmp_path):
     signals.write(
         {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1, **sizes}, layout.dataset(DATASET)
     )
+    problem = {"problem": PROBLEM.arguments(), "length": 32, "seed": 1, "noise": 10, **sizes, "others": 1, "points": []}
+    stages.run("problems", "problem_p", problem, layout)
     return layout
 
 
@@ -36,45 +53,163 @@ def net(seed):
     return networks.build(**ARCHITECTURE, seed=seed)
 
 
+# The declarations
+
+
+def test_every_table_has_the_columns_that_its_stages_declare(made):
+    """A row may leave columns out, as rows of random networks do those of runs; all rows together may not."""
+    layout, study = made
+    columns, found = {}, {}
+    for stage in {stage for sources in stages.declared_tables().values() for stage in sources}:
+        module, key = stages.module(stage), stages.record_key(stage)
+        records = {name: files.read_json(layout.file(stage, name, key)) for name in study.specs(stage)}
+        made_tables = module.tables(records)
+        assert set(made_tables) <= set(module.TABLES), stage
+        for table, declared in module.TABLES.items():
+            assert columns.setdefault(table, declared) == declared
+            assert len(set(declared)) == len(declared)
+            keys = [key for row in made_tables.get(table, ()) for key in row]
+            assert set(keys) <= set(declared), (stage, table)
+            found.setdefault(table, set()).update(keys)
+    assert {table: sorted(keys) for table, keys in found.items()} == {
+        table: sorted(declared) for table, declared in columns.items()
+    }
+
+
+def test_jobs_of_different_stages_share_no_file(made):
+    _, study = made
+    files_of = [
+        file
+        for stage in stages.available()
+        for name in study.specs(stage)
+        for file in stages.output_files(stage, name).values()
+    ]
+    assert len(set(files_of)) == len(files_of)
+
+
+def test_all_that_jobs_read_is_written_by_other_jobs_or_is_there(made):
+    _, study = made
+    for stage in stages.available():
+        for name, spec in study.specs(stage).items():
+            for found in stages.references(stage, spec).values():
+                for reference in (each for each in found if not isinstance(each, str)):
+                    assert reference[1] in study.specs(reference[0]), (stage, name)
+                    assert list(stages.written(reference))
+            assert json.loads(json.dumps(spec)) == spec  # the plan and the manifest keep it as JSON
+
+
+def test_wildcards_are_known_without_importing_a_stage():
+    for stage in stages.available():
+        assert stages.wildcards_of_source(stage) == stages.wildcards(stage)
+        assert stages.description(stage).endswith(".")
+
+
 @pytest.mark.parametrize(
-    ("outcomes", "chosen"),
+    ("stage", "name", "expected"),
+    [
+        ("train", "capacity/resnet-relu", "{experiment}/{method}/{size}"),
+        ("signals", "a/b", "{dataset}"),
+        ("claims", "some", "all"),
+    ],
+)
+def test_a_name_that_is_none_of_a_job_is_refused(stage, name, expected, tmp_path):
+    with pytest.raises(InvalidParameterError, match=f"name for {stage}: got '{name}', expected {expected}"):
+        stages.run(stage, name, {}, Layout(tmp_path))
+
+
+# Tuning and training
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("outcomes", "chosen"),  # in dB; of the noisy signals 28, what a diverged run counts as
     [
         ({0.01: [30.0, 31.0], 0.02: [30.0, 32.0], 0.04: [29.0, 30.0]}, 0.02),
-        ({0.01: [29.0, 29.0], 0.02: [40.0, None]}, 0.02),  # the noisy signals have about 28 dB
+        ({0.01: [29.0, 29.0], 0.02: [40.0, None]}, 0.02),
         ({0.01: [31.0, 31.0], 0.02: [33.0, None]}, 0.01),
         ({0.02: [30.0, 30.0], 0.01: [30.0, 30.0]}, 0.01),
     ],
 )
-def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(results, monkeypatch, outcomes, chosen):
-    def fit(spec, learning_rates, arrays, state, label):
-        found = [
-            (seed, value) for rate in learning_rates for seed, value in zip(spec["seeds"], outcomes[rate], strict=True)
-        ]
-        return [Run(seed, net(seed), [value], None if value else 3) for seed, value in found]
+def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(
+    results, monkeypatch, task, outcomes, chosen
+):
+    if task == "solving":  # of relative errors the smaller is the better, and 1 is that of doing nothing
+        outcomes = {
+            rate: [value and 10 ** ((28 - value) / 20) for value in values] for rate, values in outcomes.items()
+        }
 
-    monkeypatch.setattr(_fits, "fit", fit)
-    spec = {"method": "m", "dataset": DATASET, "architecture": ARCHITECTURE}
-    spec |= {"learning_rates": list(outcomes), "seeds": [1000, 1001]}
-    stages.run("tune", spec, results)
-    tuning = files.read_json(results.tuned("m"))
-    assert tuning["learning_rate"] == chosen
+    def fit(training, arrays, state, label):
+        assert training.task.arguments() == TASKS[task]["task"]
+        each = zip(training.seeds, training.learning_rate, strict=True)
+        found = [(seed, outcomes[rate][seed - 1000]) for seed, rate in each]
+        return [Run(seed, None, [value], None if value else 3) for seed, value in found]
+
+    monkeypatch.setattr(_fits.training, "fit", fit)
+    spec = TASKS[task] | {"learning_rates": list(outcomes), "seeds": [1000, 1001], "epochs": 1, "batch": 4}
+    stages.run("tune", "m", spec, results)
+    tuning = files.read_json(results.file("tune", "m", "trials"))
+    assert (tuning["method"], tuning["learning_rate"]) == ("m", chosen)
+    assert tuning["at_edge_of_grid"] == (chosen in (min(outcomes), max(outcomes)))
     noisy, clean = (signals.read(results.dataset(DATASET))[f"validation/{part}"] for part in ("noisy", "clean"))
+    nothing = 1 if task == "solving" else psnr(noisy, clean).mean()
+    assert tuning["nothing"] == pytest.approx(nothing, rel=1e-12)
     assert [trial["learning_rate"] for trial in tuning["trials"]] == sorted(outcomes)
     for trial in tuning["trials"]:
         assert [run["seed"] for run in trial["runs"]] == spec["seeds"]
-        assert [run["validation_psnr"] for run in trial["runs"]] == outcomes[trial["learning_rate"]]
-        values = [psnr(noisy, clean).mean() if value is None else value for value in outcomes[trial["learning_rate"]]]
-        assert trial["mean_validation_psnr"] == pytest.approx(np.mean(values), rel=1e-12)
+        assert [run["validation"] for run in trial["runs"]] == outcomes[trial["learning_rate"]]
+        values = [nothing if value is None else value for value in outcomes[trial["learning_rate"]]]
+        assert trial["mean_validation"] == pytest.approx(np.mean(values), rel=1e-12)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_training_keeps_every_seed_with_its_weights_and_curve(results, task):
+    files.write_json(results.file("tune", "m", "trials"), {"learning_rate": 0.02})
+    spec = SPEC | TASKS[task] | {"seeds": [0, 5], "epochs": 2, "batch": 4}
+    stages.run("train", JOB, spec, results)
+    record, weights = (results.file("train", JOB, key) for key in ("record", "weights"))
+    content = files.read_json(record)
+    assert content["weights_sha256"] == files.sha256(weights)
+    assert content["training"] == {"learning_rate": 0.02, "epochs": 2, "batch": 4}
+    assert content.get("points") == (32 if task == "solving" else None)
+    inputs = [*stages.output_files(*stages.dataset(spec["dataset"])).values(), "tuning/m.json"]
+    assert set(content["provenance"]["inputs_sha256"]) == set(inputs)
+    arrays = signals.read(results.dataset(spec["dataset"]))
+    nets = checkpoints.load_all(weights)
+    assert list(nets) == [run["seed"] for run in content["runs"]] == [0, 5]
+    assert {run["status"] for run in content["runs"]} == {"ok"}
+    if task == "denoising":
+        for run in content["runs"]:
+            with torch.no_grad():
+                output = 255 * nets[run["seed"]](torch.from_numpy(arrays["validation/noisy"]) / 255)
+            expected = psnr(output.numpy(), arrays["validation/clean"]).mean()
+            assert run["validation"] == run["validation_by_epoch"][-1] == pytest.approx(expected, rel=1e-4)
+            assert len(run["validation_by_epoch"]) == 2
+    assert not list(results.resume.glob("*"))  # nothing is left of interrupted work
+
+
+def test_weights_that_are_not_those_of_their_record_are_refused(results):
+    trained.write(results, JOB, {0: net(0)})
+    assert list(_trained.read(results, JOB).networks) == [0]
+    checkpoints.save_all({0: net(1)}, results.file("train", JOB, "weights"))
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: SHA-256: got .*, expected .* trains again"):
+        _trained.read(results, JOB)
+
+
+def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
+    base = {"stage": "train", "spec": {"epochs": 1}, "source": "code", "inputs_sha256": {"a": "hash"}}
+    others = [{"stage": "tune"}, {"spec": {}}, {"source": "other"}, {"inputs_sha256": {"a": "other"}}]
+    jobs = [SimpleNamespace(results=Layout(tmp_path), **(base | change)) for change in ({}, *others)]
+    names = {_fits._state_file(job, rates) for job in jobs for rates in ([0.1], [0.2])}
+    assert len(names) == 2 * len(jobs)
+
+
+# Measurements of trained networks
 
 
 def test_evaluation_keeps_every_signal_and_tests_no_diverged_seed(results):
-    for seed, status in ((0, "ok"), (1, "diverged")):
-        path = results.job(JOB) / f"seed-{seed}.safetensors"
-        checkpoints.save(net(seed), path)
-        files.write_json(path.with_suffix(".json"), {"status": status, "checkpoint_sha256": files.sha256(path)})
-    spec = {"job": JOB, "seeds": [0, 1], "architecture": ARCHITECTURE, "test_sets": [DATASET]}
-    stages.run("evaluate", spec, results)
-    every, _ = files.read_safetensors(results.job(JOB) / "evaluation.safetensors")
+    trained.write(results, JOB, {0: net(0), 1: net(1)}, diverged=[1])
+    stages.run("evaluate", JOB, SPEC | {"test_sets": [DATASET]}, results)
+    every, _ = files.read_safetensors(results.file("evaluate", JOB, "every"))
     arrays = signals.read(results.dataset(DATASET))
     with torch.no_grad():
         output = net(0)(torch.from_numpy(arrays["test/noisy"]) / 255) * 255
@@ -82,25 +217,21 @@ def test_evaluation_keeps_every_signal_and_tests_no_diverged_seed(results):
     assert len(set(expected)) == 3
     np.testing.assert_allclose(every[DATASET][0], expected, rtol=1e-5)
     assert np.isnan(every[DATASET][1]).all()
-    means = files.read_json(results.job(JOB) / "evaluation.json")["test_sets"][DATASET]["psnr"]
-    assert means == [pytest.approx(expected.mean(), rel=1e-5), None]
+    record = files.read_json(results.file("evaluate", JOB, "means"))
+    assert record["status"] == {"0": "ok", "1": "diverged"}
+    assert record["test_sets"][DATASET]["psnr"] == [pytest.approx(expected.mean(), rel=1e-5), None]
 
 
 def test_attacks_start_from_the_evaluated_psnr_and_leave_diverged_seeds_out(results):
-    for seed, status in ((0, "ok"), (1, "diverged"), (2, "ok")):
-        path = results.job(JOB) / f"seed-{seed}.safetensors"
-        network = net(seed)
-        if seed == 2:  # the identity: all of a perturbation reaches the output
-            network.blocks[0].K.data.zero_()
-        checkpoints.save(network, path)
-        files.write_json(path.with_suffix(".json"), {"status": status, "checkpoint_sha256": files.sha256(path)})
-    spec = {"job": JOB, "seeds": [0, 1, 2], "architecture": ARCHITECTURE}
-    stages.run("evaluate", spec | {"test_sets": [DATASET]}, results)
+    nets = {seed: net(seed) for seed in (0, 1, 2)}
+    nets[2].blocks[0].K.data.zero_()  # the identity: all of a perturbation reaches the output
+    trained.write(results, JOB, nets, diverged=[1])
+    stages.run("evaluate", JOB, SPEC | {"test_sets": [DATASET]}, results)
     attack = {"dataset": DATASET, "signals": 2, "starts": 2, "steps": 20, "sizes": [1, 5, 20]}
-    stages.run("robustness", spec | attack, results)
-    robustness = files.read_json(results.job(JOB) / "robustness.json")
+    stages.run("robustness", JOB, SPEC | attack, results)
+    robustness = files.read_json(results.file("robustness", JOB, "attacks"))
     plain, *others = robustness["sizes"]
-    every, _ = files.read_safetensors(results.job(JOB) / "evaluation.safetensors")
+    every, _ = files.read_safetensors(results.file("evaluate", JOB, "every"))
     expected = every[DATASET][:, :2].mean(1)
     for key in ("psnr_attacked", "psnr_random", "psnr_guaranteed"):
         assert plain[key][0::2] == pytest.approx(expected[0::2].tolist(), rel=1e-5)
@@ -137,27 +268,24 @@ def test_held_back_is_the_share_of_shortened_extrapolations(monkeypatch):
 
 
 def test_excess_is_growth_over_the_power_of_the_bound():
-    assert tables.excess([1.1, 1.5], [1, 4], 1.2) == pytest.approx(1.1 / 1.2)
-    assert tables.excess([1.1, 1.5], [1, 400], 1.0) == pytest.approx(1.5)
-    assert tables.excess([0.0, 0.0], [1, 2], 1.0) == 0
-    assert tables.excess([1.0, None], [1, 2], 1.0) == math.inf
-    assert tables.excess([1.0], [1], None) == math.inf
+    assert stability.excess([1.1, 1.5], [1, 4], 1.2) == pytest.approx(1.1 / 1.2)
+    assert stability.excess([1.1, 1.5], [1, 400], 1.0) == pytest.approx(1.5)
+    assert stability.excess([0.0, 0.0], [1, 2], 1.0) == 0
+    assert stability.excess([1.0, None], [1, 2], 1.0) == math.inf
+    assert stability.excess([1.0], [1], None) == math.inf
 
 
-def test_interrupted_work_is_named_after_all_that_it_depends_on(tmp_path):
-    spec = {"architecture": ARCHITECTURE}
-    base = {"spec": spec, "learning_rates": [0.1], "source": "code", "data": {"a": "hash"}}
-    others = [{"spec": {}}, {"learning_rates": [0.2]}, {"source": "other"}, {"data": {"a": "other"}}]
-    names = {_fits.state_file(tmp_path, **(base | change)) for change in ({}, *others)}
-    assert len(names) == 5
+# Provenance
 
 
 @pytest.mark.parametrize("status", ["", " M src/schemenets/study/cli.py"])
 def test_provenance_tells_specification_code_and_changes(monkeypatch, status):
     monkeypatch.setattr(provenance, "_git", lambda *arguments: {"rev-parse": "c0ffee", "status": status}[arguments[0]])
     spec = {"family": "ecg"}
-    found = provenance.collect(provenance.Stopwatch(), spec=spec, source=of_stage("signals", spec), data={"x": "y"})
+    source = of_stage("signals", spec)
+    found = provenance.collect(provenance.Stopwatch(), spec=spec, source=source, inputs={"x": "y"})
     assert found["git"] == {"commit": "c0ffee", "dirty": bool(status)}
-    assert found["config_sha256"] == hashlib.sha256(dumps(spec).encode()).hexdigest()
-    assert found["data_sha256"] == {"x": "y"}
-    assert found["source_sha256"] == of_stage("signals", spec)
+    assert found["config_sha256"] == hashlib.sha256(b'{"family":"ecg"}').hexdigest()
+    assert found["inputs_sha256"] == {"x": "y"}
+    assert found["source_sha256"] == source
+    assert set(PROVENANCE) <= set(found)

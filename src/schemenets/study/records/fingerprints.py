@@ -86,6 +86,10 @@ def _closure(roots: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def _is_own(module: str) -> bool:
+    return module.startswith(f"{PACKAGE}.")
+
+
 def _file(module: str) -> Path | None:
     """Source file of a module of this package; None if there is no such module."""
     path = ROOT.joinpath(*module.split(".")[1:])
@@ -104,7 +108,7 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
     tree.body = [statement for statement in tree.body if not _is_for_type_checkers(statement)]
     if function:
         tree.body = _reached(tree.body, function)
-    imported = tuple(name for name in _imports(tree) if _file(name))
+    imported = tuple(name for name in _imports(tree) if _is_own(name))
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -120,12 +124,14 @@ def _is_for_type_checkers(statement: ast.stmt) -> bool:
 
 def _reached(body: list[ast.stmt], function: str) -> list[ast.stmt]:
     """The statements of a module that a function of it needs: definitions, constants and imports by their names."""
-    defined = {name: index for index, statement in enumerate(body) for name in _names(statement)}
+    defined: dict[str, list[int]] = {}
+    for index, statement in enumerate(body):
+        for name in _names(statement):
+            defined.setdefault(name, []).append(index)
     kept: set[int] = set()
     waiting = [function]
     while waiting:
-        index = defined.get(waiting.pop())
-        if index is not None and index not in kept:
+        for index in set(defined.get(waiting.pop(), ())) - kept:
             kept.add(index)
             waiting += [node.id for node in ast.walk(body[index]) if isinstance(node, ast.Name)]
     # annotations name types only, and one import statement may bring several names, so that unused ones count as well
@@ -147,14 +153,10 @@ def _is_bound(node: ast.Name) -> bool:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Names of this package that may be modules, with the packages they are in."""
+    """Modules that are imported, or that names are imported from; of the packages they are in nothing is used."""
     for node in ast.walk(tree):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.startswith(f"{PACKAGE}."):
-                parts = name.split(".")
-                yield from (".".join(parts[:end]) for end in range(2, len(parts) + 1))
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                yield name if _is_own(name) and _file(name) else node.module

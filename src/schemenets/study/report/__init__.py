@@ -84,6 +84,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         tier=spec["tier"],
         experiments={name: spec["experiments"][name]["title"] for name in tables["runs"]["experiment"].unique()},
         runs=tables["runs"],
+        record=content.record,
         judged=judged,
         figures=[_figure(results, name, module, tables) for name, module in figures.modules().items()],
         tables={section: list(_tables(section, tables)) for section in SECTIONS},

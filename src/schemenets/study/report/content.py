@@ -256,6 +256,11 @@ def _with_interval(text: str, low: float | None, high: float | None, digits: int
     return f"{text} {interval(low, high, digits)}".rstrip()
 
 
+def record(run: str) -> str:
+    """The file that a run, one seed of a job, is recorded in."""
+    return f"runs/{run.rpartition('/')[0]}/record.json"
+
+
 def solver(method: str, problem: str) -> str:
     """The name of a method that learned to solve a problem; it leads to the records of its runs."""
     return Markup('<a href="runs/solve_{}/{}/"><code>{}</code></a>').format(problem, method, method)
@@ -264,7 +269,7 @@ def solver(method: str, problem: str) -> str:
 def _found(row: dict[Any, Any], name: str) -> str:
     """A number that leads to the record of its run."""
     text = "overflow" if row[name] == math.inf else short(row[name], 4)
-    return text if text == NOTHING else Markup('<a href="runs/{}.json">{}</a>').format(row[f"{name}_run"], text)
+    return text if text == NOTHING else Markup('<a href="{}">{}</a>').format(record(row[f"{name}_run"]), text)
 
 
 def _code(name: str) -> str:

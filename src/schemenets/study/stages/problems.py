@@ -1,6 +1,6 @@
 """Generate right-hand sides of one problem and solve them, for solvers to be trained and tested on."""
 
-from schemenets import files
+from schemenets import files, signals
 from schemenets.multigrid import data
 from schemenets.study.config import Study
 from schemenets.study.stages import Job, Json
@@ -23,6 +23,11 @@ def specs(study: Study) -> dict[str, Json]:
 def inputs(spec: Json) -> Json:
     """Nothing: right-hand sides are generated as signals are."""
     return {}
+
+
+def code(spec: Json) -> list[str]:
+    """The families of signals that right-hand sides are made of."""
+    return [f"{signals.__name__}.{name}" for name in signals.available()]
 
 
 def run(job: Job) -> None:
