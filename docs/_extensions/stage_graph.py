@@ -198,7 +198,10 @@ def stage_table(graph: Graph, project: dict[str, list[str]]) -> str:
         read = ["all other stages"] if graph[stage] == others else [f"`{each}`" for each in sorted(graph[stage])]
         read += [files(project[stage])] * bool(project[stage])
         name = f"{{mod}}`{stage} <schemenets.study.stages.{stage}>`"
-        written = files(stages.module(stage).OUTPUTS.values())
+        job = "/".join(f"{{{key}}}" for key in stages.wildcards(stage))
+        written = files(
+            pattern.replace(job, "{job}") if job else pattern for pattern in stages.module(stage).OUTPUTS.values()
+        )
         rows.append([name, stages.description(stage), ", ".join(read) or "–", written])
     return table(["stage", "what it does", "reads", "writes"], rows)
 
