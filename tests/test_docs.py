@@ -151,7 +151,7 @@ assert {f"runs/{job}/filters.json", "tables/filters.csv", "figures/filters.svg"}
 """
 
 
-def test_a_measurement_is_added_as_shown(made, tmp_path):
+def test_a_measurement_is_added_as_shown(made_up, tmp_path):
     """The three texts are put into a copy of the project: networks are measured, and Snakemake knows the rule."""
     for name in ("Snakefile", "config", "workflow", "src"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -162,7 +162,7 @@ def test_a_measurement_is_added_as_shown(made, tmp_path):
         path = tmp_path / name
         before = path.read_text(encoding="utf-8") if path.suffix == ".smk" else ""
         path.write_text(before + text, encoding="utf-8")
-    results = shutil.copytree(made[0].root, tmp_path / "results/made")
+    results = shutil.copytree(made_up[0].root, tmp_path / "results/made")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
     options = {"cwd": tmp_path, "env": environment, "check": True, "text": True, "stdout": subprocess.PIPE}
     subprocess.run([sys.executable, "-c", ADDED, str(results), str(ROOT / "tests")], **options)
