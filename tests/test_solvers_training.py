@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from flop_formulas import of_cycle, of_network, of_sweep
 from torch import nn
 
 from schemenets import fluxes, networks, training
@@ -14,7 +15,7 @@ from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNam
 from schemenets.evaluation import relative_errors
 from schemenets.multigrid import CycleArchitecture, Problem, Solving, iterate
 from schemenets.networks import Architecture
-from schemenets.study.measurements.flops import COST, _Counter, counted, of_cycle, of_network, of_residual, of_sweep
+from schemenets.study.measurements.flops import COST, _Counter, counted, of_residual
 from schemenets.training import Training, fit
 
 CHARBONNIER = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
