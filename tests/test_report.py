@@ -192,11 +192,7 @@ def test_guarantees_count_what_trained_networks_keep(made_up):
     assert ("ResNet", "certified") not in rows
     assert rows["ResNet", "freely"]["Largest growth"] == "overflow"  # 3^100, see fabricated
     (row,) = [row for row in content.guarantees_measured(tables).rows if row[0] == "ResNet"]
-    assert re.search('href="runs/[^"]*/seed-1.json">80<', row[4])
-    (row,) = tables["guarantees"].query("scheme == 'symmetric'").to_dict("records")
-    for kind in ("untied", "tied"):  # the conditions on single blocks fail without certification, see fabricated
-        assert row[f"{kind}_within"] == 0 < row["untied"]
-        assert row[f"certified_{kind}_within"] == row[f"certified_{kind}"] > 0
+    assert re.search('href="runs/[^"]*/record.json">80<', row[4])
     words = {row[0]: row[1:] for row in content.guarantees(tables).rows}
     assert "‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂" in words["symmetric"][0]
     assert {scheme for scheme, _ in rows} <= set(words)
@@ -208,13 +204,13 @@ def test_networks_trained_freely_may_fulfil_a_theorem(made_up):
     run = "factorial/symmetric-perona_malik/blocks-4/seed-0"
     stability = tables["stability"].fillna({"failed_conditions": ""})
     stability.loc[stability["run"] == run, ["certified", "failed_conditions"]] = [True, ""]
-    counts = ["networks", "fulfilling", "untied_within"]
+    counts = ["networks", "fulfilling"]
     rows = [
         pd.DataFrame(_guarantee_rows({**tables, "stability": table})).set_index("scheme").loc["symmetric"]
         for table in (tables["stability"].fillna({"failed_conditions": ""}), stability)
     ]
     before, after = (row[counts].tolist() for row in rows)
-    assert after == [before[0], 1, 1]
+    assert after == [before[0], 1]
     runs = tables["runs"][["network", "certified"]].value_counts()
     assert rows[0]["certified_networks"] == rows[1]["certified_networks"] == runs["symmetric", True]
 

@@ -14,13 +14,11 @@ class Guarantee(NamedTuple):
         guarantee: what the theory says.
         condition: under which condition.
         per_block: whether it holds if every block has weights of its own.
-        remedy: how trained networks get a guarantee at little cost; ``docs/stability.md`` compares the ways.
     """
 
     guarantee: str
     condition: str
     per_block: str
-    remedy: str
 
 
 GUARANTEES = {
@@ -28,13 +26,11 @@ GUARANTEES = {
         guarantee="none",
         condition="none is met by training: W₂ and the biases are free",
         per_block="there is nothing to keep",
-        remedy="W₂ = −τW₁, no biases and τ ≤ 2/(L‖W₁‖²): the symmetric network, with half of the convolution weights",
     ),
     "symmetric": Guarantee(
         guarantee="‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂ in every block",
         condition="0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) in every block; Φ may be nonmonotone",
         per_block="yes: the condition is one on single blocks",
-        remedy="parametrise ‖K‖ ≤ 1 and τ < 2/L (certified=True); no parameter more or less",
     ),
     "fsi": Guarantee(
         guarantee="‖uⁿ‖₂ ≤ ‖u⁰‖₂ for a cycle of n blocks (derived)",
@@ -42,10 +38,6 @@ GUARANTEES = {
         per_block=(
             "no: two blocks within τ ≤ 2/(L‖K‖²) can amplify by 7/5, and n by qₙ/(2n+1), q = 1, 3, 7, 17, 41, … "
             "(derived)"
-        ),
-        remedy=(
-            "sharing K and τ, for the linear flux only; else a safeguard on the extrapolation (safeguarded FSI), or "
-            "none of it (the symmetric network)"
         ),
     ),
     "du_fort_frankel": Guarantee(
@@ -59,10 +51,6 @@ GUARANTEES = {
         per_block=(
             "for 2τα ≤ 1 yes: steps are convex combinations, and the condition is one on single blocks; no for 2τα > 1"
         ),
-        remedy=(
-            "parametrise ‖K‖ ≤ 1, α > L/4 and 2τα < 1 (certified=True); no parameter more or less, but no "
-            "extrapolation. For 2τα > 1 a safeguard on it (safeguarded Du Fort–Frankel)"
-        ),
     ),
     "safeguarded_fsi": Guarantee(
         guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k (derived)",
@@ -71,7 +59,6 @@ GUARANTEES = {
             "yes: the extrapolation ends at the ball of the start, and the condition is one on single blocks; no "
             "Lipschitz bound is known"
         ),
-        remedy="parametrise ‖K‖ ≤ 1 and τ < 2/L (certified=True); no parameter more or less",
     ),
     "safeguarded_du_fort_frankel": Guarantee(
         guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k and every τ > 0 (derived)",
@@ -80,7 +67,6 @@ GUARANTEES = {
             "yes: the extrapolation ends at the ball of the start, and the condition is one on single blocks; for "
             "2τα > 1 no Lipschitz bound is known"
         ),
-        remedy="parametrise ‖K‖ ≤ 1 and α > L/4 (certified=True); no parameter more or less, and 2τα stays free",
     ),
     "implicit": Guarantee(
         guarantee="‖u‖₂ ≤ ‖f‖₂ for the solution of u = f − τKᵀΦ(Ku), for every τ > 0",
@@ -89,6 +75,5 @@ GUARANTEES = {
             "weights are shared by nature. After n iterations with the rate q < 1 it is ‖uⁿ‖₂ ≤ (1 + qⁿ⁺¹)‖f‖₂ "
             "(derived)"
         ),
-        remedy="parametrise ‖K‖ ≤ 1 and τ max(L′, m) < 1 (certified=True); no parameter more or less",
     ),
 }

@@ -68,25 +68,16 @@ def tables(results: Layout, spec: Json) -> dict[str, pd.DataFrame]:
 def _guarantee_rows(made: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
     """Guarantees in words, and what is left of them in networks trained freely and in those certified by construction.
 
-    ``fulfilling`` counts the networks that meet every condition of their certificate, ``untied_within`` and
-    ``tied_within`` those that meet the conditions on their single blocks.
+    ``fulfilling`` counts the networks that meet every condition of their certificate.
     """
-    described = made["runs"][["run", "network", "certified", "tied"]].rename(columns={"certified": "constrained"})
+    described = made["runs"][["run", "network", "certified"]].rename(columns={"certified": "constrained"})
     measured = made["stability"].merge(described, on="run")
     growth = _growth(made["growth"]).merge(described, on="run")
     for scheme, words in GUARANTEES.items():
         row = {"scheme": scheme, **words._asdict()}
         for constrained, prefix in ((False, ""), (True, "certified_")):
             own = measured[(measured["network"] == scheme) & (measured["constrained"] == constrained)]
-            of_blocks = own["failed_conditions"].astype(str).str.contains("blocks.", regex=False)
-            within = ~of_blocks & own["least_step_margin"].notna()
-            tied = own["tied"].astype(bool)
-            counts = {
-                **{"networks": len(own), "fulfilling": int(own["certified"].sum())},
-                **{"untied": int((~tied).sum()), "untied_within": int((within & ~tied).sum())},
-                **{"tied": int(tied.sum()), "tied_within": int((within & tied).sum())},
-            }
-            row |= {f"{prefix}{key}": value for key, value in counts.items()}
+            row |= {f"{prefix}networks": len(own), f"{prefix}fulfilling": int(own["certified"].sum())}
             row |= _worst(own, f"{prefix}amplification", "largest_amplification_found")
             grown = growth[(growth["network"] == scheme) & (growth["constrained"] == constrained)]
             row |= _worst(grown, f"{prefix}growth", "amplification", "kind", "n")
