@@ -1,14 +1,16 @@
 """The study in miniature: every stage has a job, and all of them together take seconds."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
 import yaml
 
 from schemenets.study import stages
-from schemenets.study.config import CLAIMS, CONFIG, Study
+from schemenets.study.config import CLAIMS, CONFIG, SCHEMA, Study
 from schemenets.study.layout import Layout
 
 ROOT = Path(__file__).parents[1]
@@ -60,27 +62,32 @@ def config() -> dict:
     return found
 
 
-def claims() -> dict:
-    """The registered claims that the jobs of the miniature can decide."""
-    found = yaml.safe_load((ROOT / CLAIMS).read_text(encoding="utf-8"))
-    del found["claims"][3:], found["claims"][0]["comparisons"][1:]
-    found["claims"][0]["threshold"]["sensitivity"] = [0.1]
-    return found
-
-
 def project(directory: Path) -> Study:
     """Write the files of the project, and return its study."""
-    shutil.copytree(ROOT / "workflow/schemas", directory / "workflow/schemas")
-    for path, content in ((CONFIG, config()), (CLAIMS, claims())):
-        (directory / path).parent.mkdir(exist_ok=True)
-        (directory / path).write_text(yaml.safe_dump(content), encoding="utf-8")
+    for part in (CLAIMS.parent, SCHEMA.parent):
+        shutil.copytree(ROOT / part, directory / part)
+    (directory / CONFIG).write_text(dumps(config()), encoding="utf-8")
     return Study.load(directory)
 
 
-def make(study: Study, results: Layout) -> None:
-    """Run every job of every stage, with the directory of the project as the working directory."""
-    for stage, name in ordered(study):
-        stages.run(stage, name, study.specs(stage)[name], results)
+def dumps(content: dict) -> str:
+    """YAML without references to earlier parts, which tests would change together."""
+    return yaml.dump(json.loads(json.dumps(content)), sort_keys=False)
+
+
+def make(directory: Path) -> None:
+    """Write the project and run every job of every stage there, on the reference kernel: compiling takes longer."""
+    study = project(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.setenv("SCHEMENETS_KERNEL", "reference")
+        for stage, name in ordered(study):
+            stages.run(stage, name, study.specs(stage)[name], Layout(RESULTS))
+
+
+def copy(made: Path, directory: Path) -> None:
+    """Copy the project with its results, but without data sets."""
+    shutil.copytree(made, directory, ignore=lambda path, names: {"data"} & set(names))
 
 
 def ordered(study: Study) -> Iterator[tuple[str, str]]:

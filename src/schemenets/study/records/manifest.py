@@ -112,13 +112,14 @@ def is_data(stage: str) -> bool:
 
 
 def _data(provenances: dict[str, Json], hashes: dict[str, str], results: Layout) -> dict[str, str]:
-    """SHA-256 of every data file, as all records that were made from it tell; other inputs have to be as they were."""
+    """SHA-256 of every data file, as all records that were made from it tell; other inputs have to be as they are."""
     data: dict[str, str] = {}
     for record, own in provenances.items():
         for name, sha256 in own["inputs_sha256"].items():
             known = data.setdefault(name, sha256) if name.startswith(DATA) else hashes[name]
             if known != sha256:
+                source = "other records" if name.startswith(DATA) else "the file"
                 raise CheckpointError(
-                    f"{results.root / record}: made from {name} with the SHA-256 {sha256}, not {known}"
+                    f"{results.root / record}: {name}: got the SHA-256 {sha256}, expected {known}, that of {source}"
                 )
     return data

@@ -15,7 +15,6 @@ Layout, rules, manifest, audit, fingerprints and the diagram in the documentatio
 """
 
 import ast
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -156,7 +155,7 @@ def dataset(name: str) -> Reference:
 
 def has_provenance(name: str) -> bool:
     """Whether a stage writes records that tell their provenance; data sets are generated anew instead of kept."""
-    return "write_record" in inspect.unwrap(module(name).run).__code__.co_names
+    return "write_record" in module(name).run.__code__.co_names
 
 
 def record_key(stage: str) -> str:
