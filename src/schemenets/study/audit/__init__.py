@@ -1,22 +1,25 @@
 """The audit: are these results whole, consistent, and what the configuration and the code give?
 
 Hashes find what changed after the manifest was written. Everything else is found by computing it again, from the
-registered configuration down: records and checkpoints, certificates, tables, verdicts, and networks on fresh signals.
-What only training gives (tuning trials, learning curves, times) is kept by hashes and by its places in the tables. So
-are measurements that take as long: iterations of fixed points and their gradients, attacks, and repetitions, which
-have to stay within what is certified.
+registered configuration down. What holds for all stages follows from their declarations: which files there are, what
+each was made from, and for which specification. What only one stage's results can be checked for is in the module of
+its name in :mod:`schemenets.study.audit.checks`.
+
+What only training gives (trials, learning curves, times) is kept by hashes and by its places in the tables. So are
+measurements that take as long: iterations of fixed points and their gradients, attacks, and repetitions, which have to
+stay within what is certified.
 """
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from schemenets.errors import SchemenetsError
-from schemenets.study.audit import _files, _fresh, _growth, _remedies, _runs, _solvers, _tables
+from schemenets.study.audit import _again, _files, _records
 from schemenets.study.audit._findings import Audited, Finding
 from schemenets.study.config import CONFIG
-from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.records.manifest import records
+from schemenets.study.layout import Layout
 
 __all__ = ["Finding", "audit", "run"]
 log = logging.getLogger("schemenets")
@@ -24,9 +27,9 @@ log = logging.getLogger("schemenets")
 
 def run(results: Path, full: bool) -> int:
     """Audit and log one line per finding; exit status 0 if there is none, 1 if there is, 2 if there are no results."""
-    for path in (results / "manifest.json", CONFIG):
+    for path in (Layout(results).manifest, CONFIG):
         if not path.is_file():
-            log.error("%s: file is missing; allowed: a results directory, from the directory of the project", path)
+            log.error("%s: file is missing; expected a results directory, and the project's as working directory", path)
             return 2
     findings = 0
     for finding in audit(results, full):
@@ -43,23 +46,19 @@ def audit(results: Path, full: bool = False) -> Iterator[Finding]:
 
     Args:
         results: a directory with a ``manifest.json``.
-        full: test every checkpoint on fresh signals, not one seed of some jobs.
+        full: run every job again that can be, not some of each stage.
     """
-    try:
-        audited = Audited.read(results)
-    except (SchemenetsError, LookupError, TypeError, AttributeError) as error:
-        yield Finding(results / "manifest.json", f"cannot be used: {error}")
-        return
-    for check in (_files.check, _runs.check, _growth.check, _remedies.check, _tables.check):
-        yield from check(audited)
-    yield from _fresh.check(audited, full)
-    yield from _solvers.check(audited, full)
-    _note_other_code(audited)
-
-
-def _note_other_code(audited: Audited) -> None:
-    made = records(audited.results, audited.study)
-    present = {path: of_stage(stage, spec) for path, (stage, spec) in made.items()}
-    other = sum(audited.sources.get(path) != source for path, source in present.items())
-    if other:
-        log.info("notice: %d of %d records were made by other code than the present one", other, len(present))
+    with TemporaryDirectory() as fresh:
+        try:
+            audited = Audited.read(results, Path(fresh), full)
+        except (SchemenetsError, LookupError, TypeError, AttributeError) as error:
+            yield Finding(Layout(results).manifest, f"cannot be used: {error}")
+            return
+        wrong = [*_files.check(audited), *_records.check(audited)]
+        yield from wrong
+        if not wrong:  # else every change would be told twice
+            yield from _files.check_manifest(audited)
+        yield from _files.check_configuration(audited)
+        yield from _records.check_stages(audited)
+        yield from _again.check(audited)
+        _records.note_other_code(audited)

@@ -1,21 +1,25 @@
-"""What is audited, what is found wrong with it, one line each, and the comparisons that find it."""
+"""What is audited, what is found wrong with it, one line each, and the comparison that finds it."""
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from schemenets import files
 from schemenets.errors import SchemenetsError
+from schemenets.study import stages
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
+from schemenets.study.stages import Job
+from schemenets.study.stages._trained import Trained
 
 Json = dict[str, Any]
-TOLERANCE = 1e-3  # dB: what another machine's single precision may change
+DECIBELS = 1e-3  # what another machine's single precision may change
+ROUNDING = 1e-9  # relative: what rounding makes of tens of thousands of blocks
 
 
 @dataclass(frozen=True)
@@ -26,18 +30,18 @@ class Audited:
         results: where they lie.
         study: what they are results of.
         manifest: the content of ``manifest.json``.
-        data: SHA-256 of every data set, by name.
-        sources: fingerprint of the code that made a file, None where it is not recorded.
+        fresh: where data sets are generated and jobs run again.
+        full: whether all jobs run again that can be, instead of some of each stage.
     """
 
     results: Layout
     study: Study
     manifest: Json
-    data: dict[str, str]
-    sources: dict[Path, str | None]
+    fresh: Layout
+    full: bool
 
     @classmethod
-    def read(cls, root: Path) -> "Audited":
+    def read(cls, root: Path, fresh: Path, full: bool) -> "Audited":
         """What the manifest in the directory ``root`` describes.
 
         Raises:
@@ -45,13 +49,34 @@ class Audited:
         """
         results = Layout(root)
         manifest = files.read_json(results.manifest)
-        return cls(
-            results,
-            Study.check(manifest["config"]),
-            manifest,
-            data={PurePosixPath(name).stem: entry["sha256"] for name, entry in manifest["data"].items()},
-            sources={root / name: entry.get("source_sha256") for name, entry in manifest["files"].items()},
-        )
+        for key in ("files", "data", "inputs"):
+            {name: entry["sha256"] for name, entry in manifest[key].items()}
+        return cls(results, Study.check(manifest["config"]), manifest, Layout(fresh), full)
+
+    def sha256(self, name: str) -> str | None:
+        """SHA-256 of a result file or data set, as the manifest tells."""
+        entry = self.manifest["files"].get(name) or self.manifest["data"].get(name) or {}
+        return entry.get("sha256")
+
+    def jobs(self, stage: str) -> list[Job]:
+        """The jobs of a stage."""
+        return [Job(stage, name, spec, self.results) for name, spec in self.study.specs(stage).items()]
+
+    def run_again(self, job: Job, spec: Json | None = None) -> Json:
+        """The record of a job that runs again, on fresh data sets and the stored results of other jobs.
+
+        Args:
+            job: one that writes a record.
+            spec: another specification, to run less of it.
+        """
+        for file in (file for found in stages.input_files(job.stage, job.spec).values() for file in found):
+            link = self.fresh.root / file
+            if not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to((self.results.root / file).resolve())
+        stages.run(job.stage, job.name, job.spec if spec is None else spec, self.fresh)
+        record: Json = files.read_json(self.fresh.file(job.stage, job.name, stages.record_key(job.stage)))
+        return record
 
 
 @dataclass(frozen=True)
@@ -69,18 +94,38 @@ def guarded(file: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
     """The findings; if something is so wrong that the check cannot go on, that is one."""
     try:
         yield from findings
-    except (SchemenetsError, OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (SchemenetsError, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         yield Finding(file, f"cannot be checked: {error or type(error).__name__}")
 
 
-def difference(file: Path, stored: Any, expected: Any, source: str, tolerance: float = 1e-12) -> Iterator[Finding]:
-    """At most one finding: the first value that differs, numbers by more than a relative tolerance, and how many do."""
+def difference(
+    file: Path, stored: Any, expected: Any, source: str, relative: float = 1e-12, absolute: float = 1e-12
+) -> Iterator[Finding]:
+    """At most one finding: the first value that differs, numbers by more than the tolerances, and how many do.
+
+    None stands for every number that is not finite.
+    """
     a, b = dict(_leaves(stored)), dict(_leaves(expected))
-    keys = [key for key in {**b, **a} if key not in a or key not in b or not _same(a[key], b[key], tolerance)]
+    keys = [k for k in {**b, **a} if k not in a or k not in b or not _same(a[k], b[k], relative, absolute)]
     if keys:
-        left, right = (repr(side[keys[0]]) if keys[0] in side else "absent" for side in (a, b))
+        left, right = (repr(side[keys[0]]) if keys[0] in side else "nothing" for side in (a, b))
         others = f" (and {len(keys) - 1} more)" if keys[1:] else ""
-        yield Finding(file, f"{keys[0]} is {left}, but {source} {right}{others}")
+        yield Finding(file, f"{keys[0]}: got {left}, expected {right}, as {source}{others}")
+
+
+def disagreement(file: Path, record: Any, expected: Any, source: str, **tolerances: float) -> Iterator[Finding]:
+    """The same for what is expected of a record, which may hold more."""
+    yield from difference(file, _part(record, expected), expected, source, **tolerances)
+
+
+def _part(record: Any, expected: Any) -> Any:
+    """What a record has at the keys of nested dictionaries and lists; lists are compared as a whole."""
+    if isinstance(record, Mapping) and isinstance(expected, Mapping):
+        return {key: _part(record[key], value) for key, value in expected.items() if key in record}
+    if isinstance(record, list) and isinstance(expected, list):
+        shared = [_part(*each) for each in zip(record, expected, strict=False)]
+        return shared + record[len(expected) :]
+    return record
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -91,16 +136,16 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple) and value:
         children = enumerate(value)
     else:
-        yield key, value
+        yield key, None if isinstance(value, float) and not math.isfinite(value) else value
         return
     for name, child in children:
         yield from _leaves(child, f"{key}.{name}" if key else str(name))
 
 
-def _same(a: Any, b: Any, tolerance: float) -> bool:
+def _same(a: Any, b: Any, relative: float, absolute: float) -> bool:
     """Whether two values are equal, numbers (in texts too) but for rounding."""
     try:
-        return a == b or math.isclose(float(a), float(b), rel_tol=tolerance, abs_tol=1e-12)
+        return a == b or math.isclose(float(a), float(b), rel_tol=relative, abs_tol=absolute)
     except (TypeError, ValueError):
         return False
 
@@ -111,10 +156,29 @@ def cells(text: str) -> dict[str, str]:
     return {f"line {line}, {column}": cell for line, row in enumerate(rows, 2) for column, cell in row.items()}
 
 
-def apart(
-    file: Path, what: str, seeds: Iterable[Any], stored: Iterable[float | None], values: Iterable[float], source: str
+def above(
+    path: Path, what: str, numbers: Iterable[int], values: Iterable[float | None], bounds: Iterable[float | None]
 ) -> Iterator[Finding]:
-    """Findings for values in dB that differ by more than the tolerance; null stands for not finite."""
-    for seed, old, new in zip(seeds, stored, values, strict=True):
-        if not np.isclose(np.nan if old is None else old, new, rtol=0, atol=TOLERANCE, equal_nan=True):
-            yield Finding(file, f"{what}, seed {seed}: {old} dB, but {source} gives {new:.4f} dB")
+    """At most one finding: the first value above its bound; None is infinite."""
+    for n, value, bound in zip(numbers, values, bounds, strict=True):
+        if infinite(value) > infinite(bound) * (1 + ROUNDING):
+            yield Finding(path, f"{what}, n = {n}: got a factor of {value}, expected at most {bound}")
+            return
+
+
+def powers(bound: float | None, numbers: Sequence[int]) -> list[float]:
+    """What n applications of a network with this bound may amplify by, infinite where that is beyond all numbers."""
+    with np.errstate(over="ignore"):
+        found: list[float] = (np.float64(infinite(bound)) ** np.array(numbers)).tolist()
+    return found
+
+
+def of_training(trained: Trained, job: Job) -> Json:
+    """What the record of a job that measures trained networks says of them."""
+    status = {str(seed): status for seed, status in trained.status.items()}
+    return {"job": job.name, "seeds": list(trained.networks), "status": status}
+
+
+def infinite(value: float | None) -> float:
+    """A number from JSON, which has null for those that are not finite."""
+    return math.inf if value is None else value

@@ -1,7 +1,7 @@
 """The manifest: the SHA-256 of every result file, and what each file was made from.
 
-Files are named relative to the results directory. Two kinds of inputs are not results: the configuration
-(``config/…``, relative to the project's directory) and the data sets (``data/…``), which are generated anew
+Files are named relative to the results directory. Two kinds of inputs are not results: files of the project, such as
+``config/config.yaml``, named relative to its directory, and the data sets (``data/…``), which are generated anew
 rather than kept; their hashes are those that the records tell.
 """
 
@@ -13,13 +13,14 @@ import schemenets
 from schemenets import files
 from schemenets.errors import CheckpointError
 from schemenets.study import stages
-from schemenets.study.config import CLAIMS, CONFIG, Study
+from schemenets.study.config import CONFIG, MINE, RESULTS, Study
 from schemenets.study.layout import Layout
 from schemenets.study.records.provenance import digest
 
 Json = dict[str, Any]
 DATA = "data/"  # how the names of files begin that are generated anew
 NOT_RESULTS = ("data", "logs", ".resume", "manifest.json", "ro-crate-metadata.json")
+OTHERS = {path.name for path in (MINE, *RESULTS.values())}  # directories of other runs, which may not be complete
 
 
 class Result(NamedTuple):
@@ -49,6 +50,8 @@ def build(results: Layout, study: Study) -> Json:
             raise CheckpointError(f"{path}: made for another configuration than the present one; {repair}")
         provenances[path.relative_to(results.root).as_posix()] = own
     hashes = {result.name: files.sha256(results.root / result.name) for result in made}
+    jobs = [(stage, spec) for stage in stages.available() for spec in study.specs(stage).values()]
+    given = sorted({CONFIG.as_posix(), *(file for job in jobs for file in stages.project_files(*job))})
     data = _data(provenances, hashes, results)
     entries = {}
     for result in made:
@@ -60,7 +63,7 @@ def build(results: Layout, study: Study) -> Json:
         "tier": study.tier,
         "finished": max(own["finished"] for own in provenances.values()),  # all are in UTC
         "config": study.config,
-        "inputs": {path.as_posix(): {"sha256": files.sha256(path)} for path in (CLAIMS, CONFIG)},
+        "inputs": {name: {"sha256": files.sha256(name)} for name in given},
         "data": {
             name: {"sha256": data[name], "inputs": [CONFIG.as_posix()], "regenerated": True} for name in sorted(data)
         },
@@ -71,7 +74,7 @@ def build(results: Layout, study: Study) -> Json:
 def results_of(study: Study) -> Iterator[Result]:
     """All result files, data sets and the manifest itself excepted."""
     for stage in stages.available():
-        if stage == "manifest" or _is_data(stage):
+        if stage == "manifest" or is_data(stage):
             continue
         module = stages.module(stage)
         for name, spec in study.specs(stage).items():
@@ -97,24 +100,26 @@ def records(results: Layout, study: Study) -> Iterator[tuple[str, str, Json, Pat
 
 
 def found(results: Layout) -> set[str]:
-    """Names of the result files that are there."""
+    """Names of the result files that are there; directories of other runs, which have their own manifest, are not."""
+    others = {path.parent.relative_to(results.root).parts[0] for path in results.root.glob("*/manifest.json")}
     names = (path.relative_to(results.root) for path in results.root.rglob("*") if path.is_file())
-    return {name.as_posix() for name in names if name.parts[0] not in NOT_RESULTS}
+    return {name.as_posix() for name in names if name.parts[0] not in {*NOT_RESULTS, *OTHERS, *others}}
 
 
-def _is_data(stage: str) -> bool:
+def is_data(stage: str) -> bool:
     """Whether a stage makes data sets."""
     return all(file.startswith(DATA) for file in stages.module(stage).OUTPUTS.values())
 
 
 def _data(provenances: dict[str, Json], hashes: dict[str, str], results: Layout) -> dict[str, str]:
-    """SHA-256 of every data file, as all records that were made from it tell; other inputs have to be as they were."""
+    """SHA-256 of every data file, as all records that were made from it tell; other inputs have to be as they are."""
     data: dict[str, str] = {}
     for record, own in provenances.items():
         for name, sha256 in own["inputs_sha256"].items():
             known = data.setdefault(name, sha256) if name.startswith(DATA) else hashes[name]
             if known != sha256:
+                source = "other records" if name.startswith(DATA) else "the file"
                 raise CheckpointError(
-                    f"{results.root / record}: made from {name} with the SHA-256 {sha256}, not {known}"
+                    f"{results.root / record}: {name}: got the SHA-256 {sha256}, expected {known}, that of {source}"
                 )
     return data

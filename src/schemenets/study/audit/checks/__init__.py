@@ -1,0 +1,21 @@
+"""What only one stage's results can be checked for: a module with the name of the stage, where there is something.
+
+* ``check(audited, job)``: findings about what a job has stored;
+* ``again(audited, job)``: findings from measuring again, on data sets that are generated anew.
+
+A module has one of the two or both.
+"""
+
+from collections.abc import Callable, Iterator
+
+from schemenets import registry
+from schemenets.study.audit._findings import Audited, Finding
+from schemenets.study.stages import Job
+
+Check = Callable[[Audited, Job], Iterator[Finding]]
+
+
+def functions(name: str) -> dict[str, Check]:
+    """The functions of this name, by stage."""
+    modules = {stage: registry.module(__name__, stage, "check") for stage in registry.names(__name__)}
+    return {stage: getattr(module, name) for stage, module in modules.items() if hasattr(module, name)}

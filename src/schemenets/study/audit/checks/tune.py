@@ -1,0 +1,27 @@
+"""Tuning: the configured trials, and the best of them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from schemenets import files, training
+from schemenets.study.audit._findings import Audited, Finding, disagreement
+from schemenets.study.stages import Job
+from schemenets.study.stages.tune import best_of
+
+
+def check(audited: Audited, job: Job) -> Iterator[Finding]:
+    """Whether the trials are those of the specification, and the choice follows from them."""
+    spec, path = job.spec, job.output("trials")
+    record = files.read_json(path)
+    trials, nothing, seeds = record["trials"], record["nothing"], [{"seed": seed} for seed in spec["seeds"]]
+    asked = [{"learning_rate": rate, "runs": seeds} for rate in sorted(spec["learning_rates"])]
+    yield from disagreement(path, record, {"method": job.name, "trials": asked}, "the configuration says")
+    values = [[nothing if run["validation"] is None else run["validation"] for run in x["runs"]] for x in trials]
+    best = best_of(trials, training.task(spec["task"]).larger_is_better)
+    expected = {
+        "learning_rate": best["learning_rate"],
+        "at_edge_of_grid": best in (trials[0], trials[-1]),
+        "trials": [{"mean_validation": float(np.mean(own))} for own in values],
+    }
+    yield from disagreement(path, record, expected, "the trials say")
