@@ -77,17 +77,16 @@ def _solutions(path: Any, condition: Condition, arrays: Any) -> Iterator[Finding
         yield Finding(path, f"{condition.name}: {problem}")
 
 
-def _amplifying(record: Json) -> Array:
+def _amplifying(record: Json) -> Any:
     """For every seed, whether its cycles amplify rounding errors under some condition, so that these show in all.
 
     Where the radius is not known, on fine grids, that of another grid or τ has to do.
     """
     radii = np.array([entry["local_radius"] for entry in record["iterations"]], dtype=float)
-    found: Array = (radii > AMPLIFYING).any(0)
-    return found
+    return (radii > AMPLIFYING).any(0)
 
 
-def same(key: str, stored: Array, values: Array, amplifying: Array) -> bool:
+def same(key: str, stored: Array, values: Array, amplifying: Any) -> bool:
     """Whether rounding explains the difference; one iteration that does not converge is as good as another.
 
     Args:
@@ -100,7 +99,7 @@ def same(key: str, stored: Array, values: Array, amplifying: Array) -> bool:
         stored, values = (np.fmin(np.where(np.isfinite(each), each, most), most) for each in (stored, values))
         return bool((np.abs(stored - values) <= ITERATIONS[key]).all())
     values = np.where(np.isfinite(values), values, np.nan)
-    equal = np.isclose(stored, values, rtol=ROUNDING, atol=1e-9, equal_nan=True)
+    equal: Any = np.isclose(stored, values, rtol=ROUNDING, atol=1e-9, equal_nan=True)
     if key in ("moved", "local_radius"):
         low, high = np.maximum(np.minimum(stored, values), np.finfo(float).eps), np.maximum(stored, values)
         equal |= (high <= MAGNITUDES * low) & amplifying
