@@ -244,10 +244,11 @@ def timed(
 
 
 def study_networks() -> list[tuple[Architecture, int]]:
-    """Every architecture that the study trains or tunes, with the number of its seeds."""
+    """Every architecture that the study trains or tunes to denoise, with the number of its seeds."""
     study = Study.load()
-    specs = [*study.jobs.values(), *study.tunings.values()]
-    return list(dict.fromkeys((Architecture(**spec["architecture"]), len(spec["seeds"])) for spec in specs))
+    specs = [*study.specs("train").values(), *study.specs("tune").values()]
+    denoisers = [spec for spec in specs if spec["task"]["name"] == "denoising"]
+    return list(dict.fromkeys((Architecture(**spec["architecture"]), len(spec["seeds"])) for spec in denoisers))
 
 
 def measurements(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]]]:

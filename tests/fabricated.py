@@ -226,7 +226,7 @@ def _job(layout, study, job, spec, diverged):
 
 
 def _grown(job, spec, diverged):
-    """Certified networks shrink, ResNets grow by seed + 2 in every repetition and block; differences grow more."""
+    """Certified networks shrink, ResNets grow by seed + 2 in every repetition and block."""
     numbers, repetition, followed = [1, 2, 5, 100], [], []
     depths, resnet = list(range(1, spec["architecture"]["blocks"] + 1)), spec["architecture"]["name"] == "resnet"
     for seed, start in product(spec["seeds"], ("test", "random") if spec["repetitions"] else ()):
@@ -239,8 +239,8 @@ def _grown(job, spec, diverged):
         repetition.append(entry)
     for seed in spec["seeds"]:
         factor = 2.0 + seed if resnet else 0.99
-        grown = {"amplification": [factor**n for n in depths], "perturbation": [(1.5 * factor) ** n for n in depths]}
-        followed.append({"seed": seed, "bounds": [None if resnet else 1.0] * len(depths), **grown})
+        bounds = [None if resnet else 1.0] * len(depths)
+        followed.append({"seed": seed, "bounds": bounds, "amplification": [factor**n for n in depths]})
     return {
         "job": job,
         "repetitions": numbers if spec["repetitions"] else [],
@@ -259,9 +259,9 @@ def _drawn(name, spec, diverged):
         bounds = [1.0] * len(depths) if certified else None
         grown = {"amplification": [factor**n for n in depths], "perturbation": [(2 * factor) ** n for n in depths]}
         if not (certified and name in ("resnet", "fsi")):
-            depth.append({**network, "bounds": bounds, **grown, "expansion": [3.0**n for n in depths]})
+            depth.append({**network, "bounds": bounds, **grown})
     if name == "fsi":
-        worst = {"amplification": [2.4**n for n in depths], "perturbation": [2.4**n for n in depths], "expansion": []}
+        worst = {"amplification": [2.4**n for n in depths], "perturbation": [2.4**n for n in depths]}
         of_worst = {"name": "fsi", "flux": "linear", "tied": False, "certified": False, "step": 1.0, "seed": None}
         depth.append({**of_worst, "bounds": None, **worst})
     return {"depths": depths, "depth": depth}

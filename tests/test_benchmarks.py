@@ -1,5 +1,6 @@
 """Benchmarks: rivals compute the same, work and memory are counted right, targets are judged by what was measured."""
 
+import copy
 import csv
 from pathlib import Path
 
@@ -7,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
+import trained
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__, gpu, measurements, rivals, solvers, targets, timing
-from schemenets import checkpoints, files, fluxes, kernels, networks, signals
+from schemenets import files, fluxes, kernels, networks, signals
 from schemenets.multigrid import CycleArchitecture, Problem
 from schemenets.networks import Architecture
+from schemenets.study.config import Study
 from schemenets.study.layout import Layout
-from schemenets.study.report import solver_speed
 
 SMALL = {"filters": 3, "kernel_size": 5, "channels": 1, "length": 24, "batch": 4}
 
@@ -385,28 +386,24 @@ def right_hand_sides(count):
     return np.random.default_rng(0).random((count, GRID.N))
 
 
-def trained(root, method="cycle-1", name="screened_poisson", errors=(0.3, 0.1, 0.2), omega=None):
-    """Checkpoints and records of some seeds, of which the last one has the median error."""
-    directory = Layout(root).job(f"solvers/{name}/{method}")
-    directory.mkdir(parents=True)
-    for seed, error in enumerate(errors):
-        path = directory / f"seed-{seed}.json"
-        files.write_json(
-            path, {"status": "diverged" if error is None else "ok", "validation_error_by_epoch": [1, error]}
-        )
-        if method == "unet-4":
-            net = networks.build("unet", blocks=1, filters=2, kernel_size=3, flux="relu", seed=seed)
-            checkpoints.save(net, path.with_suffix(".safetensors"))
-            continue
-        network = CycleArchitecture(problem=PROBLEM).build(seed)
-        if omega:
-            network.weights.omega = torch.full((2,), omega)
-        checkpoints.save(network, path.with_suffix(".safetensors"))
-    return Layout(root)
+def write_trained(root, method="cycle-1", errors=(0.3, 0.1, 0.2), omega=None):
+    """A job whose seeds ended with these validation errors, None for a diverged one."""
+    results, job = Layout(root), f"solve_screened_poisson/{method}/points-256"
+    unet = Architecture(name="unet", blocks=1, filters=2, kernel_size=3, flux="relu")
+    architecture = unet if method == "unet-4" else CycleArchitecture(problem=PROBLEM)
+    nets = {seed: architecture.build(seed) for seed in range(len(errors))}
+    for net in nets.values() if omega else ():
+        net.weights.omega = torch.full((2,), omega)
+    trained.write(results, job, nets)
+    record = files.read_json(results.file("train", job, "record"))
+    for run, error in zip(record["runs"], errors, strict=True):
+        run |= {"validation": error, "status": "diverged" if error is None else "ok"}
+    files.write_json(results.file("train", job, "record"), record)
+    return results
 
 
 def test_a_whole_run_of_the_solvers(small, tmp_path, capsys):
-    trained(tmp_path)
+    write_trained(tmp_path)
     out = tmp_path / "solvers.csv"
     assert solvers.main(["--quick", "--results", str(tmp_path), "--out", str(out)]) == 0
     table, printed = pd.read_csv(out), capsys.readouterr().out
@@ -433,11 +430,10 @@ def test_a_whole_run_of_the_solvers(small, tmp_path, capsys):
     once = table[table["contender"] == "cycle-1"]
     assert list(once["dtype"]) == ["float64", "float32"]
     assert (once["relative_error"] > 1e-6).all()
-    assert "\n".join(solver_speed.findings(table)) in printed
 
 
 def test_solvers_agree_and_unfinished_iterations_have_no_time(small, tmp_path):
-    networks = solvers.trained(trained(tmp_path, omega=2.9), "screened_poisson", GRID, home=GRID)
+    networks = solvers.trained(write_trained(tmp_path, omega=2.9), "screened_poisson", GRID, home=GRID)
     rows = {row["contender"]: row for row in solvers.compared("", GRID, right_hand_sides(3), networks)}
     assert rows["banded"]["times_slower_than_banded"] == 1
     assert rows["pyamg-ruge_stuben"]["relative_error"] < 1e-6
@@ -446,9 +442,9 @@ def test_solvers_agree_and_unfinished_iterations_have_no_time(small, tmp_path):
 
 
 def test_right_hand_sides_are_those_of_the_studys_test():
-    config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+    config = copy.deepcopy(Study.load(Path(__file__).parents[1]).config)
     config["solvers"]["problems"] = {name: config["solvers"]["problems"][name] for name in ("charbonnier", "poisson")}
-    b = {(name, grid.N): b for name, grid, b in solvers.cases(config, (64, 256), (2,))}
+    b = {(name, grid.N): b for name, grid, b in solvers.cases(Study(config), (64, 256), (2,))}
     assert set(b) == {("charbonnier", 64), ("charbonnier", 256), ("poisson", 63), ("poisson", 255)}
     fine, coarse = b["charbonnier", 256], b["charbonnier", 64]
     np.testing.assert_allclose(fine.reshape(2, 64, 4).mean(-1), coarse)
@@ -466,64 +462,11 @@ def test_bands_are_those_of_the_matrix():
 
 
 def test_the_median_seed_and_unets_on_the_grid_of_their_training(tmp_path):
-    results = trained(tmp_path, errors=(0.3, 0.1, 0.2, None))
-    trained(tmp_path, "unet-4")
+    results = write_trained(tmp_path, errors=(0.3, 0.1, 0.2, None))
+    write_trained(tmp_path, "unet-4")
     found = solvers.trained(results, "screened_poisson", GRID, home=GRID)
     assert set(found) == {"cycle-1", "unet-4"}
     expected = CycleArchitecture(problem=PROBLEM).build(2)
     assert torch.equal(found["cycle-1"].weights.W, expected.weights.W)
     assert set(solvers.trained(results, "screened_poisson", GRID, home=PROBLEM.on(32))) == {"cycle-1"}
     assert solvers.trained(results, "poisson", GRID, home=GRID) == {}
-
-
-def times(**milliseconds):
-    """Rows of a table, of grids of 64, 128, ... points and one right-hand side."""
-    return pd.DataFrame(
-        {
-            "problem": "poisson",
-            "points": 64 * 2**level,
-            "right_hand_sides": 1,
-            "contender": contender.replace("_", "-"),
-            "milliseconds_per_right_hand_side": time,
-            "times_slower_than_banded": time / milliseconds["banded"][level],
-            "relative_error": 0.02,
-        }
-        for contender, all_times in milliseconds.items()
-        for level, time in enumerate(all_times)
-    )
-
-
-@pytest.mark.parametrize(
-    ("measured", "winner", "cycle"),
-    [
-        ({"textbook": (9, 9, 8), "cycle_1": (2, 2, 3)}, "simply wins, banded matrices: 8 times", "on no grid"),
-        ({"textbook": (9, 9, 0.5), "cycle_1": (2, 0.9, 0.8)}, "wins, textbook V(2,2)-cycles: 2 times", "from 128"),
-        ({"cycle_1_iterated": (9, 9, 0.1), "cycle_1": (0.5, 2, 0.8)}, "the learned solver wins", "from 256"),
-        ({"cycle_1_iterated": (9, 9, np.nan), "cycle_1": (0.5, 0.6, 2)}, "banded matrices: no other one", "on no"),
-        ({"textbook": (9, 9, 8)}, "simply wins", "No learned cycle was measured."),
-    ],
-)  # fmt: skip
-def test_findings_follow_from_the_times(measured, winner, cycle):
-    (text,) = solver_speed.findings(times(banded=(1, 1, 1), **measured))
-    assert text.startswith("Poisson: To a residual of 1e-8 on 256 points, with 1 right-hand side ")
-    assert winner in text
-    assert cycle in text
-
-
-def test_findings_compare_steps_of_training_with_those_on_torch_operations():
-    table = times(banded=(1, 1, 1), textbook=(9, 9, 8))
-    steps = [("cycle-1-training-torch", 10.0), ("cycle-1-training", 4.0), ("unet-4-training-torch", 2.0)]
-    rows = [{"contender": name, "milliseconds_per_right_hand_side": time, "points": 256} for name, time in steps]
-    about = {"problem": "charbonnier", "right_hand_sides": 32}
-    _, text = solver_speed.findings(pd.concat([table, pd.DataFrame(rows).assign(**about)]))
-    assert text == "Steps of training take longer on torch operations than compiled: 2.5 times (1 learned cycle)."
-
-
-def test_findings_that_are_the_same_are_told_once():
-    table = times(banded=(1, 1, 1), textbook=(9, 9, 250), cycle_1=(2, 2, 3))
-    (text,) = solver_speed.findings(pd.concat([table, table.assign(right_hand_sides=64)]))
-    assert text == (
-        "Poisson: To a residual of 1e-8 on 256 points, with 1 and 64 right-hand sides the classical solver simply "
-        "wins, banded matrices: 250 times faster than the next, textbook V(2,2)-cycles. One learned cycle, to a "
-        "relative error of 0.02, takes less time than banded matrices with 1 and 64 right-hand sides on no grid."
-    )

@@ -385,7 +385,6 @@ def certified(seeds, method=CERTIFIED):
         [
             growth.assign(kind="repetition"),
             random.assign(kind="depth"),
-            random.assign(kind="worst", bound=np.nan),
             other,
         ]
     ).assign(tied=False, seed=0)

@@ -1,5 +1,6 @@
 """The command line: exit status, messages, examples, and the same work as the workflow's."""
 
+import copy
 import json
 import re
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import trained
 
-from schemenets import checkpoints, files, networks, stability
+from schemenets import checkpoints, networks, stability
+from schemenets.multigrid import CycleArchitecture, Problem
 from schemenets.study import cli, stages
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
@@ -20,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling takes longer than all of this
 
 
 def test_every_stage_of_the_study_is_a_command_with_help_and_a_valid_example(capsys):
@@ -46,16 +50,14 @@ def test_help_names_all_commands(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "capacity/none/budget-240"], "unknown name for train in the tier study 'capacity/none/budget-240'"),
-        (["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"], "tier = 'tiny': allowed: smoke, study"),
-        (["train", "{}"], "give --results DIR"),
-        (["signals", '{"family": "ecg"}', "--results", "r"], "lacks the key 'noise'"),
-        (["train", '{"job": ', "--results", "r"], "neither JSON nor a readable file"),
-        (["train", "none.json", "--results", "r"], "none.json"),
+        (["train", "capacity/none/budget-240"], "name for train in the tier study: got 'capacity/none/budget-240'"),
+        (["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"], "tier: got 'tiny', expected one of smoke"),
+        (["train", cli.JOB, "--config", "none.yaml"], "none.yaml: file is missing"),
+        (["claims", "some"], "name for claims in the tier study: got 'some', expected one of all"),
         (["certify", "none.safetensors"], "none.safetensors: file is missing"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
-        (["certify", "."], ".: is a directory; allowed: a checkpoint"),
-        (["info", "."], ".: is a directory; allowed: a checkpoint"),
+        (["certify", "."], ".: got a directory, expected a checkpoint"),
+        (["info", "."], ".: got a directory, expected a checkpoint"),
     ],
 )
 def test_misuse_ends_with_status_2_and_one_message(arguments, message, capsys):
@@ -75,7 +77,7 @@ def test_an_unknown_command_is_misuse(capsys):
 def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stages, "run", lambda *arguments: 1 / 0)
     log = tmp_path / "log"
-    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--results", str(tmp_path), "--log", str(log)]) == 1
+    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--out", str(tmp_path), "--log", str(log)]) == 1
     assert "ZeroDivisionError" in log.read_text()
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -85,7 +87,7 @@ def test_an_interruption_is_no_error_with_a_traceback(tmp_path, capsys, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "run", interrupted)
-    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--results", str(tmp_path)]) == 130
+    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--out", str(tmp_path)]) == 130
     error = capsys.readouterr().err
     assert "interrupted" in error
     assert "Traceback" not in error
@@ -138,12 +140,30 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     assert re.search(r"^guarantee +none is known$", text, re.MULTILINE)
 
 
+def test_one_of_several_networks_in_a_file_is_chosen_by_its_seed(tmp_path, capsys):
+    path, size = tmp_path / "weights.safetensors", {"blocks": 2, "filters": 4, "kernel_size": 5}
+    nets = {seed: networks.build("symmetric", **size, flux="perona_malik", seed=seed) for seed in (3, 8)}
+    nets[8].blocks[1].tau = torch.tensor(50.0)
+    checkpoints.save_all(nets, path)
+    for seed, status in ((3, 0), (8, 1)):
+        assert cli.main(["certify", str(path), "--seed", str(seed), "--verify", "16"]) == status
+    assert cli.main(["info", str(path)]) == 0
+    assert re.search(r"^seeds +3, 8$", capsys.readouterr().out, re.MULTILINE)
+    for arguments in (
+        ["certify", str(path)],
+        ["certify", str(path), "--seed", "4"],
+        ["info", str(path), "--seed", "4"],
+    ):
+        assert cli.main(arguments) == 2
+        assert "weights.safetensors: seed: got" in capsys.readouterr().err
+
+
 def test_certify_compares_a_checkpoint_with_the_record_beside_it(tmp_path, capsys):
-    path, record = tmp_path / "net.safetensors", tmp_path / "net.json"
+    path, record = tmp_path / "weights.safetensors", tmp_path / "record.json"
     net = networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="perona_malik", certified=True)
     checkpoints.save(net, path)
     recorded = sha256(path.read_bytes()).hexdigest()
-    for content in ([], {}, {"checkpoint_sha256": recorded}):
+    for content in ([], {}, {"weights_sha256": recorded}):
         record.write_text(json.dumps(content))
         assert cli.main(["certify", str(path)]) == 0
     assert "record" not in capsys.readouterr().out
@@ -153,7 +173,23 @@ def test_certify_compares_a_checkpoint_with_the_record_beside_it(tmp_path, capsy
     assert cli.main(["certify", str(path)]) == 1
     text = capsys.readouterr().out
     assert re.search(r"^guarantee +holds$", text, re.MULTILINE)
-    assert f"net.json is of another file: {recorded}, not {sha256(path.read_bytes()).hexdigest()}" in text
+    assert f"record.json is of another file: {recorded}, not {sha256(path.read_bytes()).hexdigest()}" in text
+
+
+def test_learned_cycles_are_certified_where_they_are_linear(tmp_path, capsys):
+    path, problem = tmp_path / "weights.safetensors", {"tau": 5.0, "extent": 32.0}
+    checkpoints.save(CycleArchitecture(problem=Problem(**problem)).build(), path)
+    for options, points in (([], 32), (["--verify", "16"], 16)):
+        assert cli.main(["certify", str(path), *options]) == 0
+        text = capsys.readouterr().out
+        assert re.search(rf"^points +{points}$", text, re.MULTILINE)
+        assert re.search(r"^guarantee +of convergence: holds, on this grid$", text, re.MULTILINE)
+    assert cli.main(["info", str(path)]) == 0
+    assert re.search(r"^problem +tau 5\.0, flux linear", capsys.readouterr().out, re.MULTILINE)
+    nonlinear = Problem(**problem, flux="charbonnier", contrast=0.1)
+    checkpoints.save(CycleArchitecture(problem=nonlinear).build(), path)
+    assert cli.main(["certify", str(path)]) == 1
+    assert "of convergence: none is known" in capsys.readouterr().out
 
 
 def test_certify_verifies_a_checkpoint_by_the_reference_scheme(tmp_path, capsys, monkeypatch):
@@ -168,7 +204,7 @@ def test_certify_verifies_a_checkpoint_by_the_reference_scheme(tmp_path, capsys,
     assert "theorem          residual blocks with" in text
     assert "verification     not possible: dense matrices compute no networks" in text
     checkpoints.save(networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="relu", certified=True), path)
-    monkeypatch.setattr(stability, "verify", lambda path, length: ["it is wrong", "twice"])
+    monkeypatch.setattr(stability, "verify", lambda path, length, seed: ["it is wrong", "twice"])
     assert cli.main(["certify", str(path), "--verify", "16"]) == 1
     assert "it is wrong; twice" in capsys.readouterr().out
 
@@ -281,28 +317,33 @@ def test_corrupted_ends_of_networks_of_several_channels_are_rejected(end, tmp_pa
     assert re.search(rf"^verification +{re.escape(problem)}$", text, re.MULTILINE)
 
 
-def test_stages_by_names_and_by_specification_write_the_same(tmp_path, capsys):
+def test_jobs_are_named_as_in_the_study_and_any_configuration_may_be_given(tmp_path, capsys):
     names, first, second = ["ecg-10", "donoho_johnstone-10"], tmp_path / "first", tmp_path / "second"
-    assert cli.main(["signals", *names, "--tier", "smoke", "--results", str(first)]) == 0
+    assert cli.main(["signals", *names, "--tier", "smoke", "--out", str(first)]) == 0
     assert "signals: 2/2" in capsys.readouterr().err
+    config = copy.deepcopy(dict(Study.load(tier="smoke").config))
+    config["tiers"]["smoke"]["test"]["ecg"] += 1
+    (tmp_path / "other.json").write_text(json.dumps(config))
     for name in names:
-        spec = tmp_path / "spec.json"
-        spec.write_text(json.dumps(Study.load(tier="smoke").specs("signals")[name]))
-        assert cli.main(["signals", str(spec), "--results", str(second)]) == 0
-        assert Layout(first).dataset(name).read_bytes() == Layout(second).dataset(name).read_bytes()
+        assert cli.main(["signals", name, "--config", str(tmp_path / "other.json"), "--out", str(second)]) == 0
+        same = Layout(first).dataset(name).read_bytes() == Layout(second).dataset(name).read_bytes()
+        assert same == (name != "ecg-10")
 
 
 def test_files_of_earlier_stages_are_asked_for(tmp_path, capsys):
-    for arguments in (["claims"], ["figures"], ["tune", "symmetric-perona_malik"], ["evaluate", cli.JOB]):
-        assert cli.main([*arguments, "--tier", "smoke", "--results", str(tmp_path)]) == 2
+    for arguments in (["claims"], ["figures"], ["report"], ["tune", "symmetric-perona_malik"], ["evaluate", cli.JOB]):
+        assert cli.main([*arguments, "--tier", "smoke", "--out", str(tmp_path)]) == 2
         assert "file is missing; an earlier stage makes it (snakemake runs all in order)" in capsys.readouterr().err
 
 
 def test_a_checkpoint_changed_since_training_is_refused(tmp_path, capsys):
-    job = Layout(tmp_path).job(cli.JOB)
-    checkpoints.save(
-        networks.build("symmetric", blocks=1, filters=1, kernel_size=1, flux="relu"), job / "seed-0.safetensors"
-    )
-    files.write_json(job / "seed-0.json", {"checkpoint_sha256": "0" * 64})
-    assert cli.main(["evaluate", cli.JOB, "--tier", "smoke", "--results", str(tmp_path)]) == 2
-    assert "seed-0.safetensors: changed since training" in capsys.readouterr().err
+    layout = Layout(tmp_path)
+    net = networks.build("symmetric", blocks=1, filters=1, kernel_size=1, flux="relu")
+    trained.write(layout, cli.JOB, {0: net}, weights_sha256="0" * 64)
+    layout.dataset("ecg-10").parent.mkdir()
+    for file in stages.input_files("evaluate", Study.load(tier="smoke").specs("evaluate")[cli.JOB])["data"]:
+        (tmp_path / file).touch()  # which would be read later on
+    assert cli.main(["evaluate", cli.JOB, "--tier", "smoke", "--out", str(tmp_path)]) == 2
+    actual = sha256(layout.file("train", cli.JOB, "weights").read_bytes()).hexdigest()
+    message = f"weights.safetensors: SHA-256: got {actual}, expected {'0' * 64} as in its record"
+    assert message in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import yaml
 
 from schemenets import networks
 from schemenets.errors import ConfigError, UnknownNameError
-from schemenets.networks import Architecture
-from schemenets.study.config import Study
+from schemenets.study import claims
+from schemenets.study.config import CLAIMS, Study
 
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -31,32 +32,36 @@ def changed(path, value):
 def test_committed_configuration_is_valid(tier):
     study = Study.load(ROOT, tier)
     assert study.tier == tier
+    datasets = study.specs("signals") | study.specs("evolution") | study.specs("problems")
     for name, spec in study.specs("train").items():
-        architecture = Architecture(**spec["architecture"])
+        architecture = networks.architecture(spec["architecture"])
         kind, number = spec["size"].split("-")
         assert name == f"{spec['experiment']}/{spec['method']}/{spec['size']}"
         if kind == "budget":
-            assert networks.count(architecture).total <= int(number)
-        else:
+            assert architecture.count().total <= int(number)
+        elif kind == "blocks":
             assert architecture.blocks == int(number)
-        assert spec["dataset"] in study.specs("signals") | study.specs("evolution")
-        assert spec["method"] in study.specs("tune")
+        else:
+            assert (kind, int(number)) == ("points", CONFIG["solvers"]["points"])
+            assert spec["task"]["name"] == "solving"
+        assert spec["dataset"] in datasets
         assert not set(spec["seeds"]) & set(study.specs("tune")[spec["method"]]["seeds"])
+    assert list(study.specs("train")) == [*study.denoisers, *study.solvers]
 
 
 def test_jobs_do_not_depend_on_the_order_of_keys():
     """The manifest sorts the keys of the configuration that it keeps, and the audit makes the tables anew from it."""
     study = Study.load(ROOT, "study")
-    kept = Study.check(json.loads(json.dumps(study.config, sort_keys=True)))
-    assert list(kept.jobs.items()) == list(study.jobs.items())
-    assert list(kept.tunings.items()) == list(study.tunings.items())
+    kept = Study.check(json.loads(json.dumps(study.config, sort_keys=True)), ROOT)
+    for stage in ("train", "tune", "growth"):
+        assert list(kept.specs(stage).items()) == list(study.specs(stage).items())
 
 
-def test_results_of_the_default_tier_and_of_the_others_lie_apart():
+def test_results_of_the_miniature_and_of_all_other_tiers_lie_apart():
     assert [Study.load(ROOT, tier).results for tier in ("study", "smoke", "extended")] == [
-        Path("results"),
+        Path("results/mine"),
         Path("results/smoke"),
-        Path("results/extended"),
+        Path("results/mine"),
     ]
 
 
@@ -75,7 +80,6 @@ def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set()
     assert spec["architecture"]["tied"]
     assert study.specs("evaluate")[job]["test_sets"] == [spec["dataset"]] == ["evolution_16-10"]
     assert study.specs("evolution")["evolution_16-10"] == {
-        "dataset": "evolution_16-10",
         "source": "piecewise_affine-10",
         "time": 16,
         **CONFIG["evolution"],
@@ -83,102 +87,167 @@ def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set()
         **{split: CONFIG["tiers"]["study"][split]["evolution"] for split in ("train", "validation", "test")},
     }
     assert study.specs("schemes")["all"]["datasets"]["evolution_16-10"]["steps"] == [2, 4, 8, 16]
-    others = [name for name in study.jobs if not name.startswith("evolution")]
+    others = [name for name in study.denoisers if not name.startswith("evolution")]
     assert all(study.specs("evaluate")[name]["test_sets"] == study.test_sets for name in others[::20])
     assert study.specs("train")[others[0]]["architecture"]["kernel_size"] == CONFIG["network"]["kernel_size"]
 
 
+def test_networks_that_solve_train_and_are_tuned_and_tested_as_the_others():
+    study = Study.load(ROOT, "study")
+    assert set(study.specs("evaluate_solvers")) == set(study.solvers)
+    assert set(study.specs("evaluate")) == set(study.specs("stability")) == set(study.denoisers)
+    own = study.specs("train")["solve_poisson/cycle-1/points-256"]
+    assert own["dataset"] == "problem_poisson"
+    assert own["task"]["problem"] == own["architecture"]["problem"] == study.problem("poisson").arguments()
+    tuned = study.specs("tune")["cycle-1"]  # once, on one problem
+    assert tuned["dataset"] == f"problem_{CONFIG['solvers']['tuning_problem']}"
+    assert (tuned["epochs"], tuned["batch"]) == (own["epochs"], own["batch"])
+
+
+@pytest.mark.parametrize("experiment", ["long", "short", "capacity"])
+def test_epochs_are_those_of_the_tier_times_the_length_of_the_training(experiment):
+    study = Study.load(ROOT, "study")
+    factor = CONFIG["experiments"][experiment].get("training_length", 1)
+    (epochs,) = {spec["epochs"] for spec in study.specs("train").values() if spec["experiment"] == experiment}
+    assert epochs == factor * CONFIG["tiers"]["study"]["epochs"]
+
+
 def test_an_unknown_stage_is_refused():
-    with pytest.raises(UnknownNameError, match=r"unknown stage 'trains'.*Did you mean 'train'"):
+    with pytest.raises(UnknownNameError, match=r"stage: got 'trains', expected .*Did you mean 'train'"):
         Study.load(ROOT).specs("trains")
+
+
+def test_a_study_that_cannot_decide_the_registered_claims_is_refused():
+    registered = claims.load(ROOT / CLAIMS)
+    Study.load(ROOT).check_claims(registered)
+    missing = {"test_set": "chirps", "noise": 11}
+    with pytest.raises(ConfigError, match=r"^config/claims\.yaml: test_set and noise: got chirps-11, expected one of"):
+        Study.load(ROOT).check_claims({**registered, **missing})
+    config = {**CONFIG, "methods": {k: v for k, v in CONFIG["methods"].items() if k != "resnet-relu"}}
+    with pytest.raises(ConfigError, match=r"claims\.C1\.reference: got 'resnet-relu', expected one of resnet-char"):
+        Study(config).check_claims(registered)
+
+
+SMOKE = ["tiers", "smoke"]
+RESNET = ["methods", "resnet-relu"]
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["tier"], "smok", r"tier = 'smok': allowed: smoke, study, extended\. Did you mean 'smoke'\?"),
-        (["trainings"], {}, r"trainings = \{\}: unknown key; allowed: .*training.*Did you mean 'training'\?"),
-        (["training", "batch"], "64", r"training\.batch = '64': allowed: a value of type integer"),
-        (["training", "batch"], 64.0, r"training\.batch = 64\.0: allowed: a value of type integer"),
-        (["network", "kernel_size"], 300, r"network\.kernel_size = 300: allowed: at most signals\.length = 256"),
-        (["tiers", "smoke", "tuning", "learning_rates"], [float("nan")], r"learning_rates\.0 = nan: .*type number"),
-        (["tiers", "smoke", "test_noises"], [10, 1e-5], r"tiers\.smoke\.test_noises = .*1e-05; allowed: numbers"),
-        (["tiers", "smoke", "test_noises"], [10, 10.0000001], r"tiers\.smoke\.test_noises = .*: 10; allowed: numbers"),
-        (["tiers", "smoke", "robustness", "sizes"], [2, 1], r"smoke\.robustness\.sizes = \[2, 1\]: allowed: growing"),
-        (["tiers", "smoke", "robustness", "sizes"], [0, 1], r"smoke\.robustness\.sizes\.0 = 0: allowed: more than 0"),
-        (["tiers", "smoke", "robustness", "signals"], 129, r"smoke\.robustness\.signals = 129: allowed: at most 128"),
-        (["tiers", "smoke", "robustness", "experiment"], "e9", r"robustness\.experiment = 'e9': allowed: capacity, "),
+        (["tier"], "smok", r"tier: got 'smok', expected one of smoke, study, extended\. Did you mean 'smoke'\?"),
+        (["trainings"], {}, r"got the key 'trainings', expected one of .*training.*Did you mean 'training'\?"),
+        (["training", "batch"], "64", r"training\.batch: got '64', expected a value of type integer"),
+        (["training", "batch"], 64.0, r"training\.batch: got 64\.0, expected a value of type integer"),
+        (["training", "batch"], 0, r"training\.batch: got 0, expected at least 1"),
+        (["network", "kernel_size"], 300, r"network\.kernel_size: got 300, expected at most signals\.length = 256"),
+        (["signals", "length"], 300, r"data set donoho_johnstone-10: length: got 300, expected a power of two"),
+        (["tuning", "noise"], -1, r"tuning\.noise: got -1, expected more than 0"),
+        (["tuning", "budget"], 60, r"tuning\.budget with methods\.resnet-relu: budget: got 60, expected at least 89"),
+        # methods
+        ([*RESNET, "flux"], "rleu", r"methods\.resnet-relu: flux: got 'rleu', .*Did you mean 'relu'"),
+        ([*RESNET, "network"], "resnets", r"methods\.resnet-relu: network: got 'resnets', .*Did you mean 'resnet'"),
+        ([*RESNET, "certified"], True, r"methods\.resnet-relu: certified: got True, expected False"),
+        ([*RESNET, "depth"], 3, r"methods\.resnet-relu: got the key 'depth', expected one of network, flux"),
+        ([*RESNET, "tied"], True, r"tuning\.budget with methods\.resnet-relu: .*give the method tuning_blocks"),
+        # experiments
         (
-            ["tiers", "smoke", "robustness", "experiment"],
+            ["experiments", "solve_more"],
+            CONFIG["experiments"]["long"],
+            r"experiments: got 'solve_more', expected names",
+        ),
+        (["experiments", "evolution_4", "time"], 0.5, r"evolution_4\.time: got 0\.5, expected a value of type integer"),
+        (["experiments", "evolution_4", "family"], "scanlines", r"evolution_4\.family: got 'scanlines', expected only"),
+        (["experiments", "evolution_4", "kernel_size"], 300, r"evolution_4\.kernel_size: got 300, expected at most"),
+        # stability
+        (["stability", "experiments"], ["factoril"], r"stability\.experiments: got 'factoril', expected one of cap"),
+        (["stability", "fluxes"], ["rleu"], r"stability\.networks, symmetric with rleu: flux: got 'rleu'"),
+        (["stability", "size"], "4", r"stability\.size: got '4', expected text that matches"),
+        (["stability", "deep"], ["8"], r"stability\.deep\.0: got '8', expected text that matches"),
+        # solvers
+        (["solvers", "points"], 250, r"solvers\.points: got 250, expected a power of two"),
+        (["solvers", "tuning_problem"], "none", r"solvers\.tuning_problem: got 'none', expected one of charbonnier"),
+        (["solvers", "problems", "poisson", "tau"], -1, r"solvers\.problems\.poisson\.tau: got -1, expected more than"),
+        (["solvers", "methods", "cycle-1", "flux"], "rleu", r"solvers\.methods\.cycle-1: flux: got 'rleu', .*'relu'"),
+        (
+            ["solvers", "methods", "resnet-relu"],
+            CONFIG["solvers"]["methods"]["unet-2"],
+            r"solvers\.methods: got 'resnet-r",
+        ),
+        # tiers
+        ([*SMOKE, "seeds"], 1000.5, r"tiers\.smoke\.seeds: got 1000\.5, expected a value of type integer"),
+        # seeds of the tuning begin there
+        ([*SMOKE, "seeds"], 1001, r"tiers\.smoke\.seeds: got 1001, expected at most 1000"),
+        (["tuning", "first_seed"], 999, r"tuning\.first_seed: got 999, expected at least 1000"),
+        (
+            [*SMOKE, "tuning", "learning_rates"],
+            [math.nan],
+            r"learning_rates\.0: got nan, expected a value of type number",
+        ),
+        ([*SMOKE, "test_noises"], [10, 1e-5], r"tiers\.smoke\.test_noises: got 1e-05, expected numbers"),
+        ([*SMOKE, "test_noises"], [10, 10.0000001], r"tiers\.smoke\.test_noises: got 10, expected numbers that differ"),
+        ([*SMOKE, "train", "piecewise_affine"], 32, r"tiers\.smoke\.train\.piecewise_affine: got 32, expected .* = 64"),
+        ([*SMOKE, "train", "evolution"], 63, r"tiers\.smoke\.train\.evolution: got 63, expected 64 to 1024, the sig"),
+        ([*SMOKE, "test", "evolution"], 129, r"tiers\.smoke\.test\.evolution: got 129, expected 1 to 128, the signals"),
+        (["tiers", "study", "train", "scanlines"], 9999, r"tiers\.study, data set scanlines-10: train: got 9999.*2048"),
+        ([*SMOKE, "robustness", "sizes"], [2, 1], r"smoke\.robustness\.sizes: got \[2, 1\], expected growing"),
+        ([*SMOKE, "robustness", "sizes"], [0, 1], r"smoke\.robustness\.sizes\.0: got 0, expected more than 0"),
+        ([*SMOKE, "robustness", "signals"], 129, r"smoke\.robustness\.signals: got 129, expected at most 128"),
+        ([*SMOKE, "robustness", "experiment"], "e9", r"robustness\.experiment: got 'e9', expected one of capacity, "),
+        (
+            [*SMOKE, "robustness", "experiment"],
             "noise_20",
-            r"robustness\.experiment = 'noise_20', on piecewise_affine at noise 20: allowed: .* at noise \[10\]",
+            r"robustness\.experiment, on piecewise_affine at noise 20: got 'noise_20', expected one on .* \[10\]",
         ),
-        (["methods", "resnet-relu", "blocks"], 4, r"methods\.resnet-relu\.blocks = 4: unknown key"),
+        ([*SMOKE, "stability", "networks"], ["fsy"], r"networks, fsy with perona_malik: network: .*mean 'fsi'"),
+        ([*SMOKE, "stability", "networks"], ["unet"], r"networks, unet with perona_malik: tied: got True"),
+        ([*SMOKE, "stability", "repetitions"], 0, r"stability\.repetitions: got 0, expected at least 1"),
+        ([*SMOKE, "stability", "depths"], [2, 1], r"stability\.depths: got \[2, 1\], expected ascending"),
         (
-            ["methods", "resnet-relu", "tied"],
-            True,
-            r"budget = 240, methods\.resnet-relu: .*give the method tuning_blocks",
+            [*SMOKE, "solvers", "train"],
+            31,
+            r"tiers\.smoke\.solvers\.train: got 31, expected at least solvers\.batch = 32",
         ),
-        (["experiments", "evolution_4", "time"], 0.5, r"evolution_4\.time = 0\.5: allowed: a value of type integer"),
-        (["experiments", "evolution_4", "family"], "scanlines", r"evolution_4\.family = 'scanlines': allowed: only"),
-        (["experiments", "evolution_4", "kernel_size"], 300, r"evolution_4\.kernel_size = 300: allowed: at most"),
+        ([*SMOKE, "solvers", "points"], [64, 500], r"tiers\.smoke\.solvers\.points: got 500, expected powers of two"),
         (
-            ["tiers", "smoke", "train", "evolution"],
-            63,
-            r"tiers\.smoke\.train\.evolution = 63: allowed: 64 to 1024, the",
+            [*SMOKE, "solvers", "problems"],
+            {"poisson": ["cycle-1"]},
+            r"smoke\.solvers\.problems: got \['poisson'\], expected charbonnier among them",
         ),
         (
-            ["tiers", "smoke", "test", "evolution"],
-            129,
-            r"tiers\.smoke\.test\.evolution = 129: allowed: 1 to 128, the s",
+            [*SMOKE, "solvers", "problems", "poisson"],
+            ["cycle-9"],
+            r"smoke\.solvers\.problems\.poisson: got 'cycle-9', expected some of cycle-1",
         ),
-        (["training", "batch"], 0, r"training\.batch = 0: allowed: at least 1"),
         (
-            ["stability", "experiments"],
-            ["factoril"],
-            r"stability\.experiments = 'factoril': unknown experiment; allowed: cap",
+            [*SMOKE, "solvers", "problems", "heat"],
+            ["cycle-1"],
+            r"smoke\.solvers\.problems: got 'heat', expected some of charbonnier",
         ),
-        (["stability", "networks"], ["fsy"], r"stability, fsy with perona_malik: unknown network 'fsy'.*'fsi'"),
-        (["stability", "networks"], ["unet"], r"stability, unet with perona_malik: tied = True is not possible"),
-        (["stability", "fluxes"], ["rleu"], r"stability, resnet with rleu: unknown flux 'rleu'.*'relu'"),
-        (["stability", "size"], "4", r"stability\.size = '4': allowed: text that matches"),
-        (["stability", "deep"], ["8"], r"stability\.deep\.0 = '8': allowed: text that matches"),
-        (["tiers", "smoke", "stability", "repetitions"], 0, r"stability\.repetitions = 0: allowed: at least 1"),
-        (["tiers", "smoke", "stability", "depths"], [2, 1], r"stability\.depths = \[2, 1\]: allowed: ascending"),
-        (["signals", "length"], 300, r"data set donoho_johnstone-10: length = 300 .*allowed: a power of two"),
-        (["tuning", "noise"], -1, r"tuning\.noise = -1: allowed: more than 0"),
-        (["tuning", "budget"], 60, r"tuning\.budget = 60, methods\.resnet-relu: .*at least 89"),
-        (["methods", "resnet-relu", "flux"], "rleu", r"methods\.resnet-relu = .*unknown flux 'rleu'.*'relu'"),
-        (["methods", "resnet-relu", "network"], "resnets", r"unknown network 'resnets'.*'resnet'"),
-        (["methods", "resnet-relu", "certified"], True, r"methods\.resnet-relu = .*certified = True is not possible"),
-        (["methods", "resnet-relu", "depth"], 3, r"methods\.resnet-relu\.depth = 3: unknown key"),
-        (["tiers", "smoke", "seeds"], 1000.5, r"tiers\.smoke\.seeds = 1000\.5: allowed: a value of type integer"),
-        (["tiers", "smoke", "train", "scanlines"], 9999, r"tiers\.smoke, data set scanlines-10: train = 9999.*2048"),
-        (["tiers", "smoke", "train", "piecewise_affine"], 32, r"tiers\.smoke\.train\.piecewise_affine = 32.*= 64"),
         (
-            ["tiers", "smoke", "experiments", "capacity", 0, "budgets"],
+            [*SMOKE, "experiments", "capacity", 0, "budgets"],
             [240, 50],
-            r"tiers\.smoke\.experiments\.capacity\.0\.budgets\.1 = 50, resnet-relu: .*at least 89, one block of resnet",
+            r"tiers\.smoke\.experiments\.capacity\.0\.budgets\.1 for resnet-relu: budget: got 50, expected at least 89",
         ),
         (
-            ["tiers", "smoke", "experiments", "capacity", 0, "methods"],
+            [*SMOKE, "experiments", "capacity", 0, "methods"],
             ["resnet-rely"],
-            r"unknown method 'resnet-rely'; allowed: resnet-relu",
+            r"capacity\.0\.methods: got 'resnet-rely', expected some of resnet-relu",
         ),
         (
-            ["tiers", "smoke", "experiments", "growth"],
+            [*SMOKE, "experiments", "growth"],
             [{"methods": ["resnet-relu"], "blocks": [1]}],
-            r"tiers\.smoke\.experiments\.growth: unknown experiment; allowed: capacity",
+            r"tiers\.smoke\.experiments: got 'growth', expected some of capacity",
         ),
         (
-            ["tiers", "smoke", "experiments", "capacity", 0],
+            [*SMOKE, "experiments", "capacity", 0],
             {"methods": ["resnet-relu"]},
-            r"capacity\.0: neither budgets nor blocks",
+            r"capacity\.0: got neither budgets nor blocks",
         ),
         (
-            ["tiers", "smoke", "experiments", "scanlines"],
+            [*SMOKE, "experiments", "scanlines"],
             [{"methods": ["resnet-relu"], "blocks": [1]}, {"methods": ["resnet-relu"], "blocks": [1]}],
-            r"scanlines/resnet-relu/blocks-1 is asked for twice",
+            r"scanlines\.1: got scanlines/resnet-relu/blocks-1 twice, expected once",
         ),
     ],
 )

@@ -13,13 +13,7 @@ import torch
 
 import schemenets
 from schemenets import checkpoints, devices, files, fluxes, kernels, multigrid, networks, operators, signals, stability
-from schemenets.errors import (
-    CheckpointError,
-    InvalidParameterError,
-    MissingFileError,
-    SchemenetsError,
-    UnknownNameError,
-)
+from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.progress import Progress
 from schemenets.study import stages
 from schemenets.study.layout import Layout
@@ -32,10 +26,10 @@ EXAMPLES = {  # names of jobs
     "evolution": "evolution_4-10",
     "problems": "problem_charbonnier",
     "tune": "symmetric-perona_malik",
-    "robustness": "factorial/symmetric-perona_malik/blocks-4",
-    "growth": "factorial/symmetric-perona_malik/blocks-4",
+    "robustness": "factorial/symmetric-perona_malik-certified/blocks-4",
+    "growth": "factorial/symmetric-perona_malik-certified/blocks-4",
     "random_growth": "symmetric",
-    "evaluate_solvers": "solve_charbonnier/cycle-1/points-256",
+    "evaluate_solvers": "solve_poisson/cycle-1/points-256",
 }
 log = logging.getLogger("schemenets")
 
@@ -186,12 +180,15 @@ def _stage(options: argparse.Namespace) -> None:
     for name in options.name:
         if name not in known:
             raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", name, known)
+    results = Layout(options.out or study.results)
     progress = Progress(options.stage, len(options.name), "jobs")
     for done, name in enumerate(options.name, start=1):
-        try:
-            stages.run(options.stage, name, known[name], Layout(options.out or study.results))
-        except MissingFileError as error:
-            raise CheckpointError(f"{error}; an earlier stage makes it (snakemake runs all in order)") from error
+        for file in (file for found in stages.input_files(options.stage, known[name]).values() for file in found):
+            if not (path := results.root / file).is_file():
+                raise CheckpointError(
+                    f"{path}: file is missing; an earlier stage makes it (snakemake runs all in order)"
+                )
+        stages.run(options.stage, name, known[name], results)
         if len(options.name) > 1:
             progress.update(done)
 
@@ -202,15 +199,15 @@ def _audit(options: argparse.Namespace) -> int:
     return audit.run(options.results, options.full)
 
 
-def _loaded(options: argparse.Namespace) -> Any:
-    path = options.checkpoint
+def _checkpoint(options: argparse.Namespace) -> Path:
+    path: Path = options.checkpoint
     if path.is_dir():
         raise CheckpointError(f"{path}: got a directory, expected a checkpoint, such as weights.safetensors of a job")
-    return checkpoints.load(path, options.seed)
+    return path
 
 
 def _certify(options: argparse.Namespace) -> int:
-    network, changed = _loaded(options), _changed(options.checkpoint)
+    network, changed = checkpoints.load(_checkpoint(options), options.seed), _changed(options.checkpoint)
     if isinstance(network, multigrid.CycleNetwork):
         lines, holds = _of_cycle(network, options.verify or options.dense)
     else:
@@ -288,9 +285,9 @@ def _of_problem(problem: multigrid.Problem) -> dict[str, object]:
 
 def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
-        architecture, seeds = checkpoints.header(options.checkpoint)
+        architecture, seeds = checkpoints.header(_checkpoint(options))
         if options.seed is not None:
-            _loaded(options)  # which says so if there is no such network, or it is damaged
+            checkpoints.load(options.checkpoint, options.seed)  # which says so if there is none, or it is damaged
         count = architecture.count()
         lines = architecture.arguments()
         if isinstance(architecture, multigrid.CycleArchitecture):

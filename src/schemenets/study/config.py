@@ -321,9 +321,6 @@ def _names_findings(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
-    first = config["tuning"]["first_seed"]
-    if tier["seeds"] > first:
-        yield f"{key}.seeds: got {tier['seeds']}, expected at most tuning.first_seed = {first}, so that seeds differ."
     yield from _robustness_findings(config, f"{key}.robustness", tier)
     seen: set[str] = set()
     for experiment, groups in tier["experiments"].items():
@@ -337,7 +334,7 @@ def _tier_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any])
 def _robustness_findings(config: Mapping[str, Any], key: str, tier: Mapping[str, Any]) -> Iterator[str]:
     experiment, count, sizes = (tier["robustness"][name] for name in ("experiment", "signals", "sizes"))
     if experiment not in config["experiments"]:
-        yield f"{key}.experiment: got {experiment!r}, expected {', '.join(config['experiments'])}."
+        yield f"{key}.experiment: got {experiment!r}, expected one of {', '.join(config['experiments'])}."
         return
     entry = config["experiments"][experiment]
     family, noise, most = entry["family"], entry["noise"], tier["test"][entry["family"]]
@@ -407,7 +404,7 @@ def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
     section = config["solvers"]
     for name in section["problems"]:
         try:
-            own = _problem(config, name)
+            _problem(config, name)
         except SchemenetsError as error:
             yield f"solvers.problems.{name}: {error}"
             continue
@@ -418,8 +415,8 @@ def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
             except (SchemenetsError, TypeError) as error:
                 yield f"solvers.methods.{method}: {error}"
                 return
-        if not own.on(section["points"] - (not own.screened)).coarsens:
-            yield f"solvers.points: got {section['points']}, expected a number that can be halved, such as 256."
+    if not _is_power_of_two(section["points"]):
+        yield f"solvers.points: got {section['points']}, expected a power of two."
     if section["tuning_problem"] not in section["problems"]:
         expected = ", ".join(section["problems"])
         yield f"solvers.tuning_problem: got {section['tuning_problem']!r}, expected one of {expected}."
@@ -435,5 +432,12 @@ def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
                 if method not in section["methods"]:
                     expected = ", ".join(section["methods"])
                     yield f"{key}.problems.{name}: got {method!r}, expected some of {expected}."
+        for number in own_tier["points"]:  # right-hand sides are resampled to them
+            if not _is_power_of_two(number):
+                yield f"{key}.points: got {number}, expected powers of two."
         if own_tier["train"] < section["batch"]:
             yield f"{key}.train: got {own_tier['train']}, expected at least solvers.batch = {section['batch']}."
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0

@@ -16,8 +16,9 @@ from typing import Any
 
 PLANS = Path(".snakemake/schemenets")
 PACKAGE = Path(__file__).parents[1]
-READ = ("config/claims.yaml", "workflow/schemas")  # of the project, besides the configuration that is given
+READ = ("config", "workflow/schemas")  # of the project, besides the configuration that is given
 KEPT = 20  # plans; older ones are removed
+GIVEN = ".config.json"  # how the name of a configuration ends that is kept beside its plan
 Json = dict[str, Any]
 
 
@@ -39,7 +40,7 @@ class Plan:
         self._stages: Json = content["stages"]
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], source: Path = Path("config/config.yaml")) -> "Plan":
+    def of(cls, config: Mapping[str, Any]) -> "Plan":
         """The plan of a configuration as Snakemake has merged it, the results directory ``out`` among it.
 
         Raises:
@@ -52,7 +53,7 @@ class Plan:
             _make(own, path)
         content = json.loads(path.read_text(encoding="utf-8"))
         results = Path(config.get("out") or content["results"])
-        return cls(content, results, "" if content["registered"] else f"--config {PLANS / key}.config.json")
+        return cls(content, results, "" if content["registered"] else f"--config {PLANS / key}{GIVEN}")
 
     def names(self, stage: str) -> list[str]:
         """Names of the jobs of a stage."""
@@ -114,7 +115,7 @@ def _key(config: Json) -> str:
     """Hash of all that a plan depends on."""
     found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     roots = (PACKAGE, *map(Path, READ))
-    for path in sorted(file for root in roots for file in (root.rglob("*") if root.is_dir() else [root])):
+    for path in sorted(file for root in roots for file in root.rglob("*")):
         if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
             found.update(f"{path.name}\0".encode() + path.read_bytes())
     benchmarks = sorted(map(str, Path("results/tables").glob("*.csv")))  # which the report shows
@@ -136,9 +137,10 @@ def _make(config: Json, path: Path) -> None:
     )
     if found.returncode:
         raise PlanError(found.stderr.strip())
-    others = sorted(PLANS.glob("*.json"), key=lambda plan: plan.stat().st_mtime, reverse=True)
-    for old in others[2 * KEPT :]:
+    plans = [plan for plan in PLANS.glob("*.json") if not plan.name.endswith(GIVEN)]
+    for old in sorted(plans, key=lambda plan: plan.stat().st_mtime, reverse=True)[KEPT:]:
         old.unlink(missing_ok=True)
+        old.with_suffix(GIVEN).unlink(missing_ok=True)
 
 
 def build(config: Mapping[str, Any]) -> Json:
@@ -186,7 +188,7 @@ def _main(path: Path) -> int:
         print(error, file=sys.stderr)
         return 2
     if not content["registered"]:
-        files.atomic_write(path.with_suffix(".config.json"), json.dumps(config))
+        files.atomic_write(path.with_suffix(GIVEN), json.dumps(config))
     files.atomic_write(path, json.dumps(content, separators=(",", ":")))
     return 0
 

@@ -82,22 +82,19 @@ def repeated(stacked: DenoisingNetwork, seeds: Sequence[int], test: Tensor, numb
 
 
 def followed(stacked: DenoisingNetwork, seeds: Sequence[int], starts: Tensor) -> Iterator[Json]:
-    """One entry for each seed: growth of signals and of differences behind every block, and what certificates allow.
+    """One entry for each seed: growth of signals behind every block, and what certificates allow.
 
     Behind n blocks is what the network of the first n blocks gives: with one channel the state u^n, whose Euclidean
     norm the theorems are about.
     """
     depths = range(1, stacked.architecture.blocks + 1)
     starts = starts.expand(len(seeds), -1, -1)
-    amplification, perturbation = (
-        x.amax(-1) for x in growth.through_depth(stacked, starts, perturbations_of(starts), depths)
-    )
+    amplification = growth.through_depth(stacked, starts, perturbations_of(starts), depths)[0].amax(-1)
     for index, seed in enumerate(seeds):
         yield {
             "seed": seed,
             "bounds": growth.bounds_of(stacked, depths, index),
             "amplification": numbers_of(amplification[:, index]),
-            "perturbation": numbers_of(perturbation[:, index]),
         }
 
 
@@ -121,5 +118,3 @@ def _rows(job: str, record: Json) -> Iterator[Json]:
     for entry in record["followed"]:
         for n, value, bound in zip(record["depths"], entry["amplification"], entry["bounds"], strict=True):
             yield row("trained_depth", entry, "test", n, value, bound=bound)
-        for n, value in zip(record["depths"], entry["perturbation"], strict=True):
-            yield row("trained_perturbation", entry, "test", n, value)

@@ -12,7 +12,6 @@ from schemenets.devices import flushed_subnormals
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture
 from schemenets.progress import Progress
-from schemenets.stability import largest_expansion
 from schemenets.study.config import Study
 from schemenets.study.measurements import growth
 from schemenets.study.measurements.growth import numbers_of, perturbations_of
@@ -23,7 +22,6 @@ OUTPUTS = {"growth": "growth/{network}.json"}
 RECORD = "growth"
 TABLES = {"growth": GROWTH}
 STEPS = (1.0, 1.5)  # step sizes relative to their limit
-SEARCHED = 100  # depth up to which the worst perturbation is searched for: each costs as much as thousands of blocks
 
 
 def specs(study: Study) -> dict[str, Json]:
@@ -84,12 +82,6 @@ def behind_blocks(architecture: Architecture, step: float, spec: Json) -> Iterat
     starts = growth.random_signals(growth.SIZES, spec["length"]).expand(len(seeds), -1, -1)
     found = growth.through_depth(network, starts, perturbations_of(starts), depths)
     amplification, perturbation = (x.amax(-1) for x in found)
-    effort: Any = {"steps": 4, "climb": 0, "rates": (0.0,), "scales": (), "near": growth.NEAR}
-    worst = [
-        torch.maximum(largest_expansion(growth.truncated(network, depth), starts, **effort), of_random)
-        for depth, of_random in zip(depths, perturbation, strict=True)
-        if depth <= SEARCHED
-    ]
     bounds = growth.bounds_of(network, depths) if architecture.certified else None
     for index, seed in enumerate(seeds):
         yield {
@@ -99,7 +91,6 @@ def behind_blocks(architecture: Architecture, step: float, spec: Json) -> Iterat
             "bounds": bounds,
             "amplification": numbers_of(amplification[:, index]),
             "perturbation": numbers_of(perturbation[:, index]),
-            "expansion": [float(found[index]) for found in worst],
         }
 
 
@@ -118,7 +109,6 @@ def _worst(depths: Sequence[int]) -> Json:
         "bounds": None,
         "amplification": numbers_of(amplification),
         "perturbation": numbers_of(perturbation),
-        "expansion": [],
     }
 
 
@@ -134,8 +124,7 @@ def _rows(record: Json) -> Iterator[Json]:
             **{key: entry[key] for key in ("flux", "tied", "certified", "step", "seed")},
         }
         bounds = entry["bounds"] or [None] * len(record["depths"])
-        for kind, quantity in (("depth", "amplification"), ("perturbation", "perturbation"), ("worst", "expansion")):
-            # the worst perturbation is not searched for behind as many blocks
-            for n, value, bound in zip(record["depths"], entry[quantity], bounds, strict=False):
+        for kind, quantity in (("depth", "amplification"), ("perturbation", "perturbation")):
+            for n, value, bound in zip(record["depths"], entry[quantity], bounds, strict=True):
                 limit: dict[str, Any] = {"bound": bound} if kind == "depth" else {}
                 yield {"kind": kind, **network, **limit, "n": n, "amplification": value, "overflow": value is None}

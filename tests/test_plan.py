@@ -1,0 +1,185 @@
+"""The plan of a run: what the rules of the workflow know of the jobs, made once for a configuration and the code."""
+
+import copy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemenets.study import plan as module
+from schemenets.study.config import Study
+from schemenets.study.plan import Plan, PlanError
+
+ROOT = Path(__file__).parents[1]
+JOB = {"experiment": "capacity", "method": "resnet-relu", "size": "budget-240"}
+CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"tier": "smoke"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project, package included, in which this process works; its plans are counted."""
+    root, made = tmp_path_factory.mktemp("project"), []
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("config", "workflow/schemas"):
+        shutil.copytree(ROOT / name, root / name)
+    run = subprocess.run
+
+    def counted(*arguments, **options):
+        made.append(arguments)
+        return run(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("PYTHONPATH", str(root / "src"))
+        patch.setattr(module, "PACKAGE", root / "src/schemenets")
+        patch.setattr(module.subprocess, "run", counted)
+        yield root, made
+
+
+@pytest.fixture(scope="module")
+def plan(project):
+    """That of the study in miniature."""
+    return Plan.of(CONFIG | {"out": "somewhere"})
+
+
+def test_names_are_those_of_the_study(plan):
+    study = Study.load(ROOT, "smoke")
+    assert plan.tier == "smoke"
+    for stage in ("signals", "train", "evaluate", "tables"):
+        assert plan.names(stage) == list(study.specs(stage))
+
+
+def test_files_are_in_the_results_directory(plan):
+    directory = "somewhere/runs/{experiment}/{method}/{size}"
+    assert plan.outputs("train") == {
+        "record": f"{directory}/record.json",
+        "weights": f"{directory}/weights.safetensors",
+    }
+    expected = [
+        f"somewhere/runs/{name}/{file}"
+        for name in plan.names("train")
+        for file in ("record.json", "weights.safetensors")
+    ]
+    assert plan.all_outputs("train") == expected
+    assert plan.log("train") == "somewhere/logs/train/{experiment}/{method}/{size}.log"
+    assert plan.log("claims") == "somewhere/logs/claims.log"
+
+
+def test_inputs_are_the_files_that_other_jobs_write_and_those_of_the_project(plan):
+    assert plan.inputs("train")(JOB) == {
+        "data": ["somewhere/data/piecewise_affine-10.safetensors", "somewhere/data/piecewise_affine-10.json"],
+        "tuning": ["somewhere/tuning/resnet-relu.json"],
+    }
+    claims = plan.inputs("claims")({})
+    assert claims["registered"] == ["config/claims.yaml"]
+    assert set(claims["tables"]) == set(plan.all_outputs("tables"))
+    (record,) = [file for file in plan.inputs("tables")({})["train"] if "capacity/resnet-relu" in file]
+    assert record.endswith("record.json")  # not the weights
+
+
+def test_jobs_that_do_not_exist_have_neither_inputs_nor_digests(plan):
+    unknown = JOB | {"size": "budget-7"}
+    message = r"train: got 'capacity/resnet-relu/budget-7', which is no job of the tier smoke"
+    with pytest.raises(PlanError, match=message):
+        plan.inputs("train")(unknown)
+    for digest in plan.digests("train").values():
+        with pytest.raises(PlanError, match=message):
+            digest(unknown)
+
+
+def test_a_plan_is_made_once(project, plan):
+    _, made = project
+    before = len(made)
+    again = Plan.of(CONFIG)
+    assert len(made) == before
+    assert again.names("train") == plan.names("train")
+    assert (again.results, again.config) == (Path("results/smoke"), "")  # unless it is told otherwise
+
+
+def digests(plan):
+    return {
+        (stage, name, key): digest(dict(zip(keys, name.split("/"), strict=True)))
+        for stage, keys in (("train", list(JOB)), ("evaluate", list(JOB)), ("random_growth", ["network"]))
+        for name in plan.names(stage)
+        for key, digest in plan.digests(stage).items()
+    }
+
+
+def test_of_another_network_the_digests_of_its_jobs_change_and_no_others(project, plan):
+    root, made = project
+    path = root / "src/schemenets/networks/resnet.py"
+    text, before = path.read_text(), len(made)
+    try:
+        path.write_text(text + "\nEDITED = True\n")
+        changed = digests(Plan.of(CONFIG))
+    finally:
+        path.write_text(text)
+    assert len(made) == before + 1
+    unchanged = digests(plan)
+    names = {place for place in unchanged if unchanged[place] != changed[place]}
+    assert names == {(stage, "/".join(JOB.values()), "source") for stage in ("train", "evaluate")}
+
+
+def test_another_configuration_has_another_plan_and_is_given_to_the_jobs(project, plan):
+    _, made = project
+    config, before = copy.deepcopy(CONFIG), len(made)
+    config["tiers"]["smoke"]["experiments"]["capacity"][0]["budgets"] = [480]
+    other = Plan.of(config)
+    assert len(made) == before + 1
+    assert JOB["size"] not in str(other.names("train"))
+    option, path = other.config.split()
+    assert option == "--config"
+    given = Study.load(config=Path(path))
+    assert list(given.specs("train")) == other.names("train")
+    mine, theirs = digests(other), digests(plan)
+    common = set(mine) & set(theirs)
+    assert {place for place in common if mine[place] != theirs[place]} == set()
+    assert 0 < len(common) < len(theirs)
+
+
+def test_a_wrong_configuration_is_refused_with_its_findings(project):
+    with pytest.raises(PlanError, match=r"^config/config\.yaml: training\.batch: got 0, expected at least 1\.$"):
+        Plan.of(CONFIG | {"training": {"batch": 0}})
+
+
+def key(config=CONFIG):
+    return module._key(config)
+
+
+@pytest.mark.parametrize("file", ["config/config.yaml", "config/claims.yaml", "workflow/schemas/config.schema.json"])
+def test_plans_depend_on_the_files_of_the_project(project, file):
+    """Whether the configuration is that of the project as well: only others are given to the jobs."""
+    path = project[0] / file
+    before, text = key(), path.read_text()
+    path.write_text(text + "\n")
+    assert key() != before
+    path.unlink()
+    assert key() != before
+    path.write_text(text)
+    assert key() == before
+
+
+def test_old_plans_are_removed_with_their_configurations(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "KEPT", 2)
+
+    def made(*arguments, **options):
+        path = Path(arguments[0][-1])
+        path.write_text("{}")
+        path.with_suffix(module.GIVEN).write_text("{}")
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr(module.subprocess, "run", made)
+    for number in range(4):
+        module._make({}, module.PLANS / f"{number}.json")
+    left = {path.name for path in module.PLANS.iterdir()}
+    assert left == {"2.json", "2.config.json", "3.json", "3.config.json"}
+
+
+def test_reading_a_plan_imports_nothing_that_takes_long():
+    code = "import schemenets.study.plan, sys; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
