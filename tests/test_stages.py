@@ -56,9 +56,9 @@ def net(seed):
 # The declarations
 
 
-def test_every_table_has_the_columns_that_its_stages_declare(made):
+def test_every_table_has_the_columns_that_its_stages_declare(made_up):
     """A row may leave columns out, as rows of random networks do those of runs; all rows together may not."""
-    layout, study = made
+    layout, study = made_up
     columns, found = {}, {}
     for stage in {stage for sources in stages.declared_tables().values() for stage in sources}:
         module, key = stages.module(stage), stages.record_key(stage)
@@ -76,8 +76,8 @@ def test_every_table_has_the_columns_that_its_stages_declare(made):
     }
 
 
-def test_jobs_of_different_stages_share_no_file(made):
-    _, study = made
+def test_jobs_of_different_stages_share_no_file(made_up):
+    _, study = made_up
     files_of = [
         file
         for stage in stages.available()
@@ -87,8 +87,8 @@ def test_jobs_of_different_stages_share_no_file(made):
     assert len(set(files_of)) == len(files_of)
 
 
-def test_all_that_jobs_read_is_written_by_other_jobs_or_is_there(made):
-    _, study = made
+def test_all_that_jobs_read_is_written_by_other_jobs_or_is_there(made_up):
+    _, study = made_up
     for stage in stages.available():
         for name, spec in study.specs(stage).items():
             for found in stages.references(stage, spec).values():
