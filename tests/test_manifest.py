@@ -61,7 +61,9 @@ def test_direct_inputs(study, results):
         source = files.read_json(results / trained[0])["provenance"]["source_sha256"]
         assert entries[name]["source_sha256"] == source
     assert entries[f"runs/{JOB}/stability.json"]["inputs"] == ["config/config.yaml", *data, *trained]
-    assert {f"data/{name}.safetensors" for name in study.test_sets} < {*entries[f"runs/{JOB}/evaluation.json"]["inputs"]}
+    assert {f"data/{name}.safetensors" for name in study.test_sets} < {
+        *entries[f"runs/{JOB}/evaluation.json"]["inputs"]
+    }
     assert entries["growth/symmetric.json"]["inputs"] == ["config/config.yaml"]
     grown = [name for name in entries if name.startswith("growth/") or name.endswith("/growth.json")]
     assert entries["tables/growth.csv"]["inputs"] == sorted(grown)
@@ -105,7 +107,9 @@ def test_configuration_is_kept(study, results):
     content = build(study, results)
     assert content["tier"] == "smoke"
     assert Study(content["config"]) == study
-    finished = [files.read_json(path)["provenance"]["finished"] for *_, path in manifest.records(Layout(results), study)]
+    finished = [
+        files.read_json(path)["provenance"]["finished"] for *_, path in manifest.records(Layout(results), study)
+    ]
     assert content["finished"] == max(finished)
 
 
@@ -158,7 +162,9 @@ def test_two_versions_of_an_input(study, results, name):
 def test_records_of_another_configuration_are_refused(study, results):
     tier = study.config["tiers"]["smoke"]
     other = Study({**study.config, "tiers": {**study.config["tiers"], "smoke": {**tier, "epochs": 2}}})
-    with pytest.raises(CheckpointError, match=r"json: made for another configuration.*schemenets train .* --tier smoke"):
+    with pytest.raises(
+        CheckpointError, match=r"json: made for another configuration.*schemenets train .* --tier smoke"
+    ):
         build(other, results)
 
 

@@ -54,10 +54,10 @@ def again(audited: Audited, job: Job) -> Iterator[Finding]:
     path, spec = job.output("solutions"), job.spec
     if not audited.full:
         spec = {**spec, "data": {**spec["data"], "points": []}}
-    arrays = signals.read(audited.fresh.dataset(spec["dataset"]))
+    arrays = signals.read(audited.dataset(spec["dataset"]))
     for condition in conditions(spec["data"]):
         yield from _solutions(path, condition, arrays)
-    stored, found = files.read_json(path), audited.run_again(job, spec)
+    stored, found = files.read_json(path), files.read_json(audited.run_again(job, spec)["solutions"])
     amplifying = _amplifying(stored)
     for part, keys in (("conditions", ERRORS), ("iterations", [*ITERATED, *OF_EQUATION])):
         before = {entry["condition"]: entry for entry in stored[part]}
@@ -77,17 +77,16 @@ def _solutions(path: Any, condition: Condition, arrays: Any) -> Iterator[Finding
         yield Finding(path, f"{condition.name}: {problem}")
 
 
-def _amplifying(record: Json) -> Array:
+def _amplifying(record: Json) -> np.ndarray:
     """For every seed, whether its cycles amplify rounding errors under some condition, so that these show in all.
 
     Where the radius is not known, on fine grids, that of another grid or τ has to do.
     """
     radii = np.array([entry["local_radius"] for entry in record["iterations"]], dtype=float)
-    found: Array = (radii > AMPLIFYING).any(0)
-    return found
+    return np.asarray((radii > AMPLIFYING).any(0))
 
 
-def same(key: str, stored: Array, values: Array, amplifying: Array) -> bool:
+def same(key: str, stored: Array, values: Array, amplifying: np.ndarray) -> bool:
     """Whether rounding explains the difference; one iteration that does not converge is as good as another.
 
     Args:
