@@ -15,8 +15,8 @@ import torch
 from schemenets import checkpoints, files, networks
 from schemenets.networks.implicit import Implicit
 from schemenets.study import audit, stages
-from schemenets.study.audit import _again, _records, checks
-from schemenets.study.audit._findings import Audited, difference
+from schemenets.study.audit import _jobs, checks
+from schemenets.study.audit._findings import Audited, difference, disagreement
 from schemenets.study.audit.checks import evaluate_solvers, train
 from schemenets.study.config import CLAIMS, CONFIG
 from schemenets.study.records import crate as crates
@@ -65,20 +65,20 @@ def by_file(results, findings):
 def general(results):
     """What is found without the checks of single stages."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "functions", lambda name: {})
-        patch.setattr(_records, "note_other_code", lambda audited: None)
+        patch.setattr(_jobs, "check", lambda audited: ())
+        patch.setattr(_jobs, "note_other_code", lambda audited: None)
         return by_file(results, audit.audit(results))
 
 
 def of_stage(results, kind, stage, name="all", full=True):
-    """What the check of one stage finds about one job; ``kind`` is ``check`` or ``again``."""
+    """What one check finds about one job; ``kind`` is ``check`` or ``again``, or ``derived`` for tables and claims."""
     with TemporaryDirectory() as fresh, pytest.MonkeyPatch.context() as patch:
-        audited = Audited.read(results, Path(fresh), full)
+        audited, functions = Audited.read(results, Path(fresh), full), checks.functions(kind)
         (job,) = [job for job in audited.jobs(stage) if job.name == name]
-        function = checks.functions(kind)[stage]
-        patch.setattr(checks, "functions", lambda name: {stage: function})
+        patch.setattr(checks, "functions", lambda asked: {stage: functions[stage]} if asked == kind else {})
+        patch.setattr(_jobs, "is_derived", lambda own: (kind, own) == ("derived", stage))
         patch.setattr(Audited, "jobs", lambda self, stage: [job])
-        return by_file(results, {"check": _records.check_stages, "again": _again.check}[kind](audited))
+        return by_file(results, _jobs.check(audited))
 
 
 def output(results, stage, name, key):
@@ -110,12 +110,17 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "stage"), [(kind, stage) for kind in ("check", "again") for stage in checks.functions(kind)]
-)
+CHECKS = [(kind, stage) for kind in ("check", "again") for stage in checks.functions(kind)]
+
+
+@pytest.mark.parametrize(("kind", "stage"), [*CHECKS, ("derived", "tables"), ("derived", "claims")])
 def test_sound_jobs_have_no_findings(results, kind, stage):
     for name in SAMPLES.get(stage, ["all"]):
         assert of_stage(results, kind, stage, name) == {}
+
+
+def test_stages_that_derive_are_made_again_without_a_check_of_their_own():
+    assert [stage for stage in stages.available() if _jobs.is_derived(stage)] == ["claims", "tables"]
 
 
 # Files and records ---------------------------------------------------------------------------------------------------
@@ -234,7 +239,7 @@ def test_comments_and_other_tiers_do_not_matter(results):
 def test_records_of_other_code_are_counted(results, caplog, monkeypatch):
     edit(results / "manifest.json", "files", f"runs/{RESNET}/evaluation.json", "source_sha256", value="0" * 64)
     with caplog.at_level(logging.INFO, logger="schemenets"):
-        _records.note_other_code(Audited.read(results, Path(), False))
+        _jobs.note_other_code(Audited.read(results, Path(), False))
     (message,) = caplog.messages
     assert message.startswith("notice: 1 of ")
 
@@ -343,9 +348,6 @@ STORED = [
         *("evaluate_solvers", CYCLE, "solutions", ("conditions", 0, "condition"), "away"),
         "conditions.0.condition: got 'away', expected 'home-32'",
     ),
-    ("claims", "all", "claims", ("claims", 0, "verdict"), "reproduced", "C1.verdict: got 'reproduced', expected "),
-    ("claims", "all", "claims", ("claims", 0, "effect"), 1.5, "C1.effect: got 1.5, expected "),
-    ("claims", "all", "claims", ("claims",), [], "C1.id: got nothing, expected 'C1'"),
 ]
 
 
@@ -362,10 +364,10 @@ def test_table_cell_edited(results):
     table = pd.read_csv(path)
     table["validation"] *= 1 + 1e-14  # rounding is no finding
     table.to_csv(path, index=False)
-    assert of_stage(results, "check", "tables") == {}
+    assert of_stage(results, "derived", "tables") == {}
     table.loc[1, "validation"] *= 1 + 1e-9
     table.to_csv(path, index=False)
-    ((name, (problem,)),) = of_stage(results, "check", "tables").items()
+    ((name, (problem,)),) = of_stage(results, "derived", "tables").items()
     assert name == "tables/tuning.csv"
     assert problem.startswith("line 3, validation: got '")
 
@@ -375,15 +377,33 @@ def test_table_of_comparisons_edited(results):
     table = pd.read_csv(path)
     table.loc[0, "p"] = 0.125
     table.to_csv(path, index=False)
-    (problem,) = of_stage(results, "check", "claims")["tables/claims.csv"]
+    (problem,) = of_stage(results, "derived", "claims")["tables/claims.csv"]
     assert problem.startswith("line 2, p: got '0.125', expected ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "problem"),
+    [
+        ((0, "verdict"), "reproduced", "claims.0.verdict: got 'reproduced', expected 'inconclusive', as made again"),
+        ((0, "effect"), 1.5, "claims.0.effect: got 1.5, expected "),
+        ((-1, "id"), "C0", "claims."),
+    ],
+)
+def test_verdict_edited(results, keys, value, problem):
+    edit(results / "claims.json", "claims", *keys, value=value)
+    ((name, (found,)),) = of_stage(results, "derived", "claims").items()
+    assert name == "claims.json"
+    assert found.startswith(problem)
 
 
 def test_criterion_changed_after_the_runs(results):
     text = CLAIMS.read_text(encoding="utf-8")
     CLAIMS.write_text(text.replace("minimum_seeds: 6", "minimum_seeds: 7"), encoding="utf-8")
-    found = of_stage(results, "check", "claims")["claims.json"]
-    assert found[0].startswith("C1.")
+    found = of_stage(results, "derived", "claims")
+    assert (
+        found["claims.json"][0].startswith("minimum_seeds")
+        or "expected '2 seeds; a verdict needs 7.'" in found["claims.json"][0]
+    )
 
 
 @pytest.mark.parametrize("key", ["bounds", "amplification"])
@@ -593,8 +613,8 @@ def test_solutions_that_are_not_accurate(results, monkeypatch):
 
 
 def test_a_sample_of_the_jobs_runs_again_or_all(results, monkeypatch):
-    monkeypatch.setattr(_again, "SAMPLE", 3)
-    chosen = [_again._chosen(Audited.read(results, Path(), full), "train") for full in (False, True)]
+    monkeypatch.setattr(_jobs, "SAMPLE", 3)
+    chosen = [_jobs.chosen(Audited.read(results, Path(), full), "train") for full in (False, True)]
     every = [job.name for job in Audited.read(results, Path(), True).jobs("train")]
     assert [job.name for job in chosen[1]] == every
     assert [job.name for job in chosen[0]] == every[:: math.ceil(len(every) / 3)]
@@ -634,6 +654,12 @@ def test_differences_name_the_first_key_and_count_the_others():
     assert compared({"a": None}, {"a": 1.0}) == ["a: got None, expected 1.0, as x says"]
     assert compared({"a": 1.001}, {"a": 1.0}, absolute=0.01) == []
     assert compared({"a": "1.0000000000001"}, {"a": "1"}) == []
+
+
+def test_records_may_hold_more_keys_than_expected_but_no_more_entries():
+    problems = [each.problem for each in disagreement(Path("f"), {"a": [1, 2], "b": 1}, {"a": [1]}, "x says")]
+    assert problems == ["a.1: got 2, expected nothing, as x says"]
+    assert list(disagreement(Path("f"), {"a": [{"c": 1, "d": 2}], "b": 1}, {"a": [{"c": 1}]}, "x says")) == []
 
 
 def same(key, stored, values, amplifying=False):

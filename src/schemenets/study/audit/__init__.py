@@ -2,8 +2,8 @@
 
 Hashes find what changed after the manifest was written. Everything else is found by computing it again, from the
 registered configuration down. What holds for all stages follows from their declarations: which files there are, what
-each was made from, and for which specification. What only one stage's results can be checked for is in the module of
-its name in :mod:`schemenets.study.audit.checks`.
+each was made from and for which specification, and what tables and verdicts follow. What only one stage's results can
+be checked for is in the module of its name in :mod:`schemenets.study.audit.checks`.
 
 What only training gives (trials, learning curves, times) is kept by hashes and by its places in the tables. So are
 measurements that take as long: iterations of fixed points and their gradients, attacks, and repetitions, which have to
@@ -16,8 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from schemenets.errors import SchemenetsError
-from schemenets.study.audit import _again, _files, _records
-from schemenets.study.audit._findings import Audited, Finding
+from schemenets.study.audit import _files, _jobs
+from schemenets.study.audit._findings import Audited, Finding, guarded
 from schemenets.study.config import CONFIG
 from schemenets.study.layout import Layout
 
@@ -54,11 +54,12 @@ def audit(results: Path, full: bool = False) -> Iterator[Finding]:
         except (SchemenetsError, LookupError, TypeError, AttributeError) as error:
             yield Finding(Layout(results).manifest, f"cannot be used: {error}")
             return
-        wrong = [*_files.check(audited), *_records.check(audited)]
+        wrong = [*_files.check(audited), *_jobs.provenance(audited)]
         yield from wrong
+        described = audited.results.manifest
         if not wrong:  # else every change would be told twice
-            yield from _files.check_manifest(audited)
-        yield from _files.check_configuration(audited)
-        yield from _records.check_stages(audited)
-        yield from _again.check(audited)
-        _records.note_other_code(audited)
+            yield from guarded(described, _files.check_manifest(audited))
+        yield from guarded(audited.results.crate, _files.check_crate(audited))
+        yield from guarded(described, _files.check_configuration(audited))
+        yield from _jobs.check(audited)
+        _jobs.note_other_code(audited)

@@ -14,6 +14,7 @@ from schemenets.errors import SchemenetsError
 from schemenets.study import stages
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
+from schemenets.study.records import manifest
 from schemenets.study.stages import Job
 from schemenets.study.stages._trained import Trained
 
@@ -48,35 +49,46 @@ class Audited:
             SchemenetsError, LookupError, TypeError, AttributeError: the manifest is damaged.
         """
         results = Layout(root)
-        manifest = files.read_json(results.manifest)
+        content = files.read_json(results.manifest)
         for key in ("files", "data", "inputs"):
-            {name: entry["sha256"] for name, entry in manifest[key].items()}
-        return cls(results, Study.check(manifest["config"]), manifest, Layout(fresh), full)
+            {name: entry["sha256"] for name, entry in content[key].items()}
+        return cls(results, Study.check(content["config"]), content, Layout(fresh), full)
 
     def sha256(self, name: str) -> str | None:
         """SHA-256 of a result file or data set, as the manifest tells."""
-        entry = self.manifest["files"].get(name) or self.manifest["data"].get(name) or {}
-        return entry.get("sha256")
+        found: str | None = {**self.manifest["data"], **self.manifest["files"]}.get(name, {}).get("sha256")
+        return found
 
     def jobs(self, stage: str) -> list[Job]:
         """The jobs of a stage."""
         return [Job(stage, name, spec, self.results) for name, spec in self.study.specs(stage).items()]
 
-    def run_again(self, job: Job, spec: Json | None = None) -> Json:
-        """The record of a job that runs again, on fresh data sets and the stored results of other jobs.
+    def run_again(self, job: Job, spec: Json | None = None) -> dict[str, Path]:
+        """The files that a job writes if it runs again, on fresh data sets and the stored results of other jobs.
 
         Args:
-            job: one that writes a record.
+            job: of the results.
             spec: another specification, to run less of it.
         """
-        for file in (file for found in stages.input_files(job.stage, job.spec).values() for file in found):
-            link = self.fresh.root / file
-            if not link.exists():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to((self.results.root / file).resolve())
+        for found in stages.references(job.stage, job.spec).values():
+            for reference in (each for each in found if not isinstance(each, str)):
+                if manifest.is_data(reference[0]):
+                    self.dataset(reference[1])
+                    continue
+                for file in stages.written(reference):
+                    link = self.fresh.root / file
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.unlink(missing_ok=True)  # a job that ran again may have written it
+                    link.symlink_to((self.results.root / file).resolve())
         stages.run(job.stage, job.name, job.spec if spec is None else spec, self.fresh)
-        record: Json = files.read_json(self.fresh.file(job.stage, job.name, stages.record_key(job.stage)))
-        return record
+        return self.fresh.files(job.stage, job.name)
+
+    def dataset(self, name: str) -> Path:
+        """A data set that is generated anew, when it is asked for first."""
+        path, (stage, *_) = self.fresh.dataset(name), stages.dataset(name)
+        if not path.is_file():
+            self.run_again(Job(stage, name, self.study.specs(stage)[name], self.results))
+        return path
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
     """All networks on all test sets."""
     path = job.output("means")
-    stored, found = files.read_json(path), audited.run_again(job)["test_sets"]
+    stored, found = files.read_json(path), files.read_json(audited.run_again(job)["means"])["test_sets"]
     for keys, tolerance in ((IN_DECIBELS, {"absolute": DECIBELS}), (["relative_error"], {"relative": DECIBELS})):
         expected = {"test_sets": {name: {key: own[key] for key in keys} for name, own in found.items()}}
         yield from disagreement(path, stored, expected, "the weights give", **tolerance)

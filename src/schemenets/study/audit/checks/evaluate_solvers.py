@@ -54,10 +54,10 @@ def again(audited: Audited, job: Job) -> Iterator[Finding]:
     path, spec = job.output("solutions"), job.spec
     if not audited.full:
         spec = {**spec, "data": {**spec["data"], "points": []}}
-    arrays = signals.read(audited.fresh.dataset(spec["dataset"]))
+    arrays = signals.read(audited.dataset(spec["dataset"]))
     for condition in conditions(spec["data"]):
         yield from _solutions(path, condition, arrays)
-    stored, found = files.read_json(path), audited.run_again(job, spec)
+    stored, found = files.read_json(path), files.read_json(audited.run_again(job, spec)["solutions"])
     amplifying = _amplifying(stored)
     for part, keys in (("conditions", ERRORS), ("iterations", [*ITERATED, *OF_EQUATION])):
         before = {entry["condition"]: entry for entry in stored[part]}
@@ -77,16 +77,16 @@ def _solutions(path: Any, condition: Condition, arrays: Any) -> Iterator[Finding
         yield Finding(path, f"{condition.name}: {problem}")
 
 
-def _amplifying(record: Json) -> Any:
+def _amplifying(record: Json) -> np.ndarray:
     """For every seed, whether its cycles amplify rounding errors under some condition, so that these show in all.
 
     Where the radius is not known, on fine grids, that of another grid or τ has to do.
     """
     radii = np.array([entry["local_radius"] for entry in record["iterations"]], dtype=float)
-    return (radii > AMPLIFYING).any(0)
+    return np.asarray((radii > AMPLIFYING).any(0))
 
 
-def same(key: str, stored: Array, values: Array, amplifying: Any) -> bool:
+def same(key: str, stored: Array, values: Array, amplifying: np.ndarray) -> bool:
     """Whether rounding explains the difference; one iteration that does not converge is as good as another.
 
     Args:
@@ -99,7 +99,7 @@ def same(key: str, stored: Array, values: Array, amplifying: Any) -> bool:
         stored, values = (np.fmin(np.where(np.isfinite(each), each, most), most) for each in (stored, values))
         return bool((np.abs(stored - values) <= ITERATIONS[key]).all())
     values = np.where(np.isfinite(values), values, np.nan)
-    equal: Any = np.isclose(stored, values, rtol=ROUNDING, atol=1e-9, equal_nan=True)
+    equal = np.isclose(stored, values, rtol=ROUNDING, atol=1e-9, equal_nan=True)
     if key in ("moved", "local_radius"):
         low, high = np.maximum(np.minimum(stored, values), np.finfo(float).eps), np.maximum(stored, values)
         equal |= (high <= MAGNITUDES * low) & amplifying

@@ -32,5 +32,6 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
 
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
     """Test signals through the blocks of all networks; repetitions take too long."""
-    path, found = job.output("growth"), audited.run_again(job, {**job.spec, "repetitions": 0})["followed"]
+    path, written = job.output("growth"), audited.run_again(job, {**job.spec, "repetitions": 0})
+    found = files.read_json(written["growth"])["followed"]
     yield from disagreement(path, files.read_json(path), {"followed": found}, "the weights give", relative=DEPTH)

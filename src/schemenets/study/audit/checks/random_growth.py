@@ -38,7 +38,7 @@ def _expected(drawn: Json, spec: Json) -> Iterator[Json]:
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
     """Growth behind few blocks."""
     path, depths = job.output("growth"), [depth for depth in job.spec["depths"] if depth <= AGAIN]
-    found = audited.run_again(job, {**job.spec, "depths": depths})["depth"]
+    found = files.read_json(audited.run_again(job, {**job.spec, "depths": depths})["growth"])["depth"]
     stored = [
         {key: value[: len(depths)] if isinstance(value, list) else value for key, value in entry.items()}
         for entry in files.read_json(path)["depth"]

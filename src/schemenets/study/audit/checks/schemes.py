@@ -9,6 +9,6 @@ from schemenets.study.stages import Job
 
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
     """All schemes on all evolutions."""
-    path = job.output("schemes")
-    stored, found = ({"rows": record["rows"]} for record in (files.read_json(path), audited.run_again(job)))
+    path, written = job.output("schemes"), audited.run_again(job)
+    stored, found = ({"rows": files.read_json(each)["rows"]} for each in (path, written["schemes"]))
     yield from difference(path, stored, found, "the schemes give", relative=1e-9)

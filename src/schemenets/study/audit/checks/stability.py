@@ -48,7 +48,7 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
     """The search for the worst signals."""
     spec, path, trained = job.spec, job.output("stability"), _trained.read(job.results, job.name)
-    noisy = signals.read(audited.fresh.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]
+    noisy = signals.read(audited.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]
     found = searched(list(trained.networks.values()), torch.from_numpy(noisy) / PEAK, spec)
     for entry, own in zip(files.read_json(path)["networks"], found, strict=True):
         for key, new in zip(FOUND, own, strict=True):

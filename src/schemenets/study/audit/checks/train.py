@@ -85,7 +85,7 @@ def again(audited: Audited, job: Job) -> Iterator[Finding]:
         task = training.task(spec["task"])
         stacked = networks.stack(list(trained.sound.values()))
         precision = next(stacked.parameters()).detach().numpy().dtype
-        arrays = signals.read(audited.fresh.dataset(spec["dataset"]))
+        arrays = signals.read(audited.dataset(spec["dataset"]))
         pair = (arrays[f"validation/{part}"].astype(precision) for part in task.pair)
         measured = task.measure(stacked, *pair).tolist()
         values = dict(zip(trained.sound, measured, strict=True))
