@@ -157,7 +157,11 @@ RESNET = ["methods", "resnet-relu"]
             r"experiments: got 'solve_more', expected names",
         ),
         (["experiments", "evolution_4", "time"], 0.5, r"evolution_4\.time: got 0\.5, expected a value of type integer"),
-        (["experiments", "evolution_4", "family"], "scanlines", r"evolution_4\.family: got 'scanlines', expected 'piecewise_affine'"),
+        (
+            ["experiments", "evolution_4", "family"],
+            "scanlines",
+            r"evolution_4\.family: got 'scanlines', expected 'piecewise_affine'",
+        ),
         (["experiments", "evolution_4", "kernel_size"], 300, r"evolution_4\.kernel_size: got 300, expected at most"),
         # stability
         (["stability", "experiments"], ["factoril"], r"stability\.experiments: got 'factoril', expected one of cap"),
