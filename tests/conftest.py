@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import miniature
 import pytest
 import torch
 from filelock import FileLock
@@ -31,6 +30,8 @@ def made_up(tmp_path_factory):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The directory of the miniature with all its results; to be read only, and copied for changes."""
+    import miniature  # which needs the packages of the study
+
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # one for all processes, whose own directories are below
         shared = shared.parent
@@ -45,6 +46,8 @@ def made(tmp_path_factory):
 @pytest.fixture
 def results(made, tmp_path, monkeypatch):
     """A copy of the results of the miniature but its data sets, in a copy of its project, the working directory."""
+    import miniature
+
     miniature.copy(made, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")

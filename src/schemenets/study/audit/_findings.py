@@ -20,6 +20,7 @@ from schemenets.study.stages._trained import Trained
 
 Json = dict[str, Any]
 DECIBELS = 1e-3  # what another machine's single precision may change
+OF_DAMAGE = (AttributeError, RuntimeError, TypeError, ValueError)  # what content of another form leads to
 ROUNDING = 1e-9  # relative: what rounding makes of tens of thousands of blocks
 
 
@@ -106,7 +107,7 @@ def guarded(file: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
     """The findings; if something is so wrong that the check cannot go on, that is one."""
     try:
         yield from findings
-    except (SchemenetsError, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (SchemenetsError, OSError, ArithmeticError, LookupError, *OF_DAMAGE) as error:
         yield Finding(file, f"cannot be checked: {error or type(error).__name__}")
 
 
