@@ -7,7 +7,7 @@ import pytest
 
 from schemenets import files
 from schemenets.study import stages
-from schemenets.study.config import SCHEMA, Study
+from schemenets.study.config import Study
 from schemenets.study.layout import Layout
 
 SECONDS = ("figures", "fixed_points", "solvers")
@@ -30,7 +30,6 @@ def test_a_job_needs_only_what_it_declares(made, tmp_path, monkeypatch, stage):
     monkeypatch.chdir(made)  # what has been benchmarked is part of the report
     study = Study.load()
     name, spec = next(iter(study.specs(stage).items()))
-    shutil.copytree(made / SCHEMA.parent, tmp_path / SCHEMA.parent)  # as good as code
     read = {file for found in stages.input_files(stage, spec).values() for file in found}
     given = {*stages.project_files(stage, spec), *((miniature.RESULTS / file).as_posix() for file in read)}
     for file in given:

@@ -24,8 +24,11 @@ NOTHING_FOUND = 1.0  # relative error that a diverged run counts for
 ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 10,000 applications, with reserve
 
 
-def load(path: Path, schema_path: Path = Path("workflow/schemas/claims.schema.json")) -> Json:
-    """Registered claims of the YAML file ``path``; the schema's default path is that of a checkout.
+SCHEMA = Path("workflow/schemas/claims.schema.json")  # in the project's directory
+
+
+def load(path: Path, schema_path: Path = SCHEMA) -> Json:
+    """Registered claims of the YAML file ``path``; the schema's default path is that of a project.
 
     Raises:
         ConfigError: not valid under the schema, or an id given twice.

@@ -16,8 +16,8 @@ def specs(study: Study) -> dict[str, Json]:
 
 
 def inputs(spec: Json) -> Json:
-    """The registered claims, and all tables."""
-    return {"registered": spec["registered"], "tables": ("tables", "all")}
+    """The registered claims with their schema, and all tables."""
+    return {"registered": [spec["registered"], claims.SCHEMA.as_posix()], "tables": ("tables", "all")}
 
 
 def run(job: Job) -> None:
