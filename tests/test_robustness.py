@@ -15,6 +15,11 @@ from schemenets.stability.guarantees import GUARANTEES
 LENGTH = 24
 
 
+@pytest.fixture(autouse=True)
+def plain_kernel(monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling takes longer than all of this
+
+
 def linear_network(seed):
     """A network of two linear blocks that amplify some signals, and its matrix, written down independently."""
     net = networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="linear", seed=seed).double()

@@ -37,6 +37,11 @@ TASKS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def plain_kernel(monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling takes longer than all of this
+
+
 @pytest.fixture
 def results(tmp_path):
     layout = Layout(tmp_path)
