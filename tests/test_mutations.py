@@ -38,7 +38,7 @@ def test_entries_of_another_form_are_refused(tmp_path, monkeypatch):
     ("altered", "passed", "test"),
     [
         ("previous = u = f", True, ""),
-        ("previous, u = 0 * f, f", False, "tests/test_fsi.py::test_a_cycle_is_a_box_filter[1]"),
+        ("previous, u = 0 * f, f", False, "tests/library/test_fsi.py::test_a_cycle_is_a_box_filter[1]"),
         ("previous = u = ", False, ""),
     ],
     ids=["caught by no test", "caught", "no Python code"],

@@ -2,7 +2,7 @@
 
 from schemenets import files
 from schemenets.study import stages
-from schemenets.study.config import CLAIMS, CONFIG, Study
+from schemenets.study.config import CONFIG, Study
 from schemenets.study.records import crate, manifest
 from schemenets.study.stages import Job, Json
 
@@ -15,10 +15,11 @@ def specs(study: Study) -> dict[str, Json]:
 
 
 def inputs(spec: Json) -> Json:
-    """All results, and what they were configured with."""
+    """All results, and the files of the project that went into them."""
     study = Study(spec["config"])
     results = [(stage, name) for stage in stages.available() if stage != "manifest" for name in study.specs(stage)]
-    return {"results": results, "configuration": [CONFIG.as_posix(), CLAIMS.as_posix()]}
+    read = (file for stage, name in results for file in stages.project_files(stage, study.specs(stage)[name]))
+    return {"results": results, "project": sorted({CONFIG.as_posix(), *read})}
 
 
 def run(job: Job) -> None:

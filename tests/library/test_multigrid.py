@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from dense import correlation_matrix
+from schemenets.study.stages.multigrid import convergence_factor, jacobi_factor
 
 from schemenets import fluxes, networks
 from schemenets.errors import InvalidParameterError
@@ -17,7 +18,6 @@ from schemenets.networks.multigrid_unet import prolong, restrict
 from schemenets.operators import derivative, poisson, prolongation, restriction
 from schemenets.schemes import Diffusion, fas, implicit, multigrid
 from schemenets.schemes.multigrid import CYCLES, cycle, full_multigrid, hierarchy
-from schemenets.study.stages.multigrid import convergence_factor, jacobi_factor
 
 
 @pytest.fixture(autouse=True)

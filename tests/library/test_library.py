@@ -10,7 +10,7 @@ import pytest
 
 import schemenets
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 STUDY_ONLY = ("jinja2", "jsonschema", "matplotlib", "numba", "pandas", "pywt", "seaborn", "snakemake", "yaml")
 BLOCK = f"""

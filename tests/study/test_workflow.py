@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COPIED = ("Snakefile", "config", "profiles", "workflow", "src")
 
 

@@ -14,7 +14,7 @@ from schemenets.study import claims
 from schemenets.study.config import Study
 from schemenets.study.statistics import MissingRunsError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/claims.schema.json"
 REGISTERED = claims.load(ROOT / "config/claims.yaml", SCHEMA)
 # the rules are tested on a C2 of one structure

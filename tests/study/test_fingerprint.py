@@ -149,7 +149,7 @@ def test_comments_docstrings_and_formatting_do_not_count(package):
 @pytest.mark.parametrize("file", ["networks/resnet.py", "networks/safeguarded_fsi.py", "fluxes/perona_malik.py"])
 def test_jobs_depend_on_the_networks_and_fluxes_that_they_name_and_on_no_others(package, file):
     """Over all jobs of the study in miniature."""
-    study = Study.load(Path(__file__).parents[1], "smoke")
+    study = Study.load(Path(__file__).parents[2], "smoke")
     jobs = [
         (stage, spec)
         for stage in ("tune", "train", "evaluate", "stability", "growth", "random_growth", "robustness")
@@ -164,7 +164,7 @@ def test_jobs_depend_on_the_networks_and_fluxes_that_they_name_and_on_no_others(
 
 
 def test_every_stage_has_a_fingerprint_and_those_of_all_are_different():
-    study = Study.load(Path(__file__).parents[1], "smoke")
+    study = Study.load(Path(__file__).parents[2], "smoke")
     first = {name: next(iter(study.specs(name).values())) for name in stages.available()}
     assert len({of_stage(name, spec) for name, spec in first.items()}) == len(first)
 

@@ -202,7 +202,7 @@ def test_the_stage_writes_every_network_and_the_costs_of_each_method_once(tmp_pa
 
 
 def test_the_fingerprint_holds_the_fluxes_of_all_networks():
-    (spec,) = Study.load(Path(__file__).parents[1], "smoke").specs("fixed_points").values()
+    (spec,) = Study.load(Path(__file__).parents[2], "smoke").specs("fixed_points").values()
     assert {entry["architecture"]["flux"] for entry in spec["networks"]} == {"perona_malik"}
     other = {**spec["networks"][0], "architecture": spec["networks"][0]["architecture"] | {"flux": "relu"}}
     assert of_stage("fixed_points", spec) == of_stage("fixed_points", {"networks": spec["networks"][:1]})

@@ -7,7 +7,7 @@ import pytest
 
 from schemenets import files
 from schemenets.errors import CheckpointError
-from schemenets.study import stages
+from schemenets.study import claims, stages
 from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.layout import Layout
 from schemenets.study.records import crate as crates
@@ -33,7 +33,8 @@ def test_every_file_has_its_hash(study, results):
     for name, entry in content["files"].items():
         assert entry["sha256"] == hashlib.sha256(everything[name].read_bytes()).hexdigest()
     assert content["inputs"] == {
-        path.as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in (CLAIMS, CONFIG)
+        path.as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in (CLAIMS, CONFIG, claims.SCHEMA)
     }
 
 
@@ -70,7 +71,7 @@ def test_direct_inputs(study, results):
     assert entries["tables/problems.csv"]["inputs"] == ["solvers.json"]
     tables = [name for name in entries if name.startswith("tables/")]
     tables = sorted({*tables} - {"tables/claims.csv", "tables/sensitivity.csv"})
-    assert entries["claims.json"]["inputs"] == ["config/claims.yaml", *tables]
+    assert entries["claims.json"]["inputs"] == ["config/claims.yaml", *tables, claims.SCHEMA.as_posix()]
     assert "source_sha256" not in entries["claims.json"]
     assert {"claims.json", "figures/capacity.png", "tables/claims.csv"} < {*entries["report.html"]["inputs"]}
 

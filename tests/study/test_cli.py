@@ -17,7 +17,7 @@ from schemenets.study import cli, stages
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

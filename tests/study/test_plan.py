@@ -13,7 +13,7 @@ from schemenets.study import plan as module
 from schemenets.study.config import Study
 from schemenets.study.plan import Plan, PlanError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOB = {"experiment": "capacity", "method": "resnet-relu", "size": "budget-240"}
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"tier": "smoke"}
 

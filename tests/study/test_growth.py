@@ -253,7 +253,7 @@ def test_signals_are_followed_through_the_blocks_of_linear_networks():
 
 NETWORKS = ["resnet", "fsi", "symmetric"]
 JOB = "factorial/symmetric-relu/blocks-4"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def drawn(depths):

@@ -13,7 +13,7 @@ from schemenets.errors import ConfigError, UnknownNameError
 from schemenets.study import claims
 from schemenets.study.config import CLAIMS, Study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
