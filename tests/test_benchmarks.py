@@ -144,6 +144,7 @@ def test_peak_memory_sees_what_is_freed_again():
     assert peaks == pytest.approx([16, 64], abs=2)
 
 
+@pytest.mark.slow
 def test_share_in_compiled_loops():
     pytest.importorskip("numba")
     net = rivals.ours(Architecture(name="symmetric", blocks=1, filters=8, kernel_size=5, flux="relu"), 2)

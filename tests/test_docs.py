@@ -151,6 +151,7 @@ assert {f"runs/{job}/filters.json", "tables/filters.csv", "figures/filters.svg"}
 """
 
 
+@pytest.mark.slow
 def test_a_measurement_is_added_as_shown(made_up, tmp_path):
     """The three texts are put into a copy of the project: networks are measured, and Snakemake knows the rule."""
     for name in ("Snakefile", "config", "workflow", "src"):

@@ -69,7 +69,10 @@ def check(net, x, b, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("flux", ["linear", "relu", "charbonnier", "perona_malik"])
+@pytest.mark.parametrize(
+    "flux",
+    ["linear", "charbonnier", *(pytest.param(flux, marks=pytest.mark.slow) for flux in ("relu", "perona_malik"))],
+)
 def test_compiled_cycles_are_the_plain_ones_with_all_gradients(flux, monkeypatch):
     """On grids that are halved down to 5 and 8 points, on one that is not, and on one as short as the filters."""
     for seeds in ((), (2,)):
@@ -78,13 +81,15 @@ def test_compiled_cycles_are_the_plain_ones_with_all_gradients(flux, monkeypatch
             check(net, *signals(net, N), monkeypatch)
 
 
-@pytest.mark.parametrize(("filters", "kernel_size"), [(1, 1), (4, 2), (3, 6)])
+@pytest.mark.parametrize(
+    ("filters", "kernel_size"), [(4, 2), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 1), (3, 6)))]
+)
 def test_filters_of_any_number_and_length(filters, kernel_size, monkeypatch):
     net = random_network(seeds=(2,), filters=filters, kernel_size=kernel_size)
     check(net, *signals(net, 24), monkeypatch)
 
 
-@pytest.mark.parametrize("flux", ["charbonnier", "relu"])
+@pytest.mark.parametrize("flux", ["charbonnier", pytest.param("relu", marks=pytest.mark.slow)])
 def test_single_precision(flux, monkeypatch):
     net = random_network(seeds=(3,), flux=flux, dtype=torch.float32)
     check(net, *signals(net, 64), monkeypatch)

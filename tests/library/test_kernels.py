@@ -95,7 +95,11 @@ def compiled_calls():
         yield calls
 
 
-@pytest.mark.parametrize("name", fluxes.available())
+SINGLE = ["perona_malik", "relu", "learned"]
+REST = [pytest.param(name, marks=pytest.mark.slow) for name in fluxes.available() if name not in SINGLE]
+
+
+@pytest.mark.parametrize("name", SINGLE + REST)
 @pytest.mark.parametrize(
     "shape",
     [
@@ -110,10 +114,6 @@ def compiled_calls():
 def test_values_and_gradients(name, shape):
     flux = fluxes.get(name)
     assert_equal_to_torch(inputs(flux, **shape), flux)
-
-
-SINGLE = ["perona_malik", "relu", "learned"]
-REST = [pytest.param(name, marks=pytest.mark.slow) for name in fluxes.available() if name not in SINGLE]
 
 
 @pytest.mark.parametrize("name", SINGLE + REST)
@@ -138,7 +138,9 @@ def test_residuals(onto, dtype, seeds, C, F):
     assert_equal_to_torch(inputs(flux, seeds, B=5, C_in=C, C_out=C, F=F, dtype=dtype, onto=onto), flux)
 
 
-@pytest.mark.parametrize(("F", "k"), [(3, 1), (4, 1), (3, 12), (4, 12), (4, 13)])
+@pytest.mark.parametrize(
+    ("F", "k"), [(3, 1), (4, 12), *(pytest.param(F, k, marks=pytest.mark.slow) for F, k in ((4, 1), (3, 12), (4, 13)))]
+)
 def test_filters_one_by_one_or_two_at_once(F, k):
     flux = fluxes.get("perona_malik")
     for N in (k, k + 1, 2 * k + 70):
@@ -181,7 +183,7 @@ def assert_equal_for_any_shape(data, names, sizes, dtypes):
         assert_equal_to_torch(x, flux)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_shape(data):
     assert_equal_for_any_shape(data, ["perona_malik"], [3], list(TOLERANCE))

@@ -10,7 +10,6 @@ import pytest
 import scipy.sparse as sp
 import torch
 from dense import correlation_matrix
-from schemenets.study.stages.multigrid import convergence_factor, jacobi_factor
 
 from schemenets import fluxes, networks
 from schemenets.errors import InvalidParameterError
@@ -63,19 +62,6 @@ def test_convergence_does_not_depend_on_the_grid(kind):
     bound = 0.2 if kind == "V" else 0.12
     for levels in (3, 4, 5, 6):
         assert spectral_radius(error_matrix(hierarchy(poisson(2 ** (levels + 1) - 1), levels), kind=kind)) < bound
-
-
-@pytest.mark.parametrize("kind", CYCLES)
-@pytest.mark.parametrize("N", [15, 63, 127])
-def test_the_stage_finds_the_spectral_radius_of_cycles(N, kind):
-    levels = hierarchy(poisson(N), N.bit_length() - 1)
-    found = convergence_factor(lambda x: cycle(levels, np.zeros(N), x, kind), N)
-    assert found == pytest.approx(spectral_radius(error_matrix(levels, kind=kind)), rel=1e-3)
-
-
-@pytest.mark.parametrize("N", [15, 127])
-def test_the_stage_finds_the_textbook_factor_of_damped_jacobi(N):
-    assert 1 - jacobi_factor(poisson(N).toarray()) == pytest.approx(2 / 3 * (1 - np.cos(np.pi / (N + 1))), rel=1e-9)
 
 
 @pytest.mark.parametrize("tau", [1.0, 100.0, 1e4])

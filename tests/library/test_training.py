@@ -76,7 +76,8 @@ def test_training_is_the_loop_one_writes_with_torch(data, state, monkeypatch):
 @pytest.mark.parametrize(
     "variant",
     [
-        *({"name": name, "flux": "perona_malik"} for name in networks.available()),
+        *({"name": name, "flux": "perona_malik"} for name in networks.available() if name != "unet"),
+        pytest.param({"name": "unet", "flux": "perona_malik"}, marks=pytest.mark.slow),
         {"name": "resnet", "flux": "relu"},
         {"name": "fsi", "flux": "learned", "channels": 2, "filters": 4},
         {"name": "symmetric", "flux": "charbonnier", "channels": 2, "tied": True, "certified": True},
@@ -140,7 +141,9 @@ def test_a_diverged_seed_is_frozen_and_the_others_go_on(data, state, tmp_path, m
     assert_equal_runs([runs[0], runs[2]], [expected[0], expected[2]])
 
 
-@pytest.mark.parametrize("name", networks.available())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "unet")) for name in networks.available()]
+)
 def test_a_diverged_seed_leaves_the_others_alone_in_every_network(data, state, tmp_path, name, monkeypatch):
     job = replace(JOB, architecture=replace(ARCHITECTURE, name=name), epochs=2)
     few = {key: value[:40] for key, value in data.items()}

@@ -74,7 +74,7 @@ def test_inputs_are_the_files_that_other_jobs_write_and_those_of_the_project(pla
         "tuning": ["somewhere/tuning/resnet-relu.json"],
     }
     claims = plan.inputs("claims")({})
-    assert claims["registered"] == ["config/claims.yaml"]
+    assert claims["registered"] == ["config/claims.yaml", "workflow/schemas/claims.schema.json"]
     assert set(claims["tables"]) == set(plan.all_outputs("tables"))
     (record,) = [file for file in plan.inputs("tables")({})["train"] if "capacity/resnet-relu" in file]
     assert record.endswith("record.json")  # not the weights

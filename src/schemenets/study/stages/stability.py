@@ -24,7 +24,6 @@ from schemenets.study.config import Study
 from schemenets.study.measurements import growth
 from schemenets.study.stages import Job, Json, _trained, dataset
 from schemenets.study.stages._rows import OF_A_RUN, of_run
-from schemenets.study.statistics import over_power
 
 OUTPUTS = {"stability": "runs/{experiment}/{method}/{size}/stability.json"}
 RECORD = "stability"
@@ -99,6 +98,8 @@ def _row(job: str, entry: Json, numbers: list[int]) -> Json:
 
 def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float | None) -> float:
     """The largest of ‖u_n‖ / ‖u_0‖ over cⁿ, for a bound c of one application; infinite after an overflow."""
+    from schemenets.study.statistics import over_power  # with pandas, which takes longer than all else to import
+
     known = [math.nan if x is None else x for x in (*factors, bound)]
     return float(over_power(known[:-1], numbers, known[-1]).max())
 
