@@ -79,7 +79,7 @@ def flux(request):
     return request.param
 
 
-@pytest.mark.parametrize("name", fluxes.available())
+@pytest.mark.parametrize("name", DIFFUSIVITY)
 @pytest.mark.parametrize("lam", [0.1, 1.0, 7.0])
 def test_flux_is_diffusivity_times_s(name, lam):
     s = GRID[GRID != 0].numpy()
@@ -113,8 +113,10 @@ def test_derivative_is_that_of_the_flux(flux):
     (slope,) = torch.autograd.grad(flux(s, 0.3).sum(), s)
     torch.testing.assert_close(flux.derivative(GRID, 0.3), slope, rtol=1e-9, atol=1e-12 * flux.L)
     t, h = GRID[(GRID.abs() > 1e-3) & (GRID.abs() < 20)], 1e-6
-    central = (flux.phi(t + h * t.abs()) - flux.phi(t - h * t.abs())) / (2 * h * t.abs())
-    torch.testing.assert_close(flux.dphi(t), central, rtol=1e-5, atol=1e-7 * flux.L)
+    right, left = ((flux.phi(t + sign * h * t.abs()) - flux.phi(t)) / (sign * h * t.abs()) for sign in (1, -1))
+    smooth = (right - left).abs() <= 1e-3 * flux.L_prime
+    assert (~smooth).sum() <= 4  # kinks
+    torch.testing.assert_close(flux.dphi(t)[smooth], ((right + left) / 2)[smooth], rtol=1e-5, atol=1e-7 * flux.L)
 
 
 def test_psi_has_the_derivative_2_phi(flux):
