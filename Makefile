@@ -7,14 +7,14 @@ OUT ?=
 .PHONY: study test benchmark lint docs
 
 study: .venv/study.stamp ## run the study: make study [TIER=smoke] [OUT=results/mine] [CORES=2]
-	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER) $(if $(OUT),out=$(OUT))
+	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER) $(if $(OUT),"out=$(OUT)")
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-benchmark: .venv/test.stamp ## compare the speed of trainings with plain torch, and of trained solvers with each other, on one idle core
-	. .venv/bin/activate && export OMP_NUM_THREADS=1 && python -m benchmarks --out results/tables/benchmark.csv \
-	  && python -m benchmarks.solvers --out results/tables/solver_benchmark.csv
+benchmark: .venv/test.stamp ## compare the speed of trainings with plain torch, and of trained solvers: make benchmark [OUT=results/benchmark]
+	. .venv/bin/activate && export OMP_NUM_THREADS=1 && python -m benchmarks --out "$(or $(OUT),results/benchmark)/benchmark.csv" \
+	  && python -m benchmarks.solvers --out "$(or $(OUT),results/benchmark)/solver_benchmark.csv"
 
 lint: .venv/test.stamp ## check style, types and workflow
 	. .venv/bin/activate && ruff check . && ruff format --check . && mypy \

@@ -135,10 +135,13 @@ NET = {"what": STEP, "blocks": BLOCKS, "seeds": SEEDS, **SIZE}
 ANY_FILTERS = {key: value for key, value in BLOCK.items() if key != "filters"}
 TARGETS = (
     *(
-        Target(f"one block, {flux}, seeds {seeds}: times faster than idiomatic", bound, cases)
+        Target(
+            f"one block, {flux}, seeds {seeds}: times faster than idiomatic",
+            bound,
+            times_faster("idiomatic", **BLOCK, flux=flux, seeds=seeds),
+        )
         for flux, bound in (("relu", 20), ("perona_malik", 15))
         for seeds in (1, SEEDS)
-        for cases in [times_faster("idiomatic", **BLOCK, flux=flux, seeds=seeds)]
     ),
     Target(
         "one block: cost of perona_malik over relu",
@@ -164,9 +167,13 @@ TARGETS = (
         times_faster("idiomatic", what=(STUDY, OTHER)),
     ),
     *(
-        Target(f"one block: growth of {memory} memory with the filters", EQUAL, cases, at_least=False)
+        Target(
+            f"one block: growth of {memory} memory with the filters",
+            EQUAL,
+            growth(column, "filters", **ANY_FILTERS, seeds=SEEDS),
+            at_least=False,
+        )
         for memory, column in (("saved", "saved_mib_per_seed"), ("peak", "peak_mib_per_seed"))
-        for cases in [growth(column, "filters", **ANY_FILTERS, seeds=SEEDS)]
     ),
     Target(
         f"whole epochs, seeds {SEEDS}, at least {BLOCKS} blocks: share of CPU time in compiled loops",

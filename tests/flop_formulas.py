@@ -8,7 +8,7 @@ from schemenets.multigrid import CycleArchitecture, Grid
 from schemenets.networks import Architecture
 from schemenets.networks.multigrid_unet import SWEEPS, coarsens
 from schemenets.schemes.multigrid import CYCLES
-from schemenets.study.measurements.flops import COST, of_residual
+from schemenets.study.measurements.flops import of_flux, of_residual
 
 
 def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
@@ -82,7 +82,7 @@ def _of_block(k: int, inputs: int, F: int, outputs: int, N: int) -> int:
 
 
 def _of_flux(flux: str) -> int:
-    return COST[flux] + 2 * fluxes.get(flux).scaled
+    return of_flux(flux) + 2 * fluxes.get(flux).scaled
 
 
 def of_sweep(architecture: CycleArchitecture, N: int) -> int:

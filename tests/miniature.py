@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def config() -> dict:
     found["network"] = {"filters": 2, "kernel_size": 3}
     found["solvers"] |= {"points": 32, "batch": 8}
     found["stability"]["fluxes"] = ["perona_malik"]
-    found["tiers"] = dict.fromkeys(found["tiers"], TIER)
+    found["tiers"] = {tier: deepcopy(TIER) for tier in found["tiers"]}
     return found
 
 

@@ -9,13 +9,16 @@ class SchemenetsError(ValueError):
 
 
 class UnknownNameError(SchemenetsError):
-    """A name that is in no registry."""
+    """A name that is not known."""
+
+    SHOWN = 40  # names; of more the message shows the first
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         names = sorted(known)
         close = get_close_matches(str(name), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        expected = f"one of {', '.join(names)}" if names else "none"
+        shown = names if len(names) <= self.SHOWN else [*names[:3], f"... ({len(names)} names)"]
+        expected = f"one of {', '.join(shown)}" if names else "none"
         super().__init__(f"{kind}: got {name!r}, expected {expected}.{hint}")
 
 

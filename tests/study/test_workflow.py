@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import miniature as miniature_study
 import pytest
 import yaml
 
@@ -29,26 +30,20 @@ def miniature(directory):
             shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, directory / name)
-    path = directory / "config/config.yaml"
-    config = yaml.safe_load(path.read_text())
+    config = miniature_study.config()
     config["tiers"]["smoke"] |= {
-        "epochs": 12,
+        "epochs": 12,  # to be interrupted
         "train": {"piecewise_affine": 512, "scanlines": 64, "evolution": 64},
-        "validation": {"piecewise_affine": 16, "scanlines": 16, "evolution": 16},
         "tuning": {"seeds": 1, "learning_rates": [0.01]},
         "experiments": {"capacity": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "budgets": [240]}]},
-        "stability": {"repetitions": 5, "depths": [1, 3], "networks": ["symmetric"]},
-        "robustness": {"experiment": "capacity", "signals": 4, "starts": 2, "steps": 2, "sizes": [5]},
-        "solvers": {
-            **{"epochs": 1, "train": 8, "validation": 2, "test": 2, "others": 1, "points": [16]},
-            "tuning": {"seeds": 1, "learning_rates": [0.01]},
-            "problems": {"charbonnier": ["unet-2"]},
-        },
+        "robustness": config["tiers"]["smoke"]["robustness"] | {"experiment": "capacity"},
     }
-    config["solvers"] |= {"points": 32, "batch": 8}
+    config["tiers"]["smoke"]["solvers"] |= {
+        "tuning": {"seeds": 1, "learning_rates": [0.01]},
+        "problems": {"charbonnier": ["unet-2"]},
+    }
     config["stability"] |= {"experiments": ["capacity"], "size": "budget-240"}
-    config["test_families"] = ["piecewise_affine"]
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    (directory / "config/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return directory
 
 
@@ -134,7 +129,7 @@ def test_records_hold_their_provenance(project):
     record = json.loads((project / "results/smoke/runs/capacity/resnet-relu/budget-240/record.json").read_text())
     assert [(run["seed"], run["status"]) for run in record["runs"]] == [(0, "ok"), (1, "ok")]
     assert record["data_seed"] == 20210322
-    assert record["parameters"] == 178
+    assert record["parameters"] == 240
     provenance = record["provenance"]
     assert provenance["threads"] == 1
     data = [f"data/piecewise_affine-10.{suffix}" for suffix in ("safetensors", "json")]
@@ -263,7 +258,7 @@ def test_reading_the_rules_imports_neither_torch_nor_pandas(project):
             r"config/config.yaml: training: got the key 'bacth', expected one of batch",
         ),
         ("flux: perona_malik", "flux: perona", r"config/config.yaml: methods.*: flux: got 'perona', expected one of"),
-        ("- 240", "- 24", r"capacity.0.budgets.0 for resnet-relu: budget: got 24, expected at least 89"),
+        ("- 240", "- 14", r"capacity.0.budgets.0 for resnet-relu: budget: got 14, expected at least 15"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named_before_any_job_starts(tmp_path, old, new, message):

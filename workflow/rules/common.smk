@@ -12,5 +12,5 @@ except PlanError as error:
 
 # The shell command is what one would type: python -m schemenets STAGE NAME --tier TIER --out DIRECTORY
 RUN = "OMP_NUM_THREADS={threads} python -m schemenets "
-OPTIONS = f" --tier {PLAN.tier} --out {PLAN.results} {PLAN.config} --log {{log:q}}"
+OPTIONS = f" {PLAN.options} --log {{log:q}}"
 JOB = "{wildcards.experiment}/{wildcards.method}/{wildcards.size}"

@@ -14,7 +14,6 @@ import torch
 import schemenets
 from schemenets import checkpoints, devices, files, fluxes, kernels, multigrid, networks, operators, signals, stability
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
-from schemenets.progress import Progress
 from schemenets.study import stages
 from schemenets.study.layout import Layout
 
@@ -160,13 +159,15 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
 
 def _add_stages(commands: Any) -> None:
     for name in stages.available():
-        keys = stages.wildcards_of_source(name)
+        keys = stages.wildcards(name)
         example = f"{EXAMPLES.get(name, JOB)} " if keys else ""
         help = stages.description(name).rstrip(".")
         parser = _command(commands, name, _stage, help, f"schemenets {name} {example}--tier smoke")
         parser.set_defaults(stage=name)
-        names = "/".join(keys).upper() if keys else argparse.SUPPRESS
-        parser.add_argument("name", nargs="+" if keys else "*", default=[stages.ALL], help=f"jobs, named {names}")
+        if keys:
+            parser.add_argument("name", help=f"the job, {'/'.join(keys).upper()}")
+        else:
+            parser.set_defaults(name=stages.ALL)
         parser.add_argument("--tier", help="tier of the configuration (default: the one named there)")
         parser.add_argument("--out", type=Path, help="results directory (default: results/smoke or results/mine)")
         parser.add_argument("--config", type=Path, help="configuration (default: config/config.yaml)")
@@ -176,21 +177,14 @@ def _stage(options: argparse.Namespace) -> None:
     from schemenets.study.config import CONFIG, Study  # needs the packages of the study
 
     study = Study.load(tier=options.tier, config=options.config or CONFIG)
-    known = study.specs(options.stage)
-    for name in options.name:
-        if name not in known:
-            raise UnknownNameError(f"name for {options.stage} in the tier {study.tier}", name, known)
-    results = Layout(options.out or study.results)
-    progress = Progress(options.stage, len(options.name), "jobs")
-    for done, name in enumerate(options.name, start=1):
-        for file in (file for found in stages.input_files(options.stage, known[name]).values() for file in found):
-            if not (path := results.root / file).is_file():
-                raise CheckpointError(
-                    f"{path}: file is missing; an earlier stage makes it (snakemake runs all in order)"
-                )
-        stages.run(options.stage, name, known[name], results)
-        if len(options.name) > 1:
-            progress.update(done)
+    known, results = study.specs(options.stage), Layout(options.out or study.results)
+    if options.name not in known:
+        raise UnknownNameError(f"job of {options.stage} in the tier {study.tier}", options.name, known)
+    spec = known[options.name]
+    for file in (file for found in stages.input_files(options.stage, spec).values() for file in found):
+        if not (path := results.root / file).is_file():
+            raise CheckpointError(f"{path}: file is missing; an earlier stage makes it (snakemake runs all in order)")
+    stages.run(options.stage, options.name, spec, results)
 
 
 def _audit(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemenets import networks, signals
 from schemenets.errors import ConfigError, SchemenetsError
-from schemenets.multigrid import CycleArchitecture, Problem
+from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
 from schemenets.study import schema
 
@@ -141,21 +141,19 @@ class Study:
     @property
     def denoisers(self) -> dict[str, Json]:
         """What other stages need to know of every job that trains denoisers, by name."""
-        keys = ("experiment", "method", "size", "seeds", "architecture", "dataset")
-        return {
-            name: {"job": name, **{key: spec[key] for key in keys}}
-            for name, spec in self.specs("train").items()
-            if spec["task"]["name"] == "denoising"
-        }
+        return self._trained("denoising")
 
     @property
     def solvers(self) -> dict[str, Json]:
         """The same of every job that trains networks to solve a problem."""
-        keys = ("experiment", "method", "size", "seeds", "architecture", "dataset", "task")
+        return self._trained("solving")
+
+    def _trained(self, task: str) -> dict[str, Json]:
+        keys = ("experiment", "method", "size", "seeds", "architecture", "dataset")
         return {
             name: {"job": name, **{key: spec[key] for key in keys}}
             for name, spec in self.specs("train").items()
-            if spec["task"]["name"] == "solving"
+            if spec["task"]["name"] == task
         }
 
     def architecture(self, method: str, size: str, experiment: str) -> Architecture:
@@ -182,14 +180,9 @@ class Study:
 
     def solver_training(self, method: str, problem: str) -> Json:
         """Specification of the training of a method that learns to solve a problem, but its seeds."""
-        entry = self.config["solvers"]["methods"][method]
         return {
             "architecture": _solver(self.config, method, problem).arguments(),
-            "task": {
-                "name": "solving",
-                "problem": self.problem(problem).arguments(),
-                "loss": entry.get("loss", "supervised"),
-            },
+            "task": Solving(problem=self.problem(problem)).arguments(),
             "dataset": f"problem_{problem}",
             "epochs": self.settings["solvers"]["epochs"],
             "batch": self.config["solvers"]["batch"],
@@ -234,7 +227,7 @@ def _problem(config: Mapping[str, Any], name: str) -> Problem:
 
 def _solver(config: Mapping[str, Any], method: str, problem: str) -> Architecture | CycleArchitecture:
     """What a method trains for a problem."""
-    entry = {key: value for key, value in config["solvers"]["methods"][method].items() if key != "loss"}
+    entry = dict(config["solvers"]["methods"][method])
     network = entry.pop("network")
     if network == CYCLE:
         return CycleArchitecture(problem=_problem(config, problem), **entry)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+TABLE, FIGURE = "tables/{}.csv", "figures/{}.{}"  # of which the stages that write them have a varying number
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -32,31 +34,31 @@ class Layout:
 
     def table(self, name: str) -> Path:
         """A table."""
-        return self.root / "tables" / f"{name}.csv"
+        return self.root / TABLE.format(name)
 
     def figure(self, name: str, suffix: str) -> Path:
         """A figure."""
-        return self.root / "figures" / f"{name}.{suffix}"
+        return self.root / FIGURE.format(name, suffix)
 
     @property
     def manifest(self) -> Path:
         """Hashes of all files."""
-        return self.root / "manifest.json"
+        return self.file("manifest", "all", "manifest")
 
     @property
     def crate(self) -> Path:
         """The same as an RO-Crate."""
-        return self.root / "ro-crate-metadata.json"
+        return self.file("manifest", "all", "crate")
 
     @property
     def report(self) -> Path:
         """The report."""
-        return self.root / "report.html"
+        return self.file("report", "all", "report")
 
     @property
     def claims(self) -> Path:
         """Verdicts."""
-        return self.root / "claims.json"
+        return self.file("claims", "all", "claims")
 
     @property
     def resume(self) -> Path:

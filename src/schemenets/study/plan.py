@@ -8,9 +8,11 @@ configuration and with the package's code. This module imports nothing that take
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,10 @@ class Plan:
     Attributes:
         tier: name of the tier.
         results: results directory.
-        config: option of the command line that names the configuration; empty for that of the project.
+        config: the configuration that the jobs are to read; None for that of the project.
     """
 
-    def __init__(self, content: Json, results: Path, config: str = "") -> None:
+    def __init__(self, content: Json, results: Path, config: Path | None = None) -> None:
         self.tier, self.results, self.config = content["tier"], results, config
         self._stages: Json = content["stages"]
 
@@ -49,11 +51,23 @@ class Plan:
         own = {key: value for key, value in config.items() if key != "out"}
         key = _key(own)
         path = PLANS / f"{key}.json"
+        out = config.get("out", "")
+        if isinstance(out, bool) or set("{}\n") & set(str(out)):
+            raise PlanError(f"out: got {out!r}, expected a directory without braces in its name")
         if not path.is_file():
             _make(own, path)
         content = json.loads(path.read_text(encoding="utf-8"))
-        results = Path(config.get("out") or content["results"])
-        return cls(content, results, "" if content["registered"] else f"--config {PLANS / key}{GIVEN}")
+        for file in (path, path.with_suffix(GIVEN)):  # in use, so not among the oldest
+            if file.is_file():
+                os.utime(file)
+        given = None if content["registered"] else path.with_suffix(GIVEN)
+        return cls(content, Path(str(out) or content["results"]), given)
+
+    @property
+    def options(self) -> str:
+        """Options of the command line that tell a job of which run it is."""
+        given = ["--config", str(self.config)] if self.config else []
+        return shlex.join(["--tier", self.tier, "--out", str(self.results), *given])
 
     def names(self, stage: str) -> list[str]:
         """Names of the jobs of a stage."""
@@ -115,9 +129,10 @@ def _key(config: Json) -> str:
     """Hash of all that a plan depends on."""
     found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     roots = (PACKAGE, *map(Path, READ))
-    for path in sorted(file for root in roots for file in root.rglob("*")):
-        if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
-            found.update(f"{path.name}\0".encode() + path.read_bytes())
+    for root in roots:
+        for path in sorted(root.rglob("*")):
+            if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
+                found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     benchmarks = sorted(map(str, Path("results/tables").glob("*.csv")))  # which the report shows
     found.update(json.dumps(benchmarks).encode())
     return found.hexdigest()[:32]
@@ -137,8 +152,17 @@ def _make(config: Json, path: Path) -> None:
     )
     if found.returncode:
         raise PlanError(found.stderr.strip())
-    plans = [plan for plan in PLANS.glob("*.json") if not plan.name.endswith(GIVEN)]
-    for old in sorted(plans, key=lambda plan: plan.stat().st_mtime, reverse=True)[KEPT:]:
+    _prune()
+
+
+def _prune() -> None:
+    """Remove all plans but the ones that were used last; other processes may do the same at the same time."""
+    used = {}
+    for plan in PLANS.glob("*.json"):
+        with suppress(FileNotFoundError):
+            used[plan] = plan.stat().st_mtime
+    plans = [plan for plan in used if not plan.name.endswith(GIVEN)]
+    for old in sorted(plans, key=lambda plan: used[plan], reverse=True)[KEPT:]:
         old.unlink(missing_ok=True)
         old.with_suffix(GIVEN).unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ _EXPECTED = {
     "exclusiveMinimum": "more than {}",
     "exclusiveMaximum": "less than {}",
     "minItems": "{} or more entries",
+    "minProperties": "{} or more entries",
     "maxItems": "at most {} entries",
     "minLength": "{} or more characters",
     "pattern": "text that matches {!r}",

@@ -115,7 +115,15 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
             and ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:]
-    return ast.unparse(tree), imported
+    return repr(_plain(tree)), imported
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as nested tuples, the same for all versions of Python, which add fields that are mostly empty."""
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        return (type(node).__name__, *((name, _plain(value)) for name, value in fields if name != "ctx"))
+    return tuple(map(_plain, node)) if isinstance(node, list) else repr(node)
 
 
 def _is_for_type_checkers(statement: ast.stmt) -> bool:

@@ -73,7 +73,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(wording, name) for name in ("fixed", "label", "listed", "sentence", "short")}
-    tables = summaries.read(results) | {path.stem: pd.read_csv(path) for path in benchmarks()}
+    tables = summaries.read(results) | {Path(path).stem: pd.read_csv(path) for path in spec["benchmarks"]}
     judged = files.read_json(results.claims)
     thresholds = content.sensitivity(results)
     for claim in judged["claims"]:

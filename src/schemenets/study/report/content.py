@@ -36,6 +36,9 @@ class Table:
         return [all(_NUMBER.fullmatch(row[index]) for row in cells) for index in range(len(self.columns))]
 
 
+ATTACKED = ("attacked", "random", "psnr_guaranteed")  # columns of robustness
+
+
 def comparisons(claim: dict[str, Any]) -> Table:
     """The primary comparisons of a claim."""
     primary = [c for c in claim["comparisons"] if c["role"] == "primary"]
@@ -47,10 +50,9 @@ def comparisons(claim: dict[str, Any]) -> Table:
                 label(c["size"]),
                 *(solver(c[side], c["size"]) for side in SIDES),
                 *(" / ".join(f"{c[f'{side}_{what}']:,}" for side in SIDES) for what in ("parameters", "operations")),
-                _with_interval(short(c["effect"]), low, high, digits=3),
+                _with_interval(short(c["effect"]), c["interval"], 3),
             ]
             for c in primary
-            for low, high in [c["interval"] or (None, None)]
         ]
     else:
         caption = "test PSNR of the candidate minus that of the reference, mean over seeds"
@@ -59,7 +61,7 @@ def comparisons(claim: dict[str, Any]) -> Table:
             [
                 f"{c['experiment']}, {c['size']}",
                 *(_job(c[side], c) for side in SIDES),
-                _with_interval(signed(c["effect"]), *(c["interval"] or (None, None))),
+                _with_interval(signed(c["effect"]), c["interval"]),
             ]
             for c in primary
         ]
@@ -86,7 +88,7 @@ def effect(claim: dict[str, Any]) -> str:
     if value is None:
         return NOTHING
     number = signed(value) if unit == "dB" else short(value)
-    return _with_interval(f"{number} {unit}", *(claim["interval"] or (None, None)))
+    return _with_interval(f"{number} {unit}", claim["interval"])
 
 
 def evidence(claim: dict[str, Any]) -> str:
@@ -143,7 +145,7 @@ def _quality(tables: Tables, experiment: str) -> Table:
             [
                 _code(method),
                 *(
-                    _with_interval(fixed(row.mean), row.low, row.high) if row else NOTHING
+                    _with_interval(fixed(row.mean), (row.low, row.high)) if row else NOTHING
                     for row in (means.get((method, size)) for size in sizes)
                 ),
             ]
@@ -205,12 +207,11 @@ def robustness(tables: Tables) -> Table:
                 _job(method, {"experiment": own["experiment"].iloc[0], "size": size}),
                 size_label(size),
                 fixed(own["plain"].mean()),
-                *(fixed(at[column].mean()) for column in ("attacked", "random", "psnr_guaranteed")),
+                *(fixed(own.loc[own["perturbation"] == middle, column].mean()) for column in ATTACKED),
                 *(other.get((method, size, noise), NOTHING) for noise in noises),
             ]
             for method, sizes_of in summaries.groups(table, "method")
             for size, own in summaries.groups(sizes_of, "size")
-            for at in [own[own["perturbation"] == middle]]
         ],
     )
 
@@ -251,8 +252,9 @@ def guarantees_measured(tables: Tables) -> Table:
     )
 
 
-def _with_interval(text: str, low: float | None, high: float | None, digits: int = 2) -> str:
+def _with_interval(text: str, ends: Sequence[float | None] | None, digits: int = 2) -> str:
     """A number with its interval in brackets, if there is one."""
+    low, high = ends or (None, None)
     return f"{text} {interval(low, high, digits)}".rstrip()
 
 

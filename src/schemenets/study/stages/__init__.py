@@ -19,6 +19,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +86,9 @@ def description(name: str) -> str:
     return (ast.get_docstring(_tree(name)) or "").partition("\n")[0]
 
 
+@cache
 def _tree(name: str) -> ast.Module:
     return ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
-
-
-def wildcards_of_source(name: str) -> list[str]:
-    """What :func:`wildcards` returns, without importing the stage."""
-    for statement in _tree(name).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "OUTPUTS":
-            texts = (node.value for node in ast.walk(statement) if isinstance(node, ast.Constant))
-            return list(dict.fromkeys(re.findall(r"{(\w+)}", " ".join(map(str, texts)))))
-    return []
 
 
 def module(name: str) -> Any:
@@ -107,9 +100,14 @@ def module(name: str) -> Any:
     return registry.module(__name__, name, "stage")
 
 
+@cache
 def wildcards(name: str) -> list[str]:
-    """Wildcards of a stage's files, in the order of the parts of its jobs' names."""
-    return list(dict.fromkeys(re.findall(r"{(\w+)}", " ".join(module(name).OUTPUTS.values()))))
+    """Wildcards of a stage's files, in the order of the parts of its jobs' names; read, as some take long to import."""
+    for statement in _tree(name).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "OUTPUTS":
+            texts = (node.value for node in ast.walk(statement) if isinstance(node, ast.Constant))
+            return list(dict.fromkeys(re.findall(r"{(\w+)}", " ".join(map(str, texts)))))
+    return []
 
 
 def output_files(stage: str, name: str) -> dict[str, str]:

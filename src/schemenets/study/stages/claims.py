@@ -5,9 +5,10 @@ from pathlib import Path
 from schemenets import files
 from schemenets.study import claims, summaries
 from schemenets.study.config import CLAIMS, Study
+from schemenets.study.layout import TABLE
 from schemenets.study.stages import Job, Json
 
-OUTPUTS = {"claims": "claims.json", "comparisons": "tables/claims.csv", "sensitivity": "tables/sensitivity.csv"}
+OUTPUTS = {"claims": "claims.json", "comparisons": TABLE.format("claims"), "sensitivity": TABLE.format("sensitivity")}
 
 
 def specs(study: Study) -> dict[str, Json]:

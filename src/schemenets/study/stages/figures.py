@@ -12,11 +12,11 @@ from schemenets.study import figures, summaries
 from schemenets.study.config import Study
 from schemenets.study.figures._style import STYLE
 from schemenets.study.figures.signals import NOISE
-from schemenets.study.layout import Layout
+from schemenets.study.layout import FIGURE, Layout
 from schemenets.study.stages import Job, Json, _trained, dataset
 
 SUFFIXES = ("svg", "png")
-OUTPUTS = {f"{name}_{suffix}": f"figures/{name}.{suffix}" for suffix in SUFFIXES for name in figures.available()}
+OUTPUTS = {f"{name}_{suffix}": FIGURE.format(name, suffix) for suffix in SUFFIXES for name in figures.available()}
 # neither date nor software version, so that equal figures are equal files
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 

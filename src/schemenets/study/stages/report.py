@@ -1,7 +1,7 @@
 """Write the report."""
 
 from schemenets import files
-from schemenets.study import report, stages
+from schemenets.study import figures, report, stages
 from schemenets.study.config import Study
 from schemenets.study.stages import Job, Json
 
@@ -33,6 +33,11 @@ def inputs(spec: Json) -> Json:
         "records": records,
         "benchmarks": spec["benchmarks"],
     }
+
+
+def code(spec: Json) -> list[str]:
+    """Titles, captions and headlines of the figures."""
+    return [f"{figures.__name__}.{name}" for name in figures.available()]
 
 
 def run(job: Job) -> None:

@@ -18,7 +18,7 @@ from schemenets.schemes import fsi
 from schemenets.schemes._base import Array, Diffusion
 from schemenets.schemes.implicit import newton
 from schemenets.study.config import Study
-from schemenets.study.measurements.flops import COST, counted_step, of_residual
+from schemenets.study.measurements.flops import counted_step, of_flux, of_residual
 from schemenets.study.measurements.solving import FEW, TOLERANCE, Step, described, measures, pair
 from schemenets.study.stages import Job, Json, dataset
 from schemenets.study.stages._rows import ERRORS, ITERATED, PLACE, SOLVER_ITERATIONS
@@ -180,7 +180,7 @@ def _newton(b: Array, grid: Grid) -> list[tuple[Array, int]]:
     watched = _Watched(grid.diffusion)
     last = newton(b, watched, problem.tau)
     # two residuals and their norms in every step; every matrix from derivatives of the flux, and an update
-    step, matrix = (2 * of_residual(problem) + 4) * N, of_banded(grid) + (COST[problem.flux] + 5 + problem.order) * N
+    step, matrix = (2 * of_residual(problem) + 4) * N, of_banded(grid) + (of_flux(problem.flux) + 5 + problem.order) * N
     numbers = [*watched.matrices_before, watched.matrices]
     each = zip([*watched.iterates, last], numbers, strict=True)
     return [(u, n * step + count * matrix) for n, (u, count) in enumerate(each)]

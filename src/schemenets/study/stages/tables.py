@@ -10,12 +10,12 @@ from schemenets import files
 from schemenets.stability.guarantees import GUARANTEES
 from schemenets.study import stages
 from schemenets.study.config import Study
-from schemenets.study.layout import Layout
+from schemenets.study.layout import TABLE, Layout
 from schemenets.study.records.fingerprints import module_of
 from schemenets.study.stages import Job, Json
 
 DERIVED = {"guarantees": ("train", "stability", "growth")}  # from other tables, and the stages whose records are in it
-OUTPUTS = {name: f"tables/{name}.csv" for name in (*stages.declared_tables(), *DERIVED)}
+OUTPUTS = {name: TABLE.format(name) for name in (*stages.declared_tables(), *DERIVED)}
 
 
 def specs(study: Study) -> dict[str, Json]:
@@ -30,8 +30,8 @@ def inputs(spec: Json) -> Json:
 
 
 def code(spec: Json) -> list[str]:
-    """How every stage makes rows of its records."""
-    return [f"{module_of(stage)}:tables" for stage in spec["jobs"]]
+    """How every stage makes rows of its records, and their columns."""
+    return [f"{module_of(stage)}:{name}" for stage in spec["jobs"] for name in ("tables", "TABLES")]
 
 
 def made_from(key: str, spec: Json) -> list[stages.Reference]:

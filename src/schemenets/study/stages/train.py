@@ -21,7 +21,7 @@ TABLES = {
     ],
     "curves": ["run", "experiment", "method", "size", "seed", "epoch", "validation", "measure"],
     "solver_runs": [
-        *("run", "problem", "method", "seed", "network", "loss", "parameters", "operations"),
+        *("run", "problem", "method", "seed", "network", "parameters", "operations"),
         *("consistent", "points", "dataset", *TRAINING, "status", "validation_error"),
     ],
 }
@@ -134,7 +134,6 @@ def _solver(job: str, record: Json, entry: Json) -> Json:
     return {
         **of_solver(job, entry["seed"]),
         "network": architecture.name,
-        "loss": record["task"]["loss"],
         "parameters": record["parameters"],
         "operations": counted(architecture.build(), record["points"]),  # whatever the weights are
         "consistent": architecture.consistent,
