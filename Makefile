@@ -1,4 +1,4 @@
-# Each target sets up all it needs in .venv; nothing outside of this directory is changed.
+# Each target sets up what it needs in .venv and changes nothing outside this directory.
 PYTHON ?= python3
 TIER ?= study
 CORES ?= all
@@ -12,7 +12,7 @@ study: .venv/study.stamp ## run the study: make study [TIER=smoke] [OUT=results/
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-benchmark: .venv/test.stamp ## compare the speed of trainings with plain torch, and of trained solvers: make benchmark [OUT=results/benchmark]
+benchmark: .venv/test.stamp ## compare training with plain torch, and solvers with each other, on one idle core: make benchmark [OUT=results/benchmark]
 	. .venv/bin/activate && export OMP_NUM_THREADS=1 && python -m benchmarks --out "$(or $(OUT),results/benchmark)/benchmark.csv" \
 	  && python -m benchmarks.solvers --out "$(or $(OUT),results/benchmark)/solver_benchmark.csv"
 

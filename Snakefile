@@ -14,7 +14,7 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-# made from workflow/Containerfile, see there; used with --sdm apptainer only, and not exercised by the tests
+# built from workflow/Containerfile; used only with --sdm apptainer, and not tested
 container: "workflow/schemenets.sif"
 
 

@@ -1,6 +1,6 @@
-"""How fast the library is: `python -m benchmarks` prints ratios measured in one run on one thread, and what they reach.
+"""How fast the library is: `python -m benchmarks` prints ratios measured in one run on one thread, and the targets.
 
-Rivals, all of them doing the same work in single precision on one thread:
+Rivals, which all do the same work in single precision on one thread:
 
 * idiomatic: torch's own layers, one seed at a time;
 * compiled: the same under ``torch.compile``;
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="only one size")
     parser.add_argument("--without-compile", action="store_true", help="without torch.compile, which needs a compiler")
     parser.add_argument(
-        "--out", type=Path, help="table to write, e.g. results/tables/benchmark.csv; beside it that of the targets"
+        "--out", type=Path, help="table to write, e.g. results/tables/benchmark.csv; the targets go beside it"
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -4,7 +4,7 @@ A step is that of the study, in single precision: signals, loss, gradients of al
 
 * ours: the library's trainer, gradients as one CUDA graph;
 * operations: the same, with the operations launched one by one;
-* compiled_graph: the graph of what ``torch.compile`` makes of the network;
+* compiled_graph: a CUDA graph of the network under ``torch.compile``;
 * processor: the trainer on one core of the processor beside the GPU, in compiled loops where numba is installed;
 * idiomatic, compiled, vmap: torch's own layers one seed at a time, the same under ``torch.compile``, and
   ``torch.func.vmap`` over stacked modules, all on the GPU.
@@ -42,7 +42,7 @@ FAST = ("compiled", "vmap")
 
 
 def steps(architecture: Architecture, seeds: int, fast: bool) -> Iterator[Row]:
-    """A step of training one of the :data:`PAIRS`; beside the usual contenders the ``fast`` ones."""
+    """A training step of one of the :data:`PAIRS`; ``fast`` adds contenders."""
     data = measurements._signals(SIZE["length"])
     rivalling = measurements.stepping_rivals(architecture, seeds, data, FAST if fast else ())
     return _rows(STEP, architecture, seeds, _own(architecture, seeds, data, fast) | rivalling)
@@ -58,7 +58,7 @@ def any_network(what: str, architecture: Architecture, seeds: int) -> Iterator[R
 def _own(
     architecture: Architecture, seeds: int, data: dict[str, np.ndarray], fast: bool = False
 ) -> dict[str, Contender]:
-    """The ways of the library's trainer."""
+    """The library's trainer in its variants."""
     with patch.dict(os.environ, SCHEMENETS_DEVICE="cpu"):
         processor = measurements.trainer(architecture, seeds, data)
     ours, plain = (measurements.trainer(architecture, seeds, data) for _ in range(2))
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/gpu_benchmark.csv")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        print("python -m benchmarks.gpu needs a GPU that this torch can use; there is none.", file=sys.stderr)
+        print("python -m benchmarks.gpu: got no GPU, expected one that this torch can use", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["SCHEMENETS_DEVICE"] = "cuda"
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 flush=True,
             )
         if options.out:
-            table.write(options.out, rows, COLUMNS)  # what there is, should the next not end
+            table.write(options.out, rows, COLUMNS)  # in case the next one fails
         progress.update(done)
     return 0
 

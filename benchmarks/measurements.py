@@ -1,4 +1,4 @@
-"""What the benchmark measures, each entry giving rows of its table: our networks beside their rivals."""
+"""What the benchmark measures: our networks and their rivals, each measurement giving rows of the table."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,18 +21,18 @@ from schemenets.networks import Architecture
 from schemenets.study.config import Study
 from schemenets.training import Denoising, Trainer, Training
 
-SIGNALS = 1024  # that are trained on: with the states they do not fit in the second cache
+SIGNALS = 1024  # training signals; with the states they do not fit in the second cache
 PAIRS = [("resnet", "relu"), ("symmetric", "perona_malik")]
-CROSSED = [("resnet", "perona_malik"), ("symmetric", "relu")]  # which tell the cost of the flux
-BEYOND = [("multigrid_unet", "perona_malik"), ("unet", "relu")]  # too small a part of them is blocks to count flops
+CROSSED = [("resnet", "perona_malik"), ("symmetric", "relu")]  # they show the cost of the flux
+BEYOND = [("multigrid_unet", "perona_malik"), ("unet", "relu")]  # mostly not blocks: flops are not counted
 SIZES = {"filters": (32, 4, 16), "length": (1024, 64, 4096), "channels": (8, 16)}  # of one block besides the usual
 MORE_SEEDS, MORE_BLOCKS = (1, 2, 5, 20), (1, 2, 8, 16)
-ITERATIONS = 32  # of implicit networks, where gradients of the solution pay
+ITERATIONS = 32  # of implicit networks: enough for implicit gradients to pay off
 RATE = 1e-3
 
 
 class Contender(NamedTuple):
-    """Something to be timed; a call of it does as much ``work`` as so many passes or steps of one seed."""
+    """Something to time; one call does the ``work`` of so many passes or steps of one seed."""
 
     run: Callable[[], object]
     work: int
@@ -42,14 +42,14 @@ def flops(row: Row) -> float:
     """Multiplications and additions of all convolutions of one seed's forward and backward pass, none counted twice.
 
     Two convolutions forward; backward the derivatives of each with respect to its input and to its filters. What our
-    backward pass computes again is not counted, and no flux is.
+    backward pass computes again is not counted, nor is any flux.
     """
     windows = row["batch"] * (row["length"] - row["kernel_size"] + 1)
     return 6 * 2.0 * row["blocks"] * row["filters"] * row["channels"] * row["kernel_size"] * windows
 
 
 def bytes_moved(row: Row) -> float:
-    """Bytes of the states that one seed's passes cannot but move: u and the result; u, its derivative, the result's."""
+    """Bytes of the states that one seed's passes must move: u and the result; u, its derivative, the result's."""
     return 5 * 4.0 * row["blocks"] * row["batch"] * row["channels"] * row["length"]
 
 
@@ -61,7 +61,7 @@ def passes(
     u = torch.rand(seeds, size["batch"], size["channels"], size["length"]).requires_grad_()
     gradient = torch.rand(u.shape)
     net, plain = rivals.ours(architecture, seeds), rivals.idiomatic(architecture)
-    alone = u[0].detach().clone().requires_grad_()  # no view, of which all would count as saved
+    alone = u[0].detach().clone().requires_grad_()  # a copy: of a view, the whole storage would count as saved
 
     def both(apply: rivals.Apply, u: Tensor, parameters: list[Tensor], gradient: Tensor) -> Callable[[], object]:
         return lambda: torch.autograd.grad(apply(u), [u, *parameters], gradient)
@@ -80,7 +80,7 @@ def passes(
         contender = contenders[row["contender"]]
         peak = timing.peak_mib(contender.run)
         row["peak_mib_per_seed"] = None if peak is None else peak / contender.work
-        if row["contender"] != "compiled":  # the hooks that tell what is saved would make it compile again
+        if row["contender"] != "compiled":  # the hooks that measure it would trigger recompilation
             row["saved_mib_per_seed"] = timing.saved_mib(contender.run) / contender.work
         yield row
 
@@ -101,7 +101,7 @@ def steps(
 def stepping_rivals(
     architecture: Architecture, seeds: int, data: dict[str, np.ndarray], against: tuple[str, ...]
 ) -> dict[str, Contender]:
-    """Training by the idiomatic module, and by the faster ones of these names."""
+    """Training with the idiomatic module, and with the faster rivals ``against``."""
     found = {}
     for rival in ("idiomatic", "compiled"):
         if rival in ("idiomatic", *against):
@@ -115,7 +115,7 @@ def stepping_rivals(
 
 
 def any_network(what: str, architecture: Architecture, seeds: int, implicit_gradients: bool = False) -> Iterator[Row]:
-    """A full step of training of any network of the library, against itself on torch's convolutions."""
+    """A full training step of any network of the library, against the same on torch's convolutions."""
     data = _signals(SIZE["length"])
     training_ours = trainer(architecture, seeds, data)
     if implicit_gradients:
@@ -132,7 +132,7 @@ def any_network(what: str, architecture: Architecture, seeds: int, implicit_grad
 
 
 def whole_epoch(trainer: Trainer) -> None:
-    """All that a job of the study does in an epoch: training, validation, saving."""
+    """Everything that a job of the study does in an epoch: training, validation, saving."""
     trainer._train_epoch()
     trainer._validate()
     with TemporaryDirectory() as folder:
@@ -161,7 +161,7 @@ def convolutional(
 
 def trainer(architecture: Architecture, seeds: int, data: dict[str, np.ndarray]) -> Trainer:
     """The study's own trainer."""
-    # many epochs, so that the learning rates of the one that is repeated are small
+    # many epochs, so that the one that is repeated has small learning rates
     job = Training(
         architecture=architecture, seeds=tuple(range(seeds)), learning_rate=RATE, epochs=1000, batch=SIZE["batch"]
     )
@@ -194,7 +194,7 @@ def _rival(
 
 
 def _signals(length: int) -> dict[str, np.ndarray]:
-    """Signals as data sets of the study hold them, ten times fewer to validate; what they show does not matter."""
+    """Signals in the form of the study's data sets, ten times fewer for validation; their content is irrelevant."""
     generator = np.random.default_rng(0)
     clean = generator.uniform(0, 255, (SIGNALS, length)).astype(np.float32)
     pair = (clean + generator.normal(0, 10, clean.shape)).astype(np.float32), clean
@@ -231,7 +231,7 @@ def _rows(about: Row, contenders: dict[str, Contender], rounds: int = timing.ROU
 def timed(
     about: Row, contenders: dict[str, Contender], rounds: int, finish: Callable[[], object] = lambda: None
 ) -> Iterator[Row]:
-    """A row with its time for every contender; ``finish`` waits for what was started elsewhere."""
+    """A row with its time for every contender; ``finish`` waits for work on another device."""
     runs = {name: contender.run for name, contender in contenders.items()}
     calls = timing.least_seconds(runs, rounds, finish=finish)
     seconds = {name: calls[name] / contender.work for name, contender in contenders.items()}
@@ -264,7 +264,7 @@ def measurements(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]
         return found
     for name, flux in PAIRS:
         for key, (first, *others) in SIZES.items():
-            # rivals that take their time to prepare, at one other size of each kind
+            # rivals that are slow to prepare run at only one other size of each kind
             found += [partial(passes, name, flux, against=fast, size=SIZE | {key: first})]
             found += [partial(passes, name, flux, size=SIZE | {key: value}) for value in others]
         found += [partial(steps, name, flux, seeds=seeds) for seeds in MORE_SEEDS]
@@ -277,7 +277,7 @@ def measurements(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]
 
 
 def machine() -> dict[str, Any]:
-    """What one core can do, measured, and what there was measured on."""
+    """Measured peak rates of one core, and the machine they were measured on."""
     fma, blas = timing.peak_fma_gflops(), timing.peak_blas_gflops()
     return {
         "fma_gflops": fma,
@@ -288,7 +288,7 @@ def machine() -> dict[str, Any]:
 
 
 def with_shares(row: Row, here: dict[str, Any]) -> Row:
-    """A row together with the machine, and its speed as a share of what that can do."""
+    """A row with the machine, and its speed as a share of the machine's peak."""
     peak = here["fma_gflops"] or here["blas_gflops"]
     counted = row["gflops"] is not None
     return row | {

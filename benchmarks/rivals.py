@@ -1,4 +1,4 @@
-"""The networks as one would write them in plain torch, and the ways to train them faster without own kernels."""
+"""The networks as one would write them in plain torch, and ways to train them faster without custom kernels."""
 
 import copy
 from collections.abc import Callable
@@ -71,14 +71,14 @@ def idiomatic(architecture: Architecture) -> nn.Module:
 
 def compiled(net: nn.Module) -> Apply:
     """The same network under ``torch.compile``."""
-    # what was compiled before must neither make shapes dynamic nor exhaust the number of recompilations
+    # earlier compilations must neither make shapes dynamic nor exhaust the number of recompilations
     torch.compiler.reset()
     apply: Apply = torch.compile(net, fullgraph=True, dynamic=False)
     return apply
 
 
 def vmapped(nets: list[nn.Module]) -> tuple[list[Tensor], Apply]:
-    """Stacked parameters of networks, and these networks side by side by ``torch.func.vmap``."""
+    """Stacked parameters of networks, and these networks run side by side by ``torch.func.vmap``."""
     parameters, _ = torch.func.stack_module_state(nets)
     skeleton = copy.deepcopy(nets[0]).to("meta")
     apply = torch.func.vmap(lambda parameters, u: torch.func.functional_call(skeleton, parameters, (u,)))
@@ -95,7 +95,7 @@ def torch_block(
     w: Tensor | None = None,
     onto: Tensor | None = None,
 ) -> Tensor:
-    """The primitive by torch's convolutions, for networks that are not stacked."""
+    """The primitive on torch's convolutions, for networks that are not stacked."""
     s = conv1d(u, W1, b1)
     y = conv_transpose1d(flux(s, 1.0 if lam is None else lam[:, None], None if w is None else w[:, None]), W2)
     return y if onto is None else onto + y

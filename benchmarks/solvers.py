@@ -1,20 +1,21 @@
-"""Wall time of solvers: `python -m benchmarks.solvers` has direct solvers, multigrid and networks take turns.
+"""Wall time of solvers: `python -m benchmarks.solvers` times direct solvers, multigrid and networks in turns.
 
-Contenders, all of them on one thread and on the same right-hand sides, like those of the study's tests:
+Contenders, all on one thread and on the same right-hand sides, like those of the study's tests:
 
-* banded: ``scipy.linalg.solveh_banded``, factor and solve, on bands made before; linear problems;
-* newton: the library's Newton method on SciPy's sparse and banded matrices, which start anew in every step; the others;
+* banded: ``scipy.linalg.solveh_banded``, factor and solve, on bands prepared before; linear problems;
+* newton: the library's Newton method on SciPy's sparse and banded matrices, built anew in every step; other problems;
 * pyamg-ruge_stuben, pyamg-smoothed_aggregation: PyAMG's V-cycles with its defaults; linear problems;
 * textbook: V(2,2)-cycles with damped Jacobi, iterated;
 * cycle-1-iterated: the learned cycle, iterated;
-* cycle-1, cycle-3, unet-4: one application of trained networks; U-nets know the grid of their training alone.
-* cycle-1-training, cycle-3-training, multigrid-1-training, unet-4-training: a step of the training that the study
-  does, of ten networks side by side and per right-hand side and network; beside it the same on torch operations.
+* cycle-1, cycle-3, multigrid-1, multigrid-3, unet-2, unet-4, unet-6: one application of trained networks; only cycles
+  run on other grids than that of their training;
+* cycle-1-training, cycle-3-training, multigrid-1-training, unet-4-training: a training step of the study, with ten
+  networks side by side, per right-hand side and network; with ``-torch``, the same on torch operations.
 
-Iterations end at a relative residual of 1e-8 of every right-hand side, all together; 60 that do not reach it have no
-time. Newton's method and PyAMG take one right-hand side at a time; they are timed on the first few. Errors are those of
-one application or after the last iteration, relative to what the direct solver finds; there are none where solutions
-need not be unique. Of trained networks it is the seed with the median validation error.
+Iterations end when every right-hand side has a relative residual of 1e-8; a contender that needs more than 60 gets no
+time. Newton's method and PyAMG take one right-hand side at a time; they are timed on the first few. Errors are relative
+to the solution of the direct solver, after one application or the last iteration; none are given where solutions need
+not be unique. Of the seeds of a network, the one with the median validation error is timed.
 """
 
 import argparse
@@ -83,12 +84,12 @@ Networks = Mapping[str, nn.Module]  # by method
 
 
 class Contender(NamedTuple):
-    """Something to be timed.
+    """Something to time.
 
     Attributes:
-        run: solutions x (count, N), and after how many iterations: None if there are none, infinite without an end.
+        run: solutions x (count, N), and the number of iterations: None without iterations, infinite if they do not end.
         dtype: of its numbers.
-        setup: what is done once for all right-hand sides.
+        setup: work done once for all right-hand sides.
     """
 
     run: Callable[[], tuple[Array, float | None]]
@@ -99,7 +100,7 @@ class Contender(NamedTuple):
 def compared(problem: str, grid: Grid, b: Array, networks: Networks) -> Iterator[Row]:
     """A row for every contender on the right-hand sides b (count, N); the first is the direct solver.
 
-    Errors are distances to its solutions, and told where these are certain to be the only ones.
+    Errors are distances to its solutions, given only where these are unique.
     """
     contenders = {**direct(grid, b), **classical(grid, b), **learned(grid, b, networks)}
     results = {name: each.run() for name, each in contenders.items()}
@@ -193,13 +194,13 @@ def once(network: nn.Module, b: torch.Tensor) -> tuple[Array, None]:
 
 
 def trained(results: Layout, problem: str, grid: Grid, home: Grid) -> dict[str, nn.Module]:
-    """The networks that there are for a problem and know its grid, each the seed with the median validation error.
+    """The trained networks for a problem that can run on a grid, each the seed with the median validation error.
 
     Args:
-        results: where they lie.
+        results: the results directory that holds them.
         problem: its name.
         grid: the problem on N points.
-        home: that of the training.
+        home: the training grid.
     """
     found: dict[str, nn.Module] = {}
     for method in ONCE:
@@ -225,7 +226,7 @@ def trainings(study: Study) -> Iterator[Row]:
     name, batch = section["tuning_problem"], section["batch"]
     problem = study.problem(name)
     grid = on_points(problem, study.points)
-    b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # what is learned does not matter
+    b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # its content does not matter
     data = {f"{split}/{part}": b for split in ("train", "validation") for part in Solving.pair}
     for method in TRAINED:
         job = Training(
@@ -233,7 +234,7 @@ def trainings(study: Study) -> Iterator[Row]:
             task=Solving(problem=problem),
             seeds=tuple(range(SEEDS)),
             learning_rate=RATE,
-            epochs=1000,  # so that the rates of the one that is repeated are small
+            epochs=1000,  # so that the one that is repeated has small learning rates
             batch=batch,
         )
         trainers = {kernel: Trainer(job, data) for kernel in ("reference", kernels.backend())}

@@ -10,7 +10,7 @@ from schemenets import files
 
 
 def write(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Write a table atomically; what a row has not got stays empty."""
+    """Write a table atomically; missing values stay empty."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()

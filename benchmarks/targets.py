@@ -1,4 +1,4 @@
-"""What the library is to reach, and whether the measured rows say that it does."""
+"""Targets of the library, and whether the measured rows reach them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ CONFIGURATION = (
     "batch",
     "seeds",
 )
-SIZE = {"filters": 8, "kernel_size": 5, "channels": 1, "length": 256, "batch": 64}  # that most targets are about
+SIZE = {"filters": 8, "kernel_size": 5, "channels": 1, "length": 256, "batch": 64}  # most targets are about it
 SEEDS = 10
 BLOCKS = 4
-EQUAL = 1.1  # memory that differs by less is the same: weights are kept as well
+EQUAL = 1.1  # memory that differs by less counts as equal: weights are kept as well
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on something measured in one case or several, all of which have to keep it.
+    """A bound on a measured value that all of its cases must keep.
 
     Attributes:
         name: what is bounded.
@@ -64,7 +64,7 @@ class Target:
 
 
 def select(rows: Iterable[Row], **values: Any) -> list[Row]:
-    """The rows with these values; of several values in a tuple, with one of them."""
+    """The rows with these values; a tuple lists alternatives."""
 
     def fits(row: Row) -> bool:
         return all(row[key] in (v if isinstance(v, tuple) else (v,)) for key, v in values.items())
@@ -73,7 +73,7 @@ def select(rows: Iterable[Row], **values: Any) -> list[Row]:
 
 
 def case(row: Row) -> str:
-    """Name of what a row is about, with what differs from the usual size."""
+    """Name of the case of a row, with everything that differs from the usual size."""
     kinds = [kind.replace("_", " ") for kind in ("certified", "tied", "implicit_gradients") if row[kind]]
     usual = SIZE | {"seeds": SEEDS, "blocks": 1 if row["what"] == PASSES else BLOCKS}
     unusual = [f"{key} {row[key]}" for key in usual if row[key] != usual[key]]

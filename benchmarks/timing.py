@@ -1,4 +1,4 @@
-"""What is measured: times that can be compared, memory, and what one core can do at best."""
+"""Measures comparable times, memory, and the peak rates of one core."""
 
 import ctypes
 import gc
@@ -37,7 +37,7 @@ def least_seconds(
     """Seconds per call of every contender: the least of the means of several rounds, in which they take turns.
 
     A turn takes ``least`` seconds at least, :data:`SLICE` if not given, and ends when ``finish`` returns, which waits
-    for what was started elsewhere.
+    for work on another device.
     """
     least = SLICE if least is None else least
     calls = {}
@@ -64,7 +64,7 @@ def least_seconds(
 
 
 def peak_fma_gflops() -> float | None:
-    """Single-precision multiply-adds that one core does at best, in GFLOP/s; None without numba.
+    """Peak rate of single-precision multiply-adds on one core, in GFLOP/s; None without numba.
 
     A compiled loop over arrays in the first cache, in which every element goes through a chain of multiply-adds and
     the elements do not depend on each other.
@@ -96,7 +96,7 @@ def peak_fma_gflops() -> float | None:
 
 
 def peak_blas_gflops() -> float:
-    """Single-precision multiply-adds in the matrix products of torch's BLAS library at best, in GFLOP/s."""
+    """Peak rate of single-precision multiply-adds in torch's BLAS matrix products, in GFLOP/s."""
     best = 0.0
     for n in PRODUCTS:
         a, b, c = torch.ones(n, n), torch.ones(n, n), torch.empty(n, n)
@@ -139,7 +139,7 @@ def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
 
 
 def saved_mib(run: Callable[[], object]) -> float:
-    """What autograd keeps from the forward for the backward pass, in MiB; every storage counts once."""
+    """Memory that autograd keeps for the backward pass, in MiB; every storage counts once."""
     sizes: dict[int, int] = {}
     kept = []  # so that no storage is freed and its address used again
 
@@ -154,12 +154,12 @@ def saved_mib(run: Callable[[], object]) -> float:
 
 
 def peak_mib(run: Callable[[], object]) -> float | None:
-    """Resident memory that a call takes at its peak beyond what there was before, in MiB; None where not on Linux.
+    """Peak resident memory of a call beyond that before it, in MiB; None unless on Linux.
 
-    The least of three, as it depends on the holes that earlier calls have left whether memory is used twice.
+    The least of three calls, since holes that earlier calls left decide how much memory is reused.
     """
     run()
-    gc.disable()  # what it frees in between would hide what the call takes
+    gc.disable()  # memory that it frees in between would hide what the call takes
     try:
         return min(_growth(run) for _ in range(3)) / 1024
     except (OSError, AttributeError):
@@ -170,7 +170,7 @@ def peak_mib(run: Callable[[], object]) -> float | None:
 
 def _growth(run: Callable[[], object]) -> int:
     """Growth of the resident memory up to its peak, in KiB."""
-    ctypes.CDLL(None).malloc_trim(0)  # else memory that earlier calls have freed would be used again, unseen
+    ctypes.CDLL(None).malloc_trim(0)  # else memory that earlier calls have freed would be reused, unseen
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status("VmRSS")
     run()
@@ -186,7 +186,7 @@ def _status(key: str) -> int:
 def description() -> str:
     """Processor, how many there are and the width of their vectors; software, and the commit that was measured."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
-    pairs = (line.partition(":")[::2] for line in reversed(lines))  # the first of equals is the last to be kept
+    pairs = (line.partition(":")[::2] for line in reversed(lines))  # reversed, so that the first of equal keys is kept
     cpu = {key.strip(): value.strip() for key, value in pairs}
     parts = [cpu.get("model name") or platform.processor() or platform.machine()]
     if {"cpu family", "model"} <= set(cpu):

@@ -2,8 +2,8 @@
 
     python -m benchmarks.workflow [--jobs 10000] [--out results/tables/workflow_benchmark.csv]
 
-Both run in a copy of the project with a tier of that many jobs, once without a plan and then with the one that was
-kept (see ``schemenets.study.plan``). Times are those of the processor, memory is the largest resident set.
+Both run in a copy of the project with a tier of that many jobs. The rules are read first without a plan, then with the
+one cached (see ``schemenets.study.plan``); the dry run has the latter. Memory is the largest resident set.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COLUMNS = ("measured", "jobs", "plan", "cpu_seconds", "wall_seconds", "megabytes
 
 
 class Cost(NamedTuple):
-    """Of a process and its children: seconds of CPU and of wall time, and largest resident set in MB."""
+    """Cost of a process and its children: seconds of CPU and of wall time, and largest resident set in MB."""
 
     cpu: float
     wall: float
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.workflow", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--jobs", type=int, default=10_000, help="about so many jobs (default: 10000)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="approximate number of jobs (default: 10000)")
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/workflow_benchmark.csv")
     options = parser.parse_args(arguments)
     rows = []

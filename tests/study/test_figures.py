@@ -134,8 +134,8 @@ def test_factorial_tells_the_range_of_changes_by_flux_and_structure(tables):
     structures = [mean[f"symmetric-{flux}"] - mean[f"resnet-{flux}"] for flux in ("relu", "perona_malik")]
     structures.append(mean["implicit-perona_malik"] - mean["resnet-perona_malik"])
     assert figures.headline("factorial", tables) == (
-        f"At equal depth another flux than ReLU changes the mean PSNR by {signed(min(fluxes))} to "
-        f"{signed(max(fluxes))} dB and another structure than that of ResNet by {signed(min(structures))} to "
+        f"At equal depth, a flux other than ReLU changes the mean PSNR by {signed(min(fluxes))} to "
+        f"{signed(max(fluxes))} dB and a structure other than ResNet by {signed(min(structures))} to "
         f"{signed(max(structures))} dB."
     )
 
@@ -243,7 +243,7 @@ def test_cost_of_certification_is_paired_over_seeds_at_every_noise_level(tables)
     for noise, own in found.groupby("noise"):
         assert own.set_index("seed")["difference"].to_numpy() == pytest.approx((d - (noise == 20)).to_numpy())
     assert figures.headline("certification_cost", both) == (
-        f"At the noise of the training certification changes the mean PSNR by {signed(d.mean())} dB; the interval lies "
+        f"At the training noise, certification changes the mean PSNR by {signed(d.mean())} dB; the interval lies "
         "above zero in 0 and below zero in 0 of 1 comparisons."
     )
     costly = both["psnr"].assign(psnr=lambda t: t["psnr"].mask(t["method"].str.endswith("-certified"), 20.0))
@@ -272,9 +272,7 @@ def test_evolution_counts_the_cases_in_which_extrapolation_helps(tables):
             for tied in ("", "-tied")
         )
         text = figures.headline("evolution", tables | {"psnr": scaled})
-        assert text.startswith(
-            f"{start}{helps} of 4 cases; the smallest ratio of the errors is {short(ratios.min())} (FSI"
-        )
+        assert text.startswith(f"{start}{helps} of 4 cases; the smallest ratio of errors is {short(ratios.min())} (FSI")
 
 
 def test_skips_tells_where_they_bring_least_and_most(tables):
@@ -296,7 +294,7 @@ def test_signals_tells_what_the_network_shown_does(tables):
     gains = own["psnr"] - own["noisy_psnr"]
     assert figures.headline("signals", tables) == (
         "The network shown (symmetric, Perona–Malik, ≤ 240 parameters) changes the PSNR by "
-        f"{signed(gains.min())} to {signed(gains.max())} dB, in the mean over the test signals of a family."
+        f"{signed(gains.min())} to {signed(gains.max())} dB, averaged over the test signals of a family."
     )
 
 
@@ -413,7 +411,7 @@ def test_examples_are_the_families_that_denoisers_are_tested_on(made_up, tables)
 
 def test_evolution_draws_mean_errors_of_networks_and_schemes(tables):
     ax, tied = drawn("evolution", tables).axes
-    assert [ax.get_title() for ax in (ax, tied)] == ["T = 4, weights of their own", "T = 4, tied weights"]
+    assert [ax.get_title() for ax in (ax, tied)] == ["T = 4, untied weights", "T = 4, tied weights"]
     shown = {line.get_label(): line.get_xydata() for line in ax.lines}
     for name, method in (("explicit", "symmetric"), ("FSI", "safeguarded_fsi")):
         own = evolutions(tables)[evolutions(tables)["method"] == f"{method}-perona_malik-certified"]

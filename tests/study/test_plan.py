@@ -82,7 +82,7 @@ def test_inputs_are_the_files_that_other_jobs_write_and_those_of_the_project(pla
 
 def test_jobs_that_do_not_exist_have_neither_inputs_nor_digests(plan):
     unknown = JOB | {"size": "budget-7"}
-    message = r"train: got 'capacity/resnet-relu/budget-7', which is no job of the tier smoke"
+    message = r"train: got 'capacity/resnet-relu/budget-7', expected a job of the tier smoke"
     with pytest.raises(PlanError, match=message):
         plan.inputs("train")(unknown)
     for digest in plan.digests("train").values():

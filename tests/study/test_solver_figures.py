@@ -226,7 +226,7 @@ def test_a_job_of_which_all_runs_diverged_is_not_dropped(name):
         "solver_efficiency": f"(1 learned cycle) has {short(1 / geometric(tables, 'unet-4'))} times the error of",
         "solver_mesh": "for 0 of 1 problems",
         "solver_tau": "for 0 of 1 problems",
-        "solver_transfer": "the smallest mean error has U-net, 4 channels in 11.",
+        "solver_transfer": "the smallest mean error is that of U-net, 4 channels in 11.",
         "solver_parts": "and 0 of 2 of the whole cycle.",
     }[name] in figures.headline(name, tables)
 
@@ -237,7 +237,8 @@ def test_efficiency_compares_the_best_networks_and_the_cheapest_scheme_as_good(t
     assert figures.headline("solver_efficiency", tables) == (
         f"The best network of cycles (3 learned cycles) has {ratio} times the error of the best U-net (U-net, 6 "
         f"channels) with {short(27 / 23875)} times its parameters and {short(762156 / 2639624)} times its operations; "
-        f"untrained, Newton's method gets that far with {short(steps * 17000 / 762156)} times these."
+        f"untrained, Newton's method is as accurate with {short(steps * 17000 / 762156)} times the operations of these "
+        "cycles."
     )
     worse = changed(
         tables, "solver_errors", lambda t: t["method"].str.startswith(("cycle", "multi")), relative_error=0.5
@@ -322,7 +323,7 @@ def test_cycles_against_tau(tables):
 def test_transfer_counts_who_is_best_where_none_was_trained(tables):
     figure = drawn("solver_transfer", tables)
     assert [ax.get_title() for ax in figure.axes] == [title for _, title, _ in solver_transfer.KINDS.values()]
-    start = "Of 19 conditions that none was trained for, the smallest mean error has 3 learned cycles in "
+    start = "Over 19 conditions outside the training, the smallest mean error is that of 3 learned cycles in "
     assert figures.headline("solver_transfer", tables) == f"{start}19."
     ecg = changed(
         tables, "solver_errors", lambda t: (t["method"] == "unet-4") & (t["family"] == "ecg"), relative_error=1e-9

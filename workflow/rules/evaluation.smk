@@ -1,4 +1,4 @@
-# Evaluation: trained networks on every test set, and numerical schemes as yardsticks for what they learn.
+# Evaluation: trained networks on every test set, and numerical schemes as baselines.
 
 
 rule evaluate:

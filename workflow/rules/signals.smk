@@ -1,4 +1,4 @@
-# Signals: every data set is generated once and hashed; evolutions, and problems with their solutions, likewise.
+# Signals: every data set is generated once and hashed, and so are evolutions and problems with their solutions.
 
 
 rule signals:
@@ -25,7 +25,7 @@ rule evolution:
         **PLAN.outputs("evolution"),
     log:
         PLAN.log("evolution"),
-    priority: 1  # its trainings come last as it is
+    priority: 1  # its trainings come last anyway
     threads: 1
     resources:
         mem_mb=1000,

@@ -1,4 +1,4 @@
-# Solvers: networks that learn to solve problems are tested, and numerical schemes that solve them.
+# Solvers: tests of networks that learn to solve problems, and numerical schemes that solve them.
 
 
 rule evaluate_solvers:

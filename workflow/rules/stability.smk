@@ -1,5 +1,5 @@
-# Stability: certificates from parameters alone, checked by dense matrices, and a search for counterexamples; attacks;
-# what becomes of norms when networks are applied again and again, or have many blocks; convergence of fixed points.
+# Stability: certificates computed from the parameters and checked by dense matrices; a search for counterexamples;
+# attacks; growth under repetition and through many blocks; convergence of fixed points.
 
 
 rule stability:

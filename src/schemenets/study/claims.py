@@ -1,8 +1,8 @@
 """Verdicts on the claims that ``config/claims.yaml`` registers before the runs.
 
 A comparison takes the paired differences d = PSNR(candidate) - PSNR(reference) in dB and is ``shown``, ``refuted`` or
-``open``; the verdict of a claim follows from its primary comparisons. Claims of what holds without exception follow
-from counts and maxima over all networks instead. All rules are registered with the claims, at the head of that file.
+``open``; the verdict of a claim follows from its primary comparisons. Claims that allow no exceptions are judged by
+counts and maxima over all networks instead. The head of that file states all rules.
 """
 
 from collections import Counter
@@ -20,18 +20,18 @@ from schemenets.study.wording import short
 
 Json = dict[str, Any]
 Tables = Mapping[str, pd.DataFrame]
-NOTHING_FOUND = 1.0  # relative error that a diverged run counts for
-ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 10,000 applications, with reserve
+NOTHING_FOUND = 1.0  # relative error of a diverged run
+ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 10,000 applications, with a margin
 
 
 SCHEMA = Path("workflow/schemas/claims.schema.json")  # in the project's directory
 
 
 def load(path: Path, schema_path: Path = SCHEMA) -> Json:
-    """Registered claims of the YAML file ``path``; the schema's default path is that of a project.
+    """The claims that the YAML file ``path`` registers.
 
     Raises:
-        ConfigError: not valid under the schema, or an id given twice.
+        ConfigError: the file breaks the schema, or gives an id twice.
     """
     registered = schema.load(path, schema_path)
     for name, times in Counter(claim["id"] for claim in registered["claims"]).items():
@@ -63,7 +63,7 @@ def evaluate(registered: Json, tables: Tables) -> Json:
 
 
 def comparison_table(result: Json) -> pd.DataFrame:
-    """Every comparison of what ``evaluate`` returned, one row each."""
+    """Every comparison in a result of ``evaluate``, one row each."""
     rows = []
     for claim in result["claims"]:
         for comparison in claim["comparisons"]:
@@ -76,7 +76,7 @@ def comparison_table(result: Json) -> pd.DataFrame:
 
 
 def sensitivity(registered: Json, tables: Tables) -> pd.DataFrame:
-    """How each computed verdict moves when its threshold moves, one row per claim and threshold."""
+    """The verdict on each computed claim at every threshold, one row each."""
     rows = []
     for claim in registered["claims"]:
         threshold = claim["threshold"]
@@ -134,10 +134,10 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables) -> Json:
 
 
 def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
-    """Errors of networks that solve, candidate over reference; the smaller the better.
+    """Errors of networks that solve, candidate over reference; smaller is better.
 
-    A diverged run counts as having found nothing, with a relative error of 1. A primary reference that has not twice
-    the parameters of its candidate, or takes fewer operations, cannot decide.
+    A diverged run counts with a relative error of 1. The claim is inconclusive if a primary reference has less than
+    twice the parameters of its candidate, or takes fewer operations.
     """
     runs, errors = tables["solver_runs"], tables["solver_errors"]
     runs = runs[runs["problem"].isin({entry["problem"] for entry in claim["ratios"]})]
@@ -153,7 +153,7 @@ def _by_ratios(claim: Json, settings: Json, tables: Tables) -> Json:
             for side in ("candidate", "reference")
         }
         name = "{problem}, {candidate} against {reference}".format(**entry)
-        if any(own.empty for own in pair.values()):  # as in tiers that do without one of them
+        if any(own.empty for own in pair.values()):  # some tiers leave one of them out
             absent += [name] if entry["role"] == "primary" else []
             continue
         compared = _ratio(claim, entry, pair["candidate"], pair["reference"], settings)
@@ -228,9 +228,9 @@ def _tested(claim: Json, comparisons: list[Json], settings: Json) -> list[Json]:
 def _sizes(entry: Json, runs: pd.DataFrame) -> list[str]:
     own = runs[runs["experiment"] == entry["experiment"]]
     c, r = (set(own.loc[own["method"] == entry[side], "size"]) for side in ("candidate", "reference"))
-    if not c or not r:  # as in tiers that do without one of them
+    if not c or not r:  # some tiers leave one of them out
         return []
-    # A listed size that only one method ran at stays, so that the pairing names what is missing.
+    # Keep a listed size that only one method ran at: the pairing then names what is missing.
     sizes = c & r if entry["sizes"] == "all" else (c | r) & set(entry["sizes"])
     return sorted(sizes, key=lambda size: int(size.split("-")[1]))
 
@@ -246,7 +246,7 @@ def _compared(claim: Json, entry: Json, size: str, settings: Json, runs: pd.Data
     d = np.where(pairs["candidate_diverged"], np.minimum(d, t), d)
     by_run = runs.set_index("run")
     counts = {
-        # The size fixes the architecture, so that the first seed's counts are those of all seeds.
+        # The size fixes the architecture, so the first seed's counts hold for all.
         f"{side}_{what}": int(by_run.loc[pairs[f"{side}_run"].iloc[0], what])
         for what in ("parameters", "convolution_weights")
         for side in ("candidate", "reference")
@@ -302,7 +302,7 @@ def _verdict(claim: Json, primary: list[Json], absent: list[str], alpha: float) 
 
 
 def _violations(claim: Json, settings: Json, tables: Tables) -> Json:
-    """How often certified checkpoints break what their certificates say."""
+    """How often certified checkpoints violate their certificates."""
     constrained = tables["runs"].loc[tables["runs"]["certified"].astype(bool), ["run", "method", "seed"]]
     measured = tables["stability"].drop(columns=["method", "seed"])
     checked = constrained.merge(measured, on="run", how="left", validate="one_to_one", indicator=True)
@@ -310,7 +310,7 @@ def _violations(claim: Json, settings: Json, tables: Tables) -> Json:
         raise MissingRunsError("stability of certified checkpoints", missing.tolist())
     repeated, random = _repetitions(tables, checked), _random(tables)
     beyond = repeated.loc[~(repeated["excess"] <= 1 + ROUNDING), "run"]
-    broken = {  # what is no number is a violation, too
+    broken = {  # NaN is a violation, too
         "certificates that do not hold": ~checked["certified"].astype(bool),
         "contradicted by dense matrices": ~(checked["least_dense_step_margin"] >= 0) | (checked["contradictions"] != 0),
         "counterexamples found": checked["counterexample"].astype(bool),
@@ -351,7 +351,7 @@ def _violations(claim: Json, settings: Json, tables: Tables) -> Json:
 
 
 def _repetitions(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the table of growth that belong to these checkpoints; ``excess``: amplification over bound^n."""
+    """Growth of these checkpoints under repetition; ``excess``: amplification over bound^n."""
     growth = tables["growth"]
     own = growth.loc[growth["kind"] == "repetition", ["run", "n", "amplification"]].astype({"run": object})
     grown = own.merge(checked[["run", "euclidean_bound"]], on="run")
@@ -361,18 +361,18 @@ def _repetitions(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
 def _random(tables: Tables) -> pd.DataFrame:
     """Rows of certified random networks; ``excess``: amplification by n blocks over their bound."""
     growth = tables["growth"]
-    deep = growth[(growth["kind"] == "depth") & (growth["certified"] == True)]  # noqa: E712, where runs have none
+    deep = growth[(growth["kind"] == "depth") & (growth["certified"] == True)]  # noqa: E712, empty for trained runs
     names = ([str(value) for value in row] for row in deep[["network", "flux", "tied", "seed"]].itertuples(index=False))
     excess = (deep["amplification"] / deep["bound"]).astype(float).fillna(np.inf)
     return pd.DataFrame({"network": [" ".join(name) for name in names], "n": deep["n"], "excess": excess})
 
 
 def _maximum(claim: Json, settings: Json, tables: Tables) -> Json:
-    """The largest difference of implicit from unrolled gradients, and whether rates of fixed points are kept."""
+    """The largest difference between implicit and unrolled gradients, and whether iterations keep their rates."""
     table, threshold = tables["fixed_points"], claim["threshold"]["value"]
-    # a network that did not converge within the limit breaks its rate only if this allows no more than the limit
+    # a network that does not converge within the limit breaks its rate only if the rate allows no more iterations
     taken = table["iterations"].fillna(table["limit"] + 1)
-    slow = table.loc[taken > table["allowed_iterations"], "run"].unique()  # false where nothing is promised
+    slow = table.loc[taken > table["allowed_iterations"], "run"].unique()  # false without a rate
     last = table[table["tolerance"] == table["tolerance"].min()]
     converged = last[last["iterations"].notna()]
     differences = converged["gradient_difference"].fillna(np.inf)  # of gradients that are not finite
@@ -405,7 +405,7 @@ def _maximum(claim: Json, settings: Json, tables: Tables) -> Json:
 
 
 def _memory(costs: pd.DataFrame) -> Json:
-    """How memory that is kept for derivatives grows from the fewest to the most iterations, at most."""
+    """The largest growth of the memory kept for derivatives, from the fewest to the most iterations."""
     found = {}
     for gradients, own in costs.groupby("gradients", sort=False):
         wide = own.pivot_table("saved_bytes", "run", "iterations")
@@ -415,7 +415,7 @@ def _memory(costs: pd.DataFrame) -> Json:
 
 
 def _most(numbers: pd.Series) -> int:
-    """The largest number; 0 of none."""
+    """The largest number; 0 if there is none."""
     return 0 if pd.isna(largest := numbers.max()) else int(largest)
 
 
@@ -425,7 +425,7 @@ def _most_seeds(runs: pd.DataFrame) -> int:
 
 
 def _extreme(value: Any) -> float | None:
-    """A number for JSON; None for none."""
+    """A number for JSON; None unless it is finite."""
     return float(value) if np.isfinite(value) else None
 
 

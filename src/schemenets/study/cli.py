@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("schemenets: %s; the study needs more packages: pip install '.[study]' in the project", error)
         return MISUSE
     except KeyboardInterrupt:
-        log.error("schemenets: interrupted; what was stored is whole, and trainings go on from their last epoch")
+        log.error("schemenets: interrupted; stored files are complete, and training resumes from its last epoch")
         return INTERRUPTED
     except Exception:
         log.exception("schemenets: unexpected error")
@@ -102,7 +102,7 @@ def _add_info(commands: Any) -> None:
         commands,
         "info",
         _info,
-        "say what is installed, or what a checkpoint holds",
+        "show what is installed, or what a checkpoint holds",
         "schemenets info",
         f"schemenets info {WEIGHTS} --seed 0",
     )
@@ -116,7 +116,7 @@ def _add_certify(commands: Any) -> None:
         "certify",
         _certify,
         "print what the parameters of a checkpoint guarantee, condition by condition; status 1 if a condition fails, "
-        "no guarantee is known, or the record beside the checkpoint holds another SHA-256",
+        "no guarantee is known, or the record beside the checkpoint has another SHA-256",
         f"schemenets certify {WEIGHTS} --seed 0",
         f"schemenets certify {WEIGHTS} --seed 0 --dense 256",
         f"schemenets certify {WEIGHTS.replace('malik', 'malik-certified')} --seed 0 --verify 256",
@@ -127,16 +127,16 @@ def _add_certify(commands: Any) -> None:
         "--dense",
         type=int,
         metavar="LENGTH",
-        help="take the norms of dense matrices for signals of this length, by another code path, instead of bounds; "
-        "of a learned cycle: for this number of grid points",
+        help="use the norms of dense matrices for signals of this length instead of bounds; "
+        "for a learned cycle: the number of grid points",
     )
     parser.add_argument(
         "--verify",
         type=int,
         metavar="LENGTH",
-        help="also let the reference scheme compute the same with dense matrices, for signals of this length, and name "
-        "what contradicts the certificate or a condition of its theorem; status 1 if something does, or if the network "
-        "cannot be verified; of a learned cycle: for this number of points",
+        help="also run the reference scheme with dense matrices, for signals of this length, and print what "
+        "contradicts the certificate or a condition of its theorem; status 1 if anything does, or if the network "
+        "cannot be verified; for a learned cycle: the number of grid points",
     )
 
 
@@ -150,11 +150,11 @@ def _add_audit(commands: Any) -> None:
         "schemenets audit results/smoke --full",
     )
     parser.add_argument("results", type=Path, help="directory with a manifest.json")
-    parser.add_argument("--full", action="store_true", help="test every checkpoint again, not a sample")
+    parser.add_argument("--full", action="store_true", help="rerun every job that can be rerun, not a sample")
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, help="which network of a file that holds several")
+    parser.add_argument("--seed", type=int, help="which network, if the file holds several")
 
 
 def _add_stages(commands: Any) -> None:
@@ -211,13 +211,15 @@ def _certify(options: argparse.Namespace) -> int:
 
 
 def _changed(checkpoint: Path) -> dict[str, object]:
-    """A line on the record beside a checkpoint, if there is one that belongs to another file."""
+    """A warning if the record beside a checkpoint belongs to another file."""
     record = checkpoint.with_name("record.json")
     if not record.exists():
         return {}
     content, actual = files.read_json(record), files.sha256(checkpoint)
     recorded = content.get("weights_sha256", actual) if isinstance(content, dict) else actual
-    return {} if recorded == actual else {"record": f"{record.name} is of another file: {recorded}, not {actual}"}
+    if recorded == actual:
+        return {}
+    return {"record": f"{record.name} is of another file: got {recorded}, expected {actual}"}
 
 
 def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace) -> tuple[dict[str, object], bool]:
@@ -248,7 +250,7 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
         if stability.can_verify(network.architecture):
             problems = stability.verify(options.checkpoint, options.verify, options.seed)
         else:
-            problems = ["not possible: dense matrices compute no networks and fluxes of this kind"]
+            problems = ["not possible: dense matrices cannot compute networks or fluxes of this kind"]
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
     return lines, certificate.holds and not problems
 
@@ -257,7 +259,7 @@ def _of_cycle(network: multigrid.CycleNetwork, length: int | None) -> tuple[dict
     """The certificate for grids of ``length`` points, by default those of the training."""
     architecture = network.architecture
     lines: dict[str, object] = {"network": "learned cycle", **_of_problem(architecture.problem)}
-    lines["solutions"] = "are fixed points" if architecture.consistent else "are NO fixed points"
+    lines["solutions"] = "are fixed points" if architecture.consistent else "are NOT fixed points"
     if not architecture.linear:
         lines["guarantee"] = "of convergence: none is known, since problem or network is nonlinear"
         return lines, False
@@ -281,7 +283,7 @@ def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
         architecture, seeds = checkpoints.header(_checkpoint(options))
         if options.seed is not None:
-            checkpoints.load(options.checkpoint, options.seed)  # which says so if there is none, or it is damaged
+            checkpoints.load(options.checkpoint, options.seed)  # raises if the seed is missing or the file damaged
         count = architecture.count()
         lines = architecture.arguments()
         if isinstance(architecture, multigrid.CycleArchitecture):

@@ -21,8 +21,8 @@ CLAIMS = Path("config/claims.yaml")
 SCHEMA = Path("workflow/schemas/config.schema.json")
 RESULTS = {"smoke": Path("results/smoke")}  # by tier
 MINE = Path("results/mine")  # of all other tiers; committed results are never overwritten unasked
-SOLVE = "solve_"  # how the names of experiments begin whose networks learn to solve a problem
-CYCLE = "cycle"  # the network that a problem is given to; all others are those of the registry
+SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
+CYCLE = "cycle"  # the network that is given the problem; all others are in the registry
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Study:
         """The study in the directory ``root``, with its own tier or the given one.
 
         Raises:
-            ConfigError: a file is missing, or a key or value in it is not possible.
+            ConfigError: a file is missing, or holds an invalid key or value.
         """
         content = schema.load(root / config, root / SCHEMA)
         return cls.check(content if tier is None else {**content, "tier": tier}, root, config)
@@ -101,13 +101,13 @@ class Study:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the tier sets."""
+        """Settings of the tier."""
         settings: Mapping[str, Any] = self.config["tiers"][self.tier]
         return settings
 
     @property
     def results(self) -> Path:
-        """Directory that a run writes to unless it is told otherwise."""
+        """Default results directory."""
         return RESULTS.get(self.tier, MINE)
 
     def specs(self, stage: str) -> dict[str, Json]:
@@ -116,7 +116,7 @@ class Study:
         Raises:
             UnknownNameError: no such stage.
         """
-        from schemenets.study import stages  # which import this module
+        from schemenets.study import stages  # they import this module
 
         if stage not in self._specs:
             self._specs[stage] = stages.module(stage).specs(self)
@@ -124,12 +124,12 @@ class Study:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of the weights and of the shuffling, of every training job."""
+        """Seeds of weights and shuffling, the same for every training job."""
         return list(range(self.settings["seeds"]))
 
     @cached_property
     def trainings(self) -> list[tuple[str, str, str]]:
-        """Experiment, method and size of every job that trains denoisers; the order of keys does not matter."""
+        """Experiment, method and size of every job that trains denoisers, whatever the order of the keys."""
         return [
             (experiment, method, size)
             for experiment, groups in sorted(self.settings["experiments"].items())
@@ -140,12 +140,12 @@ class Study:
 
     @property
     def denoisers(self) -> dict[str, Json]:
-        """What other stages need to know of every job that trains denoisers, by name."""
+        """What other stages need to know about every job that trains denoisers, by name."""
         return self._trained("denoising")
 
     @property
     def solvers(self) -> dict[str, Json]:
-        """The same of every job that trains networks to solve a problem."""
+        """The same for every job that trains networks to solve a problem."""
         return self._trained("solving")
 
     def _trained(self, task: str) -> dict[str, Json]:
@@ -157,12 +157,12 @@ class Study:
         }
 
     def architecture(self, method: str, size: str, experiment: str) -> Architecture:
-        """What a method trains at a size in an experiment."""
+        """Architecture of a method at a size in an experiment."""
         kind, _, number = size.rpartition("-")
         return _sized(_architecture(self.config, method, experiment), kind, int(number))
 
     def tuned_architecture(self, method: str) -> Architecture:
-        """What the learning rate of a method is tuned with."""
+        """Architecture that a method's learning rate is tuned with."""
         return _tuned(self.config, method)
 
     def training(self, length: float = 1) -> Json:
@@ -179,7 +179,7 @@ class Study:
         return _problem(self.config, name)
 
     def solver_training(self, method: str, problem: str) -> Json:
-        """Specification of the training of a method that learns to solve a problem, but its seeds."""
+        """Specification of training a method to solve a problem, without seeds."""
         return {
             "architecture": _solver(self.config, method, problem).arguments(),
             "task": Solving(problem=self.problem(problem)).arguments(),
@@ -195,11 +195,11 @@ class Study:
 
     @property
     def test_sets(self) -> list[str]:
-        """Names of these data sets."""
+        """Names of the data sets that every denoiser is tested on."""
         return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self.tested]
 
     def tested_on(self, experiment: str) -> list[str]:
-        """Names of the data sets that networks are tested on: denoisers on all, others on their own."""
+        """Names of the data sets that networks are tested on: denoisers on all test sets, evolutions on their own."""
         entry = self.config["experiments"].get(experiment, {})
         return [training_set(entry)] if "time" in entry else self.test_sets
 
@@ -226,7 +226,7 @@ def _problem(config: Mapping[str, Any], name: str) -> Problem:
 
 
 def _solver(config: Mapping[str, Any], method: str, problem: str) -> Architecture | CycleArchitecture:
-    """What a method trains for a problem."""
+    """Architecture of a method for a problem."""
     entry = dict(config["solvers"]["methods"][method])
     network = entry.pop("network")
     if network == CYCLE:
@@ -242,7 +242,7 @@ def _architecture(config: Mapping[str, Any], method: str, experiment: str | None
 
 
 def _tuned(config: Mapping[str, Any], method: str) -> Architecture:
-    """What a method is tuned with: blocks of its own number, or as many as the budget of the tuning has room for."""
+    """Architecture in the tuning: with the method's own number of blocks, or as many as fit the tuning budget."""
     blocks = config["methods"][method].get("tuning_blocks")
     architecture = _architecture(config, method)
     return (
@@ -256,7 +256,7 @@ def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
 
 
 def _findings(config: Mapping[str, Any]) -> Iterator[str]:
-    """What the schema cannot know: names in registries, references between keys, budgets, sizes of families."""
+    """What the schema cannot check: names in registries, references between keys, budgets, sizes of families."""
     broken = [finding for name in config["methods"] for finding in _method_findings(config, name)]
     k, length = config["network"]["kernel_size"], config["signals"]["length"]
     for name, entry in config["experiments"].items():
@@ -269,7 +269,7 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
     broken = broken or [
         finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
-    yield from broken or _dataset_findings(config)  # each step makes sense only when the one before does
+    yield from broken or _dataset_findings(config)  # each step relies on those before it
 
 
 def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
@@ -295,7 +295,7 @@ def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
     for tier, own in config["tiers"].items():
         depths, names = own["stability"]["depths"], own["stability"]["networks"]
         for name, flux in product(names, entry["fluxes"]):
-            try:  # tied, since only chains of equal blocks can have any number of them
+            try:  # tied is refused if blocks differ in shape, so that their number is not free
                 Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]).check()
             except SchemenetsError as error:
                 yield f"tiers.{tier}.stability.networks, {name} with {flux}: {error}"
@@ -304,7 +304,7 @@ def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _names_findings(config: Mapping[str, Any]) -> Iterator[str]:
-    """Names that the files of two jobs would share."""
+    """Names that would give two jobs the same files."""
     for method in config["methods"]:
         if method in config["solvers"]["methods"]:
             yield f"solvers.methods: got {method!r}, expected names other than those in methods."
@@ -337,7 +337,7 @@ def _robustness_findings(config: Mapping[str, Any], key: str, tier: Mapping[str,
     if count > most:
         yield f"{key}.signals: got {count}, expected at most {most}, the test signals of the experiment {experiment}."
     if sizes != sorted(sizes):
-        yield f"{key}.sizes: got {sizes}, expected growing numbers."
+        yield f"{key}.sizes: got {sizes}, expected ascending numbers."
 
 
 def _group_findings(
@@ -393,7 +393,7 @@ def _evolution_findings(config: Mapping[str, Any], tier: str) -> Iterator[str]:
 
 
 def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
-    """What the schema cannot know of the section."""
+    """What the schema cannot check in the section ``solvers``."""
     section = config["solvers"]
     for name in section["problems"]:
         try:

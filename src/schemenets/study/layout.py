@@ -1,4 +1,4 @@
-"""Where results lie: what the stages declare as their outputs, in one directory."""
+"""Where results go: the files that stages declare as their outputs, in one directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ class Layout:
         """The files that a job of a stage writes, by key.
 
         Raises:
-            InvalidParameterError: a name that is not one of a job of this stage.
+            InvalidParameterError: the jobs of this stage have names of another form.
         """
-        from schemenets.study import stages  # which import this module
+        from schemenets.study import stages  # they import this module
 
         return {key: self.root / file for key, file in stages.output_files(stage, name).items()}
 
@@ -27,7 +27,7 @@ class Layout:
         return self.files(stage, name)[key]
 
     def dataset(self, name: str) -> Path:
-        """Signals of a data set; its record lies beside it, with the suffix ``.json``."""
+        """Signals of a data set; its record is beside it, with the suffix ``.json``."""
         from schemenets.study import stages
 
         return self.file(*stages.dataset(name), "signals")
@@ -62,5 +62,5 @@ class Layout:
 
     @property
     def resume(self) -> Path:
-        """Interrupted work."""
+        """State of interrupted work."""
         return self.root / ".resume"

@@ -1,8 +1,8 @@
-"""The plan of a run: every job of every stage with its files and digests, made once and kept.
+"""The plan of a run: every job of every stage with its files and digests, made once and cached.
 
-Snakemake reads the Snakefile anew in every job of a cluster. What the rules need to know takes the whole package to
-find out, torch included, so it is found out once, in a process of its own, and kept under a key that changes with the
-configuration and with the package's code. This module imports nothing that takes long.
+On a cluster, Snakemake reads the Snakefile again in every job. Computing what the rules need to know imports the whole
+package, torch included. So a separate process computes it once, and it is cached under a key that changes with the
+configuration and the package's code. This module imports nothing slow.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ PLANS = Path(".snakemake/schemenets")
 PACKAGE = Path(__file__).parents[1]
 READ = ("config", "workflow/schemas")  # of the project, besides the configuration that is given
 KEPT = 20  # plans; older ones are removed
-GIVEN = ".config.json"  # how the name of a configuration ends that is kept beside its plan
+GIVEN = ".config.json"  # suffix of the configuration stored beside its plan
 Json = dict[str, Any]
 
 
@@ -29,12 +29,12 @@ class PlanError(Exception):
 
 
 class Plan:
-    """What the rules need to know of the jobs of a run.
+    """What the rules need to know about the jobs of a run.
 
     Attributes:
         tier: name of the tier.
         results: results directory.
-        config: the configuration that the jobs are to read; None for that of the project.
+        config: configuration file for the jobs; None for the project's own.
     """
 
     def __init__(self, content: Json, results: Path, config: Path | None = None) -> None:
@@ -43,10 +43,10 @@ class Plan:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Plan":
-        """The plan of a configuration as Snakemake has merged it, the results directory ``out`` among it.
+        """The plan of a configuration as Snakemake has merged it, with the results directory as ``out``.
 
         Raises:
-            PlanError: the configuration is wrong; one line per finding.
+            PlanError: the configuration is invalid; one line per finding.
         """
         own = {key: value for key, value in config.items() if key != "out"}
         key = _key(own)
@@ -108,7 +108,7 @@ class Plan:
         name = "/".join(wildcards[key] for key in keys) if keys else "all"
         jobs: Json = self._stages[stage]["jobs"]
         if name not in jobs:
-            raise PlanError(f"{stage}: got {name!r}, which is no job of the tier {self.tier}.")
+            raise PlanError(f"{stage}: got {name!r}, expected a job of the tier {self.tier}.")
         job: Json = jobs[name]
         return job
 
@@ -126,20 +126,20 @@ class Plan:
 
 
 def _key(config: Json) -> str:
-    """Hash of all that a plan depends on."""
+    """Hash of everything that a plan depends on."""
     found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     roots = (PACKAGE, *map(Path, READ))
     for root in roots:
         for path in sorted(root.rglob("*")):
             if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
                 found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    benchmarks = sorted(map(str, Path("results/tables").glob("*.csv")))  # which the report shows
+    benchmarks = sorted(map(str, Path("results/tables").glob("*.csv")))  # the report shows them
     found.update(json.dumps(benchmarks).encode())
     return found.hexdigest()[:32]
 
 
 def _make(config: Json, path: Path) -> None:
-    """Write a plan, in a process of its own."""
+    """Write a plan, in a separate process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = subprocess.run(
@@ -171,14 +171,14 @@ def build(config: Mapping[str, Any]) -> Json:
     """The content of the plan of a configuration.
 
     Raises:
-        SchemenetsError: the configuration or the registered claims are wrong.
+        SchemenetsError: the configuration or the registered claims are invalid.
     """
     from schemenets.study import claims, schema, stages
     from schemenets.study.config import CLAIMS, CONFIG, SCHEMA, Study
     from schemenets.study.records.fingerprints import of_stage
     from schemenets.study.records.provenance import digest
 
-    registered = schema.load(CONFIG, SCHEMA)  # the file as it is: Snakemake keeps the last of several values of one key
+    registered = schema.load(CONFIG, SCHEMA)  # rejects keys given twice, of which Snakemake keeps the last
     study = Study.check(config)
     study.check_claims(claims.load(CLAIMS))
     content: Json = {

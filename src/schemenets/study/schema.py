@@ -1,4 +1,4 @@
-"""YAML files checked against strict JSON schemas; what is wrong is said in one line each."""
+"""YAML files checked against strict JSON schemas, with one line per violation."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from jsonschema.exceptions import ValidationError
 
 from schemenets.errors import ConfigError
 
-# How a schema keyword is said to a person; a keyword that is not here keeps the validator's own words.
+# Schema keywords in plain words; any other keyword keeps the validator's own message.
 _EXPECTED = {
     "type": "a value of type {}",
     "const": "{!r}",
@@ -31,7 +31,7 @@ _EXPECTED = {
 
 
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML's own loader silently keeps the last of several values of one key."""
+    """Refuses keys given twice, of which YAML's own loader silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
@@ -48,7 +48,7 @@ def load(path: Path, schema_path: Path) -> Any:
         ConfigError: the file is missing, is not YAML or breaks the schema.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"{path}: file is missing; run this in the directory of the project.")
+        raise ConfigError(f"{path}: file is missing; run this in the project's directory.")
     try:
         data = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -97,7 +97,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
             yield f"{'.'.join(path) or '(top level)'}: got the key {name!r}, expected {_choice(name, known)}"
     elif error.validator == "required":
         missing = [name for name in limit if name not in given]
-        yield f"{'.'.join(path) or '(top level)'}: got no {', '.join(missing)}, expected a value of each."
+        yield f"{'.'.join(path) or '(top level)'}: got no {', '.join(missing)}, expected a value for each."
     elif error.validator == "enum":
         yield line + _choice(given, limit)
     elif error.validator in _EXPECTED:

@@ -1,4 +1,4 @@
-"""Exact paired tests, their correction for many comparisons, and what a diverged run counts for."""
+"""Exact paired tests, their correction for multiple comparisons, and how diverged runs count."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class ConfidenceInterval(NamedTuple):
 
 
 class MissingRunsError(SchemenetsError):
-    """Runs that a paired comparison needs and the tables do not hold; names each of them."""
+    """The tables lack runs that a paired comparison needs; the message names them."""
 
     def __init__(self, where: str, runs: list[str]) -> None:
         super().__init__(f"{where}: {len(runs)} runs are missing: {', '.join(runs)}.")
@@ -32,11 +32,11 @@ def over_power(factors: ArrayLike, numbers: ArrayLike, bound: ArrayLike) -> NDAr
 
 
 def sign_flip(differences: ArrayLike) -> float:
-    """p-value of the exact paired sign-flip test of the mean against a mean above zero.
+    """One-sided p-value of the exact paired sign-flip test for a mean above zero.
 
-    Under the null hypothesis the differences are symmetric about zero, so that all 2ⁿ choices of their signs
-    are equally likely. All of them are counted, by sorting the signed sums of one half of the differences and
-    searching there for the complements of the sums of the other: about 2^(n/2) steps instead of 2ⁿ.
+    Under the null hypothesis the differences are symmetric about zero, so all 2ⁿ choices of their signs are
+    equally likely. To count them all, the signed sums of one half of the differences are sorted and searched for the
+    complements of the sums of the other half: about 2^(n/2) steps instead of 2ⁿ.
 
     Args:
         differences: shape (n,) with 1 ≤ n ≤ 40, finite.

@@ -1,4 +1,4 @@
-"""From tables to the numbers that figures and report show: scores, means, intervals, gains."""
+"""The numbers that figures and report show, computed from tables: scores, means, intervals, gains."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,17 +13,17 @@ from schemenets.study.statistics import paired_differences, t_interval
 
 BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction
-SAFEGUARDED = "safeguarded_"  # how the names of methods with a safeguard begin
-EVOLUTION = "evolution_"  # how the names of evolutions begin: of experiments, of data and of test sets
+SAFEGUARDED = "safeguarded_"  # prefix of methods with a safeguard
+EVOLUTION = "evolution_"  # prefix of experiments, data and test sets of evolutions
 # columns that describe a condition of a test
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique"]
 MEASURED = ["relative_error", "residual", "energy_gap"]
-TEXT = {"run": str}  # types of columns, which numbers would be guessed of if there is no value
-# iterations of solvers: relative residual that they are to reach, most cycles, most steps on a single level
+TEXT = {"run": str}  # pandas would read an empty column as numbers
+# iterations of solvers: relative residual to reach, most cycles, most steps on a single level
 TOLERANCE, MOST_CYCLES, MOST_STEPS = 1e-8, 60, 400
-LEAST_DIGITS = 5e-4  # per iteration; fewer are not told from none
-CYCLE = "cycle"  # the network that is given the problem, among those that solve
-REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # what becomes of an iteration, see :func:`outcome`
+LEAST_DIGITS = 5e-4  # per iteration; fewer count as none
+CYCLE = "cycle"  # the solver that is given the problem
+REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # outcomes of an iteration, see :func:`outcome`
 MIDDLE = 240  # budget at which methods are shown where only one fits
 
 Tables = dict[str, pd.DataFrame]
@@ -67,7 +67,7 @@ def scored(tables: Tables, experiment: str) -> pd.DataFrame:
 
 
 def at_home(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the test set that belongs to the data set a run was trained on."""
+    """The rows of the test set that matches the training set of the run."""
     return scores[scores["test_set"] + scores["noise"].map("-{:g}".format) == scores["dataset"]]
 
 
@@ -94,21 +94,21 @@ def means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
 
 
 def geometric_means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """What :func:`means` returns, of the logarithms, and back from them: geometric mean and interval over seeds."""
+    """Geometric means and intervals over seeds: :func:`means` of the logarithms, transformed back."""
     found = means(table.assign(**{value: np.log(table[value])}), by, value)
     return found.assign(**{key: np.exp(found[key]) for key in ("mean", "low", "high")})
 
 
 def solver_scores(tables: Tables, problem: str) -> pd.DataFrame:
-    """Every run that learned to solve a problem under every condition that it was tested under.
+    """Every run that learned to solve a problem, under every condition of the tests.
 
-    Two columns are added: ``diverged``, and ``score``, the relative error, for a diverged run that of having found
-    nothing, :data:`NOTHING_FOUND`; NaN where solutions need not be unique.
+    Two columns are added: ``diverged``, and ``score``, the relative error: :data:`NOTHING_FOUND` for a diverged run,
+    NaN where solutions need not be unique.
     """
     runs, errors = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_errors"))
     places = errors[PLACE].drop_duplicates()
     measured = errors[["run", "condition", *MEASURED]]
-    described = runs.drop(columns="points").merge(places, how="cross")  # also those of which there is no test
+    described = runs.drop(columns="points").merge(places, how="cross")  # untested runs as well
     table = described.merge(measured, on=["run", "condition"], how="left")
     known = table["relative_error"].notna() | ~table["unique"].astype(bool)
     diverged = (table["status"] != "ok") | ~known
@@ -116,12 +116,12 @@ def solver_scores(tables: Tables, problem: str) -> pd.DataFrame:
 
 
 def iterated(tables: Tables, problem: str) -> pd.DataFrame:
-    """Every run of a learned cycle for a problem under every condition that any was iterated under.
+    """Every run of a learned cycle for a problem, under every condition in which any run was iterated.
 
     Columns ``converged``, ``iterations`` and ``factor`` of a diverged run are NaN.
     """
     runs, table = (_of_problem(tables[name], problem) for name in ("solver_runs", "solver_iterations"))
-    table = table[~table["method"].isin(runs.loc[runs["network"] != CYCLE, "method"])]  # with equations of their own
+    table = table[~table["method"].isin(runs.loc[runs["network"] != CYCLE, "method"])]  # these solve learned equations
     places = table.loc[table["run"].notna() | table["kind"].isin(["home", "finer"]), PLACE].drop_duplicates()
     own = runs.loc[runs["network"] == CYCLE, ["run", "problem", "method", "seed", "status"]]
     measured = table[["run", "condition", "converged", "iterations", "factor"]].dropna(subset="run")
@@ -130,10 +130,10 @@ def iterated(tables: Tables, problem: str) -> pd.DataFrame:
 
 
 def outcome(table: pd.DataFrame) -> pd.Series:
-    """What becomes of iterations with these shares of right-hand sides that ``converged``, and these ``factor``.
+    """Outcome of iterations, from the share of right-hand sides that ``converged`` and the ``factor``.
 
-    ``reached``: all right-hand sides are at the tolerance within the limit. ``slow``: they are not, but an iteration
-    gains :data:`LEAST_DIGITS` digits or more. ``stagnates``: fewer, none, or the residual grows; or there is no factor,
+    ``reached``: all right-hand sides reach the tolerance within the limit. ``slow``: not all do, but an iteration gains
+    :data:`LEAST_DIGITS` digits or more. ``stagnates``: it gains fewer or the residual grows; or there is no factor,
     since iteration or training diverged.
     """
     gains = table["factor"].astype(float) <= 10**-LEAST_DIGITS
@@ -146,7 +146,7 @@ def _of_problem(table: pd.DataFrame, problem: str) -> pd.DataFrame:
 
 
 def several_solutions(tables: Tables) -> list[str]:
-    """The problems whose solutions need not be unique: there, distances to one of them mean nothing."""
+    """The problems whose solutions need not be unique; there, the distance to one solution means nothing."""
     known = tables["problems"]
     return list(known.loc[~known["unique"].astype(bool), "problem"])
 
@@ -172,8 +172,8 @@ def attacked(tables: Tables) -> pd.DataFrame:
     """Every attack with the description of its run.
 
     Added: ``diverged``; ``attacked`` and ``random``, the PSNR after the worst perturbation found and after a random
-    one, for a diverged run that of the noisy signals in their worst case; ``loss`` and ``random_loss``, what
-    they are below the PSNR without a perturbation (all in dB).
+    one, for a diverged run that of the noisy signals in their worst case; ``loss`` and ``random_loss``, how
+    far they are below the PSNR without a perturbation (all in dB).
     """
     described = tables["runs"][["run", "network", "flux", "tied", "certified", "dataset"]]
     table = tables["robustness"].merge(described, on="run")
@@ -206,8 +206,8 @@ def usual_size(table: pd.DataFrame) -> pd.DataFrame:
 def certification(tables: Tables) -> pd.DataFrame:
     """PSNR of every denoiser certified by construction minus that of its free twin, paired over seeds.
 
-    On the family of signals that both were trained on, at every noise level tested. Experiments that train the same
-    networks, such as a budget and the depth that it allows, count once.
+    On the signal family that both were trained on, at every noise level tested. Networks that two experiments train,
+    such as those of a budget and of the depth that it allows, count once.
 
     Returns:
         One row per pair and seed: ``experiment``, ``method`` (the certified one), ``size``, ``noise``, ``trained`` (the

@@ -24,7 +24,7 @@ NAMES = {
     "tv_regularised": "regularised TV",
     "weickert": "Weickert",
 }
-SOLVERS = {  # one and several
+SOLVERS = {  # singular and plural
     "cycle": ("{} learned cycle", "{} learned cycles"),
     "multigrid": ("multigrid U-net, {} cycle", "multigrid U-net, {} cycles"),
     "unet": ("U-net, {} channel", "U-net, {} channels"),
@@ -40,7 +40,7 @@ NOT_MEASURED = "Not measured in this tier."
 
 
 def label(name: str) -> str:
-    """Name of a method, flux, network or signal family for people.
+    """Readable name of a method, flux, network or signal family.
 
     >>> label("resnet-perona_malik")
     'ResNet, Perona–Malik'
@@ -55,7 +55,7 @@ def label(name: str) -> str:
 
 
 def size_label(size: str) -> str:
-    """A size for people: ``budget-240`` is 240 parameters at most, ``blocks-4`` 4 blocks."""
+    """Readable name of a size: ``budget-240`` means at most 240 parameters, ``blocks-4`` 4 blocks."""
     kind, _, count = size.rpartition("-")
     return f"≤ {count} parameters" if kind == "budget" else f"{count} {kind}"
 
@@ -73,7 +73,7 @@ def signed(value: float | None, digits: int = 2) -> str:
     """A difference with its sign; a dash for none."""
     if value is None or math.isnan(value):
         return NOTHING
-    rounded = round(value, digits) + 0.0  # which has no negative zero
+    rounded = round(value, digits) + 0.0  # turns −0 into 0
     return f"{rounded:+.{digits}f}".replace("-", "−")
 
 
@@ -88,7 +88,7 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
 
 def sentence(text: str) -> str:
-    """A title with a full stop, unless it ends with a mark of its own.
+    """A title with a full stop, unless it ends with a punctuation mark.
 
     >>> sentence("Growth"), sentence("Who grows?")
     ('Growth.', 'Who grows?')
@@ -97,7 +97,7 @@ def sentence(text: str) -> str:
 
 
 def ranged(values: Iterable[float], write: Callable[[float], str]) -> str:
-    """The least and the largest of some values; one number where these are written alike.
+    """The least and the largest value; one number if both are written alike.
 
     >>> ranged([0.5, 2, 1], short), ranged([0.1, 0.1001], fixed)
     ('0.5 to 2', '0.10')

@@ -1,13 +1,13 @@
-"""The audit: are these results whole, consistent, and what the configuration and the code give?
+"""The audit: are these results complete and consistent, and do configuration and code give them?
 
-Hashes find what changed after the manifest was written. Everything else is found by computing it again, from the
-registered configuration down. What holds for all stages follows from their declarations: which files there are, what
-each was made from and for which specification, and what tables and verdicts follow. What only one stage's results can
-be checked for is in the module of its name in :mod:`schemenets.study.audit.checks`.
+Hashes show what changed after the manifest was written. Computing again shows everything else, starting from the
+registered configuration. The checks that all stages share follow from their declarations: which files exist, what each
+was made from and for which specification, and which tables and verdicts follow. The checks of a single stage are in the
+module of its name in :mod:`schemenets.study.audit.checks`.
 
-What only training gives (trials, learning curves, times) is kept by hashes and by its places in the tables. So are
-measurements that take as long: iterations of fixed points and their gradients, attacks, and repetitions, which have to
-stay within what is certified.
+Only hashes and tables protect what training alone gives: trials, learning curves, times. The same holds for
+measurements that take as long: fixed-point iterations and their gradients, attacks, and repetitions. Repetitions must
+also stay within their certified bounds.
 """
 
 import logging
@@ -29,7 +29,7 @@ def run(results: Path, full: bool) -> int:
     """Audit and log one line per finding; exit status 0 if there is none, 1 if there is, 2 if there are no results."""
     for path in (Layout(results).manifest, CONFIG):
         if not path.is_file():
-            log.error("%s: file is missing; expected a results directory, and the project's as working directory", path)
+            log.error("%s: file is missing; expected a results directory, and to run in the project's directory", path)
             return 2
     findings = 0
     for finding in audit(results, full):
@@ -40,13 +40,13 @@ def run(results: Path, full: bool) -> int:
 
 
 def audit(results: Path, full: bool = False) -> Iterator[Finding]:
-    """All findings about a results directory, with the working directory in that of the project.
+    """All findings about a results directory; the working directory must be the project's.
 
-    Records made by other code than the present one are no findings; their number is logged.
+    Records made by other code than the present are not findings; their number is logged.
 
     Args:
         results: a directory with a ``manifest.json``.
-        full: run every job again that can be, not some of each stage.
+        full: rerun every job that can be rerun, not a sample of each stage.
     """
     with TemporaryDirectory() as fresh:
         try:
@@ -57,7 +57,7 @@ def audit(results: Path, full: bool = False) -> Iterator[Finding]:
         wrong = [*_files.check(audited), *_jobs.provenance(audited)]
         yield from wrong
         described = audited.results.manifest
-        if not wrong:  # else every change would be told twice
+        if not wrong:  # else every change would be reported twice
             yield from guarded(described, _files.check_manifest(audited))
         yield from guarded(audited.results.crate, _files.check_crate(audited))
         yield from guarded(described, _files.check_configuration(audited))

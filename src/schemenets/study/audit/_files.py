@@ -1,4 +1,4 @@
-"""The files themselves: hashes, what is missing or too much, and the files that describe all others."""
+"""The files themselves: hashes, missing and extra files, and the files that describe all others."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ def check(audited: Audited) -> Iterator[Finding]:
     given = {Path(name).resolve() for name in audited.manifest["inputs"]}  # the project may have some of them here
     for name in sorted(manifest.found(audited.results) - set(listed)):
         if (root / name).resolve() not in given:
-            yield Finding(root / name, "is no result: not in the manifest")
+            yield Finding(root / name, "is not in the manifest")
     for name in sorted({*listed, *(result.name for result in manifest.results_of(audited.study))}):
         if not (root / name).is_file():
             yield Finding(root / name, "file is missing")
@@ -25,21 +25,21 @@ def check(audited: Audited) -> Iterator[Finding]:
 
 
 def check_manifest(audited: Audited) -> Iterator[Finding]:
-    """Whether the files give this manifest."""
+    """Whether the manifest agrees with the files."""
     expected = manifest.build(audited.results, audited.study)
-    # another version is a matter of fingerprints; what config files say is compared elsewhere, comments are not
+    # fingerprints cover the version, check_configuration the content of config files; their comments may change
     expected |= {key: audited.manifest[key] for key in ("schemenets", "inputs")}
     yield from difference(audited.results.manifest, audited.manifest, expected, "the files say")
 
 
 def check_crate(audited: Audited) -> Iterator[Finding]:
-    """Whether the manifest gives this crate."""
+    """Whether the crate agrees with the manifest."""
     path = audited.results.crate
     yield from difference(path, files.read_json(path), crate.describe(audited.manifest), "the manifest says")
 
 
 def check_configuration(audited: Audited) -> Iterator[Finding]:
-    """Whether the configuration of this tier is still the one of the results; other tiers do not matter."""
+    """Whether the configuration of this tier is still that of the results; other tiers do not matter."""
     tier = audited.study.tier
     stored, registered = (
         {"config": {**config, "tier": tier, "tiers": {tier: config["tiers"][tier]}}}

@@ -1,4 +1,4 @@
-"""What is audited, what is found wrong with it, one line each, and the comparison that finds it."""
+"""The results under audit, findings about them, one line each, and the comparisons that make findings."""
 
 import csv
 import math
@@ -19,21 +19,21 @@ from schemenets.study.stages import Job
 from schemenets.study.stages._trained import Trained
 
 Json = dict[str, Any]
-DECIBELS = 1e-3  # what another machine's single precision may change
-OF_DAMAGE = (AttributeError, RuntimeError, TypeError, ValueError)  # what content of another form leads to
-ROUNDING = 1e-9  # relative: what rounding makes of tens of thousands of blocks
+DECIBELS = 1e-3  # how much another machine's single precision may change
+OF_DAMAGE = (AttributeError, RuntimeError, TypeError, ValueError)  # raised by content of another form
+ROUNDING = 1e-9  # relative: rounding accumulated over tens of thousands of blocks
 
 
 @dataclass(frozen=True)
 class Audited:
-    """Results, and what their manifest tells.
+    """Results and their manifest.
 
     Attributes:
-        results: where they lie.
-        study: what they are results of.
+        results: the results directory.
+        study: the study that gave them.
         manifest: the content of ``manifest.json``.
         fresh: where data sets are generated and jobs run again.
-        full: whether all jobs run again that can be, instead of some of each stage.
+        full: whether every job that can be rerun is, instead of a sample of each stage.
     """
 
     results: Layout
@@ -56,7 +56,7 @@ class Audited:
         return cls(results, Study.check(content["config"]), content, Layout(fresh), full)
 
     def sha256(self, name: str) -> str | None:
-        """SHA-256 of a result file or data set, as the manifest tells."""
+        """SHA-256 of a result file or data set, according to the manifest."""
         found: str | None = {**self.manifest["data"], **self.manifest["files"]}.get(name, {}).get("sha256")
         return found
 
@@ -69,7 +69,7 @@ class Audited:
 
         Args:
             job: of the results.
-            spec: another specification, to run less of it.
+            spec: another specification, to run only part of it.
         """
         for found in stages.references(job.stage, job.spec).values():
             for reference in (each for each in found if not isinstance(each, str)):
@@ -85,7 +85,7 @@ class Audited:
         return self.fresh.files(job.stage, job.name)
 
     def dataset(self, name: str) -> Path:
-        """A data set that is generated anew, when it is asked for first."""
+        """A data set, generated anew on first use."""
         path, (stage, *_) = self.fresh.dataset(name), stages.dataset(name)
         if not path.is_file():
             self.run_again(Job(stage, name, self.study.specs(stage)[name], self.results))
@@ -104,7 +104,7 @@ class Finding:
 
 
 def guarded(file: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """The findings; if something is so wrong that the check cannot go on, that is one."""
+    """The findings; an error that stops the check becomes a finding."""
     try:
         yield from findings
     except (SchemenetsError, OSError, ArithmeticError, LookupError, *OF_DAMAGE) as error:
@@ -114,9 +114,9 @@ def guarded(file: Path, findings: Iterator[Finding]) -> Iterator[Finding]:
 def difference(
     file: Path, stored: Any, expected: Any, source: str, relative: float = 1e-12, absolute: float = 1e-12
 ) -> Iterator[Finding]:
-    """At most one finding: the first value that differs, numbers by more than the tolerances, and how many do.
+    """At most one finding: the first value that differs (numbers: by more than the tolerances), and how many do.
 
-    None stands for every number that is not finite.
+    None stands for any number that is not finite.
     """
     a, b = dict(_leaves(stored)), dict(_leaves(expected))
     keys = [k for k in {**b, **a} if k not in a or k not in b or not _same(a[k], b[k], relative, absolute)]
@@ -127,7 +127,7 @@ def difference(
 
 
 def disagreement(file: Path, record: Any, expected: Any, source: str, **tolerances: float) -> Iterator[Finding]:
-    """The same for what is expected of a record, which may hold more."""
+    """The same for a record, which may hold more than is expected."""
     yield from difference(file, _part(record, expected), expected, source, **tolerances)
 
 
@@ -156,7 +156,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _same(a: Any, b: Any, relative: float, absolute: float) -> bool:
-    """Whether two values are equal, numbers (in texts too) but for rounding."""
+    """Whether two values are equal; numbers, also in texts, up to rounding."""
     try:
         return a == b or math.isclose(float(a), float(b), rel_tol=relative, abs_tol=absolute)
     except (TypeError, ValueError):
@@ -180,18 +180,18 @@ def above(
 
 
 def powers(bound: float | None, numbers: Sequence[int]) -> list[float]:
-    """What n applications of a network with this bound may amplify by, infinite where that is beyond all numbers."""
+    """Largest amplification by n applications of a network with this bound; infinite after an overflow."""
     with np.errstate(over="ignore"):
         found: list[float] = (np.float64(infinite(bound)) ** np.array(numbers)).tolist()
     return found
 
 
 def of_training(trained: Trained, job: Job) -> Json:
-    """What the record of a job that measures trained networks says of them."""
+    """What the record of a job that measures trained networks must say about them."""
     status = {str(seed): status for seed, status in trained.status.items()}
     return {"job": job.name, "seeds": list(trained.networks), "status": status}
 
 
 def infinite(value: float | None) -> float:
-    """A number from JSON, which has null for those that are not finite."""
+    """A number from JSON, where null means infinite."""
     return math.inf if value is None else value

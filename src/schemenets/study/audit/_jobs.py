@@ -1,4 +1,4 @@
-"""The jobs of all stages: where records come from, what they hold, and what comes out if jobs run again."""
+"""The jobs of all stages: where records come from, what they hold, and what rerunning jobs gives."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from schemenets.study.records.fingerprints import of_stage
 from schemenets.study.records.provenance import digest
 from schemenets.study.stages import Job
 
-SAMPLE = 8  # jobs of each stage that run again, at most, unless the audit is full
+SAMPLE = 8  # at most so many jobs of each stage are rerun, unless the audit is full
 log = logging.getLogger("schemenets")
 
 
@@ -37,7 +37,7 @@ def _provenance(audited: Audited, stage: str, spec: Json, path: Path) -> Iterato
 
 
 def check(audited: Audited) -> Iterator[Finding]:
-    """What is wrong with what jobs have stored, and with what a sample of them, or all, give if they run again."""
+    """Findings about what jobs have stored, and about what rerunning a sample or all of them gives."""
     found = [(check, job) for stage, check in checks.functions("check").items() for job in audited.jobs(stage)]
     found += [(derived, job) for stage in filter(is_derived, stages.available()) for job in audited.jobs(stage)]
     found += [(again, job) for stage, again in checks.functions("again").items() for job in chosen(audited, stage)]
@@ -50,20 +50,20 @@ def check(audited: Audited) -> Iterator[Finding]:
 
 
 def chosen(audited: Audited, stage: str) -> list[Job]:
-    """The jobs of a stage that run again."""
+    """The jobs of a stage that are rerun."""
     jobs = audited.jobs(stage)
     return jobs if audited.full else jobs[:: max(1, math.ceil(len(jobs) / SAMPLE))]
 
 
 def is_derived(stage: str) -> bool:
-    """Whether a stage makes numbers and texts of other files, without measuring anything."""
+    """Whether a stage only turns other files into numbers and texts, and measures nothing."""
     suffixes = {Path(file).suffix for file in stages.module(stage).OUTPUTS.values()}
     others = stage == "manifest" or stages.has_provenance(stage) or manifest.is_data(stage)
     return not others and suffixes <= {".csv", ".json"}
 
 
 def derived(audited: Audited, job: Job) -> Iterator[Finding]:
-    """The files of such a job, made again."""
+    """Findings from making the files of such a job again."""
     for key, path in audited.run_again(job).items():
         stored = job.output(key)
         if stored.is_file():  # else that is a finding already
@@ -75,7 +75,7 @@ def _content(path: Path) -> Any:
 
 
 def datasets(audited: Audited) -> Iterator[Finding]:
-    """Whether the data sets that were generated anew are those that the records were made from."""
+    """Whether the data sets generated anew are those that the records were made from."""
     for path in sorted((audited.fresh.root / "data").glob("*.safetensors")):
         name = path.relative_to(audited.fresh.root).as_posix()
         if (actual := files.sha256(path)) != (expected := audited.sha256(name)):

@@ -31,7 +31,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 def draw(name: str, tables: "Tables") -> "Figure":
-    """A figure; without its tables, one that says so.
+    """A figure; without its tables, an empty one that says so.
 
     Raises:
         UnknownNameError: no such figure; the message lists the allowed names.

@@ -1,7 +1,7 @@
-"""How fast iterations converge, learned cycles beside numerical schemes: one panel per problem.
+"""How fast learned cycles and numerical schemes converge: one panel per problem.
 
-The axis is that of the decimal digits that an iteration gains, -log₁₀ of its convergence factor, so that fast ones can
-be told apart. Filled marks are at the tolerance within the limit, see :func:`schemenets.study.summaries.outcome`.
+The axis shows the decimal digits that an iteration gains, -log₁₀ of its convergence factor, to tell fast ones apart.
+Filled marks reach the tolerance within the limit, see :func:`schemenets.study.summaries.outcome`.
 """
 
 from typing import Any
@@ -18,16 +18,15 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label
 
 DIGITS = (
-    "Decimal digits that one iteration gains in the long run, for the slowest of a few right-hand sides: more is "
-    "faster. "
+    "Decimal digits gained per iteration in the long run, for the slowest of a few right-hand sides; more is faster. "
 )
 MARKS = (
-    f"Open marks: more than half of the seeds miss a residual of 1e-8 within {summaries.MOST_CYCLES} cycles "
+    f"Open marks: at least half of the seeds miss a residual of 1e-8 within {summaries.MOST_CYCLES} cycles "
     f"({summaries.MOST_STEPS} steps on a single level); on the lower edge: no convergence; grey: the solution need not "
     "be unique there."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
-EDGE = summaries.LEAST_DIGITS  # where fewer digits, and none, are drawn
+EDGE = summaries.LEAST_DIGITS  # fewer digits, and none, are drawn here
 MOST = 4.0
 WIDE = "gradient descent"  # nearly as fast as damped Jacobi, whose marks lie inside its own
 FSI = "FSI"
@@ -46,7 +45,7 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
     """One panel per problem.
 
     Args:
-        kind: of the conditions besides that of the training, ``finer`` or ``tau``.
+        kind: kind of the conditions other than the training, ``finer`` or ``tau``.
         column: what is on the horizontal axis.
         text: its label.
     """
@@ -60,7 +59,7 @@ def draw(tables: Tables, kind: str, column: str, text: str) -> Figure:
     several = summaries.several_solutions(tables)
     for ax, (problem, own) in zip(axes, problems, strict=True):
         for method in _shown(own):
-            name = f"{FSI}, best length of its cycles" if method.startswith(FSI) else _name(method)
+            name = f"{FSI}, best cycle length" if method.startswith(FSI) else _name(method)
             ax.plot([], [], label=name, **_look(method))
         # the learned ones last, on top
         for order, method in enumerate(reversed(_shown(own))):
@@ -100,7 +99,7 @@ def _always(table: pd.DataFrame) -> bool:
 
 
 def _draw_method(ax: Axes, table: pd.DataFrame, method: str, order: int, column: str) -> None:
-    """Median and range over seeds; the marks of later methods are smaller, so that lines that coincide can be seen."""
+    """Median and range over seeds; the marks of later methods are smaller, so that coinciding lines stay visible."""
     by_place = table.groupby(column)["factor"]
     middle, low, high = (_digits(values) for values in (by_place.apply(_median), by_place.max(), by_place.min()))
     look = _look(method) | {"zorder": 2 + order / 10}
@@ -123,7 +122,7 @@ def _digits(factors: pd.Series) -> pd.Series:
 
 def _look(method: str) -> dict[str, Any]:
     look = _scheme(method) or _solver_style.style(method)
-    filled = {"markerfacecolor": look["color"], "markersize": 7 if method == WIDE else 4.5}  # open marks mean something
+    filled = {"markerfacecolor": look["color"], "markersize": 7 if method == WIDE else 4.5}  # open marks mean failure
     return {"markeredgecolor": look["color"], "linewidth": 1.2} | look | filled
 
 
@@ -153,7 +152,7 @@ def _name(method: str) -> str:
 
 
 def _factors(tables: Tables, kind: str) -> pd.DataFrame:
-    """Factors, infinite where there is none, and outcomes of iterations, of the problems that have learned cycles."""
+    """Factors (infinite where there is none) and outcomes of iterations, for problems with learned cycles."""
     table = tables["solver_iterations"]
     known = table["method"].map(_scheme).astype(bool)
     schemes = table[known & table["kind"].isin(["home", kind])]
@@ -167,7 +166,7 @@ def _factors(tables: Tables, kind: str) -> pd.DataFrame:
         return pd.DataFrame(columns=[*COLUMNS, "outcome"])
     types = {"run": object, "factor": float, "converged": float}
     found = pd.concat([part.astype(types) for part in parts], ignore_index=True)
-    found = found.drop_duplicates(["problem", "method", "run", "points", "tau"])  # that of the training, of two kinds
+    found = found.drop_duplicates(["problem", "method", "run", "points", "tau"])  # the training is in both kinds
     return found.assign(outcome=summaries.outcome(found), factor=found["factor"].fillna(np.inf))
 
 
@@ -180,7 +179,7 @@ def _slower_fsi(schemes: pd.DataFrame) -> list[str]:
 
 
 def _several(own: pd.DataFrame, column: str) -> list[Any]:
-    """Where the solution of a problem is not certain to be the only one."""
+    """Where the solution of a problem need not be unique."""
     return sorted(own.loc[~own["unique"].astype(bool), column].unique())
 
 

@@ -1,4 +1,4 @@
-"""How figures show methods that solve: colour and marker say the family, hollow marks that there is one cycle only."""
+"""How figures show solvers: colour and marker stand for the family, hollow marks for a single cycle."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ FAMILIES = {
     "unet": ("standard U-net, by channels", _style.PALETTE[2], "^"),
 }
 DIVERGED = _style.DIVERGED | {"label": "diverged, counted as an error of 1"}
-STEPS = {  # of ticks on axes of errors, by what the ratio of their extremes is below
+STEPS = {  # ticks of error axes, by upper limits of the ratio of the largest to the smallest error
     1.6: (1, 1.2, 1.5, *range(2, 10)),
     4: (1, 1.5, 2, 3, 4, 6),
     20: (1, 2, 5),
@@ -31,12 +31,12 @@ def family(method: str) -> str:
 
 
 def plain(method: str) -> bool:
-    """Whether a method is the usual one of its family and size, not one with something else about it."""
+    """Whether a method is the usual one of its family and size, not a variant."""
     return family(method) in FAMILIES and method.count("-") == 1
 
 
 def number(method: str) -> int:
-    """Of cycles or channels."""
+    """Number of cycles or channels."""
     return int(method.split("-")[1])
 
 
@@ -79,7 +79,7 @@ def draw_scores(ax: Axes, scores: pd.DataFrame, x: str, look: dict[str, Any], si
 
 
 def error_axis(ax: Axes, values: pd.Series, sideways: bool = False) -> None:
-    """A logarithmic axis for these errors, with plain numbers on it; long intervals may leave it."""
+    """A logarithmic axis for these errors, with plain numbers on it; long intervals may extend beyond it."""
     low, high = values.min(), values.max()
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
     steps = next((each for ratio, each in STEPS.items() if high / low < ratio), (1,))

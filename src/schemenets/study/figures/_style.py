@@ -15,14 +15,14 @@ from schemenets.study.statistics import t_interval
 from schemenets.study.wording import label
 
 WIDTH = 17 / 2.54  # inches: the width of a printed page
-# to be told apart by colour-blind readers as well; the darker ones first
+# colour-blind readers can tell these apart; the darker ones first
 PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
 SHAPES = (  # marker and line
     *(("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--")),
     *(("P", "-"), ("X", "-."), ("<", ":"), (">", "--")),
 )
 GREY = "0.45"
-LONG = 26  # letters of a label: longer ones do not fit three times into the width
+LONG = 26  # characters; three longer labels do not fit into the width
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
 STYLE: Any = {
     **sns.axes_style("whitegrid", {"grid.color": "0.9"}),
@@ -39,10 +39,9 @@ STYLE: Any = {
 
 
 def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Line of every method: the colour says its flux, marker and dashes its network.
+    """Line of every method: the colour stands for its flux, marker and dashes for its network.
 
-    A hollow marker says that it is certified, a half-filled one that its state has several channels, a small one with a
-    thin line that its weights are tied.
+    A hollow marker means certified, a half-filled one several channels, a small one with a thin line tied weights.
     """
     colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
     shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
@@ -64,7 +63,7 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def empty(what: str) -> Figure:
-    """A figure that says what there is none of."""
+    """A figure that only says what is missing."""
     figure = Figure(figsize=(WIDTH, 1.2))
     figure.text(0.5, 0.5, f"no {what} in this tier", ha="center", va="center", color=GREY)
     return figure

@@ -10,7 +10,7 @@ from schemenets.study.wording import NOT_MEASURED, fixed, label, size_label
 ORDER = 20
 TITLE = "Denoising quality against the number of trainable parameters"
 CAPTION = (
-    "Test PSNR on signals like those of the training, against the number of trainable parameters. Each network has as "
+    "Test PSNR on signals like the training signals, against the number of trainable parameters. Each network has as "
     "many blocks as its budget allows (ticks: budgets)."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")

@@ -11,7 +11,7 @@ ORDER = 100
 TITLE = "What certification costs"
 CAPTION = (
     "Test PSNR of networks certified by construction minus that of the same networks trained freely, paired over "
-    "seeds. Left of zero, certification costs quality. In brackets: noise level of the training."
+    "seeds. Left of zero, certification costs quality. In brackets: training noise."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 
@@ -48,14 +48,14 @@ def draw(tables: Tables) -> Figure:
 
 
 def headline(tables: Tables) -> str:
-    """Range of the mean differences at the noise of the training."""
+    """Range of the mean differences at the training noise."""
     table = summaries.certification(tables)
     table = table[table["noise"] == table["trained"]]
     if table.empty:
         return NOT_MEASURED
     means = summaries.means(table, ["method", "experiment", "size", "noise"], "difference")
     return (
-        f"At the noise of the training certification changes the mean PSNR by {ranged(means['mean'], signed)} dB; the "
+        f"At the training noise, certification changes the mean PSNR by {ranged(means['mean'], signed)} dB; the "
         f"interval lies above zero in {(means['low'] > 0).sum()} and below zero in {(means['high'] < 0).sum()} of "
         f"{len(means)} comparisons."
     )

@@ -15,9 +15,9 @@ from schemenets.study.wording import NOT_MEASURED, label, listed
 ORDER = 90
 TITLE = "Growth through depth: networks with random weights"
 CAPTION = (
-    "Networks with random filters and ‖K‖ = 1. Left: the largest ‖u^k‖₂ / ‖u^0‖₂ behind k blocks; right: the same of "
-    "the difference of two signals that start 10⁻⁸ apart. Dash-dotted: the most that differences can grow if no state "
-    "exceeds its start; dotted: the worst that FSI can do within the step-size limit."
+    "Networks with random filters and ‖K‖ = 1. Left: the largest ‖u^k‖₂ / ‖u^0‖₂ after k blocks; right: the same for "
+    "the difference of two signals that start 10⁻⁸ apart. Dash-dotted: the largest growth of differences if no state "
+    "exceeds its start; dotted: the worst case of FSI within the step-size limit."
 )
 SOURCES = ("tables/growth.csv", "growth/")
 RANGE = (1e-4, 1e10)  # of a panel
@@ -82,7 +82,7 @@ def headline(tables: Tables) -> str:
 
 
 def _random(tables: Tables) -> pd.DataFrame:
-    """Networks with random weights, described by these; infinite after an overflow."""
+    """Networks with random weights, with a description of these; infinite after an overflow."""
     table = tables["growth"][tables["growth"]["run"].isna()]
     limit = np.where(table["step"] > 1, "1.5 times the limit", "at the limit")
     weights = np.where(table["certified"].astype(bool), "certified", limit)

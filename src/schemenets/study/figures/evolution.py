@@ -15,20 +15,20 @@ from schemenets.study.wording import NOT_MEASURED, label, short
 ORDER = 50
 TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
-    "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the output v for a noisy signal f, a mean over test signals, against the "
-    "number n of blocks. Networks on lines keep the step-size bound of their scheme; hollow markers, set a little "
-    "aside: means of the same networks without it. Dotted: the untrained scheme with n steps."
+    "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the output v for a noisy signal f, mean over test signals, against the "
+    "number n of blocks. Networks on lines keep the step-size bound of their scheme; hollow markers, slightly "
+    "offset: means of the same networks without the bound. Dotted: the untrained scheme with n steps."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")
 EXPLICIT = "explicit"
 SHAPES = {EXPLICIT: ("o", "-"), "fsi": ("^", "--"), "du_fort_frankel": ("s", "-.")}
 COLORS = dict(zip(SHAPES, (_style.PALETTE[1], _style.PALETTE[0], _style.PALETTE[2]), strict=True))
-WEIGHTS = {False: "weights of their own", True: "tied weights"}
-ASIDE = 1.07  # by this factor markers of networks without bound stand beside those of the others
+WEIGHTS = {False: "untied weights", True: "tied weights"}
+ASIDE = 1.07  # factor by which markers of networks without bound are offset
 
 
 def draw(tables: Tables) -> Figure:
-    """One column per time T; networks with weights of their own in every block above, tied ones below."""
+    """One column per time T; untied networks above, tied ones below."""
     measured = _measured(tables)
     if measured.empty:
         return _style.empty("runs of an evolution")
@@ -51,7 +51,7 @@ def draw(tables: Tables) -> Figure:
         _style.log_ticks(ax, sorted(measured.loc[measured["test_set"] == test_set, "blocks"].unique()))
     hollow = {"marker": "o", "linestyle": "none", "markerfacecolor": "white", "markeredgecolor": _style.GREY}
     axes[0].plot([], [], label="same networks without bound", **hollow)
-    axes[0].set_yscale("log")  # of all; means on a logarithmic axis would be geometric
+    axes[0].set_yscale("log")  # of all panels; set last, as means drawn on a logarithmic axis would be geometric
     _style.legend(figure, axes)
     return figure
 
@@ -71,7 +71,7 @@ def headline(tables: Tables) -> str:
     (best,) = summaries.rows(pairs.nsmallest(1, "ratio"))
     return (
         f"With the bound, networks that extrapolate have a smaller error than explicit ones of equal depth in "
-        f"{(pairs['ratio'] < 1).sum()} of {len(pairs)} cases; the smallest ratio of the errors is {short(best.ratio)} "
+        f"{(pairs['ratio'] < 1).sum()} of {len(pairs)} cases; the smallest ratio of errors is {short(best.ratio)} "
         f"({label(best.scheme)}, {best.time}, {WEIGHTS[best.tied]}, {best.blocks} blocks)."
     )
 
@@ -80,7 +80,7 @@ def _draw_schemes(ax: Axes, schemes: pd.DataFrame) -> None:
     for scheme, own in summaries.groups(schemes[schemes["steps"] > 0], "scheme"):
         look: Any = {"marker": SHAPES[scheme][0], "markersize": 2.5, "linestyle": ":", "linewidth": 1}
         ax.plot(own["steps"], own["relative_error"], color=COLORS[scheme], **look)
-    ax.plot([], [], color=_style.GREY, linestyle=":", linewidth=1, label="scheme of the same marker")
+    ax.plot([], [], color=_style.GREY, linestyle=":", linewidth=1, label="scheme with the same marker")
     for row in summaries.rows(schemes[schemes["steps"] == 0]):
         ax.axhline(row.relative_error, color=_style.GREY, linewidth=0.8, label="f itself")
 

@@ -12,11 +12,11 @@ from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged,
 ORDER = 30
 TITLE = "Structure and flux at equal depth"
 CAPTION = (
-    "Test PSNR of every combination of network and flux with the same number of blocks, on signals like those of the "
-    "training. In brackets: the number of trainable parameters; a triangle at the left edge: a seed "
+    "Test PSNR of every combination of network and flux with the same number of blocks, on signals like the "
+    "training signals. In brackets: the number of trainable parameters; a triangle at the left edge: a seed "
     "below it, with its PSNR."
 )
-BELOW = 8  # dB below the noisy input end the panels
+BELOW = 8  # dB below the noisy input, where the panels end
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 
 
@@ -56,10 +56,10 @@ def headline(tables: Tables) -> str:
     methods = set(tables["runs"].query("experiment == 'factorial'")["method"])
     split = [method.split("-") for method in sorted(methods) if method.count("-") == 1]
     changes = {
-        "another flux than ReLU changes the mean PSNR": [
+        "a flux other than ReLU changes the mean PSNR": [
             (f"{name}-{flux}", f"{name}-relu") for name, flux in split if flux != "relu"
         ],
-        "another structure than that of ResNet": [
+        "a structure other than ResNet": [
             (f"{name}-{flux}", f"resnet-{flux}") for name, flux in split if name != "resnet"
         ],
     }
@@ -68,4 +68,4 @@ def headline(tables: Tables) -> str:
         gains = [summaries.gains(tables, "factorial", *pair).groupby("size")["difference"].mean() for pair in pairs]
         if means := [mean for gain in gains for mean in gain]:
             texts.append(f"{what} by {ranged(means, signed)} dB")
-    return f"At equal depth {listed(texts)}." if texts else NOT_MEASURED
+    return f"At equal depth, {listed(texts)}." if texts else NOT_MEASURED

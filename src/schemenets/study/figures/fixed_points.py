@@ -24,7 +24,7 @@ LINES = ("--", ":", "-")  # of methods
 
 
 def draw(tables: Tables) -> Figure:
-    """Convergence of every network on the left; what passes cost by their gradients in the other panels."""
+    """Convergence of every network on the left; costs of passes by kind of gradients in the other panels."""
     table, costs = tables["fixed_points"], tables["fixed_point_costs"]
     figure = Figure(figsize=(_style.WIDTH, 3.6))
     left, *others = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))

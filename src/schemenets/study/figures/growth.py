@@ -1,4 +1,4 @@
-"""Trained networks applied again and again."""
+"""Trained networks applied repeatedly."""
 
 from itertools import cycle, product
 from typing import Any
@@ -13,11 +13,11 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label
 
 ORDER = 80
-TITLE = "Growth: a trained network applied again and again"
+TITLE = "Growth: a trained network applied repeatedly"
 CAPTION = (
-    "A network N is repeated, u_{n+1} = N(u_n). Left: ‖u_n‖₂ / ‖u_0‖₂; right: ‖u_n − v_n‖₂ / ‖u_0 − v_0‖₂ of test "
-    "signals that start 10⁻⁸ apart. Every line is the worst case over all trained networks of its kind; a cross marks "
-    "where it leaves the panel."
+    "A network N is applied repeatedly, u_{n+1} = N(u_n). Left: ‖u_n‖₂ / ‖u_0‖₂; right: ‖u_n − v_n‖₂ / ‖u_0 − v_0‖₂ "
+    "of test signals that start 10⁻⁸ apart. Each line is the worst case over all trained networks of its kind; a cross "
+    "marks where it leaves the panel."
 )
 SOURCES = ("tables/growth.csv", "tables/runs.csv")
 RANGE = (1e-3, 1e8)  # of a panel
@@ -71,7 +71,7 @@ def headline(tables: Tables) -> str:
 
 
 def _exceeding(table: pd.DataFrame, what: str) -> str:
-    """Of how many runs the factor of signals or differences exceeds 1 somewhere, by more than rounding."""
+    """In how many runs the factor of signals or differences ever exceeds 1 by more than rounding."""
     worst = table.groupby("run")["amplification"].max()
     return f"{(worst > GROWN[what]).sum()} of {len(worst)}"
 

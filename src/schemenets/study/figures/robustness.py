@@ -16,7 +16,7 @@ ORDER = 110
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after a perturbation of the noisy test signals, against its size (root mean square, in grey values). "
-    "Markers: the worst perturbation that gradient ascent found, so that the truth may be worse; thin lines: "
+    "Markers: the worst perturbation that gradient ascent found (worse ones may exist); thin lines: "
     "a random one of the same size. Hollow markers: certified by construction; shaded: what the Lipschitz bounds "
     "exclude."
 )

@@ -46,6 +46,6 @@ def headline(tables: Tables) -> str:
     _, method, size, _ = str(run).split("/")
     changes = ranged(rows["psnr"] - rows["noisy_psnr"], signed)
     return (
-        f"The network shown ({label(method)}, {size_label(size)}) changes the PSNR by {changes} dB, in the mean over "
+        f"The network shown ({label(method)}, {size_label(size)}) changes the PSNR by {changes} dB, averaged over "
         "the test signals of a family."
     )

@@ -11,7 +11,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
 
 ORDER = 40
-TITLE = "What the skip connections bring, against depth"
+TITLE = "The effect of skip connections, against depth"
 CAPTION = (
     "Test PSNR of networks with their skip connections and of the same networks without, against the number of blocks. "
     "A triangle at the lower edge: a seed below it, with its PSNR."
@@ -19,7 +19,7 @@ CAPTION = (
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 EXPERIMENTS = ("skips", "factorial")
 WITHOUT = "-no_skips"
-BELOW = 8  # dB below the noisy input end the panels
+BELOW = 8  # dB below the noisy input, where the panels end
 STYLES = {
     False: {"label": "with skip connections", "marker": "o", "linestyle": "-", "color": _style.PALETTE[0]},
     True: {"label": "without", "marker": "s", "linestyle": "--", "color": _style.PALETTE[1]},
@@ -50,7 +50,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def headline(tables: Tables) -> str:
-    """Where skip connections bring least and most."""
+    """Where skip connections help least and most."""
     brought = []
     for method, _ in summaries.groups(_measured(tables), "base"):
         gains = [summaries.gains(tables, experiment, method, f"{method}{WITHOUT}") for experiment in EXPERIMENTS]
@@ -63,7 +63,7 @@ def headline(tables: Tables) -> str:
 
 
 def _measured(tables: Tables) -> pd.DataFrame:
-    """The methods that there are with and without skip connections, at the depths where there are both."""
+    """The methods that ran with and without skip connections, at the depths of both."""
     parts = [summaries.at_home(summaries.scored(tables, experiment)) for experiment in EXPERIMENTS]
     table = pd.concat(parts)
     base = table["method"].str.removesuffix(WITHOUT)

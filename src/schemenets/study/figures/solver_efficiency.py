@@ -19,10 +19,10 @@ TITLE = "Learning to solve: error against parameters and operations"
 CAPTION = (
     "Relative error and relative residual after one application of a network to test right-hand sides of the "
     "Charbonnier problem, against trainable parameters and floating-point operations. Numbers: cycles or channels. "
-    "Lines on the right: untrained schemes, a mark for every iteration; they go on below the panels."
+    "Lines on the right: untrained schemes, a mark for every iteration; they continue below the panels."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_paths.csv")
-FSI = "FSI"  # how the names of extrapolated schemes begin
+FSI = "FSI"  # prefix of extrapolated schemes
 SCHEMES: dict[str, dict[str, Any]] = {
     "V(2,2)": {"color": "black", "marker": "v", "linestyle": ":"},
     "full multigrid, then V(2,2)": {"color": "black", "marker": "P", "linestyle": "-"},
@@ -32,7 +32,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
 AXES = {"parameters": "trainable parameters", "operations": "operations per signal"}
 ROWS = {"relative_error": "relative error", "residual": "relative residual"}
 REACH = 6  # factor by which the axis of operations begins below those of networks
-BELOW = 5  # factor by which the axis goes on below the smallest error of a seed
+BELOW = 5  # factor by which the axis extends below the smallest error of a seed
 
 
 def draw(tables: Tables) -> Figure:
@@ -79,12 +79,13 @@ def headline(tables: Tables) -> str:
     )
     paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
     for row in summaries.rows(paths[paths["relative_error"] <= best.mean].nsmallest(1, "operations")):
-        text += f"; untrained, {row.method} gets that far with {short(row.operations / best.operations)} times these"
+        text += f"; untrained, {row.method} is as accurate with {short(row.operations / best.operations)} times "
+        text += "the operations of these cycles"
     return f"{text}."
 
 
 def _scored(scores: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """With this measure as the score, that of having found nothing for a diverged run."""
+    """With this measure as the score; for a diverged run that of finding nothing."""
     return scores.assign(score=scores[measure].where(~scores["diverged"], summaries.NOTHING_FOUND).astype(float))
 
 
@@ -124,6 +125,6 @@ def _draw_family(ax: Axes, scores: pd.DataFrame, column: str, kind: str) -> None
 
 
 def _at_home(tables: Tables) -> pd.DataFrame:
-    """Scores of all methods but the ablations, which have a figure of their own."""
+    """Scores of all methods but the ablations, which have their own figure."""
     scores = summaries.solver_scores(tables, PROBLEM)
     return scores[(scores["kind"] == "home") & scores["method"].map(plain).astype(bool)]

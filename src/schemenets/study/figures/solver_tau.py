@@ -9,7 +9,7 @@ ORDER = 150
 TITLE = "Does the speed of cycles depend on τ?"
 CAPTION = (
     _solver_factors.DIGITS
-    + "Learned cycles are told τ, and were trained with the one in the middle. "
+    + "Learned cycles are given τ; they were trained with the middle one. "
     + _solver_factors.MARKS
 )
 SOURCES = _solver_factors.SOURCES

@@ -16,8 +16,8 @@ from schemenets.study.wording import NOT_MEASURED, label, listed
 ORDER = 160
 TITLE = "Learning to solve: other grids, right-hand sides and τ"
 CAPTION = (
-    "Relative error after one application where networks were not trained, for the Charbonnier problem; grey lines: "
-    "where they were. Learned cycles are told grid and τ; the other networks see the right-hand side only."
+    "Relative error after one application outside the training conditions, for the Charbonnier problem; grey lines: "
+    "the training. Learned cycles are given grid and τ; the other networks see only the right-hand side."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv")
 METHODS = ("cycle-1", "cycle-3", "multigrid-3", "unet-4")
@@ -49,7 +49,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def headline(tables: Tables) -> str:
-    """How often which method has the smallest error where none was trained."""
+    """How often each method has the smallest error outside the training conditions."""
     scores = _shown(tables)
     away = scores[scores["kind"] != "home"]
     if away.empty:
@@ -57,7 +57,7 @@ def headline(tables: Tables) -> str:
     means = summaries.geometric_means(away, ["condition", "method"], "score")
     best = means.loc[means.groupby("condition", sort=False)["mean"].idxmin()]
     texts = [f"{label(str(method))} in {count}" for method, count in best["method"].value_counts().items()]
-    return f"Of {len(best)} conditions that none was trained for, the smallest mean error has {listed(texts)}."
+    return f"Over {len(best)} conditions outside the training, the smallest mean error is that of {listed(texts)}."
 
 
 def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:
@@ -67,7 +67,7 @@ def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:
     methods = list(scores["method"].unique())
     ax.axvline(places[home], color="0.8", linewidth=5, zorder=0)
     for index, (method, own) in enumerate(summaries.groups(scores, "method")):
-        # beside each other, so that seeds and intervals can be told apart
+        # side by side, so that seeds and intervals can be told apart
         aside = (index - (len(methods) - 1) / 2) * (0.16 if column == "family" else 0.015 * len(values))
         look = _solver_style.style(method) | {"label": label(method), "linewidth": 1, "markersize": 5}
         look |= {"linestyle": "none"} if column == "family" else {}

@@ -17,7 +17,7 @@ TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
     "One dot per trained network; below the name of a row, how many of its networks fulfil all conditions of a "
     "theorem. Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a gradient search found; middle: this over the bound "
-    "that follows from the parameters. Right: the least margin of the blocks to the limit of their step size; below "
+    "that follows from the parameters. Right: the least margin of any block to its step-size limit; below "
     "zero a block exceeds it."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
@@ -73,7 +73,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def headline(tables: Tables) -> str:
-    """Whom the search found to amplify signals."""
+    """Which networks amplify signals, as far as the search found."""
     table = _described(tables)
     if table.empty:
         return NOT_MEASURED

@@ -15,7 +15,7 @@ TITLE = "Transfer to other signals and noise levels"
 CAPTION = (
     "Mean gain in PSNR (dB) over the noisy input, by family of test signals and noise level, at the budget nearest to "
     f"{summaries.MIDDLE}. All networks were trained at one noise level; rows with an asterisk on scan lines, the "
-    "others on piecewise affine signals. ×: a diverged run is in the mean, as gain 0."
+    "others on piecewise affine signals. ×: the mean includes a diverged run, as gain 0."
 )
 SOURCES = ("tables/psnr.csv", "tables/runs.csv")
 EXPERIMENTS = ("capacity", "scanlines")

@@ -30,8 +30,8 @@ def relative_residuals(network: Implicit, f: Tensor, tolerance: float, limit: in
     Args:
         network: not stacked; its own number of iterations does not matter.
         f: signals (batch, length).
-        tolerance: 0 to go on to the limit.
-        limit: number of iterations to end with if some signal has not converged by then.
+        tolerance: 0 to continue to the limit.
+        limit: largest number of iterations.
 
     Returns:
         (iterations + 1, batch); 0 for signals that T leaves as they are.
@@ -53,7 +53,7 @@ def relative_residuals(network: Implicit, f: Tensor, tolerance: float, limit: in
 
 
 def iterations_to(tolerance: float, residuals: Tensor) -> int | None:
-    """Iterations until every signal once had a relative residual of at most ``tolerance``; None if one never had.
+    """Iterations until every signal has reached a relative residual of at most ``tolerance``; None if one does not.
 
     Args:
         residuals: those of :func:`relative_residuals`.
@@ -66,7 +66,7 @@ def iterations_to(tolerance: float, residuals: Tensor) -> int | None:
 
 
 def _first(reached: Tensor) -> Tensor:
-    """For every column the index of its first True, of its last entry if there is none."""
+    """For every column the index of its first True, or of its last entry if there is none."""
     reached = reached.clone()
     reached[-1] = True
     return reached.int().argmax(0)
@@ -84,10 +84,10 @@ def allowed_iterations(tolerance: float, q: float) -> int | None:
 
 
 def observed_rate(tolerance: float, residuals: Tensor) -> float | None:
-    """The factor by which an iteration reduced the residual of the slowest signal, in the geometric mean.
+    """Geometric mean of the factors by which iterations reduced the residual of the slowest signal.
 
-    The mean is over the iterations until ``tolerance``, over all where a signal does not reach it. None for residuals
-    that are not finite, or where nothing was to be reduced.
+    The mean is over the iterations until ``tolerance``, or over all if a signal does not reach it. None if residuals
+    are not finite, or there was nothing to reduce.
     """
     n = _first(residuals <= tolerance)
     rates = residuals.gather(0, n[None])[0] ** (1 / n.to(residuals.dtype))
@@ -96,10 +96,10 @@ def observed_rate(tolerance: float, residuals: Tensor) -> float | None:
 
 
 def gradient_difference(network: Implicit, noisy: Tensor, clean: Tensor, iterations: int) -> float:
-    """Largest relative difference of implicit gradients from unrolled ones, in float64 after so many iterations.
+    """Largest relative difference between implicit and unrolled gradients, in float64 after so many iterations.
 
-    That is max ‖a - b‖₂/‖b‖₂ over the parameters, of which each has the gradients a and b of the mean squared error,
-    the loss of the training; NaN if a gradient is not finite.
+    That is max ‖a - b‖₂/‖b‖₂ over the parameters, with their implicit and unrolled gradients a and b of the training
+    loss, the mean squared error; NaN if a gradient is not finite.
 
     Args:
         network: not stacked; it is not changed.
@@ -131,7 +131,7 @@ def saved_bytes(network: Implicit, f: Tensor) -> int:
     storages = {}
 
     def keep(x: Tensor) -> Tensor:
-        storage = x.untyped_storage()  # which cannot be used again as long as it is held here
+        storage = x.untyped_storage()  # held here, so that its address is not used again
         storages[storage.data_ptr()] = storage
         return x
 

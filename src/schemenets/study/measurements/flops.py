@@ -1,7 +1,7 @@
 """Floating-point operations: counted while a network runs, and by formula.
 
 Every addition, multiplication, division, root, exponential, comparison and maximum of two numbers is one operation;
-moving numbers is none. Counted are those of the plain torch operations, the same way for every network.
+moving numbers is none. The plain torch operations are counted, the same way for every network.
 """
 
 import os
@@ -66,9 +66,9 @@ def _plain_kernels() -> Iterator[None]:
 
 
 def counted(network: nn.Module, length: int) -> int:
-    """Operations that a network takes for one signal of this length, those for its weights not counted.
+    """Operations that a network takes for one signal of this length, without those for its weights.
 
-    These are what a second signal adds, so that constraints, which are computed once, drop out.
+    They are what a second signal adds: constraints are computed only once, and drop out.
 
     Raises:
         InvalidParameterError: the network runs an operation whose cost is not known.

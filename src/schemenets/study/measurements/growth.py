@@ -1,8 +1,8 @@
-"""Growth: networks applied again and again, and networks of ever more blocks.
+"""Growth: networks applied repeatedly, and networks of ever more blocks.
 
-Certificates bound ‖N(u)‖₂; here is measured what becomes of norms and distances where nothing is guaranteed. Random
-networks are drawn at the edge of the condition for stable explicit steps, since a fresh network, which is close to the
-identity, would show nothing.
+Certificates bound ‖N(u)‖₂; this module measures norms and distances where nothing is guaranteed. Random networks are
+drawn at the edge of the condition for stable explicit steps, since a fresh network, which is close to the identity,
+would show nothing.
 """
 
 import copy
@@ -24,14 +24,14 @@ from schemenets.stability import certify
 NEAR = 1e-8  # size of a perturbation relative to the signal, between rounding and the size of what grows
 SIZES = (0.01, 1.0)  # root mean squares of the signals that go through random networks
 RHO = 4.0  # 2τα of Du Fort-Frankel networks without certificate: τ is four times the limit of explicit steps
-_CONSTRAINED = {"tau": 100.0, "rho": 100.0, "alpha": -100.0}  # θ where constraints reach their limits, to rounding
+_CONSTRAINED = {"tau": 100.0, "rho": 100.0, "alpha": -100.0}  # θ where constraints reach their limits, up to rounding
 
 
 class Repetition(NamedTuple):
-    """What repeated application makes of norms.
+    """Norms under repeated application.
 
     Attributes:
-        factors: ‖u_n‖₂ / ‖u_0‖₂ for each asked n, (numbers, seeds, batch); infinite from an overflow on.
+        factors: ‖u_n‖₂ / ‖u_0‖₂ for each requested n, (numbers, seeds, batch); infinite from an overflow on.
         overflow: the first n at which squares of u_n overflowed, (seeds, batch); 0 where none did.
         distances: ‖u_n - v_n‖₂ / ‖u_0 - v_0‖₂ for perturbed v_0, (numbers, seeds, perturbed); infinite likewise.
     """
@@ -60,7 +60,7 @@ def repetition(
     Args:
         network: stacked.
         starts: (seeds, batch, length), none zero.
-        numbers: ascending n at which the norms are asked for.
+        numbers: the requested n, ascending.
         perturbations: v_0 - u_0 for the first few of the starts, (seeds, perturbed, length), none zero.
     """
     delta = starts[..., :0, :] if perturbations is None else perturbations
@@ -76,7 +76,7 @@ def repetition(
             norm = _norm(u)
             if not norm.isfinite().all():
                 overflow[(overflow == 0) & ~norm.isfinite()] = n
-                u = torch.where(overflow[..., None] == 0, u, 0)  # the others go on
+                u = torch.where(overflow[..., None] == 0, u, 0)  # the others continue
             if n in numbers:
                 factors[numbers.index(n)] = torch.where(overflow == 0, norm / first, math.inf)
                 lost = (overflow[..., :near] > 0) | (overflow[..., count:] > 0)
@@ -100,13 +100,13 @@ def truncated(network: DenoisingNetwork, blocks: int) -> DenoisingNetwork:
 def through_depth(
     network: DenoisingNetwork, starts: Tensor, perturbations: Tensor, depths: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """‖u^k‖₂ / ‖u^0‖₂, and ‖u^k - v^k‖₂ / ‖u^0 - v^0‖₂ for v^0 = u^0 + perturbation, behind k blocks.
+    """‖u^k‖₂ / ‖u^0‖₂, and ‖u^k - v^k‖₂ / ‖u^0 - v^0‖₂ for v^0 = u^0 + perturbation, after k blocks.
 
     Args:
         network: with at least as many blocks as the largest depth.
         starts: u^0, (seeds, batch, length), none zero.
         perturbations: v^0 - u^0, of the same shape, none zero.
-        depths: the asked k.
+        depths: the requested k.
 
     Returns:
         Both of shape (depths, seeds, batch), infinite where the output or its square overflows.
@@ -126,9 +126,9 @@ def random_network(architecture: Architecture, seeds: Sequence[int], step: float
     """A stacked network with random weights, in float64, at the edge of the condition for stable explicit steps.
 
     Filters are normally distributed, the first of every block without mean as in fresh networks, and then divided by
-    their norm bound. Step sizes of certified networks are as large as their constraints allow. Of the others they are
+    their norm bound. Step sizes of certified networks are as large as their constraints allow. For the others they are
     ``step`` times the limit of the explicit steps, τ = 2/(L‖K‖²), and of the contraction, τ = 1/max(L', m)‖K‖², for
-    the implicit network. Residual networks get ‖W₂‖ = 2/L times ``step``, that is branches of the same size.
+    the implicit network. Residual networks get ‖W₂‖ = 2/L times ``step``, so that their branches have the same size.
 
     Args:
         architecture: what to build.
@@ -209,16 +209,16 @@ def _norm(u: Tensor) -> Tensor:
 
 
 def bounds_of(network: DenoisingNetwork, depths: Sequence[int], index: int = 0) -> list[float | None]:
-    """Certified factors of the first blocks, of one network of a stack; certified by construction all have the same."""
+    """Certified factors of the first blocks of one network in a stack; equal for all if certified by construction."""
     return [certify(networks.unstack(truncated(network, depth), index)).euclidean for depth in depths]
 
 
 def perturbations_of(starts: Tensor) -> Tensor:
-    """Small ones in rough random directions."""
+    """Small perturbations in rough random directions."""
     rough = torch.randn(starts.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return NEAR * torch.linalg.vector_norm(starts, dim=-1, keepdim=True) * unit(rough)
 
 
 def numbers_of(x: Tensor) -> list[float | None]:
-    """As JSON has them: null for what is not finite."""
+    """Numbers for JSON: null unless finite."""
     return [float(value) if value.isfinite() else None for value in x]

@@ -1,4 +1,4 @@
-"""How near networks and numerical schemes come to the solutions of a problem, and what iterating them comes to."""
+"""How close networks and numerical schemes come to the solutions of a problem, applied once and iterated."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
 FEW = 4  # right-hand sides that are iterated
 CERTIFIED = 512  # points up to which dense matrices are computed
 ITERATED = ("home", "finer", "tau")  # kinds of conditions
-OF_OWN = ("home", "longer")  # those of networks that know nothing of mesh widths and τ
+OF_OWN = ("home", "longer")  # those of networks that know nothing about mesh widths and τ
 AT_ONCE = 4096  # points of all signals of a seed that pass through a network at once
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -58,7 +58,7 @@ def measures(y: Tensor, b: Tensor, x: Tensor, grid: Grid) -> dict[str, Tensor]:
 
 
 def applied(stacked: Any, b: Tensor, grid: Grid) -> Tensor:
-    """What networks make of right-hand sides; cycles are told the problem, others know that of their training."""
+    """Outputs of networks; cycles are given the problem, others know only that of their training."""
     if not isinstance(stacked, CycleNetwork):
         y: Tensor = stacked(b)
         return y
@@ -69,18 +69,18 @@ def applied(stacked: Any, b: Tensor, grid: Grid) -> Tensor:
 
 
 def kinds_iterated(network: Any) -> tuple[str, ...]:
-    """Of the conditions under which a network is iterated as a solver."""
+    """Kinds of conditions under which a network is iterated as a solver."""
     if isinstance(network, CycleNetwork):
-        # without fixed points there is nothing to converge to, which one grid is enough to show
+        # without fixed points there is nothing to converge to, and one grid is enough to show it
         return ITERATED if network.architecture.consistent else ITERATED[:1]
     return OF_OWN if isinstance(network, MultigridUNet) else ()
 
 
 def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor, x: Tensor) -> dict[str, np.ndarray]:
-    """What iterating cycles for some right-hand sides comes to, and whether solutions are fixed points, by seed.
+    """Whether iterated cycles converge for some right-hand sides, and whether solutions are fixed points, by seed.
 
-    Cycles are iterated for the equation with the solutions x; multigrid U-nets, of which the last block is iterated,
-    for the one that this block has learned, which :class:`~schemenets.multigrid.LearnedEquation` solves.
+    Learned cycles are iterated for the given equation, with the solutions x. Of multigrid U-nets the last block is
+    iterated, for the equation that it has learned, which :class:`~schemenets.multigrid.LearnedEquation` solves.
 
     Args:
         stacked: the networks.
@@ -93,7 +93,7 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
         ``local_radius``: spectral radius of the derivative of a cycle at the first of these solutions, below 1 if and
         only if iterations from near enough converge to it exponentially, NaN on grids of more than :data:`CERTIFIED`
         points, and where solutions are no fixed points; ``own_error``: mean distance of these solutions to the given
-        ones, relative to those, NaN if these need not be the only ones, or the network is told the equation. Each of
+        ones, relative to those, NaN where these need not be unique or the network is given the equation. Each of
         shape (seeds,).
     """
     grid = condition.grid
@@ -137,7 +137,7 @@ def local_radius(step: Step, b: Tensor, x: Tensor) -> float:
         b, x: one signal each, (1, N).
     """
     N = x.shape[-1]
-    # row n of the matrix comes from a copy of its own
+    # each row n of the matrix needs its own copy of x
     copies = x.expand(N, N).clone().requires_grad_()
     values = step(copies, b.expand(N, N).clone())
     (derivative,) = torch.autograd.grad(values, copies, torch.eye(N, dtype=x.dtype))

@@ -1,4 +1,4 @@
-"""The results as an RO-Crate 1.1 (https://w3id.org/ro/crate/1.1): the manifest in the words of schema.org."""
+"""The results as an RO-Crate 1.1 (https://w3id.org/ro/crate/1.1): the manifest in schema.org terms."""
 
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,7 +19,7 @@ ENCODING = {
 def describe(manifest: Json) -> Json:
     """The content of ``ro-crate-metadata.json`` for what :func:`schemenets.study.records.manifest.build` returned.
 
-    Configuration and data sets lie outside the crate: they are contextual entities, which only have hashes.
+    Configuration and data sets lie outside the crate: they are contextual entities with only a hash.
     """
     results = [_file(name, entry) for name, entry in manifest["files"].items()]
     inputs = [
@@ -71,7 +71,7 @@ def describe(manifest: Json) -> Json:
         "encodingFormat": ENCODING[".json"],
     }
     return {
-        # the specification has no term for a file's hash; this one is of its profile for workflow runs
+        # the specification has no term for a file's hash; this one is from its profile for workflow runs
         "@context": [f"{SPECIFICATION}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}],
         "@graph": [descriptor, root, licence, software, study, *inputs, manifest_file, *results],
     }

@@ -1,4 +1,4 @@
-"""Fingerprints of source code: what a computation's result depends on, so that editing it means computing again."""
+"""Fingerprints of source code: a result is computed again if the code that it depends on changes."""
 
 import ast
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).parents[2]
-# Where results lie, and what is told of them: no number depends on these modules.
+# Layout, messages and records: no number depends on these modules.
 NEUTRAL = {
     f"{PACKAGE}.{name}"
     for name in (
@@ -19,14 +19,13 @@ NEUTRAL = {
 }
 
 
-@cache  # jobs that differ in seeds or sizes only run the same code
+@cache  # jobs that differ only in seeds or sizes run the same code
 def fingerprint(*roots: str) -> str:
     """SHA-256 of the code of these modules and of every module of this package that they import, directly or not.
 
     A root ``module:function`` stands for what this function reaches in its module, and for what that imports. Comments,
-    docstrings and formatting do not count, nor do the modules in :data:`NEUTRAL`. Registries import their entries by
-    name only when asked, so the networks and fluxes that a computation uses are to be given here, and others do not
-    count.
+    docstrings and formatting do not count, nor do the modules in :data:`NEUTRAL`. Registries import their entries
+    only on request, so the networks and fluxes that a computation uses must be given here; others do not count.
 
     >>> fingerprint("schemenets.networks.resnet") == fingerprint("schemenets.networks.symmetric")
     False
@@ -68,7 +67,7 @@ def _entries(spec: Mapping[str, Any]) -> Iterator[str]:
 
 def _declared(stage: str, spec: Mapping[str, Any]) -> list[str]:
     """The further roots that a stage declares."""
-    from schemenets.study import stages  # which import this module
+    from schemenets.study import stages  # they import this module
 
     code = getattr(stages.module(stage), "code", None)
     return list(code(spec)) if code else []
@@ -80,7 +79,7 @@ def _closure(roots: Iterable[str]) -> list[str]:
     waiting = list(roots)
     while waiting:
         root = waiting.pop()
-        if root not in {PACKAGE, *NEUTRAL, *found}:  # the package's own __init__ holds nothing but names
+        if root not in {PACKAGE, *NEUTRAL, *found}:  # the package's own __init__ holds only names
             found.add(root)
             waiting += _code(root)[1]
     return sorted(found)
@@ -142,7 +141,7 @@ def _reached(body: list[ast.stmt], function: str) -> list[ast.stmt]:
         for index in set(defined.get(waiting.pop(), ())) - kept:
             kept.add(index)
             waiting += [node.id for node in ast.walk(body[index]) if isinstance(node, ast.Name)]
-    # annotations name types only, and one import statement may bring several names, so that unused ones count as well
+    # too much may count, never too little: names in annotations, and all names of one import statement
     return [statement for index, statement in enumerate(body) if index in kept]
 
 
@@ -161,7 +160,7 @@ def _is_bound(node: ast.Name) -> bool:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules that are imported, or that names are imported from; of the packages they are in nothing is used."""
+    """Modules that are imported, or that names are imported from; their parent packages do not count."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

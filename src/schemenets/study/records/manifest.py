@@ -2,7 +2,7 @@
 
 Files are named relative to the results directory. Two kinds of inputs are not results: files of the project, such as
 ``config/config.yaml``, named relative to its directory, and the data sets (``data/…``), which are generated anew
-rather than kept; their hashes are those that the records tell.
+rather than kept; the records have their hashes.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from schemenets.study.layout import Layout
 from schemenets.study.records.provenance import digest
 
 Json = dict[str, Any]
-DATA = "data/"  # how the names of files begin that are generated anew
+DATA = "data/"  # prefix of files that are generated anew
 NOT_RESULTS = ("data", "logs", ".resume", "manifest.json", "ro-crate-metadata.json")
 OTHERS = {path.name for path in (MINE, *RESULTS.values())}  # directories of other runs, which may not be complete
 
 
 class Result(NamedTuple):
-    """A result file: its name, what it was made from, and the record that tells its provenance, if there is one."""
+    """A result file: its name, what it was made from, and the record with its provenance, if any."""
 
     name: str
     inputs: list[str]
@@ -35,7 +35,7 @@ def build(results: Layout, study: Study) -> Json:
     """The manifest of the results of a study, ready for JSON.
 
     Raises:
-        CheckpointError: a result file is missing or no JSON, was made for another configuration, or two were made from
+        CheckpointError: a result file is missing, not JSON or made for another configuration, or two were made from
             different versions of an input.
     """
     made = list(results_of(study))
@@ -72,7 +72,7 @@ def build(results: Layout, study: Study) -> Json:
 
 
 def results_of(study: Study) -> Iterator[Result]:
-    """All result files, data sets and the manifest itself excepted."""
+    """All result files except data sets and the manifest itself."""
     for stage in stages.available():
         if stage == "manifest" or is_data(stage):
             continue
@@ -92,7 +92,7 @@ def results_of(study: Study) -> Iterator[Result]:
 
 
 def records(results: Layout, study: Study) -> Iterator[tuple[str, str, Json, Path]]:
-    """Every file that tells its provenance, with the stage, name and specification of the job that it comes from."""
+    """Every record with provenance, and the stage, name and specification of its job."""
     for stage in stages.available():
         if stages.has_provenance(stage):
             for name, spec in study.specs(stage).items():
@@ -100,7 +100,7 @@ def records(results: Layout, study: Study) -> Iterator[tuple[str, str, Json, Pat
 
 
 def found(results: Layout) -> set[str]:
-    """Names of the result files that are there; directories of other runs, which have their own manifest, are not."""
+    """Names of all existing result files, except those of other runs, whose directories have their own manifest."""
     others = {path.parent.relative_to(results.root).parts[0] for path in results.root.glob("*/manifest.json")}
     names = (path.relative_to(results.root) for path in results.root.rglob("*") if path.is_file())
     return {name.as_posix() for name in names if name.parts[0] not in {*NOT_RESULTS, *OTHERS, *others}}
@@ -112,7 +112,7 @@ def is_data(stage: str) -> bool:
 
 
 def _data(provenances: dict[str, Json], hashes: dict[str, str], results: Layout) -> dict[str, str]:
-    """SHA-256 of every data file, as all records that were made from it tell; other inputs have to be as they are."""
+    """SHA-256 of every data file, on which its records must agree; other inputs must be unchanged."""
     data: dict[str, str] = {}
     for record, own in provenances.items():
         for name, sha256 in own["inputs_sha256"].items():

@@ -22,7 +22,7 @@ _PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "
 
 
 class Stopwatch:
-    """Wall and CPU time since it was made."""
+    """Wall and CPU time since its creation."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""The report: one page that holds everything and needs nothing, made from tables, verdicts, figures and records."""
+"""The report: one self-contained page made from tables, verdicts, figures and records."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from schemenets.study.summaries import Tables
 
 BENCHMARKS = Path("results/tables")  # the project's, not those of one run of the study
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
-# tables by section, with what they are made from; a section shows those for which this is there
+# tables by section, with their sources; a section shows the tables whose sources exist
 SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
     "methods": {
         content.methods: ("runs", "tuning"),
@@ -50,7 +50,7 @@ def benchmarks() -> list[Path]:
 
 
 def templates_sha256() -> str:
-    """Hash of the templates, which are no code that a fingerprint covers."""
+    """Hash of the templates, which the fingerprint of the code does not cover."""
     found = sorted((Path(__file__).parent / "templates").iterdir())
     return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
 
@@ -60,7 +60,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
 
     Args:
         results: with tables, verdicts, figures and records.
-        spec: ``tier``, the registered ``experiments``, and the ``jobs`` by stage whose records tell their provenance.
+        spec: ``tier``, the registered ``experiments``, and the ``jobs`` by stage whose records have provenance.
 
     Raises:
         CheckpointError: a record is missing or damaged.
@@ -101,7 +101,7 @@ def _tables(section: str, tables: Tables) -> Iterator[content.Table]:
 
 
 def _limits(tables: Tables) -> dict[str, Any]:
-    """Numbers in what the report says of its limits."""
+    """Numbers for the section on limits."""
     runs, psnr, solving_runs = (tables[name] for name in ("runs", "psnr", "solver_runs"))
     values = {
         "noises": psnr["noise"],

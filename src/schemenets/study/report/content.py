@@ -16,13 +16,13 @@ from schemenets.study.wording import NOTHING, fixed, interval, label, short, sig
 
 RATIO = "ratio of errors"  # unit of thresholds of claims on errors
 SIDES = ("candidate", "reference")
-LENGTHS = ("short", "long")  # experiments that train for another time than experiment capacity
+LENGTHS = ("short", "long")  # experiments with another training length than capacity
 _NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts with the files that its numbers come from."""
+    """A table of texts, and the files that its numbers come from."""
 
     caption: str
     sources: Sequence[str]
@@ -31,7 +31,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """For every column, whether it holds nothing but numbers."""
+        """For every column, whether it holds only numbers."""
         cells = [[Markup(cell).striptags() for cell in row] for row in self.rows]
         return [all(_NUMBER.fullmatch(row[index]) for row in cells) for index in range(len(self.columns))]
 
@@ -98,7 +98,7 @@ def evidence(claim: dict[str, Any]) -> str:
 
 
 def sensitivity(results: Layout) -> dict[str, str]:
-    """The verdicts of every claim, had its threshold been another one."""
+    """The verdicts on every claim at other thresholds."""
     table = pd.read_csv(results.table("sensitivity"))
     return {
         claim: "; ".join(f"{row.threshold:g} {row.unit}: {row.verdict}" for row in rows(own))
@@ -111,7 +111,7 @@ def methods(tables: Tables) -> Table:
     rates = {row.method: row for row in rows(summaries.chosen_rates(tables["tuning"]))}
     return Table(
         "Networks that denoise: trainable parameters per block, and the learning rate that tuning chose. At the edge "
-        "of the grid a better rate may lie outside.",
+        "of the grid, a better rate may lie outside.",
         ["tables/runs.csv", "tables/tuning.csv"],
         ["Method", "Network, flux", "Parameters per block", "Learning rate", "In the grid"],
         [
@@ -137,7 +137,7 @@ def _quality(tables: Tables, experiment: str) -> Table:
     sizes = summaries.by_number(set(measured["size"]))
     means = {(row.method, row.size): row for row in rows(summaries.means(measured, ["method", "size"], "score"))}
     return Table(
-        f"Experiment {experiment}: test PSNR in dB on signals like those of the training. In brackets: 95 % t interval "
+        f"Experiment {experiment}: test PSNR in dB on signals like the training signals. In brackets: 95 % t interval "
         "over seeds.",
         ["tables/psnr.csv", "tables/runs.csv"],
         ["Method", *map(size_label, sizes)],
@@ -155,7 +155,7 @@ def _quality(tables: Tables, experiment: str) -> Table:
 
 
 def training_length(tables: Tables) -> list[Table]:
-    """What training for another time changes; nothing where that was not done."""
+    """What training of another length changes; no table if there was none."""
     runs, measured = tables["runs"], summaries.at_home(summaries.scored(tables, "capacity"))
     usual = measured.groupby(["method", "size"])["score"].mean()
     changes: dict[tuple[str, str], dict[str, str]] = {}
@@ -170,7 +170,7 @@ def training_length(tables: Tables) -> list[Table]:
         return []
     return [
         Table(
-            f"Training of another length than {epochs['capacity']} epochs: change of the mean test PSNR in dB. "
+            f"Training for more or fewer than {epochs['capacity']} epochs: change of the mean test PSNR in dB. "
             "The learning rate is the one tuned for the usual length.",
             ["tables/psnr.csv", "tables/runs.csv"],
             ["Method", "Size", *(f"{epochs[name]} epochs" for name in there)],
@@ -219,19 +219,19 @@ def robustness(tables: Tables) -> Table:
 def guarantees(tables: Tables) -> Table:
     """What is guaranteed on paper, in words."""
     return Table(
-        "Guarantees of the schemes on paper, and whether they survive that every block has weights of its own.",
+        "Guarantees of the schemes on paper, and whether they survive untied weights.",
         ["tables/guarantees.csv"],
-        ["Scheme", "Guarantee", "Condition", "With weights of its own in every block"],
+        ["Scheme", "Guarantee", "Condition", "With untied weights"],
         [[label(row.scheme), row.guarantee, row.condition, row.per_block] for row in rows(tables["guarantees"])],
     )
 
 
 def guarantees_measured(tables: Tables) -> Table:
-    """What training makes of the guarantees."""
+    """What remains of the guarantees after training."""
     kinds = {"": "freely", "certified_": "certified"}
     return Table(
-        "What training makes of these guarantees: how many networks fulfil all conditions of a theorem, and the "
-        "largest amplification ‖N(u)‖₂ / ‖u‖₂ found by gradient search and by repetition. A number leads to its run.",
+        "What remains of these guarantees after training: how many networks fulfil all conditions of a theorem, and "
+        "the largest amplification ‖N(u)‖₂ / ‖u‖₂ found by gradient search and by repetition. Numbers link to runs.",
         ["tables/guarantees.csv"],
         [
             *("Scheme", "Trained", "Networks", "Fulfil a theorem"),
@@ -259,17 +259,17 @@ def _with_interval(text: str, ends: Sequence[float | None] | None, digits: int =
 
 
 def record(run: str) -> str:
-    """The file that a run, one seed of a job, is recorded in."""
+    """The record of a run, which is one seed of a job."""
     return f"runs/{run.rpartition('/')[0]}/record.json"
 
 
 def solver(method: str, problem: str) -> str:
-    """The name of a method that learned to solve a problem; it leads to the records of its runs."""
+    """The name of a method that learned to solve a problem, with a link to its records."""
     return Markup('<a href="runs/solve_{}/{}/"><code>{}</code></a>').format(problem, method, method)
 
 
 def _found(row: dict[Any, Any], name: str) -> str:
-    """A number that leads to the record of its run."""
+    """A number with a link to the record of its run."""
     text = "overflow" if row[name] == math.inf else short(row[name], 4)
     return text if text == NOTHING else Markup('<a href="{}">{}</a>').format(record(row[f"{name}_run"]), text)
 
@@ -279,6 +279,6 @@ def _code(name: str) -> str:
 
 
 def _job(method: str, where: dict[str, str]) -> str:
-    """A method's name that leads to the records of its runs."""
+    """A method's name with a link to its records."""
     path = f"runs/{where['experiment']}/{method}/{where['size']}/"
     return Markup('<a href="{}"><code>{}</code></a>').format(path, method)

@@ -33,8 +33,8 @@ def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
         "finished": sorted({found["finished"].min(), found["finished"].max()}),
     }
     work = Table(
-        "Time of all computations that left a record; several ran at the same time. Of an interrupted and resumed "
-        "computation only the last process counts.",
+        "Time of all recorded computations, several of which ran at once. Of a resumed computation, only the last "
+        "process counts.",
         ["runs/", "tuning/", "growth/"],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [

@@ -12,8 +12,8 @@ from schemenets.study.wording import NOTHING, label, short
 def problems(tables: Tables) -> Table:
     """What is solved."""
     return Table(
-        "Problems σx + τKᵀΦ(Kx) = b: whether the solution is known to be unique on the grid of the training, and for "
-        "how many test right-hand sides Newton's method finds another one from another start.",
+        "Problems σx + τKᵀΦ(Kx) = b: whether the solution is known to be unique on the training grid, and for how many "
+        "test right-hand sides Newton's method finds another one from another start.",
         ["tables/problems.csv"],
         ["Problem", "Flux", "Contrast", "τ", "Order", "σ", "Unique", "Other solutions"],
         [
@@ -43,11 +43,11 @@ def networks(tables: Tables) -> Table:
     certificates = tables.get("solver_certificates", pd.DataFrame({"run": [], "holds": []}))
     several = summaries.several_solutions(tables)
     return Table(
-        "Networks that learned to solve. Applied once, on right-hand sides like those of the training: geometric mean "
+        "Networks that learned to solve. Applied once, on right-hand sides like the training ones: geometric mean "
         "and worst seed of the relative error (1 for a diverged run), median relative residual. Iterated: seeds that "
         "converge on every sampled right-hand side, most cycles to a residual of 1e-8, worst convergence factor. "
-        "Last columns: by how much of its norm one cycle moves a solution of its equation, at most; relative error of "
-        "the solution of a learned equation; certificates of convergence that hold, over all grids and τ.",
+        "Last columns: the largest relative change that one cycle makes to a solution of its equation; relative error "
+        "of the solution of a learned equation; certificates of convergence that hold, over all grids and τ.",
         [f"tables/solver_{name}.csv" for name in ("runs", "errors", "iterations", "certificates")],
         [
             *("Problem", "Method", "Parameters", "Operations", "Error", "Worst seed", "Residual"),
@@ -79,7 +79,7 @@ def _errors(part: pd.DataFrame) -> list[str]:
 
 
 def _iterating(part: pd.DataFrame) -> list[str]:
-    """How many seeds get to the tolerance, after how many cycles at most, and the worst factor."""
+    """How many seeds reach the tolerance, their most cycles, and the worst factor."""
     sound = part[part["converged"].notna()]
     if sound.empty:
         return [NOTHING] * 3
@@ -93,14 +93,14 @@ def _held(certificates: pd.DataFrame) -> str:
 
 
 def schemes(tables: Tables) -> Table:
-    """Convergence factors of untrained schemes, on the grid of the training."""
+    """Convergence factors of untrained schemes, on the training grid."""
     table = tables["solver_iterations"]
     own = table[table["run"].isna() & (table["kind"] == "home")].astype({"factor": float})
     factors = {(row.method, row.problem): row.factor for row in rows(own)}
     names = own["problem"].unique()
     return Table(
-        "Untrained schemes: convergence factor of the slowest of a few right-hand sides, on the grid of the training. "
-        "A dash: the scheme diverges there, or is no iteration.",
+        "Untrained schemes: convergence factor of the slowest of a few right-hand sides, on the training grid. "
+        "A dash: the scheme diverges there, or does not iterate.",
         ["tables/solver_iterations.csv"],
         ["Scheme", *map(label, names)],
         [[method, *(short(factors.get((method, name))) for name in names)] for method in own["method"].unique()],

@@ -1,4 +1,4 @@
-"""The report's tables on speed, from the tables of the benchmarks; nothing where these have not been run."""
+"""The report's tables on speed, from the tables of the benchmarks; no tables without benchmarks."""
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ RIVALS = {
     "processor": "ours on one core",
 }
 TIME = "milliseconds_per_right_hand_side"
-SOLVERS = {  # what is solved to a residual of 1e-8, but for the last one
+SOLVERS = {  # all but the last reach a residual of 1e-8
     "banded": "Banded matrix",
     "newton": "Newton's method",
     "pyamg-ruge_stuben": "PyAMG (Ruge–Stüben)",
@@ -28,11 +28,11 @@ SOLVERS = {  # what is solved to a residual of 1e-8, but for the last one
 
 
 def targets(tables: Tables) -> Table:
-    """What the benchmark of trainings was to show, and what it measured."""
+    """Targets of the training benchmark, and what it measured."""
     return Table(
         "Targets of speed and memory, and the worst case measured for each.",
         ["tables/benchmark_targets.csv"],
-        ["Target", "Asked", "Measured", "Reached", "Cases reached"],
+        ["Target", "Required", "Measured", "Reached", "Cases reached"],
         [
             [
                 row.target,

@@ -4,11 +4,11 @@ A stage is declared in its module and nowhere else. The module holds
 
 * ``OUTPUTS``: its files by key, relative to the results directory. Wildcards such as ``{method}`` stand for the parts
   of a job's name;
-* ``RECORD``: if it writes records, the key of this output: a JSON file that tells its provenance;
+* ``RECORD``: if it writes records, the key of this output: a JSON file with its provenance;
 * ``specs(study)``: the specification of every job in the chosen tier, a plain dictionary, by the job's name;
 * ``inputs(spec)``: what a job reads, by key: jobs of other stages, as ``(stage, name)``, files of the project, as
   strings, or lists of these;
-* ``run(job)``: the computation. A job's files are in ``job.results``, and nothing is read that is not declared;
+* ``run(job)``: the computation. A job's files are in ``job.results``; it reads only what is declared;
 * if its records become tables, ``TABLES``: the columns of every table, and ``tables(records)``: their rows;
 * if it depends on more code than ``run`` reaches, ``code(spec)``: the other roots of its fingerprint.
 
@@ -82,7 +82,7 @@ def available() -> list[str]:
 
 
 def description(name: str) -> str:
-    """What a stage does, in its own first line; read, not imported, since some stages import a plotting library."""
+    """The first line of a stage's module, parsed and not imported, since some stages import a plotting library."""
     return (ast.get_docstring(_tree(name)) or "").partition("\n")[0]
 
 
@@ -153,7 +153,7 @@ def dataset(name: str) -> tuple[str, str]:
 
 
 def has_provenance(name: str) -> bool:
-    """Whether a stage writes records, which tell their provenance."""
+    """Whether a stage writes records, which hold their provenance."""
     return hasattr(module(name), "RECORD")
 
 
@@ -163,10 +163,10 @@ def record_key(stage: str) -> str:
 
 
 def declared_tables() -> dict[str, list[str]]:
-    """The tables that records become, each with the stages whose records these are."""
+    """The tables made from records, each with the stages that write these records."""
     found: dict[str, list[str]] = {}
     for stage in available():
-        if stage != "tables":  # which asks for this
+        if stage != "tables":  # it calls this function
             for table in getattr(module(stage), "TABLES", ()):
                 found.setdefault(table, []).append(stage)
     return found
@@ -177,7 +177,7 @@ def run(stage: str, name: str, spec: Mapping[str, Any], results: Layout) -> None
 
     Raises:
         UnknownNameError: no such stage; the message lists the allowed names.
-        InvalidParameterError: a name that is not one of a job of this stage.
+        InvalidParameterError: the jobs of this stage have names of another form.
     """
     output_files(stage, name)
     module(stage).run(Job(stage, name, dict(spec), results))

@@ -15,8 +15,8 @@ from schemenets.training import Run
 def fitted(job: Job, learning_rates: list[float]) -> Iterator[list[Run]]:
     """All seeds of a job, trained at each of these learning rates; the runs of the first rate come first.
 
-    Interrupted work goes on. It is forgotten when the block is left without an error, so that the block should store
-    the results.
+    Interrupted work resumes. Its state is deleted when the block ends without an error, so store the results inside
+    the block.
     """
     spec, seeds = job.spec, job.spec["seeds"]
     state = _state_file(job, learning_rates)
@@ -34,7 +34,7 @@ def fitted(job: Job, learning_rates: list[float]) -> Iterator[list[Run]]:
 
 
 def _state_file(job: Job, learning_rates: list[float]) -> Path:
-    """File of interrupted work, named after all that the result depends on."""
+    """File of interrupted work, named after everything that the result depends on."""
     own = {"stage": job.stage, "spec": job.spec, "learning_rates": learning_rates, "source": job.source}
     key = dumps({**own, "inputs": job.inputs_sha256})
     return job.results.resume / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"

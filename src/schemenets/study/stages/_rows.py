@@ -8,7 +8,7 @@ GROWTH = [
     *("kind", "run", "method", "start", "network", "flux", "tied", "certified", "step", "seed", "n"),
     *("amplification", "bound", "overflow"),
 ]
-# networks and schemes that solve: conditions, errors, what becomes of iterating, and of networks alone
+# networks and schemes that solve: conditions, errors, iterations, and what is measured of networks only
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique", "signals"]
 ERRORS = ["relative_error", "residual", "energy_gap"]
 ITERATED = ["converged", "iterations", "factor"]
@@ -17,7 +17,7 @@ SOLVER_ITERATIONS = ["run", "problem", "method", "seed", *PLACE, *ITERATED, *OF_
 
 
 def of_run(job: str, seed: int) -> Json:
-    """The columns that tell the run: one seed of a training job.
+    """The columns that identify the run: one seed of a training job.
 
     >>> of_run("capacity/resnet-relu/budget-240", 3)["run"]
     'capacity/resnet-relu/budget-240/seed-3'
@@ -27,7 +27,7 @@ def of_run(job: str, seed: int) -> Json:
 
 
 def of_solver(job: str, seed: int) -> Json:
-    """The same of a network that solves a problem: the problem instead of experiment and size."""
+    """The same for a network that solves a problem: the problem instead of experiment and size."""
     row = of_run(job, seed)
     problem = row["experiment"].partition("_")[2]
     return {"run": row["run"], "problem": problem, "method": row["method"], "seed": seed}

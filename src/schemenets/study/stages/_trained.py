@@ -21,7 +21,7 @@ class Trained(NamedTuple):
 
     @property
     def status(self) -> dict[int, str]:
-        """What became of every seed, ``"ok"`` or ``"diverged"``."""
+        """Outcome of every seed, ``"ok"`` or ``"diverged"``."""
         return {entry["seed"]: entry["status"] for entry in self.record["runs"]}
 
     @property

@@ -22,7 +22,7 @@ def inputs(spec: Json) -> Json:
 
 
 def run(job: Job) -> None:
-    """Write the verdicts, every comparison, and how verdicts move with their thresholds."""
+    """Write the verdicts, every comparison, and the verdicts at other thresholds."""
     registered, measured = claims.load(Path(job.spec["registered"])), summaries.read(job.results)
     result = claims.evaluate(registered, measured)
     tables = {

@@ -97,7 +97,7 @@ def held_back(stacked: DenoisingNetwork, noisy: np.ndarray) -> np.ndarray | floa
 
 
 def relative_error(psnr: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """‖u - v‖₂/‖v‖₂ of signals u from their PSNR in dB: with the MSE it tells ‖u - v‖₂ as well.
+    """‖u - v‖₂/‖v‖₂ of signals u from their PSNR in dB, which determines ‖u - v‖₂.
 
     Args:
         psnr: (seeds, signals).

@@ -37,7 +37,7 @@ def inputs(spec: Json) -> Json:
 
 
 def run(job: Job) -> None:
-    """Write what was measured under every condition, all in double precision; of diverged seeds null."""
+    """Write what was measured under every condition, in double precision; null for diverged seeds."""
     trained = _trained.read(job.results, job.name)
     seeds = list(trained.networks)
     sound = [seeds.index(seed) for seed in trained.sound]
@@ -46,7 +46,7 @@ def run(job: Job) -> None:
     arrays = signals.read(job.results.dataset(job.spec["dataset"]))
 
     def spread(measured: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
-        """The values of the sound runs at their places, null elsewhere and where they are not finite."""
+        """The values of sound runs at their places; null elsewhere and where they are not finite."""
         placed: dict[str, list[float | None]] = {key: [None] * len(seeds) for key in measured}
         for key, values in measured.items():
             for index, value in zip(sound, values.tolist(), strict=True):
@@ -83,7 +83,7 @@ def _is_cycle(network: Any) -> bool:
 
 
 def _certificates(sound: Mapping[int, Any], data: Json) -> list[Json]:
-    """Those of linear cycles, on grids that dense matrices can be computed on."""
+    """Certificates of linear cycles, on grids small enough for dense matrices."""
     found = []
     for seed, network in sound.items():
         for condition in conditions(data) if _is_cycle(network) and network.architecture.linear else ():

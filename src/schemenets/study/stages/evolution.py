@@ -1,7 +1,7 @@
-"""Generate one data set of an evolution: signals f, and what nonlinear diffusion has made of them at the time T.
+"""Generate one data set of an evolution: signals f, and their nonlinear diffusion at the time T.
 
 The diffusion is ∂t u = -KᵀΦ(Ku), u(0) = f, with K the forward difference (h = 1, reflecting ends) and the flux of
-Perona and Malik. It is integrated by classical Runge-Kutta steps, which none of the compared schemes takes.
+Perona and Malik. It is integrated by classical Runge-Kutta steps, which none of the compared schemes uses.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def run(job: Job) -> None:
     """Write the data set in the format of :func:`schemenets.signals.write`.
 
     ``noisy`` are the first noisy signals of every split of the data set ``source``, the initial values f; ``clean`` is
-    u(T). The record holds the estimated error of u(T) and the hash of the source besides.
+    u(T). The record also holds the estimated error of u(T) and the hash of the source.
     """
     spec, path = job.spec, job.output("signals")
     source = job.results.dataset(spec["source"])
@@ -78,8 +78,8 @@ def run(job: Job) -> None:
 def evolve(f: np.ndarray, time: float, contrast: float) -> tuple[np.ndarray, float]:
     """u(T) of signals f, shape (signals, N), and its largest estimated error, both in the unit of f.
 
-    Steps are halved until the estimate is at most :data:`TOLERANCE`: that of Richardson, a fifteenth of what the last
-    halving changed.
+    Steps are halved until Richardson's estimate, a fifteenth of what the last halving changed, is at most
+    :data:`TOLERANCE`.
 
     Args:
         f: initial values on [0, 255].

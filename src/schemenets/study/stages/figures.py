@@ -36,7 +36,7 @@ def _example(study: Study) -> str | None:
 
 
 def inputs(spec: Json) -> Json:
-    """All tables, the first signal of some test sets, and the networks of which one denoises it."""
+    """All tables, the first signal of some test sets, and the networks, one of which denoises it."""
     example = [("train", spec["example"])] if spec["example"] else []
     return {
         "tables": [("tables", "all"), ("claims", "all")],

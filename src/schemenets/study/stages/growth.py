@@ -1,4 +1,4 @@
-"""Apply the trained networks of one job again and again, and send signals through their blocks."""
+"""Apply the trained networks of one job repeatedly, and send signals through their blocks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ STARTS = 4  # test signals to start from, besides random ones of all sizes
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """Jobs whose networks are applied again and again, and those with many blocks that learn an evolution."""
+    """Jobs whose networks are applied repeatedly, and those with many blocks that learn an evolution."""
     common, repetitions = study.config["stability"], study.settings["stability"]["repetitions"]
     found = {}
     for name, spec in study.denoisers.items():
@@ -43,7 +43,7 @@ def inputs(spec: Json) -> Json:
 
 @flushed_subnormals()
 def run(job: Job) -> None:
-    """Write norms by the number of repetitions and by depth; null from an overflow on."""
+    """Write norms by the number of repetitions and by depth; null after an overflow."""
     nets = _trained.read(job.results, job.name).networks
     noisy = signals.read(job.results.dataset(job.spec["dataset"]))["test/noisy"][:STARTS]
     starts = torch.from_numpy(noisy).double() / PEAK
@@ -82,10 +82,10 @@ def repeated(stacked: DenoisingNetwork, seeds: Sequence[int], test: Tensor, numb
 
 
 def followed(stacked: DenoisingNetwork, seeds: Sequence[int], starts: Tensor) -> Iterator[Json]:
-    """One entry for each seed: growth of signals behind every block, and what certificates allow.
+    """One entry for each seed: growth of signals after every block, and the certified bounds.
 
-    Behind n blocks is what the network of the first n blocks gives: with one channel the state u^n, whose Euclidean
-    norm the theorems are about.
+    After n blocks means the output of the network of the first n blocks: with one channel the state u^n, whose
+    Euclidean norm the theorems are about.
     """
     depths = range(1, stacked.architecture.blocks + 1)
     starts = starts.expand(len(seeds), -1, -1)

@@ -1,4 +1,4 @@
-"""Generate right-hand sides of one problem and solve them, for solvers to be trained and tested on."""
+"""Generate right-hand sides of one problem and solve them, to train and test solvers on."""
 
 from schemenets import files, signals
 from schemenets.multigrid import data

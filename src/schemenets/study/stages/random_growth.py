@@ -35,7 +35,7 @@ def specs(study: Study) -> dict[str, Json]:
 
 
 def _drawn(study: Study, name: str, blocks: int) -> Iterator[Json]:
-    """Random networks of one name and their step sizes, and the worst of all; what cannot be built is left out."""
+    """Random networks of one name and their step sizes, and the worst of all, without those that cannot be built."""
     for flux, tied, certified in product(study.config["stability"]["fluxes"], (False, True), (False, True)):
         architecture = Architecture(
             name=name, flux=flux, blocks=blocks, tied=tied, certified=certified, **study.config["network"]
@@ -59,7 +59,7 @@ def inputs(spec: Json) -> Json:
 
 @flushed_subnormals()
 def run(job: Job) -> None:
-    """Write norms by depth; null from an overflow on."""
+    """Write norms by depth; null after an overflow."""
     job.write_record({"depths": job.spec["depths"], "depth": list(behind_all_blocks(job.spec))})
 
 

@@ -9,7 +9,7 @@ OUTPUTS = {"report": "report.html"}
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """The page: what it is about, and the records that tell where results come from."""
+    """The page: its subject, and the records that say where results come from."""
     told = [stage for stage in stages.available() if stages.has_provenance(stage)]
     jobs = {stage: list(study.specs(stage)) for stage in told}
     return {

@@ -1,4 +1,4 @@
-"""Attack all seeds of one job by perturbations of growing size, with random ones of the same sizes beside them."""
+"""Attack all seeds of one job with perturbations of growing size, and with random ones of the same sizes."""
 
 import copy
 import math
@@ -133,5 +133,5 @@ def _output(network: DenoisingNetwork, f: Tensor) -> np.ndarray:
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:
-    """Numbers as JSON has them: None for those that are not finite."""
+    """Numbers for JSON: None unless finite."""
     return [float(value) if math.isfinite(value) else None for value in values]

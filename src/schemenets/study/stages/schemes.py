@@ -1,8 +1,8 @@
-"""Compute how near the numerical schemes come to u(T) in n steps; the yardstick for networks of n blocks.
+"""Compute how close numerical schemes come to u(T) in n steps, as baselines for networks of n blocks.
 
 All take steps within the bound τ ≤ 2/(L‖K‖²) of the explicit one, with the true operator and the true flux. So n
 explicit steps and an FSI cycle of n steps may stop short of T; then they stop at the latest time that the bound allows.
-Du Fort and Frankel's scheme is bound to α ≥ L‖K‖²/4 instead, which any τ goes with.
+Du Fort and Frankel's scheme needs α ≥ L‖K‖²/4 instead, and allows any τ.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ NONE = "none"  # the scheme that does nothing
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """All evolutions, with the numbers of steps that networks have blocks."""
+    """All evolutions, with as many steps as networks have blocks."""
     blocks: dict[str, set[int]] = {}
     for spec in study.denoisers.values():
         blocks.setdefault(spec["dataset"], set()).add(spec["architecture"]["blocks"])

@@ -1,4 +1,4 @@
-"""Generate one data set: its signals, and beside them its record with hashes."""
+"""Generate one data set: its signals, and a record with their hashes."""
 
 from schemenets import signals
 from schemenets.study.config import Study

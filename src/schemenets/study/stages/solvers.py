@@ -1,4 +1,4 @@
-"""Solve every problem by numerical schemes, on all grids and for all τ; the yardstick for networks that solve."""
+"""Solve every problem by numerical schemes, on all grids and for all τ, as baselines for networks that solve."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -37,7 +37,7 @@ TABLES = {
 LIMITS = {"cycle": 60, "single level": 400}  # most iterations
 OMEGA = 2 / 3
 SWEEPS = 2  # before and after the correction, as in the networks
-MEAN_VALUE = "mean value of the solution"  # what a solver knows at the very least
+MEAN_VALUE = "mean value of the solution"  # the trivial baseline
 FSI_STEPS = (10, 20, 50)  # of a cycle
 TAUS = (0.01, 0.1, 1.0, 10.0, 100.0)  # factors of τ
 BUDGET = 2e6  # operations up to which errors are followed
@@ -54,9 +54,9 @@ def inputs(spec: Json) -> Json:
 
 
 def run(job: Job) -> None:
-    """Write what is known of the problems, and how numerical schemes solve them.
+    """Write facts about the problems, and how numerical schemes solve them.
 
-    There is a row for every grid or τ, and solver, and paths of the errors against operations.
+    There is a row for every solver on every grid or for every τ, and paths of the errors against operations.
     """
     datasets = job.spec["datasets"]
     content: Json = {"tolerance": TOLERANCE, "limits": LIMITS, "problems": [], "rows": [], "paths": []}
@@ -105,7 +105,7 @@ def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[st
         if condition.kind not in ("home", "finer"):
             continue
         grid, (b, x) = condition.grid, pair(arrays, condition)
-        # W-cycles are of use on one grid only: they visit the coarsest of n grids 2ⁿ⁻¹ times
+        # W-cycles on one grid only: they visit the coarsest of n grids 2ⁿ⁻¹ times
         for solver, (step, limit) in steps(grid, "VWF" if condition.kind == "home" else "VF").items():
             row = _iterated(step, grid, b, limit) | _measured(step(grid.start(b), b), b, x, grid)
             rows.append({**described(condition, len(b)), "solver": solver, **row})
@@ -127,16 +127,16 @@ def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[st
 
 
 def followed(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Means over the test right-hand sides of what iterations have reached, and the operations they have taken by then.
+    """Mean errors over the test right-hand sides after every iteration, and the operations taken by then.
 
-    They end where the residual is at the tolerance, or the operations at :data:`BUDGET`.
+    Iterations end when the residual reaches the tolerance, or the operations :data:`BUDGET`.
     """
     home = conditions(spec)[0]
     grid, (b, x) = home.grid, pair(arrays, home)
     full, once = _full_multigrid(grid)
     for solver, (step, limit) in steps(grid, "VF").items():
         if limit == "single level":
-            continue  # FSI is what these are at their best
+            continue  # FSI is the best of these
         cost = counted_step(step, b[:1], b[:1])
         yield from _path(solver, step, cost, grid.start(b), 0, (b, x), grid)
         if solver.startswith("V"):
@@ -153,15 +153,15 @@ def _path(
         yield {"solver": solver, "iterations": iterations, "operations": spent, **reached}
         if reached["residual"] is None or reached["residual"] <= TOLERANCE or spent + cost > BUDGET:
             return
-        with torch.no_grad():  # else every iterate would be kept for its derivatives
+        with torch.no_grad():  # else autograd would keep every iterate
             y = step(y, pair[0])
         spent, iterations = spent + cost, iterations + 1
 
 
 def _direct(b: Tensor, x: Tensor, grid: Grid) -> Iterator[dict[str, Any]]:
-    """Banded matrices: one solution of a linear problem, else Newton's method; operations by formula.
+    """Banded matrices: one solve for a linear problem, else Newton's method; operations by formula.
 
-    Right-hand sides that are solved stay as they are while others take further steps.
+    Solved right-hand sides keep their solutions while others take further steps.
     """
     solver = "banded matrix" if grid.problem.linear else "Newton's method"
     paths = [_newton(row, grid) for row in b.numpy()]
@@ -216,7 +216,7 @@ def of_banded(grid: Grid) -> int:
 
 
 def _iterated(step: Step, grid: Grid, b: Tensor, limit: str) -> dict[str, Any]:
-    """What becomes of iterating the first right-hand sides to the tolerance: the slowest counts."""
+    """Convergence for the first few right-hand sides; the slowest counts."""
     few = b[:FEW]
     start = grid.start(few)
     found = iterate(step, grid, few, start, TOLERANCE, LIMITS[limit])
@@ -229,7 +229,7 @@ def _iterated(step: Step, grid: Grid, b: Tensor, limit: str) -> dict[str, Any]:
 
 
 def _measured(y: Tensor, b: Tensor, x: Tensor, grid: Grid) -> dict[str, float | None]:
-    """Means over right-hand sides; of what overflowed, and of distances to one of several solutions, none."""
+    """Means over right-hand sides; None after an overflow, and for errors where solutions need not be unique."""
     with torch.inference_mode():
         return {key: _finite(values.mean()) for key, values in measures(y, b, x, grid).items()}
 
@@ -239,7 +239,7 @@ def _finite(value: Tensor) -> float | None:
 
 
 def steps(grid: Grid, kinds: str) -> dict[str, tuple[Step, str]]:
-    """One iteration of every solver, and what kind of limit it has."""
+    """One iteration of every solver, and the kind of its limit."""
     omega = torch.tensor(OMEGA, dtype=torch.float64)
     found: dict[str, tuple[Step, str]] = {
         "gradient descent": (partial(_descent, grid=grid, steps=1), "single level"),
@@ -253,7 +253,7 @@ def steps(grid: Grid, kinds: str) -> dict[str, tuple[Step, str]]:
 
 
 def _full_multigrid(grid: Grid) -> tuple[Callable[[Tensor], Tensor], int]:
-    """Right-hand sides to approximations, and the operations that takes."""
+    """The map from right-hand sides to approximations, and its operations."""
     full = partial(textbook(grid, "V").full_multigrid, grid=grid)
     one = torch.ones(1, grid.N, dtype=torch.float64)
     return full, counted_step(lambda _, b: full(b), one, one)

@@ -1,4 +1,4 @@
-"""Certify all seeds of one job, verify that independently, search for counterexamples, and repeat what is certified."""
+"""Certify all seeds of one job, verify independently, search for counterexamples, and repeat certified networks."""
 
 import math
 from collections import Counter
@@ -98,7 +98,7 @@ def _row(job: str, entry: Json, numbers: list[int]) -> Json:
 
 def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float | None) -> float:
     """The largest of ‖u_n‖ / ‖u_0‖ over cⁿ, for a bound c of one application; infinite after an overflow."""
-    from schemenets.study.statistics import over_power  # with pandas, which takes longer than all else to import
+    from schemenets.study.statistics import over_power  # imports pandas, which is slower than all other imports
 
     known = [math.nan if x is None else x for x in (*factors, bound)]
     return float(over_power(known[:-1], numbers, known[-1]).max())
@@ -107,12 +107,12 @@ def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float
 def searched(
     nets: Sequence[DenoisingNetwork], starts: torch.Tensor, spec: Mapping[str, Any]
 ) -> list[tuple[float, float]]:
-    """The largest amplification and the largest expansion found of each network, infinite after an overflow.
+    """The largest amplification and the largest expansion found for each network, infinite after an overflow.
 
     Args:
         nets: of one architecture.
         starts: signals (batch, length) on the scale [0, 1].
-        spec: with ``steps`` and ``climb``, how long is searched.
+        spec: with ``steps`` and ``climb``, the length of the search.
     """
     stacked, of_each = networks.stack(nets), starts.expand(len(nets), -1, -1)
     effort = {key: spec[key] for key in ("steps", "climb")}
@@ -123,7 +123,7 @@ def searched(
 def _repeated(
     nets: Sequence[DenoisingNetwork], starts: torch.Tensor, numbers: Sequence[int]
 ) -> list[list[float | None]]:
-    """Largest ‖u_n‖₂ / ‖u_0‖₂ of each network over the starts, for these n; null from an overflow on."""
+    """Largest ‖u_n‖₂ / ‖u_0‖₂ of each network over the starts, for these n; null after an overflow."""
     network = networks.stack(nets).double().requires_grad_(False)
     factors = growth.repetition(network, starts.double().expand(len(nets), -1, -1), numbers).factors.amax(-1)
     return [[_number(x) for x in own] for own in factors.T.tolist()]
@@ -158,12 +158,12 @@ def _checked(
 
 
 def _number(x: float) -> float | None:
-    """For JSON, which knows no infinity."""
+    """A number for JSON: None unless finite."""
     return x if math.isfinite(x) else None
 
 
 def _learned_fluxes(network: DenoisingNetwork, signals: torch.Tensor) -> dict[str, int]:
-    """How many filters have a trained flux of which kind, on the responses that they take on these signals."""
+    """Number of filters by kind of learned flux, on their responses to these signals."""
     words: list[str] = []
     if fluxes.get(network.architecture.flux).weights:
         from schemenets.fluxes.learned import monotonicity

@@ -1,4 +1,4 @@
-"""Gather all records into tidy tables, one row per observation, each with the run it comes from."""
+"""Gather all records into tidy tables: one row per observation, with the run it comes from."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from schemenets.study.layout import TABLE, Layout
 from schemenets.study.records.fingerprints import module_of
 from schemenets.study.stages import Job, Json
 
-DERIVED = {"guarantees": ("train", "stability", "growth")}  # from other tables, and the stages whose records are in it
+DERIVED = {"guarantees": ("train", "stability", "growth")}  # made from other tables, with the stages behind these
 OUTPUTS = {name: TABLE.format(name) for name in (*stages.declared_tables(), *DERIVED)}
 
 
@@ -66,7 +66,7 @@ def tables(results: Layout, spec: Json) -> dict[str, pd.DataFrame]:
 
 
 def _guarantee_rows(made: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    """Guarantees in words, and what is left of them in networks trained freely and in those certified by construction.
+    """Guarantees in words, and what remains of them in networks trained freely and in those certified by construction.
 
     ``fulfilling`` counts the networks that meet every condition of their certificate.
     """
@@ -85,7 +85,7 @@ def _guarantee_rows(made: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]
 
 
 def _growth(table: pd.DataFrame) -> pd.DataFrame:
-    """What is known of trained networks that are applied again and again; infinite after an overflow."""
+    """Growth of trained networks under repetition; infinite after an overflow."""
     amplification = table["amplification"].astype(float).mask(table["overflow"].astype(bool), math.inf)
     grown = table.assign(amplification=amplification)[["run", "kind", "n", "amplification"]]
     return grown[grown["kind"] == "repetition"].astype({"run": str})

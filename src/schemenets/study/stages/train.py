@@ -135,7 +135,7 @@ def _solver(job: str, record: Json, entry: Json) -> Json:
         **of_solver(job, entry["seed"]),
         "network": architecture.name,
         "parameters": record["parameters"],
-        "operations": counted(architecture.build(), record["points"]),  # whatever the weights are
+        "operations": counted(architecture.build(), record["points"]),  # the same for all weights
         "consistent": architecture.consistent,
         **{key: record[key] for key in ("points", "dataset")},
         **record["training"],
@@ -145,7 +145,7 @@ def _solver(job: str, record: Json, entry: Json) -> Json:
 
 
 def _validation(record: Json, values: list[float | None]) -> list[float | None]:
-    """These values; none for distances to a solution that need not be the only one."""
+    """These values; None for errors where the solution need not be unique."""
     task = record["task"]
     several = task["name"] == "solving" and not Problem(**task["problem"]).on(record["points"]).unique
     return [None] * len(values) if several else values

@@ -1,4 +1,4 @@
-"""Choose a method's learning rate on validation data; publish every trial."""
+"""Choose a method's learning rate on validation data, and record every trial."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def run(job: Job) -> None:
     """Train at every learning rate and choose the best.
 
     The best has the best mean over the seeds on validation data. A diverged seed counts as having done nothing. Of
-    equals the smaller learning rate is chosen.
+    equals, the smaller learning rate is chosen.
     """
     spec = job.spec
     task = training.task(spec["task"])

@@ -1,9 +1,7 @@
-"""What only one stage's results can be checked for: a module with the name of the stage, where there is something.
+"""Checks of single stages, each in a module with the name of its stage. A module has one or both of
 
 * ``check(audited, job)``: findings about what a job has stored;
-* ``again(audited, job)``: findings from measuring again, on data sets that are generated anew.
-
-A module has one of the two or both.
+* ``again(audited, job)``: findings from measuring again, on data sets generated anew.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Evaluation: the means of the single signals, and the test sets once more."""
+"""Evaluation: means follow from single signals, and networks are tested again."""
 
 from collections.abc import Iterator
 

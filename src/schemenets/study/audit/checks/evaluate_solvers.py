@@ -1,4 +1,4 @@
-"""Networks that solve: certificates by dense matrices, and what they make of fresh problems."""
+"""Networks that solve: certificates by dense matrices, and tests on problems generated anew."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +14,10 @@ from schemenets.study.measurements.solving import FEW, LIMIT, measures, pair
 from schemenets.study.stages import Job, _trained
 from schemenets.study.stages._rows import ERRORS, ITERATED, OF_EQUATION
 
-ROUNDING = 1e-6  # relative: what another machine's rounding may change of values in double precision
-# by how much other rounding may change iterations: one of the right-hand sides, one iteration, and factors
+ROUNDING = 1e-6  # relative: how much another machine's rounding may change in double precision
+# how much other rounding may change iterations: one right-hand side, one iteration, and factors
 ITERATIONS = {"converged": 1 / FEW, "iterations": 1, "factor": 0.05}
-# orders of magnitude that other rounding may change in what cycles make of rounding errors that they amplify
+# factor between rounding errors that cycles amplify, and the local radius above which they show
 MAGNITUDES, AMPLIFYING = 1e3, 1e3
 # largest relative residual of solutions, and points up to which rounding allows it in all problems
 SOLVED, FINEST = 1e-10, 1024
@@ -50,7 +50,7 @@ def _certificate(network: Any, entry: Json, grid: Grid) -> Json:
 
 
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
-    """All networks on fresh problems; unless the audit is full, without other grids than that of the training."""
+    """All networks on problems generated anew; unless the audit is full, on the training grid only."""
     path, spec = job.output("solutions"), job.spec
     if not audited.full:
         spec = {**spec, "data": {**spec["data"], "points": []}}
@@ -78,21 +78,21 @@ def _solutions(path: Any, condition: Condition, arrays: Any) -> Iterator[Finding
 
 
 def _amplifying(record: Json) -> np.ndarray:
-    """For every seed, whether its cycles amplify rounding errors under some condition, so that these show in all.
+    """For every seed, whether its cycles amplify rounding errors under any condition.
 
-    Where the radius is not known, on fine grids, that of another grid or τ has to do.
+    One condition speaks for all, as fine grids have no radius of their own.
     """
     radii = np.array([entry["local_radius"] for entry in record["iterations"]], dtype=float)
     return np.asarray((radii > AMPLIFYING).any(0))
 
 
 def same(key: str, stored: Array, values: Array, amplifying: np.ndarray) -> bool:
-    """Whether rounding explains the difference; one iteration that does not converge is as good as another.
+    """Whether rounding explains the difference; iterations that do not converge count as equal.
 
     Args:
         key: what was measured.
         stored, values: of every seed, NaN where not finite.
-        amplifying: where cycles amplify rounding errors, so that these show.
+        amplifying: for every seed, whether its cycles amplify rounding errors.
     """
     if key in ITERATIONS:
         most = {"iterations": LIMIT + 1, "factor": 1}.get(key, np.inf)

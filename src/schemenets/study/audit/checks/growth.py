@@ -1,4 +1,4 @@
-"""Growth of trained networks: within certified bounds, and the way through their blocks once more."""
+"""Growth of trained networks: within certified bounds, and measured again block by block."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,11 @@ from schemenets.study.audit._findings import ROUNDING, Audited, Finding, above, 
 from schemenets.study.measurements.growth import log_spaced, truncated
 from schemenets.study.stages import Job, _trained
 
-DEPTH = 1e-6  # relative: what another machine's rounding may become in so many blocks
+DEPTH = 1e-6  # relative: how far another machine's rounding may grow through all blocks
 
 
 def check(audited: Audited, job: Job) -> Iterator[Finding]:
-    """Whether it is about the configured networks, and whether they keep to their bounds."""
+    """Whether the record is of the configured networks, and they keep to their bounds."""
     spec, path, networks = job.spec, job.output("growth"), _trained.read(job.results, job.name).networks
     record, depths = files.read_json(path), list(range(1, spec["architecture"]["blocks"] + 1))
     numbers = log_spaced(spec["repetitions"]) if spec["repetitions"] else []

@@ -1,4 +1,4 @@
-"""Random networks: within the bounds of certified ones, and drawn again."""
+"""Random networks: certified ones keep to their bounds, and all are drawn again."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ DRAWN = ("name", "flux", "tied", "certified")
 
 
 def check(audited: Audited, job: Job) -> Iterator[Finding]:
-    """Whether they are those configured, and whether certified ones keep to their bounds."""
+    """Whether the record is of the configured networks, and certified ones keep to their bounds."""
     path, record = job.output("growth"), files.read_json(job.output("growth"))
     depth = [entry for drawn in job.spec["networks"] for entry in _expected(drawn, job.spec)]
     expected = {"depths": job.spec["depths"], "depth": depth}
@@ -36,7 +36,7 @@ def _expected(drawn: Json, spec: Json) -> Iterator[Json]:
 
 
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
-    """Growth behind few blocks."""
+    """Growth through the first few blocks."""
     path, depths = job.output("growth"), [depth for depth in job.spec["depths"] if depth <= AGAIN]
     found = files.read_json(audited.run_again(job, {**job.spec, "depths": depths})["growth"])["depth"]
     stored = [

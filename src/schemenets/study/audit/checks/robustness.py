@@ -1,4 +1,4 @@
-"""Attacks: none goes beyond what the weights' Lipschitz bounds guarantee; without one is what was evaluated."""
+"""Attacks: none beats what the Lipschitz bounds guarantee, and without attack the evaluation holds."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from schemenets.study.stages import Job, _trained
 
 
 def check(audited: Audited, job: Job) -> Iterator[Finding]:
-    """Whether it is about the trained networks and configured attacks, and these kept to what is guaranteed."""
+    """Whether the record is of the trained networks and configured attacks, and keeps to the guarantees."""
     spec, path = job.spec, job.output("attacks")
     record, trained = files.read_json(path), _trained.read(job.results, job.name)
     bounds = [certify(network).bounds["lipschitz_bound"] for network in trained.networks.values()]

@@ -1,4 +1,4 @@
-"""Numerical schemes: their steps once more."""
+"""Numerical schemes: their steps again."""
 
 from collections.abc import Iterator
 

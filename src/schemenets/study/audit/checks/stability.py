@@ -1,4 +1,4 @@
-"""Stability: certificates of the weights, what search and repetition may not find, and the search once more."""
+"""Stability: certificates follow from the weights, search and repetition do not break them; the search again."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FOUND = ("largest_amplification_found", "largest_expansion_found")
 
 
 def check(audited: Audited, job: Job) -> Iterator[Finding]:
-    """Whether the bounds are those of the weights, and whether search and repetition left them standing."""
+    """Whether the bounds are those of the weights, and whether search and repetition keep to them."""
     spec, path, networks = job.spec, job.output("stability"), _trained.read(job.results, job.name).networks
     record, numbers = files.read_json(path), log_spaced(spec["repetitions"])
     certificates = [certify(network) for network in networks.values()]
@@ -27,7 +27,7 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
             "seed": seed,
             **{"theorem": own.theorem, "certified": own.holds, "failed_conditions": own.failed, **own.bounds},
             **{"factors": [x.euclidean for x in own.blocks], "step_margins": [x.step_margin for x in own.blocks]},
-            # what contradicts the weights is found anew with the weights
+            # checks.train verifies the weights again
             "contradictions": [] if to_verify(network.architecture, own) else None,
         }
         for (seed, network), own in zip(networks.items(), certificates, strict=True)
@@ -53,7 +53,7 @@ def again(audited: Audited, job: Job) -> Iterator[Finding]:
     for entry, own in zip(files.read_json(path)["networks"], found, strict=True):
         for key, new in zip(FOUND, own, strict=True):
             old = infinite(entry[key])
-            # without a Lipschitz bound quotients of close pairs have no limit that a search could come near to
+            # without a Lipschitz bound quotients of close pairs have no limit that a search could approach
             limited = key == FOUND[0] or entry["lipschitz_bound"] is not None
             if limited and not math.isclose(old, new, rel_tol=CLIMBS):
                 yield Finding(path, f"seed {entry['seed']}, {key}: got {old}, expected {new}, as searched again")

@@ -79,7 +79,7 @@ def _contradictions(path: Path, seed: int, network: DenoisingNetwork, length: in
 
 
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
-    """The validation data once more."""
+    """All networks on the validation data again."""
     spec, trained = job.spec, _trained.read(job.results, job.name)
     if trained.sound:
         task = training.task(spec["task"])
