@@ -50,10 +50,9 @@ def test_help_names_all_commands(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "capacity/none/budget-240"], "name for train in the tier study: got 'capacity/none/budget-240'"),
+        (["train", "capacity/none/budget-240"], "job of train in the tier study: got 'capacity/none/budget-240'"),
         (["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"], "tier: got 'tiny', expected one of smoke"),
         (["train", cli.JOB, "--config", "none.yaml"], "none.yaml: file is missing"),
-        (["claims", "some"], "name for claims in the tier study: got 'some', expected one of all"),
         (["certify", "none.safetensors"], "none.safetensors: file is missing"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
         (["certify", "."], ".: got a directory, expected a checkpoint"),
@@ -317,10 +316,10 @@ def test_corrupted_ends_of_networks_of_several_channels_are_rejected(end, tmp_pa
     assert re.search(rf"^verification +{re.escape(problem)}$", text, re.MULTILINE)
 
 
-def test_jobs_are_named_as_in_the_study_and_any_configuration_may_be_given(tmp_path, capsys):
+def test_jobs_are_named_as_in_the_study_and_any_configuration_may_be_given(tmp_path):
     names, first, second = ["ecg-10", "donoho_johnstone-10"], tmp_path / "first", tmp_path / "second"
-    assert cli.main(["signals", *names, "--tier", "smoke", "--out", str(first)]) == 0
-    assert "signals: 2/2" in capsys.readouterr().err
+    for name in names:
+        assert cli.main(["signals", name, "--tier", "smoke", "--out", str(first)]) == 0
     config = copy.deepcopy(dict(Study.load(tier="smoke").config))
     config["tiers"]["smoke"]["test"]["ecg"] += 1
     (tmp_path / "other.json").write_text(json.dumps(config))

@@ -1,5 +1,7 @@
 """Fingerprints change with the code a computation depends on, and with nothing else."""
 
+import ast
+import hashlib
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +115,7 @@ def test_editing_a_file_changes_what_depends_on_it(package, file, affected):
         ("train.py", '"tuning": ("tune", spec["method"])', '"tuning": ("tune", "m")', set()),
         ("train.py", "start=1", "start=0", {"tables"}),
         ("evaluate.py", "255 * 10 **", "256 * 10 **", EVALUATE),
+        ("evaluate.py", '[*OF_A_RUN, "status", "test_set"', '[*OF_A_RUN, "test_set", "status"', {"tables"}),
         ("evaluate.py", "study.tested_on(spec", "study.tested(spec", set()),
         ("evolution.py", "tau / 6 *", "tau / 5 *", {"evolution"}),
         ("evolution.py", "TOLERANCE = 1e-5", "TOLERANCE = 1e-6", {"evolution"}),
@@ -172,3 +175,30 @@ def test_every_stage_has_a_fingerprint_and_those_of_all_are_different():
 def test_an_unknown_module_is_refused():
     with pytest.raises(ModuleNotFoundError, match=r"no module 'schemenets\.networks\.none'"):
         module.fingerprint("schemenets.networks.none")
+
+
+SAMPLE = """
+import os as system
+from typing import Any
+
+@system.wrapped(1, key=None)
+def function(a: int, /, b: "Any" = (1, 2.5), *rest: str, c=..., **more) -> list[int] | None:
+    match a:
+        case {"x": [y, *_]} if (n := len(rest)) > 2:
+            return [f"{y!r:>{n}} {'nested'}" for y in more if y is not None]
+        case _:
+            raise ValueError(f"{a=}") from None
+
+class Derived(Base, metaclass=Meta):
+    x: int = -1
+
+    async def method(self):
+        async with self as one, other:
+            return await (lambda u, *v: u @ v[0] ** 2)(one)
+"""
+
+
+def test_code_counts_the_same_in_all_versions_of_python():
+    """The stored value is that of Python 3.11; the newest version is tested, too."""
+    code = repr(module._plain(ast.parse(SAMPLE)))
+    assert hashlib.sha256(code.encode()).hexdigest().startswith("f926d58ea54fabde")

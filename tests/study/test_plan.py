@@ -96,7 +96,7 @@ def test_a_plan_is_made_once(project, plan):
     again = Plan.of(CONFIG)
     assert len(made) == before
     assert again.names("train") == plan.names("train")
-    assert (again.results, again.config) == (Path("results/smoke"), "")  # unless it is told otherwise
+    assert (again.results, again.config) == (Path("results/smoke"), None)  # unless it is told otherwise
 
 
 def digests(plan):
@@ -130,9 +130,8 @@ def test_another_configuration_has_another_plan_and_is_given_to_the_jobs(project
     other = Plan.of(config)
     assert len(made) == before + 1
     assert JOB["size"] not in str(other.names("train"))
-    option, path = other.config.split()
-    assert option == "--config"
-    given = Study.load(config=Path(path))
+    assert other.options == f"--tier smoke --out results/smoke --config {other.config}"
+    given = Study.load(config=other.config)
     assert list(given.specs("train")) == other.names("train")
     mine, theirs = digests(other), digests(plan)
     common = set(mine) & set(theirs)
@@ -183,3 +182,14 @@ def test_reading_a_plan_imports_nothing_that_takes_long():
     code = "import schemenets.study.plan, sys; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("out", ["a{b}c", True])
+def test_a_directory_that_snakemake_cannot_have_is_refused(project, out):
+    with pytest.raises(PlanError, match=r"^out: got .*, expected a directory"):
+        Plan.of(CONFIG | {"out": out})
+
+
+def test_directories_of_any_other_name_are_quoted(project):
+    assert Plan.of(CONFIG | {"out": "my results"}).options == "--tier smoke --out 'my results'"
+    assert Plan.of(CONFIG | {"out": 2026}).results == Path("2026")

@@ -145,6 +145,7 @@ def local_radius(step: Step, b: Tensor, x: Tensor) -> float:
 
 
 def described(condition: Condition, count: int) -> dict[str, Any]:
+    """The columns that tell a condition, and the number of right-hand sides."""
     grid = condition.grid
     return {
         "condition": condition.name,

@@ -118,7 +118,9 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples, the same for all versions of Python, which add fields that are mostly empty."""
+    """A syntax tree as nested tuples, the same in all versions of Python, which add parts that are mostly empty."""
+    if isinstance(node, ast.JoinedStr):  # to which Python 3.12 adds empty texts
+        return "JoinedStr", *(_plain(each) for each in node.values if getattr(each, "value", None) != "")
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
         return (type(node).__name__, *((name, _plain(value)) for name, value in fields if name != "ctx"))

@@ -79,4 +79,4 @@ def examples(results: Layout, spec: Json) -> pd.DataFrame:
                 part["denoised"] = next(iter(sound.values()))(torch.from_numpy(noisy) / PEAK)[0].numpy() * PEAK
         parts.append(part)
     columns = ["family", "clean", "noisy", "denoised"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
