@@ -1,15 +1,18 @@
 """The plan of a run: what the rules of the workflow know of the jobs, made once for a configuration and the code."""
 
 import copy
+import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
 
 from schemenets.study import plan as module
+from schemenets.study import stages
 from schemenets.study.config import Study
 from schemenets.study.plan import Plan, PlanError
 
@@ -193,3 +196,15 @@ def test_a_directory_that_snakemake_cannot_have_is_refused(project, out):
 def test_directories_of_any_other_name_are_quoted(project):
     assert Plan.of(CONFIG | {"out": "my results"}).options == "--tier smoke --out 'my results'"
     assert Plan.of(CONFIG | {"out": 2026}).results == Path("2026")
+
+
+def test_the_comment_of_every_rule_names_its_files():
+    rules = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    named = {stage: files.split(", ") for files, stage in re.findall(r"^# (.*)\nrule (\w+):$", rules, re.MULTILINE)}
+    assert set(named) == set(stages.available())
+    for stage, files in named.items():
+        written = list(stages.module(stage).OUTPUTS.values())
+        if stage in ("tables", "figures"):  # which have too many to name
+            assert all(any(fnmatch(file, each) for each in files) for file in written)
+        else:
+            assert files == written

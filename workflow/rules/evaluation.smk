@@ -1,6 +1,7 @@
 # Evaluation: trained networks on every test set, and numerical schemes as baselines.
 
 
+# runs/{experiment}/{method}/{size}/evaluation.json, runs/{experiment}/{method}/{size}/evaluation.safetensors
 rule evaluate:
     input:
         unpack(PLAN.inputs("evaluate")),
@@ -18,6 +19,7 @@ rule evaluate:
         RUN + "evaluate " + JOB + OPTIONS
 
 
+# schemes.json
 rule schemes:
     input:
         unpack(PLAN.inputs("schemes")),

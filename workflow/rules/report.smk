@@ -1,6 +1,7 @@
 # Report: tables of all records, a verdict per claim, figures, one self-contained page, and a manifest with all hashes.
 
 
+# tables/*.csv
 rule tables:
     input:
         unpack(PLAN.inputs("tables")),
@@ -18,6 +19,7 @@ rule tables:
         RUN + "tables" + OPTIONS
 
 
+# claims.json, tables/claims.csv, tables/sensitivity.csv
 rule claims:
     input:
         unpack(PLAN.inputs("claims")),
@@ -35,6 +37,7 @@ rule claims:
         RUN + "claims" + OPTIONS
 
 
+# figures/*.svg, figures/*.png
 rule figures:
     input:
         unpack(PLAN.inputs("figures")),
@@ -59,6 +62,7 @@ rule figures:
         RUN + "figures" + OPTIONS
 
 
+# report.html
 rule report:
     input:
         unpack(PLAN.inputs("report")),
@@ -76,6 +80,7 @@ rule report:
         RUN + "report" + OPTIONS
 
 
+# manifest.json, ro-crate-metadata.json
 rule manifest:
     input:
         unpack(PLAN.inputs("manifest")),

@@ -1,6 +1,7 @@
 # Signals: every data set is generated once and hashed, and so are evolutions and problems with their solutions.
 
 
+# data/{dataset}.safetensors, data/{dataset}.json
 rule signals:
     input:
         unpack(PLAN.inputs("signals")),
@@ -18,6 +19,7 @@ rule signals:
         RUN + "signals {wildcards.dataset}" + OPTIONS
 
 
+# data/{evolution}.safetensors, data/{evolution}.json
 rule evolution:
     input:
         unpack(PLAN.inputs("evolution")),
@@ -36,6 +38,7 @@ rule evolution:
         RUN + "evolution {wildcards.evolution}" + OPTIONS
 
 
+# data/{problem}.safetensors, data/{problem}.json
 rule problems:
     input:
         unpack(PLAN.inputs("problems")),

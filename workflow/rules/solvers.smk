@@ -1,6 +1,7 @@
 # Solvers: tests of networks that learn to solve problems, and numerical schemes that solve them.
 
 
+# runs/{experiment}/{method}/{size}/solutions.json
 rule evaluate_solvers:
     input:
         unpack(PLAN.inputs("evaluate_solvers")),
@@ -18,6 +19,7 @@ rule evaluate_solvers:
         RUN + "evaluate_solvers " + JOB + OPTIONS
 
 
+# solvers.json
 rule solvers:
     input:
         unpack(PLAN.inputs("solvers")),

@@ -2,6 +2,7 @@
 # attacks; growth under repetition and through many blocks; convergence of fixed points.
 
 
+# runs/{experiment}/{method}/{size}/stability.json
 rule stability:
     input:
         unpack(PLAN.inputs("stability")),
@@ -19,6 +20,7 @@ rule stability:
         RUN + "stability " + JOB + OPTIONS
 
 
+# runs/{experiment}/{method}/{size}/robustness.json
 rule robustness:
     input:
         unpack(PLAN.inputs("robustness")),
@@ -36,6 +38,7 @@ rule robustness:
         RUN + "robustness " + JOB + OPTIONS
 
 
+# runs/{experiment}/{method}/{size}/growth.json
 rule growth:
     input:
         unpack(PLAN.inputs("growth")),
@@ -53,6 +56,7 @@ rule growth:
         RUN + "growth " + JOB + OPTIONS
 
 
+# growth/{network}.json
 rule random_growth:
     input:
         unpack(PLAN.inputs("random_growth")),
@@ -70,6 +74,7 @@ rule random_growth:
         RUN + "random_growth {wildcards.network}" + OPTIONS
 
 
+# fixed_points.json
 rule fixed_points:
     input:
         unpack(PLAN.inputs("fixed_points")),

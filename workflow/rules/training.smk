@@ -1,6 +1,7 @@
 # Training: the learning rate of every method is chosen on validation data; then all seeds of a job are trained at once.
 
 
+# tuning/{method}.json
 rule tune:
     input:
         unpack(PLAN.inputs("tune")),
@@ -19,6 +20,7 @@ rule tune:
         RUN + "tune {wildcards.method}" + OPTIONS
 
 
+# runs/{experiment}/{method}/{size}/record.json, runs/{experiment}/{method}/{size}/weights.safetensors
 rule train:
     input:
         unpack(PLAN.inputs("train")),
