@@ -11,6 +11,6 @@ except PlanError as error:
     raise WorkflowError(str(error))
 
 # The shell command is what you would type: python -m schemenets STAGE NAME --tier TIER --out DIRECTORY
-RUN = "OMP_NUM_THREADS={threads} python -m schemenets "
-OPTIONS = f" {PLAN.options} --log {{log:q}}"
+RUN = "OMP_NUM_THREADS={threads} python -m schemenets"
+OPTIONS = f"{PLAN.options} --log {{log:q}}"
 JOB = "{wildcards.experiment}/{wildcards.method}/{wildcards.size}"

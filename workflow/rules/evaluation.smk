@@ -16,7 +16,7 @@ rule evaluate:
     params:
         **PLAN.digests("evaluate"),
     shell:
-        RUN + "evaluate " + JOB + OPTIONS
+        f"{RUN} evaluate {JOB} {OPTIONS}"
 
 
 # schemes.json
@@ -34,4 +34,4 @@ rule schemes:
     params:
         **PLAN.digests("schemes"),
     shell:
-        RUN + "schemes" + OPTIONS
+        f"{RUN} schemes {OPTIONS}"

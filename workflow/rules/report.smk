@@ -16,7 +16,7 @@ rule tables:
     params:
         **PLAN.digests("tables"),
     shell:
-        RUN + "tables" + OPTIONS
+        f"{RUN} tables {OPTIONS}"
 
 
 # claims.json, tables/claims.csv, tables/sensitivity.csv
@@ -34,7 +34,7 @@ rule claims:
     params:
         **PLAN.digests("claims"),
     shell:
-        RUN + "claims" + OPTIONS
+        f"{RUN} claims {OPTIONS}"
 
 
 # figures/*.svg, figures/*.png
@@ -59,7 +59,7 @@ rule figures:
     params:
         **PLAN.digests("figures"),
     shell:
-        RUN + "figures" + OPTIONS
+        f"{RUN} figures {OPTIONS}"
 
 
 # report.html
@@ -77,7 +77,7 @@ rule report:
     params:
         **PLAN.digests("report"),
     shell:
-        RUN + "report" + OPTIONS
+        f"{RUN} report {OPTIONS}"
 
 
 # manifest.json, ro-crate-metadata.json
@@ -95,4 +95,4 @@ rule manifest:
     params:
         **PLAN.digests("manifest"),
     shell:
-        RUN + "manifest" + OPTIONS
+        f"{RUN} manifest {OPTIONS}"

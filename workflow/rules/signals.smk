@@ -16,7 +16,7 @@ rule signals:
     params:
         **PLAN.digests("signals"),
     shell:
-        RUN + "signals {wildcards.dataset}" + OPTIONS
+        f"{RUN} signals {{wildcards.dataset}} {OPTIONS}"
 
 
 # data/{evolution}.safetensors, data/{evolution}.json
@@ -35,7 +35,7 @@ rule evolution:
     params:
         **PLAN.digests("evolution"),
     shell:
-        RUN + "evolution {wildcards.evolution}" + OPTIONS
+        f"{RUN} evolution {{wildcards.evolution}} {OPTIONS}"
 
 
 # data/{problem}.safetensors, data/{problem}.json
@@ -54,4 +54,4 @@ rule problems:
     params:
         **PLAN.digests("problems"),
     shell:
-        RUN + "problems {wildcards.problem}" + OPTIONS
+        f"{RUN} problems {{wildcards.problem}} {OPTIONS}"

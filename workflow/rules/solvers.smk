@@ -16,7 +16,7 @@ rule evaluate_solvers:
     params:
         **PLAN.digests("evaluate_solvers"),
     shell:
-        RUN + "evaluate_solvers " + JOB + OPTIONS
+        f"{RUN} evaluate_solvers {JOB} {OPTIONS}"
 
 
 # solvers.json
@@ -34,4 +34,4 @@ rule solvers:
     params:
         **PLAN.digests("solvers"),
     shell:
-        RUN + "solvers" + OPTIONS
+        f"{RUN} solvers {OPTIONS}"

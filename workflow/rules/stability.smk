@@ -17,7 +17,7 @@ rule stability:
     params:
         **PLAN.digests("stability"),
     shell:
-        RUN + "stability " + JOB + OPTIONS
+        f"{RUN} stability {JOB} {OPTIONS}"
 
 
 # runs/{experiment}/{method}/{size}/robustness.json
@@ -35,7 +35,7 @@ rule robustness:
     params:
         **PLAN.digests("robustness"),
     shell:
-        RUN + "robustness " + JOB + OPTIONS
+        f"{RUN} robustness {JOB} {OPTIONS}"
 
 
 # runs/{experiment}/{method}/{size}/growth.json
@@ -53,7 +53,7 @@ rule growth:
     params:
         **PLAN.digests("growth"),
     shell:
-        RUN + "growth " + JOB + OPTIONS
+        f"{RUN} growth {JOB} {OPTIONS}"
 
 
 # growth/{network}.json
@@ -71,7 +71,7 @@ rule random_growth:
     params:
         **PLAN.digests("random_growth"),
     shell:
-        RUN + "random_growth {wildcards.network}" + OPTIONS
+        f"{RUN} random_growth {{wildcards.network}} {OPTIONS}"
 
 
 # fixed_points.json
@@ -89,4 +89,4 @@ rule fixed_points:
     params:
         **PLAN.digests("fixed_points"),
     shell:
-        RUN + "fixed_points" + OPTIONS
+        f"{RUN} fixed_points {OPTIONS}"

@@ -17,7 +17,7 @@ rule tune:
     params:
         **PLAN.digests("tune"),
     shell:
-        RUN + "tune {wildcards.method}" + OPTIONS
+        f"{RUN} tune {{wildcards.method}} {OPTIONS}"
 
 
 # runs/{experiment}/{method}/{size}/record.json, runs/{experiment}/{method}/{size}/weights.safetensors
@@ -36,4 +36,4 @@ rule train:
     params:
         **PLAN.digests("train"),
     shell:
-        RUN + "train " + JOB + OPTIONS
+        f"{RUN} train {JOB} {OPTIONS}"
