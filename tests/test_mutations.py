@@ -28,7 +28,7 @@ def test_texts_that_are_not_exactly_once_in_the_file_are_refused(original):
 
 def test_entries_of_another_form_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(mutations, "TABLE", tmp_path / "mutations.txt")
-    mutations.TABLE.write_text("schemes/fsi.py\n+ altered\n- original\n? test_fsi.py box\n")
+    mutations.TABLE.write_text("schemes/fsi.py\n+ altered\n- original\n? library/test_fsi.py box\n")
     with pytest.raises(ValueError, match="instead of a file and lines with"):
         mutations.table()
 
@@ -44,6 +44,6 @@ def test_entries_of_another_form_are_refused(tmp_path, monkeypatch):
     ids=["caught by no test", "caught", "no Python code"],
 )
 def test_only_a_failing_test_counts(altered, passed, test, tmp_path):
-    mutation = Mutation("schemes/fsi.py", "previous = u = f", altered, "test_fsi.py", "box_filter")
+    mutation = Mutation("schemes/fsi.py", "previous = u = f", altered, "library/test_fsi.py", "box_filter")
     outcome = mutations.outcome(str(tmp_path), mutation, mutation.tests, mutation.expression, mutation.kernel)
     assert (outcome.passed, outcome.test) == (passed, test)

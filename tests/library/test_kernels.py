@@ -16,7 +16,7 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch.nn.functional import conv1d, conv_transpose1d
 from weights import random_weights
 
-from schemenets import fluxes, kernels, networks
+from schemenets import fluxes, kernels, networks, registry
 from schemenets.errors import InvalidParameterError
 from schemenets.kernels import reference
 
@@ -325,7 +325,7 @@ def test_compiled_networks(name):
 def test_compiled_networks_on_plain_operations(name, monkeypatch):
     """What is compiled on a GPU."""
     monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
-    assert assert_compiles(name, certified=networks._network(name).certifiable)
+    assert assert_compiles(name, certified=registry.module(networks.__name__, name, "network").NETWORK.certifiable)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -237,7 +237,7 @@ def test_a_configuration_of_ones_own_reaches_every_job(tmp_path):
     config["signals"]["seed"] = 7
     (directory / "mine.yaml").write_text(yaml.safe_dump(config))
     data = "results/smoke/data/piecewise_affine-10.json"
-    successful(directory, "--configfile", "mine.yaml", "--until", "signals", "--", data)
+    successful(directory, data, "--configfile", "mine.yaml")
     assert json.loads((directory / data).read_text())["spec"]["seed"] == 7
 
 
