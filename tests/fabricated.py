@@ -57,6 +57,11 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
         layout, "schemes", "all", {"rows": [row for name, spec in datasets.items() for row in _schemes(name, **spec)]}
     )
     _solvers(layout, made, diverged)
+    for stage in stages.available():  # what is not made up is measured
+        if stages.has_provenance(stage):
+            for name, spec in made.specs(stage).items():
+                if not layout.file(stage, name, stages.record_key(stage)).is_file():
+                    stages.run(stage, name, spec, layout)
     stages.run("tables", "all", made.specs("tables")["all"], layout)
     stages.run("claims", "all", {"registered": str(ROOT / CLAIMS)}, layout)
     return layout, made
