@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 
 def atomic_write(path: Path | str, content: bytes | str) -> None:
-    """Write ``content`` (text as UTF-8), so that ``path`` never holds a part of it; parents are created."""
-    path = Path(path)
+    """Write ``content`` (text as UTF-8), so that ``path`` never holds a part of it; parents are created.
+
+    A file that has this content already is left alone with its time, so that nothing that was made from it is outdated.
+    """
+    path, content = Path(path), content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == content:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # os.replace is atomic only within one file system, hence the same directory
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

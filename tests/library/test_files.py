@@ -131,3 +131,13 @@ def test_truncated_safetensors_is_named(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"net\.safetensors: truncated"):
         files.read_safetensors(path)
+
+
+def test_a_file_that_has_this_content_already_keeps_its_time(tmp_path):
+    path = tmp_path / "file"
+    files.atomic_write(path, "content")
+    os.utime(path, (1, 1))
+    files.atomic_write(path, b"content")
+    assert path.stat().st_mtime == 1
+    files.atomic_write(path, "other")
+    assert path.stat().st_mtime > 1

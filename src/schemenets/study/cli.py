@@ -145,8 +145,8 @@ def _add_audit(commands: Any) -> None:
         commands,
         "audit",
         _audit,
-        "check committed results: hashes, records, tables, verdicts, certificates, and checkpoints on fresh signals",
-        "schemenets audit results/",
+        "check results: hashes, records, tables, verdicts, certificates, and checkpoints on fresh signals",
+        "schemenets audit results/mine",
         "schemenets audit results/smoke --full",
     )
     parser.add_argument("results", type=Path, help="directory with a manifest.json")

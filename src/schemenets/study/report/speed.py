@@ -31,7 +31,7 @@ def targets(tables: Tables) -> Table:
     """Targets of the training benchmark, and what it measured."""
     return Table(
         "Targets of speed and memory, and the worst case measured for each.",
-        ["tables/benchmark_targets.csv"],
+        ["results/tables/benchmark_targets.csv"],
         ["Target", "Required", "Measured", "Reached", "Cases reached"],
         [
             [
@@ -66,7 +66,7 @@ def _rivals(measured: pd.DataFrame, name: str, where: str) -> Table:
         found.append([what, str((own["contender"] == "ours").sum()), *cells])
     return Table(
         f"{where}: time of rivals over ours, median and range over the cases. Machine: {measured['machine'].iloc[0]}.",
-        [f"tables/{name}.csv"],
+        [f"results/tables/{name}.csv"],
         ["What", "Cases", *(RIVALS[rival] for rival in names)],
         found,
     )
@@ -85,7 +85,7 @@ def solvers(tables: Tables) -> Table:
         f"Solvers on the largest grid ({largest.max():,} points), {count} right-hand sides at once: milliseconds per "
         "right-hand side to a residual of 1e-8, without setup, in the faster precision; a learned cycle applied once "
         f"does not reach it. A dash: not measured, or not reached. Machine: {table['machine'].iloc[0]}.",
-        ["tables/solver_benchmark.csv"],
+        ["results/tables/solver_benchmark.csv"],
         ["Problem", *(SOLVERS[name] for name in names)],
         [
             [label(problem), *(short(times.get((problem, name))) for name in names)]
