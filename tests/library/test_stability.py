@@ -305,14 +305,19 @@ def test_the_bound_of_a_residual_block_with_a_rest_is_attained():
     assert net(torch.ones(1, 3, dtype=torch.float64)).max().item() == pytest.approx(2.4)
 
 
+def slopes_of(net, end):
+    """Difference quotients of a network of signals of one sample, from 0 to ``end``."""
+    u = torch.linspace(0, end, 30_001, dtype=torch.float64)
+    return net(u[:, None])[:, 0].diff() / u.diff()
+
+
 @pytest.mark.parametrize(("name", "weights"), [("symmetric", {"K": 1.0}), ("resnet", {"W1": 1.0, "W2": -1.0})])
 def test_the_lipschitz_bound_of_a_block_is_attained_where_its_flux_falls(name, weights):
     net = networks.build(name, blocks=1, filters=1, kernel_size=1, flux="weickert").double()
     (block,) = net.blocks
     for weight, value in weights.items():
         getattr(block, weight).data.fill_(value)
-    u = torch.linspace(0, 0.3, 30_001, dtype=torch.float64)
-    slopes = net(u[:, None])[:, 0].diff() / u.diff()
+    slopes = slopes_of(net, end=0.3)
     assert slopes.max().item() == pytest.approx(certify(net).lipschitz, rel=1e-4)
 
 
@@ -325,8 +330,7 @@ def test_bounds_of_blocks_without_skip_connections_are_attained(name, weights):
     (block,) = net.blocks
     for weight, value in weights.items():
         getattr(block, weight).data.fill_(value)
-    u = torch.linspace(0, 0.2, 30_001, dtype=torch.float64)
-    slopes = net(u[:, None])[:, 0].diff() / u.diff()
+    slopes = slopes_of(net, end=0.2)
     certificate = certify(net)
     assert (certificate.theorem, certificate.holds) == (None, False)
     assert slopes.abs().max().item() == pytest.approx(certificate.lipschitz, rel=1e-4)

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import drawn, texts
 from fabricated import DIVERGED
-from matplotlib import rc_context
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy import stats
@@ -38,17 +38,6 @@ OF_EXPERIMENTS = [
 def tables(made_up):
     tables = summaries.read(made_up[0])
     return tables | {"examples": examples(made_up[0], made_up[1].specs("figures")["all"])}
-
-
-def drawn(name, tables):
-    with rc_context(_style.STYLE):
-        figure = figures.draw(name, tables)
-        figure.canvas.draw()
-    return figure
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(Text)]
 
 
 def at_home(tables, experiment):

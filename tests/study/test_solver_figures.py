@@ -6,11 +6,11 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import rc_context
+from drawing import drawn, texts
 from matplotlib.text import Text
 
 from schemenets.study import figures, summaries
-from schemenets.study.figures import _solver_factors, _style, solver_transfer
+from schemenets.study.figures import _solver_factors, solver_transfer
 from schemenets.study.measurements.solving import LIMIT, TOLERANCE
 from schemenets.study.stages.solvers import LIMITS, MEAN_VALUE
 from schemenets.study.wording import NOT_MEASURED, label, listed, short
@@ -145,17 +145,6 @@ def made(problems=STUDY, seeds=10, points=(64, 128, 512, 1024, 2048, 4096), dive
 @pytest.fixture(scope="module")
 def tables():
     return made()
-
-
-def drawn(name, tables):
-    with rc_context(_style.STYLE):
-        figure = figures.draw(name, tables)
-        figure.canvas.draw()
-    return figure
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(Text)]
 
 
 def lines(ax, **wanted):
