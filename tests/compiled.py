@@ -1,4 +1,4 @@
-"""Which compiled passes run in tests of compiled cycles."""
+"""Which compiled passes run in tests of compiled cycles, and what they keep."""
 
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -16,3 +16,17 @@ def passes_of(module):
 
     with patch.object(module, "_pass", noted):
         yield calls
+
+
+@contextmanager
+def rows_kept(module):
+    """How many networks and inputs every compiled pass of a module keeps intermediate values of."""
+    rows = []
+    one_pass = module._pass
+
+    def noted(ctx, *rest):
+        rows.append(ctx.store.shape[:2])
+        one_pass(ctx, *rest)
+
+    with patch.object(module, "_pass", noted):
+        yield rows
