@@ -19,78 +19,75 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-import numpy as np
 import torch
 
-from benchmarks import measurements, rivals, table, targets, timing
-from benchmarks.measurements import BEYOND, PAIRS, Contender
-from benchmarks.targets import BLOCKS, OTHER, SEEDS, SIZE, STEP, STUDY, Row
+from benchmarks import __main__, measurements, rivals, table, timing
+from benchmarks.jobs import Job, chain
+from benchmarks.measurements import PAIRS, UNETS, Contender
+from benchmarks.targets import SEEDS, STEP, STUDY, Row
 from schemenets.devices import captured, keep_freed_memory
-from schemenets.networks import Architecture
 from schemenets.progress import Progress
+from schemenets.training import Denoising
 
-COLUMNS = (
-    *targets.CONFIGURATION,
-    "contender",
-    "milliseconds_per_seed",
-    "times_slower_than_ours",
-    "machine",
-)
+COLUMNS = (*__main__.ABOUT, "machine")
+OTHER = "network beyond the study"
 MORE_SEEDS = (1, 100)
-ROUNDS = 3
 FAST = ("compiled", "vmap")
 
 
-def steps(architecture: Architecture, seeds: int, fast: bool) -> Iterator[Row]:
-    """A training step of one of the :data:`PAIRS`; ``fast`` adds contenders."""
-    data = measurements._signals(SIZE["length"])
-    rivalling = measurements.stepping_rivals(architecture, seeds, data, FAST if fast else ())
-    return _rows(STEP, architecture, seeds, _own(architecture, seeds, data, fast) | rivalling)
+def finish() -> None:
+    """Wait for the GPU."""
+    torch.cuda.synchronize()
 
 
-def any_network(what: str, architecture: Architecture, seeds: int) -> Iterator[Row]:
-    """A step of training any network of the library."""
-    data = measurements._signals(SIZE["length"])
-    rivalling = {"idiomatic": measurements.convolutional(architecture, data)}
-    return _rows(what, architecture, seeds, _own(architecture, seeds, data) | rivalling)
+def steps(job: Job, fast: bool) -> Iterator[Row]:
+    """Training steps of one of the :data:`PAIRS`; ``fast`` adds contenders."""
+    rivalling = measurements.stepping_rivals(job, FAST if fast else (), finish)
+    return _rows(STEP, job, own(job, fast) | rivalling)
 
 
-def _own(
-    architecture: Architecture, seeds: int, data: dict[str, np.ndarray], fast: bool = False
-) -> dict[str, Contender]:
+def any_network(what: str, job: Job) -> Iterator[Row]:
+    """Training steps of any network of the library."""
+    return _rows(what, job, own(job) | {"idiomatic": measurements.convolutional(job, finish)})
+
+
+def own(job: Job, fast: bool = False) -> dict[str, Contender]:
     """The library's trainer in its variants."""
     with patch.dict(os.environ, SCHEMENETS_DEVICE="cpu"):
-        processor = measurements.trainer(architecture, seeds, data)
-    ours, plain = (measurements.trainer(architecture, seeds, data) for _ in range(2))
+        processor = job.trainer()
+    ours, plain = job.trainer(), job.trainer()
     plain.differentiate = plain._differentiate
     trainers = {"ours": ours, "operations": plain, "processor": processor}
     if fast:
-        trainers["compiled_graph"] = graph = measurements.trainer(architecture, seeds, data)
-        graph.apply = rivals.compiled(graph.net)
+        trainers["compiled_graph"] = graph = job.trainer()
+        graph.net = rivals.compiled(graph.net)
         graph.differentiate = captured(graph._differentiate, graph._batches()[0])
-    return {name: measurements.of_trainer(trainer) for name, trainer in trainers.items()}
+    return {name: measurements.ours(trainer, job, finish) for name, trainer in trainers.items()}
 
 
-def _rows(what: str, architecture: Architecture, seeds: int, contenders: dict[str, Contender]) -> Iterator[Row]:
-    about = measurements._row(what, architecture, SIZE, seeds)
-    return measurements.timed(about, contenders, ROUNDS, torch.cuda.synchronize)
+def _rows(what: str, job: Job, contenders: dict[str, Contender]) -> Iterator[Row]:
+    for row in measurements.timed(job.row(what), contenders):
+        yield {key: row[key] for key in __main__.ABOUT}
 
 
 def todo(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]]]:
     """Everything that is measured, in order."""
-    pairs = [measurements._architecture(name, flux, BLOCKS, SIZE) for name, flux in PAIRS]
-    found: list[Callable[[], Iterator[Row]]] = [partial(steps, pair, SEEDS, compiled) for pair in pairs]
+    pairs = [Job(architecture=chain(*pair)) for pair in PAIRS]
+    found: list[Callable[[], Iterator[Row]]] = [partial(steps, pair, compiled) for pair in pairs]
     if quick:
         return found
-    found += [partial(steps, pair, seeds, False) for pair in pairs for seeds in MORE_SEEDS]
-    largest: dict[str, Architecture] = {}
-    for architecture, _ in measurements.study_networks():
-        name, blocks = architecture.name, architecture.blocks
-        if architecture.channels == 1 and (name not in largest or largest[name].blocks < blocks):
-            largest[name] = architecture
-    found += [partial(any_network, STUDY, architecture, SEEDS) for architecture in largest.values()]
-    beyond = [measurements._architecture(name, flux, 2, SIZE) for name, flux in BEYOND]
-    return found + [partial(any_network, OTHER, architecture, SEEDS) for architecture in beyond]
+    found += [
+        partial(steps, Job(architecture=pair.architecture, seeds=seeds), False)
+        for pair in pairs
+        for seeds in MORE_SEEDS
+    ]
+    largest: dict[str, Job] = {}
+    for job in measurements.study_jobs():
+        a = job.architecture
+        if isinstance(job.task, Denoising) and a.channels == 1 and job.seeds == SEEDS:
+            largest[a.name] = max(largest.get(a.name, job), job, key=lambda job: job.architecture.blocks)
+    found += [partial(any_network, STUDY, job) for job in largest.values()]
+    return found + [partial(any_network, OTHER, Job(architecture=chain(*pair, blocks=2))) for pair in UNETS]
 
 
 def machine() -> str:
@@ -99,10 +96,11 @@ def machine() -> str:
     y, a = torch.empty_like(x), torch.ones(product, product, device="cuda")
     b = torch.empty_like(a)
     runs = {"copy": partial(y.copy_, x), "product": partial(torch.mm, a, a, out=b)}
-    seconds = timing.least_seconds(runs, ROUNDS, finish=torch.cuda.synchronize)
+    seconds = timing.seconds({name: timing.turn(run, finish) for name, run in runs.items()})
     return (
-        f"{torch.cuda.get_device_name()}, {2 * product**3 / seconds['product'] / 1e12:.0f} TFLOP/s in products, "
-        f"{2 * x.nbytes / seconds['copy'] / 1e12:.2f} TB/s in copies, CUDA {torch.version.cuda}; {timing.description()}"
+        f"{torch.cuda.get_device_name()}, {2 * product**3 / seconds['product'].low / 1e12:.0f} TFLOP/s in products, "
+        f"{2 * x.nbytes / seconds['copy'].low / 1e12:.2f} TB/s in copies, CUDA {torch.version.cuda}; "
+        f"{timing.description()}"
     )
 
 
@@ -128,12 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for done, measure in enumerate(measuring, start=1):
         for row in measure():
             rows.append(row | {"machine": here})
-            print(
-                f"{row['what']}: {targets.case(row)}".ljust(70),
-                row["contender"].ljust(14),
-                f"{row['milliseconds_per_seed']:9.4f} ms per seed {row['times_slower_than_ours']:8.2f} x",
-                flush=True,
-            )
+            print(__main__.line(rows[-1]), flush=True)
         if options.out:
             table.write(options.out, rows, COLUMNS)  # in case the next one fails
         progress.update(done)

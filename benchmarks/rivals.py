@@ -1,17 +1,20 @@
 """The networks as one would write them in plain torch, and ways to train them faster without custom kernels."""
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv_transpose1d
 
-from schemenets import kernels, networks
+from schemenets import kernels
 from schemenets.fluxes import Flux
-from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.kernels import reference
+from schemenets.networks import Architecture
 
 Apply = Callable[[Tensor], Tensor]
 
@@ -63,10 +66,30 @@ FLUXES: dict[str, Callable[..., Tensor]] = {"relu": torch.relu, "perona_malik": 
 BLOCKS: dict[str, Callable[..., nn.Module]] = {"resnet": ResidualBlock, "symmetric": DiffusionBlock}
 
 
-def idiomatic(architecture: Architecture) -> nn.Module:
-    """The network in torch's own layers, (batch, channels, length) to the same shape."""
+def idiomatic(architecture: Architecture) -> nn.Sequential:
+    """The network in torch's own layers, (batch, 1, length) to the same shape."""
     size = architecture.flux, architecture.filters, architecture.kernel_size, architecture.channels
-    return nn.Sequential(*(BLOCKS[architecture.name](*size) for _ in range(architecture.blocks)))
+    blocks = [BLOCKS[architecture.name](*size) for _ in range(architecture.blocks)]
+    if architecture.channels > 1:
+        lift = nn.Conv1d(1, architecture.channels, 1, bias=False)
+        blocks = [lift, *blocks, nn.Conv1d(architecture.channels, 1, 1, bias=False)]
+    return nn.Sequential(*blocks)
+
+
+def idiomatic_block(architecture: Architecture) -> nn.Module:
+    """A block of it, (batch, channels, length) to the same shape; like ``kernels.block`` without a last bias."""
+    a = architecture
+    block = BLOCKS[a.name](a.flux, a.filters, a.kernel_size, a.channels)
+    if isinstance(block, ResidualBlock):
+        block.second.bias = None
+    return block
+
+
+def our_block(block: Any) -> Apply:
+    """The same by ``kernels.block``, with the weights of a block of ours that may be stacked."""
+    if hasattr(block, "K"):
+        return lambda u: block.step(u, block.tau, u)
+    return lambda u: kernels.block(u, block.W1, block.b1, block.W2, block.lam, block.flux, block.w, u)
 
 
 def compiled(net: nn.Module) -> Apply:
@@ -77,12 +100,23 @@ def compiled(net: nn.Module) -> Apply:
     return apply
 
 
-def vmapped(nets: list[nn.Module]) -> tuple[list[Tensor], Apply]:
-    """Stacked parameters of networks, and these networks run side by side by ``torch.func.vmap``."""
-    parameters, _ = torch.func.stack_module_state(nets)
+def vmapped(nets: Sequence[nn.Module]) -> tuple[Apply, list[Tensor]]:
+    """Networks run side by side by ``torch.func.vmap``, and their stacked parameters."""
+    parameters, _ = torch.func.stack_module_state(list(nets))
     skeleton = copy.deepcopy(nets[0]).to("meta")
     apply = torch.func.vmap(lambda parameters, u: torch.func.functional_call(skeleton, parameters, (u,)))
-    return list(parameters.values()), lambda u: apply(parameters, u)
+    return lambda u: apply(parameters, u), list(parameters.values())
+
+
+def prepared(nets: Sequence[nn.Module], against: Sequence[str]) -> dict[str, tuple[Apply, list[Tensor], int]]:
+    """The idiomatic network, and the faster rivals ``against``: each with its parameters and its number of seeds."""
+    parameters: list[Tensor] = list(nets[0].parameters())
+    found: dict[str, tuple[Apply, list[Tensor], int]] = {"idiomatic": (nets[0], parameters, 1)}
+    if "compiled" in against:
+        found["compiled"] = compiled(nets[0]), parameters, 1
+    if "vmap" in against:
+        found["vmap"] = *vmapped(nets), len(nets)
+    return found
 
 
 def torch_block(
@@ -97,15 +131,13 @@ def torch_block(
 ) -> Tensor:
     """The primitive on torch's convolutions, for networks that are not stacked."""
     s = conv1d(u, W1, b1)
-    y = conv_transpose1d(flux(s, 1.0 if lam is None else lam[:, None], None if w is None else w[:, None]), W2)
+    y = conv_transpose1d(flux(s, *reference.per_filter(lam, w)), W2)
     return y if onto is None else onto + y
 
 
-def on_torch_convolutions() -> AbstractContextManager[object]:
-    """Context in which the library's networks run on torch's convolutions, one seed at a time."""
-    return patch.multiple(kernels, block=torch_block, is_compiled=lambda flux: False)
-
-
-def ours(architecture: Architecture, seeds: int) -> DenoisingNetwork:
-    """The library's network, stacked over seeds."""
-    return networks.stack([networks.build(**architecture.arguments(), seed=seed) for seed in range(seeds)])
+@contextmanager
+def on_torch_convolutions() -> Iterator[None]:
+    """Within it the library's networks run on torch's convolutions, one seed at a time."""
+    ours: dict[str, Any] = {"block": torch_block, "correlate": conv1d, "correlate_adjoint": conv_transpose1d}
+    with patch.dict(os.environ, SCHEMENETS_KERNEL="reference"), patch.multiple(reference, **ours):
+        yield

@@ -39,8 +39,8 @@ import torch
 from torch import nn
 
 from benchmarks import table, timing
-from benchmarks.measurements import RATE
-from benchmarks.targets import Row
+from benchmarks.jobs import RATE
+from benchmarks.targets import SEEDS, Row
 from schemenets import checkpoints, files, kernels, networks
 from schemenets.devices import keep_freed_memory
 from schemenets.multigrid import CycleNetwork, Grid, Problem, Solving, iterate
@@ -61,7 +61,6 @@ SLICE = 0.05  # seconds per contender and round, at least
 ITERATED = "cycle-1"
 ONCE = (ITERATED, "cycle-3", "multigrid-1", "multigrid-3", "unet-2", "unet-4", "unet-6")
 TRAINED = (ITERATED, "cycle-3", "multigrid-1", "unet-4")
-SEEDS = 10  # that are trained side by side
 BATCHES = 4  # of one epoch
 AMG = {
     "pyamg-ruge_stuben": pyamg.ruge_stuben_solver,
@@ -105,10 +104,9 @@ def compared(problem: str, grid: Grid, b: Array, networks: Networks) -> Iterator
     contenders = {**direct(grid, b), **classical(grid, b), **learned(grid, b, networks)}
     results = {name: each.run() for name, each in contenders.items()}
     ended = {name: each.run for name, each in contenders.items() if results[name][1] != np.inf}
-    calls = timing.least_seconds(ended, ROUNDS, SLICE)
+    calls = seconds_per_call(ended)
     seconds = {name: calls[name] / len(results[name][0]) for name in ended}
-    prepared = {name: each.setup for name, each in contenders.items() if each.setup}
-    setups = timing.least_seconds(prepared, ROUNDS, SLICE)
+    setups = seconds_per_call({name: each.setup for name, each in contenders.items() if each.setup})
     reference = next(iter(contenders))
     for name, each in contenders.items():
         about = {"problem": problem, "points": grid.N, "right_hand_sides": len(b)}
@@ -121,6 +119,12 @@ def compared(problem: str, grid: Grid, b: Array, networks: Networks) -> Iterator
             if name != reference and grid.unique:
                 row["relative_error"] = error(results[name][0], results[reference][0])
         yield row
+
+
+def seconds_per_call(contenders: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """The time of every contender."""
+    found = timing.seconds({name: timing.turn(run) for name, run in contenders.items()}, ROUNDS, SLICE)
+    return {name: time.low for name, time in found.items()}
 
 
 def error(x: Array, exact: Array) -> float:
@@ -243,9 +247,7 @@ def trainings(study: Study) -> Iterator[Row]:
             with patch.dict(os.environ, SCHEMENETS_KERNEL=kernel):
                 trainer._train_epoch()
 
-        seconds = timing.least_seconds(
-            {k: partial(epoch, k, trainer) for k, trainer in trainers.items()}, ROUNDS, SLICE
-        )
+        seconds = seconds_per_call({k: partial(epoch, k, trainer) for k, trainer in trainers.items()})
         for kernel, time in seconds.items():
             yield {
                 "problem": name,

@@ -1,4 +1,4 @@
-"""Measures comparable times, memory, and the peak rates of one core."""
+"""Measures comparable times, memory, and what one core can do at best."""
 
 import ctypes
 import gc
@@ -6,133 +6,118 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from schemenets import kernels
-from schemenets.multigrid import _fused_unet
 from schemenets.study.records import provenance
 
-ROUNDS = 5
-SLICE = 0.15  # seconds per contender and round, at least
-ELEMENTS = 1024  # of the arrays that the peak is measured on: they stay in the first cache
-CHAIN = 8  # multiply-adds per element
-PRODUCTS = (256, 512, 1024)  # sizes of the matrix products
+ROUNDS = 11
+SLICE = 0.05  # seconds per contender and round, at least
+QUANTILES = 0.2, 0.8  # of the rounds: the time, and how far it scatters
+CHAINS = (6, 12)  # of multiply-adds that do not wait for each other: for machines with few and with many registers
+MULTIPLY_ADDS = 100_000  # in each of them
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 VECTORS = {"avx512f": 512, "avx2": 256, "sse2": 128}  # bits, by flag
-COPIED = 2**26  # numbers in the copy that the bandwidth is measured by: 256 MiB, beyond all caches
+
+Turn = Callable[[int], float]  # makes so many calls, and gives the seconds that they take
 
 
-def least_seconds(
-    contenders: Mapping[str, Callable[[], object]],
-    rounds: int = ROUNDS,
-    least: float | None = None,
-    finish: Callable[[], object] = lambda: None,
-) -> dict[str, float]:
-    """Seconds per call of every contender: the least of the means of several rounds, in which they take turns.
+class Seconds(NamedTuple):
+    """Seconds per call: the :data:`QUANTILES` of the means of all rounds."""
 
-    A turn takes ``least`` seconds at least, :data:`SLICE` if not given, and ends when ``finish`` returns, which waits
-    for work on another device.
-    """
-    least = SLICE if least is None else least
+    low: float
+    high: float
+
+
+def turn(run: Callable[[], object], finish: Callable[[], object] = lambda: None) -> Turn:
+    """Turns of a function; each ends when ``finish`` returns, which waits for work on another device."""
+
+    def calls(count: int) -> float:
+        gc.disable()
+        try:
+            start = time.perf_counter()
+            for _ in range(count):
+                run()
+            finish()
+            return time.perf_counter() - start
+        finally:
+            gc.enable()
+
+    return calls
+
+
+def seconds(turns: Mapping[str, Turn], rounds: int | None = None, least: float | None = None) -> dict[str, Seconds]:
+    """Seconds per call of every contender, which take turns of at least so many seconds in so many rounds."""
+    rounds, least = ROUNDS if rounds is None else rounds, SLICE if least is None else least
     calls = {}
-    for name, run in contenders.items():
-        run()  # compiles, fills caches
-        finish()
-        start = time.perf_counter()
-        run()
-        finish()
-        calls[name] = max(1, round(least / max(time.perf_counter() - start, 1e-9)))
-    best = dict.fromkeys(contenders, float("inf"))
-    gc.disable()
-    try:
-        for _ in range(rounds):
-            for name, run in contenders.items():
-                start = time.perf_counter()
-                for _ in range(calls[name]):
-                    run()
-                finish()
-                best[name] = min(best[name], (time.perf_counter() - start) / calls[name])
-    finally:
-        gc.enable()
-    return best
+    for name, run in turns.items():
+        run(1)  # compiles, fills caches
+        calls[name] = max(1, round(least / max(run(1), 1e-9)))
+    means: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(rounds):
+        for name, run in turns.items():
+            means[name].append(run(calls[name]) / calls[name])
+    return {name: Seconds(*np.quantile(of_rounds, QUANTILES).tolist()) for name, of_rounds in means.items()}
 
 
-def peak_fma_gflops() -> float | None:
-    """Peak rate of single-precision multiply-adds on one core, in GFLOP/s; None without numba.
+def peak_gflops() -> float | None:
+    """What one core does at best in single-precision multiply-adds, in GFLOP/s; None without numba.
 
-    A compiled loop over arrays in the first cache, in which every element goes through a chain of multiply-adds and
-    the elements do not depend on each other.
+    Chains of them on the vectors of the engine, which stay in registers.
     """
     try:
         from numba import njit
+
+        from schemenets.kernels.simd import OPTIONS, add_multiple, lanes, repeated, total, vector
     except ImportError:
         return None
 
-    @njit(fastmath={"contract"}, error_model="numpy")
-    def multiply_adds(values: np.ndarray, x: np.float32, y: np.float32, times: int) -> None:
-        for _ in range(times):
-            for i in range(values.size):
-                t = values[i]
-                t = t * x + y
-                t = t * x + y
-                t = t * x + y
-                t = t * x + y
-                t = t * x + y
-                t = t * x + y
-                t = t * x + y
-                t = t * x + y
-                values[i] = t
+    def chains(count: int) -> Callable[[], object]:
+        @njit(**OPTIONS)
+        def run(x, times):  # type: ignore[no-untyped-def]
+            factor, values = vector(x), repeated(vector(x), count)
+            for _ in range(times):
+                values = add_multiple(values, factor, values)
+            s = factor
+            for value in values:
+                s = s + value
+            return total(s)
 
-    # t stays at 1, away from overflow and denormal numbers
-    times, half = 1000, np.float32(0.5)
-    run = partial(multiply_adds, np.ones(ELEMENTS, np.float32), half, half, times)
-    return 2 * CHAIN * ELEMENTS * times / least_seconds({"": run}, rounds=2 * ROUNDS)[""] / 1e9
+        return partial(run, np.float32(0), MULTIPLY_ADDS)  # zeros stay zeros, neither subnormal nor infinite
 
-
-def peak_blas_gflops() -> float:
-    """Peak rate of single-precision multiply-adds in torch's BLAS matrix products, in GFLOP/s."""
-    best = 0.0
-    for n in PRODUCTS:
-        a, b, c = torch.ones(n, n), torch.ones(n, n), torch.empty(n, n)
-        best = max(best, 2 * n**3 / least_seconds({"": partial(torch.mm, a, b, out=c)}, rounds=3)[""] / 1e9)
-    return best
-
-
-def bandwidth_gbytes() -> float:
-    """Bytes read and written by a copy far beyond the caches, in GB/s."""
-    x = torch.ones(COPIED)
-    y = torch.empty_like(x)
-    return 2 * x.nbytes / least_seconds({"": partial(y.copy_, x)}, rounds=3)[""] / 1e9
+    found = seconds({str(count): turn(chains(count)) for count in CHAINS})
+    return max(2 * lanes(np.float32) * int(n) * MULTIPLY_ADDS / time.low for n, time in found.items()) / 1e9
 
 
 def share_in_compiled_loops(run: Callable[[], object]) -> float | None:
-    """Share of the CPU time of a call that is spent in the library's compiled loops; None if it does not use them."""
+    """Share of the CPU time of a call that is spent in the engine; None if nothing is compiled."""
     if kernels.backend() != "fused":
         return None
-    from schemenets.kernels import fused
-    from schemenets.multigrid import _fused
+    from schemenets.kernels import engine
 
-    spent, compiled = 0.0, fused._compiled
+    run()  # compiles
+    spent = 0.0
 
-    def timed(loops: Callable[..., None]) -> Callable[..., None]:
-        def call(*arguments: object) -> None:
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object) -> Any:
             nonlocal spent
             start = time.process_time()
-            loops(*arguments)
+            result = function(*arguments)
             spent += time.process_time() - start
+            return result
 
         return call
 
-    with ExitStack() as patches:
-        patches.enter_context(patch.object(fused, "_compiled", lambda *key: timed(compiled(*key))))
-        for cycles in (_fused_unet, _fused):
-            patches.enter_context(patch.object(cycles, "call", timed(cycles.call)))
+    with (
+        patch.object(engine.Engine, "_call", timed(engine.Engine._call)),
+        patch.object(engine, "adam", timed(engine.adam)),
+    ):
         start = time.process_time()
         run()
         return spent / (time.process_time() - start)
@@ -194,7 +179,11 @@ def description() -> str:
     parts.append(f"{os.cpu_count()} processors")
     flags = cpu.get("flags", "").split()
     parts += [f"vectors of {bits} bits" for bits in [width for flag, width in VECTORS.items() if flag in flags][:1]]
+    software = [f"torch {torch.__version__}", f"kernel {kernels.backend()}"]
+    return ", ".join([*parts, "one thread", *software, *([f"commit {commit()}"] if commit() else [])])
+
+
+def commit() -> str:
+    """The commit of this library, and whether files differ from it; empty outside a git checkout."""
     git = provenance.git_state()
-    commit = [f"commit {git['commit'][:7]}{' and changes' * git['dirty']}"] if git["commit"] else []
-    software = [f"torch {torch.__version__}", f"kernel {kernels.backend()}", *commit]
-    return ", ".join([*parts, "one thread", *software])
+    return f"{git['commit'][:7]}{' and changes' * git['dirty']}" if git["commit"] else ""

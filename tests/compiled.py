@@ -1,32 +1,50 @@
-"""Which compiled passes run in tests of compiled cycles, and what they keep."""
+"""Which compiled functions run, what they keep, and what is left in their memory."""
 
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import numpy as np
+
+from schemenets.kernels import engine
+from schemenets.kernels.engine import Engine
+
 
 @contextmanager
-def passes_of(module):
-    """The compiled passes that a module runs: the codes of their instructions, and whether they are backward."""
-    calls = []
-    one_pass = module._pass
+def compiled_calls():
+    """The names of compiled functions that run, so that no test passes by falling back on plain operations."""
+    calls, call = [], Engine._call
 
-    def noted(ctx, derivative, *arrays):
-        calls.append(([code for code, *_ in ctx.program.instructions], derivative))
-        one_pass(ctx, derivative, *arrays)
+    def noted(self, name, *arguments):
+        calls.append(name)
+        call(self, name, *arguments)
 
-    with patch.object(module, "_pass", noted):
+    with patch.object(Engine, "_call", noted):
         yield calls
 
 
 @contextmanager
-def rows_kept(module):
-    """How many networks and inputs every compiled pass of a module keeps intermediate values of."""
-    rows = []
-    one_pass = module._pass
+def kept():
+    """For how many seeds and groups of signals forward passes keep states, and how many vectors of these."""
+    shapes, saved = [], Engine.saved
 
-    def noted(ctx, *rest):
-        rows.append(ctx.store.shape[:2])
-        one_pass(ctx, *rest)
+    def noted(self, seeds, batch):
+        room = saved(self, seeds, batch)
+        shapes.append((*room.shape[:2], room.shape[2] // engine.lanes(self.dtype)))
+        return room
 
-    with patch.object(module, "_pass", noted):
-        yield rows
+    with patch.object(Engine, "saved", noted):
+        yield shapes
+
+
+@contextmanager
+def nothing_left_behind():
+    """Every compiled function finds NaN wherever it has not written itself."""
+    workspace = engine._workspace
+
+    def spoilt(count, dtype, name):
+        numbers = workspace(count, dtype, name)
+        numbers[:] = np.nan
+        return numbers
+
+    with patch.object(engine, "_workspace", spoilt):
+        yield

@@ -26,7 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutations.txt"
 FUSED = (
     "kernels/autograd.py",
-    "kernels/fused.py",
+    "kernels/engine.py",
+    "kernels/flux.py",
+    "kernels/levels.py",
+    "kernels/loops.py",
+    "kernels/problems.py",
+    "kernels/program.py",
+    "kernels/safeguard.py",
+    "kernels/simd.py",
     "kernels/vector_math.py",
 )  # all other files are tested with the reference kernel
 TIMEOUT = 300  # seconds for the tests of one alteration

@@ -2,6 +2,8 @@
 
 import copy
 import csv
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ import torch
 import trained
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__, gpu, measurements, rivals, solvers, targets, timing
+from benchmarks import __main__, checkouts, gpu, jobs, measurements, rivals, solvers, targets, timing
+from benchmarks.jobs import Job, chain
 from schemenets import files, fluxes, kernels, networks, signals
-from schemenets.multigrid import CycleArchitecture, Problem
+from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
@@ -30,17 +33,21 @@ def reference_kernel(monkeypatch):
 def copied(architecture, net):
     """The idiomatic network with the weights of ours."""
     idiomatic = rivals.idiomatic(architecture).to(next(net.parameters()).dtype)
+    blocks = [layer for layer in idiomatic if not isinstance(layer, torch.nn.Conv1d)]
+    pairs = []
+    for theirs, own in zip(blocks, net.blocks, strict=True):
+        if architecture.name == "resnet":
+            pairs += [(theirs.first.weight, own.W1), (theirs.first.bias, own.b1)]
+            pairs += [(theirs.second.weight, own.W2), (theirs.second.bias, own.b2)]
+        else:
+            pairs += [(theirs.K, own.K), (theirs.log_tau, own.tau.log())]
+        if own.lam is not None:
+            pairs.append((theirs.activation.log_lam, own.lam.log()[:, None]))
+    if architecture.channels > 1:
+        pairs += [(idiomatic[0].weight, net.lift), (idiomatic[-1].weight, net.projection)]
     with torch.no_grad():
-        for theirs, own in zip(idiomatic, net.blocks, strict=True):
-            if architecture.name == "resnet":
-                pairs = [(theirs.first.weight, own.W1), (theirs.first.bias, own.b1)]
-                pairs += [(theirs.second.weight, own.W2), (theirs.second.bias, own.b2)]
-            else:
-                pairs = [(theirs.K, own.K), (theirs.log_tau, own.tau.log())]
-            if own.lam is not None:
-                pairs.append((theirs.activation.log_lam, own.lam.log()[:, None]))
-            for there, here in pairs:
-                there.copy_(here.view_as(there))
+        for there, here in pairs:
+            there.copy_(here.view_as(there))
     return idiomatic
 
 
@@ -52,6 +59,19 @@ def disturbed(net):
     return net
 
 
+def assert_same_values(u, ours, *others):
+    """Output, derivative with respect to the signals, and squares of those with respect to all weights."""
+    gradient = torch.randn_like(u)
+
+    def values(y, weights):
+        own, *derivatives = torch.autograd.grad(y, [u, *weights], gradient)
+        return y, own, sum(x.square().sum() for x in derivatives), sum(x.numel() for x in weights)
+
+    expected = values(*ours)
+    for other in others:
+        torch.testing.assert_close(values(*other), expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("flux", rivals.FLUXES)
 @pytest.mark.parametrize("name", rivals.BLOCKS)
@@ -60,22 +80,31 @@ def test_rivals_compute_the_same(name, flux, channels, reference_kernel):
     architecture = Architecture(name=name, blocks=2, filters=3, kernel_size=5, flux=flux, channels=channels)
     nets = [disturbed(networks.build(**architecture.arguments(), seed=seed)) for seed in range(2)]
     idiomatic = [copied(architecture, net) for net in nets]
-    parameters, vmap = rivals.vmapped(idiomatic)
-    u = torch.rand(2, 4, channels, 24, dtype=torch.float64).requires_grad_()
-    gradient = torch.randn_like(u)
-
-    def values(y, weights):
-        """Output, derivative with respect to the signals, and squares of those with respect to all weights."""
-        own, *others = torch.autograd.grad(y, [u, *weights], gradient)
-        return y, own, sum(x.square().sum() for x in others)
-
+    vmap, parameters = rivals.vmapped(idiomatic)
+    f = torch.rand(2, 4, 24, dtype=torch.float64).requires_grad_()
     ours = networks.stack(nets)
-    expected = values(ours.run(u), list(ours.blocks.parameters()))
-    alone = torch.stack([net(x) for net, x in zip(idiomatic, u, strict=True)])
-    rivalling = (alone, [x for net in idiomatic for x in net.parameters()]), (vmap(u), parameters)
-    for y, weights in rivalling:
-        torch.testing.assert_close(values(y, weights), expected, rtol=1e-9, atol=1e-9)
-        assert sum(x.numel() for x in weights) == sum(x.numel() for net in nets for x in net.blocks.parameters())
+    alone = torch.stack([net(u[:, None]).squeeze(1) for net, u in zip(idiomatic, f, strict=True)])
+    assert_same_values(
+        f,
+        (ours(f), list(ours.parameters())),
+        (alone, [x for net in idiomatic for x in net.parameters()]),
+        (vmap(f.unsqueeze(2)).squeeze(2), parameters),
+    )
+
+
+@pytest.mark.parametrize("flux", rivals.FLUXES)
+@pytest.mark.parametrize("name", rivals.BLOCKS)
+def test_single_blocks_compute_the_same(name, flux, reference_kernel):
+    torch.manual_seed(0)
+    architecture = Architecture(name=name, blocks=1, filters=3, kernel_size=5, flux=flux, channels=2)
+    net = disturbed(architecture.build())
+    if name == "resnet":
+        net.blocks[0].b2.data.zero_()
+    theirs = rivals.idiomatic_block(architecture).double()
+    theirs.load_state_dict(copied(architecture, net)[1].state_dict(), strict=False)
+    u = torch.rand(4, 2, 24, dtype=torch.float64).requires_grad_()
+    weights = [x for key, x in net.blocks[0].named_parameters() if key != "b2"]
+    assert_same_values(u, (rivals.our_block(net.blocks[0])(u), weights), (theirs(u), list(theirs.parameters())))
 
 
 @pytest.mark.slow  # needs a C++ compiler
@@ -86,25 +115,32 @@ def test_compiled_rivals_compute_the_same():
     torch.testing.assert_close(rivals.compiled(net)(u), net(u))
 
 
-@pytest.mark.parametrize("flux", fluxes.available())
-@pytest.mark.parametrize("name", networks.available())
-def test_networks_on_torch_convolutions_compute_the_same(name, flux, reference_kernel):
+ANY = [
+    *(chain(name, flux, 2, filters=2, kernel_size=3) for name in networks.available() for flux in fluxes.available()),
+    CycleArchitecture(problem=Problem(tau=1.0), skip="concatenated"),
+]
+
+
+@pytest.mark.parametrize("architecture", ANY, ids=lambda architecture: f"{architecture.name}-{architecture.flux}")
+def test_networks_on_torch_convolutions_compute_the_same(architecture, reference_kernel):
     torch.manual_seed(0)
-    net = disturbed(networks.build(name, blocks=2, filters=2, kernel_size=3, flux=flux))
+    net = disturbed(architecture.build())
     f = torch.rand(3, 16, dtype=torch.float64)
     with rivals.on_torch_convolutions():
         on_torch = net(f)
     torch.testing.assert_close(net(f), on_torch, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("what", [targets.PASSES, targets.STEP])
 @pytest.mark.parametrize("name", rivals.BLOCKS)
-def test_flops_are_those_that_torch_counts(name, channels):
-    architecture = Architecture(name=name, blocks=2, filters=3, kernel_size=5, flux="relu", channels=channels)
-    u = torch.rand(4, channels, 24).requires_grad_()
+def test_flops_are_those_that_torch_counts(name, what):
+    several = what == targets.PASSES
+    architecture = chain(name, "relu", 1 if several else 3, filters=3, channels=2 if several else 1)
+    u = torch.rand(4, architecture.channels, 24, requires_grad=several)
+    net = (rivals.idiomatic_block if several else rivals.idiomatic)(architecture)
     with FlopCounterMode(display=False) as counter:
-        rivals.idiomatic(architecture)(u).sum().backward()
-    row = measurements._row("", architecture, SMALL, 1)
+        net(u).sum().backward()
+    row = Job(architecture=architecture, batch=4, length=24).row(what)
     assert measurements.flops(row) == counter.get_total_flops()
 
 
@@ -127,6 +163,17 @@ def test_the_machine_is_described_with_its_vectors_and_the_commit(tmp_path, monk
     assert timing.description().endswith(f"4 processors, {software}")
 
 
+def test_multiply_adds_of_the_peak_are_counted(monkeypatch):
+    pytest.importorskip("numba")
+
+    def seconds(turns):
+        assert all(turn(1) > 0 for turn in turns.values())
+        return {name: timing.Seconds(1e-3 * int(name), 1.0) for name in turns}
+
+    monkeypatch.setattr(timing, "seconds", seconds)
+    assert timing.peak_gflops() == pytest.approx(2 * 16 * timing.MULTIPLY_ADDS / 1e-3 / 1e9)
+
+
 def test_saved_memory_counts_every_storage_once():
     x = torch.ones(2**18).requires_grad_()  # 1 MiB
     assert timing.saved_mib(lambda: x * x) == 1
@@ -147,34 +194,23 @@ def test_peak_memory_sees_what_is_freed_again():
 @pytest.mark.slow
 def test_share_in_compiled_loops():
     pytest.importorskip("numba")
-    net = rivals.ours(Architecture(name="symmetric", blocks=1, filters=8, kernel_size=5, flux="relu"), 2)
-    f = torch.rand(2, 256, 512)
-    net(f)
+    trainer = Job(architecture=chain("symmetric", "relu"), seeds=2).trainer()
+
+    def epoch():
+        measurements.whole_epoch(trainer)
 
     def work_besides():
-        net(f)
-        for _ in range(20):
-            f.sin()
+        epoch()
+        start = time.process_time()
+        while time.process_time() < start + 0.2:
+            pass
 
-    alone, besides = map(timing.share_in_compiled_loops, (lambda: net(f), work_besides))
-    assert 0.2 < alone <= 1
+    alone, besides = map(timing.share_in_compiled_loops, (epoch, work_besides))
+    assert 0.3 < alone <= 1
     assert besides < 0.7 * alone
-    assert timing.share_in_compiled_loops(f.sin) == 0
-    for network in ("multigrid_unet", "cycle"):
-        net = (
-            CycleArchitecture(problem=Problem(tau=1.0)).build()
-            if network == "cycle"
-            else networks.build(network, blocks=1, filters=4, kernel_size=5, flux="linear")
-        )
-        net(f[0])
-        assert 0.2 < timing.share_in_compiled_loops(lambda net=net: net(f[0])) <= 1, network
-    net = networks.build("multigrid_unet", blocks=1, filters=4, kernel_size=5, flux="linear")
+    assert timing.share_in_compiled_loops(torch.rand(10**6).sin) == 0
     with rivals.on_torch_convolutions():
-        assert timing.share_in_compiled_loops(lambda: net(f[0])) == 0
-
-
-def test_no_share_without_compiled_loops(reference_kernel):
-    assert timing.share_in_compiled_loops(lambda: None) is None
+        assert timing.share_in_compiled_loops(epoch) is None
 
 
 def test_turns_are_timed_by_call(monkeypatch):
@@ -186,41 +222,42 @@ def test_turns_are_timed_by_call(monkeypatch):
             now[0] += seconds[min(calls[name], len(seconds) - 1)]
             calls[name] += 1
 
-        return run
+        return timing.turn(run)
 
-    contenders = {"fast": contender("fast", 9.0, 0.01), "slow": contender("slow", 1.0, 1.0, 3.0, 2.0)}
-    assert timing.least_seconds(contenders) == pytest.approx({"fast": 0.01, "slow": 2.0})
-    assert calls["fast"] == 2 + timing.ROUNDS * round(timing.SLICE / 0.01)
+    contenders = {"fast": contender("fast", 9.0, 0.01), "slow": contender("slow", 1.0, 1.0, *range(1, 7))}
+    found = timing.seconds(contenders, rounds=6)
+    assert found["fast"] == pytest.approx((0.01, 0.01))
+    assert found["slow"] == pytest.approx((2, 5))  # a fifth and four fifths of the way from 1 to 6
+    assert calls["fast"] == 2 + 6 * round(timing.SLICE / 0.01)
 
 
-def row(what, network="resnet", flux="relu", contender="ours", ms=1.0, **changed):
+def row(what, architecture=None, contender="ours", times=1.0, seeds=targets.SEEDS, **changed):
     """A row of the table of a run in which everything reaches its target, just so."""
-    usual = {"blocks": 1 if what == targets.PASSES else targets.BLOCKS, "seeds": targets.SEEDS}
-    usual |= dict.fromkeys(("certified", "tied", "implicit_gradients"), False)
-    about = {"what": what, "network": network, "flux": flux, **targets.SIZE, **usual}
-    measured = {"share_of_peak": 0.3, "saved_mib_per_seed": 2.0, "peak_mib_per_seed": 3.0}
-    measured["share_in_compiled_loops"] = 0.9 if what == targets.STUDY and contender == "ours" else None
-    result = {"contender": contender, "milliseconds_per_seed": ms, "times_slower_than_ours": ms}
-    return {**about, **measured, **result, **changed}
+    architecture = architecture or chain("resnet", "relu", 1 if what == targets.PASSES else targets.BLOCKS)
+    about = Job(architecture=architecture, seeds=seeds).row(what)
+    measured = {f"{memory}_mib_per_seed": 2.0 for memory in ("saved", "peak", "training")} | {"share_of_peak": 0.4}
+    return {**about, **measured, "contender": contender, "times_slower_than_ours": times, **changed}
 
 
 @pytest.fixture
 def rows():
     found = []
-    for flux, ms, bound in (("relu", 1.0, 20), ("perona_malik", 1.4, 15)):
-        for seeds in (1, targets.SEEDS):
-            found += [row(targets.PASSES, flux=flux, ms=ms, times_slower_than_ours=1, seeds=seeds)]
-            found += [row(targets.PASSES, flux=flux, contender="idiomatic", ms=bound, seeds=seeds)]
-        for contender, times in {"ours": 1, "idiomatic": 15, "compiled": 5, "vmap": 6}.items():
-            found += [row(targets.STEP, flux=flux, contender=contender, ms=times)]
-    for channels in (8, 16):
-        found += [
-            row(targets.PASSES, contender=name, ms=ms, channels=channels)
-            for name, ms in (("ours", 1), ("idiomatic", 2))
-        ]
-    found += [row(targets.PASSES, filters=32, saved_mib_per_seed=2.2, peak_mib_per_seed=3.3)]
-    for blocks in (2, targets.BLOCKS):
-        found += [row(targets.STUDY, "fsi", contender=name, blocks=blocks) for name in ("ours", "idiomatic")]
+    for flux, bound in (("relu", 18), ("perona_malik", 24)):
+        block, net = (chain("resnet", flux, blocks) for blocks in (1, targets.BLOCKS))
+        found += [row(targets.PASSES, block), row(targets.PASSES, block, "idiomatic", bound)]
+        for contender, times in {"ours": 1, "idiomatic": 20, "compiled": 5, "vmap": 6}.items():
+            found.append(row(targets.STEP, net, contender, times))
+        found.append(row(targets.STEP, net, "idiomatic", 5, seeds=1))
+    several = chain("symmetric", "relu", channels=8)
+    found += [row(what, several, "idiomatic", 3) for what in (targets.PASSES, targets.STEP)]
+    free, safeguarded = chain("fsi", "relu"), chain("safeguarded_fsi", "relu")
+    certified, shallow = replace(free, certified=True), replace(free, blocks=2)
+    for architecture, share in ((free, 0.85), (certified, 0.6), (safeguarded, 0.6), (shallow, 0.1)):
+        found.append(row(targets.STUDY, architecture, share_in_compiled_loops=share))
+        found.append(row(targets.STUDY, architecture, "idiomatic"))
+    for name, times in (("unet", 2), ("resnet", 0.5)):
+        found += [row(targets.AGAINST, chain(name, "relu"))]
+        found += [row(targets.AGAINST, chain(name, "relu"), "other", times, saved_mib_per_seed=1.9)]
     return found
 
 
@@ -233,54 +270,55 @@ def test_bounds_that_are_just_kept_are_reached(rows):
 
 
 FASTER = "times faster than idiomatic"
+SHARE = "epochs, seeds 10, 4 or more blocks {} constraints: share of CPU time in compiled loops"
+IDIOMATIC = {"contender": "idiomatic"}
 
 
 @pytest.mark.parametrize(
     ("about", "column", "value", "expected"),
     [
-        ({"what": targets.PASSES, "flux": "relu", "seeds": 1, "contender": "idiomatic"}, "times_slower_than_ours", 19.9,
-         [f"one block, relu, seeds 1: {FASTER}"]),
-        ({"what": targets.PASSES, "flux": "relu", "seeds": 10, "contender": "idiomatic", "channels": 1},
-         "times_slower_than_ours", 19.9, [f"one block, relu, seeds 10: {FASTER}"]),
-        ({"what": targets.PASSES, "flux": "perona_malik", "seeds": 10, "contender": "idiomatic"},
-         "times_slower_than_ours", 14.9, [f"one block, perona_malik, seeds 10: {FASTER}"]),
-        ({"what": targets.PASSES, "flux": "perona_malik", "seeds": 1, "contender": "ours"},
-         "milliseconds_per_seed", 1.5, ["one block: cost of perona_malik over relu"]),
-        ({"what": targets.STEP, "flux": "relu", "contender": "idiomatic"}, "times_slower_than_ours", 14.9,
-         [f"training step, seeds 10: {FASTER}"]),
-        ({"what": targets.STEP, "flux": "perona_malik", "contender": "vmap"}, "times_slower_than_ours", 4.9,
-         ["training step, seeds 10: times faster than the best of compiled and vmap"]),
-        ({"what": targets.PASSES, "flux": "perona_malik", "seeds": 10, "contender": "ours"}, "share_of_peak", 0.29,
-         ["one block: share of the measured peak"]),
-        ({"channels": 16, "contender": "idiomatic"}, "times_slower_than_ours", 1.9,
-         [f"one block, 8 and 16 channels: {FASTER}"]),
-        ({"what": targets.STUDY, "blocks": 2, "contender": "idiomatic"}, "times_slower_than_ours", 0.99,
-         ["any network and size: times faster than on torch's convolutions"]),
-        ({"filters": 32}, "saved_mib_per_seed", 2.3, ["one block: growth of saved memory with the filters"]),
-        ({"filters": 32}, "peak_mib_per_seed", 2.7, ["one block: growth of peak memory with the filters"]),
-        ({"what": targets.STUDY, "blocks": 2, "contender": "ours"}, "share_in_compiled_loops", 0.89,
-         ["whole epochs, every job: share of CPU time in compiled loops"]),
+        ({"what": targets.PASSES, "flux": "relu", "channels": 1, **IDIOMATIC}, "times_slower_than_ours", 17.9,
+         f"one block, relu, seeds 10: {FASTER}"),
+        ({"what": targets.PASSES, "flux": "perona_malik", **IDIOMATIC}, "times_slower_than_ours", 23.9,
+         f"one block, perona_malik, seeds 10: {FASTER}"),
+        ({"what": targets.PASSES, "flux": "perona_malik", "contender": "ours"}, "share_of_peak", 0.39,
+         "one block, seeds 10: share of the measured peak"),
+        ({"what": targets.STEP, "flux": "perona_malik", "seeds": 10, **IDIOMATIC}, "times_slower_than_ours", 19.9,
+         f"training step, seeds 10: {FASTER}"),
+        ({"what": targets.STEP, "flux": "relu", "seeds": 1, **IDIOMATIC}, "times_slower_than_ours", 4.9,
+         f"training step, seeds 1: {FASTER}"),
+        ({"what": targets.STEP, "flux": "relu", "contender": "vmap"}, "times_slower_than_ours", 4.9,
+         "training step, seeds 10: times faster than the best of compiled and vmap"),
+        ({"what": targets.STEP, "channels": 8}, "times_slower_than_ours", 2.9, f"states of 8 channels: {FASTER}"),
+        ({"what": targets.STUDY, "blocks": 2, **IDIOMATIC}, "times_slower_than_ours", 0.99,
+         f"networks of the study: {FASTER}"),
+        ({"what": targets.STUDY, "network": "fsi", "certified": False, "blocks": 4, "contender": "ours"},
+         "share_in_compiled_loops", 0.84, SHARE.format("without")),
+        ({"what": targets.STUDY, "certified": True, "contender": "ours"}, "share_in_compiled_loops", 0.59,
+         SHARE.format("with")),
+        ({"what": targets.STUDY, "network": "safeguarded_fsi", "contender": "ours"}, "share_in_compiled_loops", 0.59,
+         SHARE.format("with")),
+        ({"what": targets.AGAINST, "network": "unet", "contender": "other"}, "times_slower_than_ours", 1.9,
+         "learned cycles and U-nets: times faster than the other checkout"),
+        ({"what": targets.AGAINST, "network": "resnet", "contender": "other"}, "saved_mib_per_seed", 1.8,
+         "kept between forward and backward: memory over that of the other checkout"),
+        ({"what": targets.AGAINST, "network": "unet", "contender": "ours"}, "peak_mib_per_seed", 2.3,
+         "forward and backward: memory over that of the other checkout"),
+        ({"what": targets.AGAINST, "network": "unet", "contender": "ours"}, "training_mib_per_seed", 2.3,
+         "training: memory over that of the other checkout"),
     ],
 )  # fmt: skip
 def test_one_case_that_misses_its_bound_is_enough(rows, about, column, value, expected):
     (changed,) = targets.select(rows, **about)
     changed[column] = value
-    assert not_reached(rows) == expected
-
-
-def test_share_of_deep_networks_has_a_line_of_its_own(rows):
-    for changed in targets.select(rows, what=targets.STUDY, blocks=targets.BLOCKS, contender="ours"):
-        changed["share_in_compiled_loops"] = 0.8
-    deep, every = not_reached(rows)
-    assert f"at least {targets.BLOCKS} blocks" in deep
-    assert "every job" in every
+    assert not_reached(rows) == [expected]
 
 
 def test_the_worst_case_is_named(rows):
     (changed,) = targets.select(rows, what=targets.STUDY, blocks=2, contender="idiomatic")
     changed["times_slower_than_ours"] = 0.5
     judged = next(judged for judged in targets.summary(rows) if judged["reached"] == "no")
-    assert (judged["measured"], judged["cases"], judged["cases_reached"]) == (0.5, 2, 1)
+    assert (judged["measured"], judged["cases"], judged["cases_reached"]) == (0.5, 4, 3)
     assert judged["worst_case"] == "fsi relu, blocks 2"
 
 
@@ -290,19 +328,30 @@ def test_nothing_is_reached_without_measurements(rows):
     assert not_reached(without) == ["training step, seeds 10: times faster than the best of compiled and vmap"]
 
 
+def test_cases_are_named_by_what_is_unusual():
+    usual, problem = chain("resnet", "relu"), Problem(tau=10.0)
+    assert Job(architecture=usual).row(targets.STEP)["case"] == "resnet relu"
+    assert Job(architecture=usual).row(targets.PASSES)["case"] == "resnet relu, blocks 4"
+    other = Job(architecture=replace(chain("symmetric", "relu", 2, filters=4), certified=True), seeds=6, batch=32)
+    assert other.row("")["case"] == "symmetric relu, certified, filters 4, batch 32, blocks 2, seeds 6"
+    cycle = measurements.solver(CycleArchitecture(problem=problem), Solving(problem=problem), 32, "cycle-1 for p")
+    assert replace(cycle, seeds=9).row("")["case"] == "cycle-1 for p, seeds 9"
+
+
 @pytest.fixture
 def miniature(monkeypatch, reference_kernel):
     for key, value in SMALL.items():
         monkeypatch.setitem(targets.SIZE, key, value)
-    learned = Architecture(name="symmetric", blocks=2, filters=2, kernel_size=3, flux="learned")
-    monkeypatch.setattr(measurements, "study_networks", lambda: [(learned, 2)])
-    monkeypatch.setattr(measurements, "SIGNALS", 8)
+    monkeypatch.setattr(jobs, "SIGNALS", 8)
+    learned = Job(architecture=Architecture(name="symmetric", blocks=2, filters=2, kernel_size=3, flux="learned"))
+    problem = Problem(tau=1.0, screened=False)
+    cycle = measurements.solver(CycleArchitecture(problem=problem), Solving(problem=problem), 4, "cycle-1 for p")
+    monkeypatch.setattr(measurements, "study_jobs", lambda: [learned, replace(cycle, seeds=2)])
+    monkeypatch.setattr(measurements, "compared_jobs", lambda seeds: [replace(cycle, seeds=seeds)])
     monkeypatch.setattr(measurements, "SIZES", {"filters": (2, 4), "length": (16,), "channels": (2, 3)})
-    monkeypatch.setattr(measurements, "MORE_SEEDS", (1, 2))
-    monkeypatch.setattr(measurements, "MORE_BLOCKS", (1,))
+    monkeypatch.setattr(measurements, "STEPS", ({"blocks": 1},))
+    monkeypatch.setattr(timing, "ROUNDS", 2)
     monkeypatch.setattr(timing, "SLICE", 1e-6)
-    monkeypatch.setattr(timing, "COPIED", 2**16)
-    monkeypatch.setattr(timing, "PRODUCTS", (64,))
     monkeypatch.setenv("SCHEMENETS_DEVICE", "cpu")
     yield
     torch.set_flush_denormal(False)
@@ -313,32 +362,46 @@ def read(path):
 
 
 def test_a_whole_run(miniature, tmp_path, capsys):
-    assert __main__.main(["--without-compile", "--out", str(tmp_path / "speed.csv")]) == 0
-    found, printed = read(tmp_path / "speed.csv"), capsys.readouterr().out
-    ours = {}
+    """With this very checkout as the other one."""
+    out = tmp_path / "speed.csv"
+    assert __main__.main(["--without-compile", "--against", str(checkouts.ROOT), "--out", str(out)]) == 0
+    found, printed = read(out), capsys.readouterr().out
+    cases: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in found:
-        if row["contender"] == "ours":
-            ours[tuple(row[key] for key in targets.CONFIGURATION)] = float(row["milliseconds_per_seed"])
-    assert len(ours) == len(measurements.measurements(quick=False, compiled=False))
-    rival_times = dict.fromkeys(("idiomatic", "vmap"), 0)
-    for row in found:
-        own = ours[tuple(row[key] for key in targets.CONFIGURATION)]
-        assert float(row["times_slower_than_ours"]) == pytest.approx(float(row["milliseconds_per_seed"]) / own)
-        if row["gflops"]:
-            peak = float(row["fma_gflops"] or row["blas_gflops"])
-            assert float(row["share_of_peak"]) == pytest.approx(float(row["gflops"]) / peak)
+        cases.setdefault((row["what"], row["case"]), {})[row["contender"]] = row
+        assert float(row["spread"]) >= 1
         assert ", kernel reference" in row["machine"]
-        if row["contender"] != "ours":
-            rival_times[row["contender"]] += 1
-    assert rival_times["idiomatic"] == len(ours)
-    assert 0 < rival_times["vmap"] < len(ours)
-    judged = read(tmp_path / "speed_targets.csv")
+        if row["share_of_peak"]:
+            assert float(row["share_of_peak"]) == pytest.approx(float(row["gflops"]) / float(row["peak_gflops"]))
+    for (what, case), own in cases.items():
+        ms = {name: float(row["milliseconds_per_seed"]) for name, row in own.items()}
+        assert {name: float(row["times_slower_than_ours"]) for name, row in own.items()} == pytest.approx(
+            {name: time / ms["ours"] for name, time in ms.items()}
+        )
+        assert set(own) - {"vmap"} == {"ours", "other" if what == targets.AGAINST else "idiomatic"}, case
+    assert len(cases) == len(found) - sum(row["contender"] != "ours" for row in found)
+    compared = [own for (what, _), own in cases.items() if what == targets.AGAINST]
+    assert [own["other"]["case"] for own in compared] == ["cycle-1 for p", "cycle-1 for p, seeds 1"]
+    for own in compared:
+        assert own["other"]["other_commit"] == own["ours"]["other_commit"] == timing.commit()
+        assert own["other"]["saved_mib_per_seed"] == own["ours"]["saved_mib_per_seed"] != ""
+    judged = read(out.with_name("speed_targets.csv"))
     assert [row["target"] for row in judged] == [target.name for target in targets.TARGETS]
     assert all(row["target"] in printed for row in judged)
-    every, shares = (next(row for row in judged if row["target"].startswith(s)) for s in ("any", "whole epochs, every"))
-    slowness = [float(row["times_slower_than_ours"]) for row in found if row["what"] in (targets.STUDY, targets.OTHER)]
-    assert float(every["measured"]) == min(x for x in slowness if x != 1)
-    assert shares["reached"] == "not measured"  # the reference kernel has no compiled loops
+    by_name = {row["target"]: row for row in judged}
+    slowness = [float(row["times_slower_than_ours"]) for row in found if row["what"] == targets.STUDY]
+    assert float(by_name[f"networks of the study: {FASTER}"]["measured"]) == min(x for x in slowness if x != 1)
+    assert by_name[SHARE.format("without")]["reached"] == "not measured"  # the reference kernel has no compiled loops
+
+
+def test_only_what_is_asked_for_is_measured(miniature, tmp_path):
+    assert __main__.main(["--without-compile", "--only", targets.STUDY, "--out", str(tmp_path / "some.csv")]) == 0
+    assert {row["what"] for row in read(tmp_path / "some.csv")} == {targets.STUDY}
+
+
+def test_a_checkout_without_the_library_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="got no src/schemenets there"):
+        checkouts.Checkout(tmp_path)
 
 
 def test_the_benchmark_of_gpus_says_that_there_is_none(monkeypatch, capsys):
@@ -351,21 +414,34 @@ def test_what_is_measured_on_a_gpu(miniature, monkeypatch):
     """On the processor, where nothing is captured."""
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(gpu, "captured", lambda function, example: function)
+    monkeypatch.setattr(gpu, "MORE_SEEDS", (1, 3))
     monkeypatch.setattr(rivals, "compiled", lambda net: net)
     rows = [row for measure in gpu.todo(quick=False, compiled=True) for row in measure()]
     contenders = {row["contender"] for row in rows if row["what"] == targets.STEP}
     assert contenders == {"ours", "operations", "compiled_graph", "processor", "idiomatic", "compiled", "vmap"}
     assert {row["network"] for row in rows if row["what"] == targets.STUDY} == {"symmetric"}
-    assert {row["seeds"] for row in rows} == {1, targets.SEEDS, 100}
+    assert {row["seeds"] for row in rows} == {1, 3, targets.SEEDS}
     assert all(row["times_slower_than_ours"] == 1 for row in rows if row["contender"] == "ours")
     assert set(rows[0]) | {"machine"} == set(gpu.COLUMNS)
 
 
-def test_the_study_is_measured_with_the_seeds_that_it_trains():
-    found = measurements.study_networks()
-    assert len(found) == len(set(found))
-    assert {seeds for _, seeds in found} == {2, 10}
-    assert {a.name for a, _ in found} >= {"resnet", "symmetric", "fsi", "du_fort_frankel", "implicit"}
+def test_the_study_is_measured_as_it_trains():
+    found = measurements.study_jobs()
+    assert len(found) == len(set(found)) == len({job.row("")["case"] for job in found})
+    assert {job.seeds for job in found} == {6, 9, 10}  # three learning rates of two or three seeds, ten seeds
+    assert {job.architecture.name for job in found} >= {"resnet", "symmetric", "implicit", "cycle", "multigrid_unet"}
+    assert {job.length for job in found} == {255, 256}
+    for job in (found[0], found[-1]):
+        again = Job.read(job.arguments())
+        assert (again, again.method) == (job, job.method)
+
+
+def test_another_checkout_is_compared_on_what_the_study_trains():
+    found = measurements.compared_jobs(1)
+    assert {job.seeds for job in found} == {1}
+    assert {job.architecture.name for job in found} >= {"cycle", "unet", "multigrid_unet", "safeguarded_fsi"}
+    assert 8 in {getattr(job.architecture, "channels", 1) for job in found}
+    assert len({job.row("")["case"] for job in found}) == len(found)
 
 
 # Solvers
@@ -377,6 +453,8 @@ def small(monkeypatch, reference_kernel):
     monkeypatch.setattr(solvers, "COUNTS", (3,))
     monkeypatch.setattr(solvers, "ROUNDS", 1)
     monkeypatch.setattr(solvers, "SLICE", 1e-6)
+    monkeypatch.setattr(solvers, "SEEDS", 2)
+    monkeypatch.setattr(solvers, "BATCHES", 1)
 
 
 PROBLEM = Problem(tau=100.0)

@@ -1,4 +1,6 @@
-"""How well networks denoise and solve."""
+"""How well networks denoise and solve, and what is compared in training."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,7 +10,23 @@ from schemenets.metrics import psnr
 from schemenets.networks import DenoisingNetwork
 
 PEAK = 255.0  # data lie in [0, 255], networks work on [0, 1]
-BATCH = 100  # signals at a time, few enough to stay in the cache
+BATCH = 512  # signals at a time
+
+
+class Prepared(NamedTuple):
+    """What a loss is made of: the mean squared difference of the targets and ``scale`` times the result.
+
+    Attributes:
+        inputs: of the network, (signals, length).
+        targets: of that shape.
+        scale: a number, or a tensor of one.
+        grid: an equation whose A(x) is compared instead of the network's x.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    scale: Tensor | float = 1.0
+    grid: Any = None
 
 
 def denoised_psnr(network: DenoisingNetwork, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:

@@ -13,10 +13,11 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from schemenets import files, networks
+from schemenets import files, kernels, networks
 from schemenets.devices import captured, device, flushed_subnormals
 from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
-from schemenets.evaluation import PEAK, denoised_psnr
+from schemenets.evaluation import PEAK, Prepared, denoised_psnr
+from schemenets.kernels.program import Program
 from schemenets.metrics import psnr
 from schemenets.networks import Architecture
 from schemenets.optimisation import Adam, one_cycle
@@ -47,17 +48,8 @@ class Task(Protocol):
     def check(self, architecture: "Architecture | CycleArchitecture") -> None:
         """Make sure that this architecture can learn the task."""
 
-    def prepare(
-        self, network: Any, inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Inputs and targets of the loss, and the function that maps inputs to what is compared with the targets.
-
-        The loss of a seed is the mean squared difference.
-
-        Args:
-            network: stacked; its weights change in training.
-            inputs, targets: (signals, length), on the device.
-        """
+    def prepare(self, inputs: Tensor, targets: Tensor) -> Prepared:
+        """What the loss is made of, from arrays (signals, length), or (seeds, signals, length), on the device."""
 
     def measure(self, network: Any, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
         """The mean over the validation signals of every seed of a stacked network, (seeds,)."""
@@ -87,11 +79,9 @@ class Denoising:
         if not isinstance(architecture, Architecture):
             raise InvalidParameterError("architecture", architecture, "one of a network that denoises")
 
-    def prepare(
-        self, network: Any, inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Signals on [0, 1], and the network."""
-        return inputs / PEAK, targets / PEAK, network
+    def prepare(self, inputs: Tensor, targets: Tensor) -> Prepared:
+        """Signals on [0, 1]."""
+        return Prepared(inputs / PEAK, targets / PEAK)
 
     def measure(self, network: Any, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
         """Mean PSNR in dB of every seed, (seeds,)."""
@@ -180,7 +170,8 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
         job: what to train.
         data: arrays of shape (signals, length), for denoising ``train/noisy``, ``train/clean``, ``validation/noisy``
             and ``validation/clean`` with values on [0, 255], for solving ``train/b``, ``train/x``, ``validation/b``
-            and ``validation/x``. They are converted to the precision of the networks, which is single.
+            and ``validation/x``. Those of ``train/`` may also be of shape (seeds, signals, length), with signals for
+            every seed. They are converted to the precision of the networks, which is single.
         state: file of the interrupted work; the caller removes it when the result is stored.
         label: name of the job in the progress lines.
 
@@ -216,8 +207,11 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         if not isinstance(data[key], np.ndarray):
             raise InvalidParameterError(f"type of {key}", type(data[key]).__name__, "an array of NumPy")
         other = f"{key.partition('/')[0]}/{job.task.pair[1]}"
-        if data[key].ndim != 2 or 0 in data[key].shape or data[key].shape != data[other].shape:
-            expected = f"(signals, length), that of {other}, {data[other].shape}"
+        shapes = [(len(job.seeds),), ()] if key.startswith("train/") else [()]
+        fitting = data[key].shape[:-2] in shapes and 0 not in data[key].shape and data[key].ndim > 1
+        if not fitting or data[key].shape != data[other].shape:
+            each = f" or ({len(job.seeds)}, signals, length)" * (len(shapes) > 1)
+            expected = f"(signals, length){each}, that of {other}, {data[other].shape}"
             raise InvalidParameterError(f"shape of {key}", data[key].shape, expected)
         if not np.isfinite(data[key]).all():
             raise InvalidParameterError(
@@ -227,8 +221,8 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         raise InvalidParameterError(
             "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"
         )
-    if not 1 <= job.batch <= len(data[keys[0]]):
-        raise InvalidParameterError("batch", job.batch, f"1 to {len(data[keys[0]])}, the number of training signals")
+    if not 1 <= job.batch <= (count := data[keys[0]].shape[-2]):
+        raise InvalidParameterError("batch", job.batch, f"1 to {count}, the number of training signals")
 
 
 def _identity(job: Training, data: Mapping[str, np.ndarray]) -> str:
@@ -242,7 +236,10 @@ def _identity(job: Training, data: Mapping[str, np.ndarray]) -> str:
 
 
 def _rows(signals: Tensor, indices: Tensor) -> Tensor:
-    """``signals[indices]``, faster: torch copies the rows that one dimension of indices selects as a whole."""
+    """The signals (seeds, batch, length) with these indices (seeds, batch); seeds may have signals of their own."""
+    if signals.ndim == 3:
+        return signals.take_along_dim(indices.unsqueeze(-1), 1)
+    # torch copies the rows that one dimension of indices selects as a whole
     return signals.index_select(0, indices.flatten()).unflatten(0, indices.shape)
 
 
@@ -259,8 +256,9 @@ class Trainer:
         )
         self.net = stacked.to(self.device)
         pair = (torch.from_numpy(array).to(self.device) for array in train)
-        self.inputs, self.targets, self.apply = job.task.prepare(self.net, *pair)
-        self.steps = len(self.inputs) // job.batch  # per epoch
+        self.inputs, self.targets, self.scale, self.grid = job.task.prepare(*pair)
+        self.signals = self.inputs.shape[-2]
+        self.steps = self.signals // job.batch  # per epoch
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
@@ -268,7 +266,12 @@ class Trainer:
         self.epoch = 0
         self.diverged_at: list[int | None] = [None] * len(job.seeds)
         self.curves: list[list[float | None]] = [[] for _ in job.seeds]
-        self.differentiate: Callable[[Tensor], tuple[Tensor, Tensor]] = self._differentiate
+        self.differentiate: Callable[[Tensor], Tensor] = self._differentiate
+        with torch.no_grad():
+            self.net(_rows(self.inputs, self._batches()[0][:, :1]))  # whatever cannot be compiled shows
+        program, operands = self._recorded()
+        if kernels.takes(program, [self.inputs, operands]) and not getattr(self.net, "implicit_gradients", False):
+            self.differentiate = self._differentiate_compiled
         if self.device.type == "cuda":  # where many small operations take as long as large ones
             self.differentiate = captured(self._differentiate, self._batches()[0])
 
@@ -297,22 +300,39 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         for step, batch in enumerate(self._batches(), start=self.epoch * self.steps):
-            losses, gradient = self.differentiate(batch)
-            self._note_divergence(losses < DIVERGED, step)  # false for NaN
-            self.adam.step(gradient, step + 1, self.largest * one_cycle(step, self.job.epochs * self.steps, 1))
+            sound = self.differentiate(batch) < DIVERGED  # false for NaN
+            if not sound.all():
+                self._note_divergence(sound, step)
+            self.adam.step(step + 1, self.largest * one_cycle(step, self.job.epochs * self.steps, 1))
             self._restore_diverged()
 
     def _batches(self) -> list[Tensor]:
         """Indices of the signals of every step of an epoch, (seeds, batch)."""
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
-        shuffled = [np.random.default_rng([seed, self.epoch]).permutation(len(self.inputs)) for seed in self.job.seeds]
+        shuffled = [np.random.default_rng([seed, self.epoch]).permutation(self.signals) for seed in self.job.seeds]
         return list(torch.from_numpy(np.stack(shuffled)).to(self.device).split(self.job.batch, dim=1)[: self.steps])
 
-    def _differentiate(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses (seeds,) of the signals with these indices (seeds, batch), and gradient (seeds, parameters)."""
-        losses = (self.apply(_rows(self.inputs, batch)) - _rows(self.targets, batch)).square().mean((1, 2))
-        losses.sum().backward()  # the sum, not the mean: each seed gets the gradient it would get alone
-        return losses.detach(), self.adam.gradient()
+    def _recorded(self) -> tuple[Program, Tensor]:
+        """What is trained as a program, and its operands."""
+        program, operands = self.net.recorded(self.inputs.shape[-1], self.adam.blocks)
+        return (program if self.grid is None else program.followed_by(self.grid)), operands
+
+    def _differentiate(self, batch: Tensor) -> Tensor:
+        """Losses (seeds,) of the signals with these indices (seeds, batch); their gradient is left to Adam."""
+        y = self.net(_rows(self.inputs, batch))
+        y = self.scale * (y if self.grid is None else self.grid(y))
+        losses = (y - _rows(self.targets, batch)).square().mean((1, 2))
+        self.adam.differentiate(losses.sum())  # the sum, not the mean: each seed gets the gradient it would get alone
+        return losses.detach()
+
+    def _differentiate_compiled(self, batch: Tensor) -> Tensor:
+        """The same, all that grows with the signals as one compiled call."""
+        program, operands = self._recorded()
+        losses, derivatives = kernels.differentiate(
+            program, self.inputs, self.targets, batch, float(self.scale), operands.detach()
+        )
+        self.adam.differentiate(operands, derivatives, together=True)
+        return losses
 
     def _note_divergence(self, sound: Tensor, step: int) -> None:
         """Give up the runs that are not sound any more at this step."""

@@ -120,10 +120,10 @@ def test_a_step_takes_place_on_one_device_and_looks_at_no_values(architecture, l
     stepping = trainer(architecture, loss, monkeypatch, device="meta")  # where there are no values
     batch = torch.zeros(3, 16, dtype=torch.long, device="meta")
     with NothingNew(), OnOneDevice() as mode:
-        losses, gradient = stepping.differentiate(batch)
+        losses = stepping.differentiate(batch)
     assert mode.operations > 10
     assert losses.shape == (3,)
-    assert gradient.shape == stepping.adam.values.shape
+    assert stepping.adam.gradient.shape == stepping.adam.values.shape
 
 
 def assert_close_runs(first, second):

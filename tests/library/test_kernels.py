@@ -1,18 +1,24 @@
 """The compiled block primitive against torch's own convolutions."""
 
 import itertools
+import math
 import os
+import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 from torch._dynamo.backends.debugging import aot_eager
+from torch.autograd import forward_ad
 from torch.nn.functional import conv1d, conv_transpose1d
 from weights import random_weights
 
@@ -21,7 +27,11 @@ from schemenets.errors import InvalidParameterError
 from schemenets.kernels import reference
 
 pytest.importorskip("numba")
-from schemenets.kernels import autograd, fused
+from compiled import compiled_calls, nothing_left_behind
+
+from schemenets.kernels import autograd
+from schemenets.kernels import flux as compiled_fluxes
+from schemenets.kernels.simd import lanes
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 each_onto = pytest.mark.parametrize("onto", [None, "another", "u"])
@@ -74,12 +84,16 @@ def assert_equal_to_torch(x, flux, falls_back=False):
     dtype = x["u"].dtype
     with compiled_calls() as calls:
         found = value_and_gradients(kernels.block, x, flux)
-    assert falls_back is not bool(calls)
+    assert calls == ([] if falls_back else ["run", "differentiate"])
     wanted = value_and_gradients(expected, x, flux)
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == dtype
         assert a.shape == b.shape
-        assert (a - b).abs().max() <= TOLERANCE[dtype] * max(1, b.abs().max())
+        assert largest(a - b) <= TOLERANCE[dtype] * max(1, largest(b))
+
+
+def largest(x):
+    return x.abs().max() if x.numel() else 0
 
 
 @pytest.fixture(autouse=True)
@@ -87,39 +101,50 @@ def chosen_automatically(monkeypatch):
     monkeypatch.delenv("SCHEMENETS_KERNEL", raising=False)
 
 
-@contextmanager
-def compiled_calls():
-    """Calls of the compiled primitive, so that no test passes by falling back."""
-    calls, block = [], autograd.block
-    with patch.object(autograd, "block", lambda *a: calls.append(a) or block(*a)):
-        yield calls
-
-
 SINGLE = ["perona_malik", "relu", "learned"]
-REST = [pytest.param(name, marks=pytest.mark.slow) for name in fluxes.available() if name not in SINGLE]
+REST = [name for name in fluxes.available() if name not in SINGLE]
+SHAPES = {
+    "plain": {},
+    "seeds": {"seeds": (2,), "bias": False},
+    "channels": {"seeds": (3,), "C_in": 2, "C_out": 3, "F": 4, "B": 2, "N": 9},
+    "several_groups": {"B": 70, "N": 40},
+    "one_window": {"B": 2, "N": 3},
+}
 
 
-@pytest.mark.parametrize("name", SINGLE + REST)
+def slow_unless(quick, *values, **options):
+    """A parameter; most are slow, as each kind of compiled code takes seconds to compile."""
+    return pytest.param(*values, **options, marks=() if quick else pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "shape",
+    ("name", "shape"),
     [
-        {},
-        {"seeds": (2,), "bias": False},
-        {"seeds": (3,), "C_in": 2, "C_out": 3, "F": 4, "B": 2, "N": 9},
-        {"B": 70, "N": 40},
-        {"B": 2, "N": 3},
+        slow_unless(name in SINGLE[: 1 if label == "channels" else 3], name, shape, id=f"{label}-{name}")
+        for name in SINGLE + REST
+        for label, shape in SHAPES.items()
     ],
-    ids=["plain", "seeds", "channels", "several_groups", "one_window"],
 )
 def test_values_and_gradients(name, shape):
     flux = fluxes.get(name)
     assert_equal_to_torch(inputs(flux, **shape), flux)
 
 
-@pytest.mark.parametrize("name", SINGLE + REST)
-def test_single_precision(name):
+@pytest.mark.parametrize("C_in", [1, 2])
+@pytest.mark.parametrize("name", [slow_unless(name == "perona_malik", name) for name in SINGLE + REST])
+def test_single_precision(name, C_in):
     flux = fluxes.get(name)
-    assert_equal_to_torch(inputs(flux, (2,), B=8, C_in=2, F=8, N=64, dtype=torch.float32), flux)
+    assert_equal_to_torch(inputs(flux, (2,), B=20, C_in=C_in, F=8, N=64, dtype=torch.float32), flux)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("C_in", [1, 2])
+def test_any_number_of_signals(C_in, dtype):
+    """None, one, and any number that fills the lanes of vectors or does not."""
+    flux, L = fluxes.get("perona_malik"), lanes(inputs(fluxes.get("relu"), dtype=dtype)["u"].detach().numpy().dtype)
+    for B in (0, 1, L - 1, L, L + 1, 2 * L, 2 * L + 5):
+        for seeds in ((), (2,)):
+            assert_equal_to_torch(inputs(flux, seeds, B=B, C_in=C_in, dtype=dtype), flux)
 
 
 @pytest.mark.parametrize("seeds", [(), (2,)])
@@ -138,52 +163,45 @@ def test_residuals(onto, dtype, seeds, C, F):
     assert_equal_to_torch(inputs(flux, seeds, B=5, C_in=C, C_out=C, F=F, dtype=dtype, onto=onto), flux)
 
 
-@pytest.mark.parametrize(
-    ("F", "k"), [(3, 1), (3, 12), *(pytest.param(F, k, marks=pytest.mark.slow) for F, k in ((4, 1), (4, 12), (4, 13)))]
-)
-def test_filters_one_by_one_or_two_at_once(F, k):
+@pytest.mark.parametrize("k", [slow_unless(k == 1, k) for k in (1, 2, 12, 13)])
+@pytest.mark.parametrize("F", [1, 3])
+def test_filters_of_any_length(F, k):
     flux = fluxes.get("perona_malik")
     for N in (k, k + 1, 2 * k + 70):
         assert_equal_to_torch(inputs(flux, F=F, k=k, N=N, onto="u"), flux)
 
 
-@pytest.mark.parametrize("F", [3, 4])
-@pytest.mark.parametrize(("C_in", "C_out"), [(2, 5), (3, 4), (4, 3), (5, 2)])
+@pytest.mark.parametrize("F", [1, 3, 4, 9])
+@pytest.mark.parametrize(("C_in", "C_out"), [(1, 2), (2, 1), (2, 5), (3, 4), (4, 3), (5, 9)])
 def test_several_channels(C_in, C_out, F):
+    """Filters and channels that fill the tiles that are computed together or do not, and so positions."""
     flux = fluxes.get("perona_malik")
-    assert_equal_to_torch(inputs(flux, (2,), C_in=C_in, C_out=C_out, F=F), flux)
+    for N in (3, 4, 6, 17, 20):
+        assert_equal_to_torch(inputs(flux, (2,), C_in=C_in, C_out=C_out, F=F, N=N), flux)
 
 
 @pytest.mark.slow
-def test_filters_longer_than_a_block():
+@pytest.mark.parametrize("C", [1, 2])
+def test_filters_longer_than_all_registers(C):
     flux = fluxes.get("relu")
     for N in (66, 140):
-        assert_equal_to_torch(inputs(flux, k=66, N=N, onto="u"), flux)
-
-
-@each_onto
-@pytest.mark.parametrize("cache", [1, 3000], ids=["signal_by_signal", "the_last_group_is_smaller"])
-def test_groups_of_signals(onto, cache, monkeypatch):
-    flux = fluxes.get("perona_malik")
-    monkeypatch.setattr(fused, "CACHE", cache)
-    assert_equal_to_torch(inputs(flux, (2,), B=7, onto=onto), flux)
+        assert_equal_to_torch(inputs(flux, C_in=C, C_out=C, k=66, N=N, onto="u"), flux)
 
 
 def assert_equal_for_any_shape(data, names, sizes, dtypes):
     flux, k = fluxes.get(data.draw(st.sampled_from(names))), data.draw(st.sampled_from(sizes))
     onto = data.draw(st.sampled_from([None, "another", "u"]))
-    shape = {n: data.draw(st.integers(1, top)) for n, top in {"B": 9, "C_in": 4, "C_out": 4, "F": 6}.items()}
+    shape = {n: data.draw(st.integers(1, top)) for n, top in {"C_in": 5, "C_out": 5, "F": 9}.items()}
+    shape["B"] = data.draw(st.integers(0, 40))
     if onto == "u":
         shape["C_out"] = shape["C_in"]
     N, seeds = data.draw(st.integers(k, 70)), data.draw(st.sampled_from([(), (1,), (2,), (3,)]))
     dtype = data.draw(st.sampled_from(dtypes))
     x = inputs(flux, seeds, k=k, N=N, dtype=dtype, bias=data.draw(st.booleans()), onto=onto, **shape)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "CACHE", data.draw(st.sampled_from([fused.CACHE, 5000])))  # one group or several
-        assert_equal_to_torch(x, flux)
+    assert_equal_to_torch(x, flux)
 
 
-@settings(max_examples=20)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_shape(data):
     assert_equal_for_any_shape(data, ["perona_malik"], [3], list(TOLERANCE))
@@ -199,10 +217,11 @@ def test_any_shape_flux_and_length_of_filters(data):
 
 @each_onto
 @pytest.mark.parametrize("function", [kernels.block, reference.block])
-@pytest.mark.parametrize("name", ["charbonnier", "learned"])
+@pytest.mark.parametrize("name", ["perona_malik", "learned"])
 def test_gradcheck(function, name, onto):
     flux = fluxes.get(name)
-    x = inputs(flux, (2,), B=2, C_in=2, C_out=2 if onto == "u" else 1, N=6, onto=onto)
+    shape = {"C_in": 2, "C_out": 2 if onto == "u" else 1} if name == "perona_malik" else {}
+    x = inputs(flux, (2,), B=2, N=6, onto=onto, **shape)
     assert torch.autograd.gradcheck(*of_tensors(function, x, flux))
 
 
@@ -264,29 +283,38 @@ def test_functorch(name, onto):
     torch.testing.assert_close(torch.func.vmap(block)(*tensors), expected(**x, flux=flux))
 
 
-def operands(x, flux):
-    """Arguments of the operators from those of the primitive: the tensors that both have, the flux, and ``onto``."""
-    u, W1, b1, W2, lam, w, onto = (x.get(n) for n in ("u", "W1", "b1", "W2", "lam", "w", "onto"))
-    w = u.new_empty((*W1.shape[:-2], 0)) if w is None else w
-    return [u, W1, b1, W2, lam, w], autograd._key(flux), None if onto is u else onto, onto is u
+def operator_arguments(x, flux):
+    """What the operator takes for these arguments of the primitive: inputs, operands and the name of the program."""
+    noted, run = [], autograd.run
+    with patch.object(autograd, "run", lambda *arguments: noted.append(arguments) or run(*arguments)):
+        kernels.block(**x, flux=flux)
+    ((program, inputs, operands),) = noted
+    u, v = (*(each.detach().clone() for each in inputs), None)[:2]
+    return u, v, operands.detach().clone(), autograd._name(program)
 
 
 @each_onto
 @pytest.mark.parametrize("name", ["perona_malik", "learned"])
 def test_the_operator_keeps_the_rules_of_torch(name, onto):
     flux = fluxes.get(name)
-    tensors, *rest = operands(inputs(flux, (2,), B=2, C_in=2, C_out=2, N=9, onto=onto), flux)
-    torch.library.opcheck(torch.ops.schemenets.block.default, (*tensors, *rest))
+    shape = {"C_in": 2, "C_out": 2} if name == "perona_malik" else {}
+    u, v, operands, program = operator_arguments(inputs(flux, (2,), B=2, N=9, onto=onto, **shape), flux)
+    for keep in (False, True):
+        for each in (u, v, operands):
+            if each is not None:
+                each.requires_grad_(keep)
+        torch.library.opcheck(torch.ops.schemenets.run.default, (u, v, operands, program, keep))
 
 
-@pytest.mark.parametrize("onto", [None, "u"])
+@each_onto
 @pytest.mark.parametrize("name", ["perona_malik", "learned"])
-@pytest.mark.parametrize("F", [2, 3, 4])
+@pytest.mark.parametrize("F", [2, 3])
 def test_the_derivative_keeps_the_rules_of_torch(name, onto, F):
     flux = fluxes.get(name)
-    tensors, key, _, residual = operands(inputs(flux, (2,), B=2, C_in=2, C_out=2, F=F, N=9, onto=onto), flux)
-    plain = [v.detach() for v in tensors]
-    torch.library.opcheck(torch.ops.schemenets.block_backward.default, (plain[0].cos(), *plain, key, residual))
+    shape = {"C_in": 2, "C_out": 2} if name == "perona_malik" else {}
+    u, v, operands, program = operator_arguments(inputs(flux, (2,), B=2, F=F, N=9, onto=onto, **shape), flux)
+    y, saved = torch.ops.schemenets.run(u, v, operands, program, True)
+    torch.library.opcheck(torch.ops.schemenets.run_backward.default, (y.cos(), u, v, operands, saved, program))
 
 
 def assert_compiles(name, **architecture):
@@ -311,12 +339,15 @@ def assert_compiles(name, **architecture):
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
-@pytest.mark.parametrize("name", ["symmetric", "du_fort_frankel", "resnet"])
+@pytest.mark.parametrize(
+    "name", [slow_unless(name in ("symmetric", "du_fort_frankel", "resnet"), name) for name in networks.available()]
+)
 def test_compiled_networks(name):
+    """The graph of a network has one operator, however many blocks there are."""
     with compiled_calls() as calls:
         targets = assert_compiles(name)
-    assert len(calls) >= 2
-    assert sum("schemenets.block" in target for target in targets) == 2
+    assert calls == ["run", "differentiate"] * 2
+    assert sum("schemenets.run" in target for target in targets) == 1
 
 
 @pytest.mark.slow
@@ -390,23 +421,85 @@ def test_no_contrasts_are_contrasts_of_one(name):
     assert_equal_to_torch(inputs(flux) | {"lam": None}, flux)
 
 
-def test_what_is_left_in_buffers_is_not_seen():
-    """Rows with different margins are as long as each other."""
+@pytest.mark.parametrize("C", [1, 2])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_what_is_left_in_memory_is_not_seen(C, dtype):
     flux = fluxes.get("perona_malik")
-    assert fused._margin(1) + 192 == fused._margin(5) + 128
-    for k, N in ((5, 128), (1, 192), (5, 128)):
-        assert_equal_to_torch(inputs(flux, B=1, k=k, N=N), flux)
+    with nothing_left_behind():
+        assert_equal_to_torch(inputs(flux, (2,), C_in=C, C_out=C, dtype=dtype, onto="another"), flux)
 
 
-def test_compiled_code_is_kept_under_the_formulas_that_are_in_it(monkeypatch):
-    scalar = fluxes.get("charbonnier").scalar
-    before = fused.identity_of(scalar)
-    monkeypatch.setattr(fused.vector_math, "__file__", __file__)  # a change of what is compiled with all fluxes
-    fused._sources.cache_clear()
+def test_compiled_code_is_kept_under_the_formulas_that_are_in_it(monkeypatch, tmp_path):
+    flux = fluxes.get("charbonnier")
+    before = compiled_fluxes.register(flux)
+    assert compiled_fluxes.register(replace(flux, name="another")) == before
+    altered = [{"scaled": False}, {"scalar": fluxes.get("linear").scalar}]
+    altered += [{"scalar": multiple(factor)} for factor in (2.0, 3.0)]
+    names = [compiled_fluxes.register(replace(flux, **change)) for change in altered]
+    assert len({before, *names}) == 1 + len(names)
+    assert compiled_fluxes.register(replace(flux, scalar=multiple(2.0))) == names[-2]
+    monkeypatch.setattr(compiled_fluxes, "__file__", str(tmp_path / "flux.py"))  # code that is compiled with all fluxes
+    compiled_fluxes._sources.cache_clear()
     try:
-        assert fused.identity_of(scalar) != before
+        assert compiled_fluxes.register(flux) != before
     finally:
-        fused._sources.cache_clear()
+        compiled_fluxes._sources.cache_clear()
+
+
+def multiple(factor):
+    return lambda t: (factor * t, factor)
+
+
+def half_tanh(t):
+    if t < 0.0:
+        return 0.0, 0.0
+    y = math.tanh(t)
+    return y, 1.0 - y * y
+
+
+def test_scalar_forms_that_vectors_do_not_know():
+    """With ``if``, and with functions that are there for single numbers only."""
+    changes = {"phi": lambda t: torch.tanh(torch.relu(t)), "scalar": half_tanh, "scaled": True}
+    flux = replace(fluxes.get("relu"), name="half_tanh", **changes)
+    for shape in ({}, {"seeds": (2,), "B": 9}):
+        assert_equal_to_torch(inputs(flux, **shape), flux)
+
+
+def half_linear(t, w):
+    if t < 0.0:
+        return 0.0, 0.0, (0.0,)
+    return w[0] * t, w[0], (t,)
+
+
+def gaussian_error(t):
+    return special.erf(t), 2.0 / math.sqrt(math.pi) * math.exp(-t * t)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("learned", {"phi": lambda t, w: w[..., 0] * torch.relu(t), "scalar": half_linear, "initial": (0.5,)}),
+        ("perona_malik", {"phi": torch.erf, "scalar": gaussian_error}),
+    ],
+    ids=["if_with_weights", "unknown_function"],
+)
+def test_scalar_forms_that_cannot_be_compiled_are_told_and_done_without(name, change):
+    flux = replace(fluxes.get(name), name="half_known", **change)
+    x = inputs(flux)
+    with pytest.warns(UserWarning, match="cannot be compiled, so it takes plain torch operations: half_known") as told:
+        kernels.block(**x, flux=flux)
+    assert len(told) == 1
+    assert_equal_to_torch(x, flux, falls_back=True)
+
+
+def test_threads_do_not_meet():
+    flux = fluxes.get("perona_malik")
+    given = [inputs(flux, B=40, N=60, seed=seed) for seed in range(8)]
+    wanted = [value_and_gradients(kernels.block, x, flux) for x in given]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda x: value_and_gradients(kernels.block, x, flux), given))
+            assert all(torch.equal(a, b) for pair in zip(found, wanted, strict=True) for a, b in zip(*pair, strict=True))
 
 
 def test_strided_inputs():
@@ -436,30 +529,96 @@ def test_falls_back(onto, monkeypatch):
     assert_equal_to_torch(x, flux, falls_back=True)
 
 
-@pytest.mark.parametrize("told", [None, "+avx,+avx512f"])
-def test_code_is_without_avx512_unless_numba_is_told_what_to_compile_for(told):
-    code = "from schemenets.kernels import fused; import numba; print(numba.config.CPU_FEATURES)"
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
-    }
-    environment |= {"NUMBA_CPU_FEATURES": told} if told else {}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    if told:
-        assert done.stdout.strip() == told
-    else:
-        assert "-avx512f" in done.stdout.split(",") or "avx512" not in done.stdout
-        assert "+avx512" not in done.stdout
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch itself
+def test_tangents_take_plain_operations():
+    flux = fluxes.get("perona_malik")
+    x = {n: v if v is None else v.detach() for n, v in inputs(flux).items()}
+    tangent = x["u"].cos()
+    found = []
+    with compiled_calls() as calls:
+        for function in (kernels.block, expected):
+            with forward_ad.dual_level():
+                y = function(**(x | {"u": forward_ad.make_dual(x["u"], tangent)}), flux=flux)
+                found.append(forward_ad.unpack_dual(y).tangent)
+    assert not calls
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_gradients_of_many_directions_at_once():
+    flux = fluxes.get("perona_malik")
+    of_these, tensors = of_tensors(kernels.block, inputs(flux, B=2, N=5), flux)
+    y = of_these(*tensors)
+    directions = torch.randn(4, *y.shape, generator=torch.Generator().manual_seed(0), dtype=y.dtype)
+    together = torch.autograd.grad(y, tensors, directions, retain_graph=True, is_grads_batched=True)
+    for i, direction in enumerate(directions):
+        for a, b in zip(together, torch.autograd.grad(y, tensors, direction, retain_graph=True), strict=True):
+            torch.testing.assert_close(a[i], b, rtol=1e-12, atol=1e-12)
+
+
+def test_tensors_without_data_have_shapes():
+    flux = fluxes.get("perona_malik")
+    x = {n: v if v is None else v.to("meta") for n, v in inputs(flux, (2,), C_out=2).items()}
+    with compiled_calls() as calls:
+        assert kernels.block(**x, flux=flux).shape == (2, 3, 2, 17)
+    assert not calls
+
+
+@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_values_without_gradients(mode):
+    flux = fluxes.get("perona_malik")
+    with mode():
+        x = {n: v if v is None else v.detach().clone() for n, v in inputs(flux).items()}
+        with compiled_calls() as calls:
+            y = kernels.block(**x, flux=flux)
+        assert calls == ["run"]
+        assert not y.requires_grad
+        torch.testing.assert_close(y, expected(**x, flux=flux), rtol=1e-12, atol=1e-12)
+
+
+def told(code, **environment):
+    """What a process with these variables prints, and what it says on its error channel."""
+    own = {name: value for name, value in os.environ.items() if name not in ("SCHEMENETS_KERNEL", "NUMBA_CACHE_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=own | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout, done.stderr
 
 
 def test_a_numba_that_cannot_be_imported_is_told_and_done_without(tmp_path):
     (tmp_path / "numba.py").write_text("raise ImportError('Numba needs another NumPy')")
     code = "from schemenets import kernels, networks; print(kernels.backend(), kernels.backend())"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    environment.pop("SCHEMENETS_KERNEL", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "reference reference\n"
-    told = "numba cannot be imported, so networks take plain torch operations: Numba needs another NumPy"
-    assert done.stderr.count(told) == 1
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    said, warned = told(code, PYTHONPATH=path)
+    assert said == "reference reference\n"
+    message = "numba cannot be imported, so networks take plain torch operations: Numba needs another NumPy"
+    assert warned.count(message) == 1
+
+
+def test_a_numba_that_is_not_to_compile_is_done_without():
+    said, warned = told(PROGRAM.format(flux="perona_malik") + "print(kernels.backend())", NUMBA_DISABLE_JIT="1")
+    assert said.endswith("\nreference\n")
+    assert warned.count("NUMBA_DISABLE_JIT is set, so networks take plain torch operations") == 1
+
+
+def test_a_numba_without_a_place_for_its_cache_compiles_anew(tmp_path):
+    package = tmp_path / "schemenets"
+    shutil.copytree(Path(kernels.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "kernels" / "__pycache__").touch()  # no directory, so that nothing can be kept there
+    code = COUNTING + PROGRAM.format(flux="perona_malik") + "print(kernels.backend(), *calls)"
+    nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONPATH": str(tmp_path)}
+    said, warned = told(code, **nowhere, PYTHONWARNINGS="always")
+    assert said.endswith("\nfused run differentiate\n")
+    assert warned.count("compiled code cannot be kept, so every process compiles anew") == 1
+    assert "NUMBA_CACHE_DIR" in warned
+    assert said.splitlines()[0] == told(PROGRAM.format(flux="perona_malik"))[0].strip()
+
+
+COUNTING = """
+from schemenets.kernels.engine import Engine
+calls, call = [], Engine._call
+Engine._call = lambda self, name, *arguments: calls.append(name) or call(self, name, *arguments)
+"""
 
 
 @pytest.mark.parametrize(
@@ -549,7 +708,7 @@ def test_processes_that_compile_at_once_agree(tmp_path):
     start = lambda flux: subprocess.Popen(  # noqa: E731
         [sys.executable, "-c", PROGRAM.format(flux=flux)], env=environment, stdout=subprocess.PIPE, text=True
     )
-    names = ["relu", "linear", "relu"]
+    names = ["relu", "perona_malik", "relu"]
     cold = [p.communicate()[0] for p in [start(name) for name in names]]
     warm = [p.communicate()[0] for p in [start(name) for name in names]]
     assert cold == warm

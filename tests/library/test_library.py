@@ -21,11 +21,14 @@ for name in {STUDY_ONLY}:
 """
 NEEDING_NUMBA = (
     "schemenets.kernels.autograd",
-    "schemenets.kernels.fused",
-    "schemenets.kernels.rows",
+    "schemenets.kernels.engine",
+    "schemenets.kernels.flux",
+    "schemenets.kernels.levels",
+    "schemenets.kernels.loops",
+    "schemenets.kernels.problems",
+    "schemenets.kernels.safeguard",
+    "schemenets.kernels.simd",
     "schemenets.kernels.vector_math",
-    "schemenets.multigrid._fused",
-    "schemenets.multigrid._fused_unet",
 )
 
 

@@ -13,7 +13,7 @@ from dense import correlation_matrix
 
 from schemenets import fluxes, networks
 from schemenets.errors import InvalidParameterError
-from schemenets.networks.multigrid_unet import prolong, restrict
+from schemenets.kernels.reference import prolong, restrict
 from schemenets.operators import derivative, poisson, prolongation, restriction
 from schemenets.schemes import Diffusion, fas, implicit, multigrid
 from schemenets.schemes.multigrid import CYCLES, cycle, full_multigrid, hierarchy
@@ -320,7 +320,7 @@ def test_transfers_of_the_network_are_transposes_and_the_textbook_ones_at_first(
     r = torch.randn(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for stencil, expected in ((r, transfer(r.numpy(), N)), (block.r[0, 0], restriction(N, "reflecting").toarray())):
         np.testing.assert_allclose(numbers(restrict(eye, stencil)).T, expected, rtol=0, atol=1e-15)
-        np.testing.assert_allclose(numbers(prolong(eye[: N // 2, : N // 2], stencil)), expected, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(numbers(prolong(eye[: N // 2, : N // 2], stencil, N)), expected, rtol=0, atol=1e-15)
     assert block.c == 2
 
 

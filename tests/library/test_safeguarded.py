@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from schemenets import fluxes, networks
-from schemenets.networks import _safeguard
-from schemenets.networks._safeguard import factor
+from schemenets.kernels import extrapolation
+from schemenets.kernels.extrapolation import factor
 from schemenets.operators import derivative
 from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi, safeguarded_du_fort_frankel, safeguarded_fsi
 from schemenets.stability import certify
@@ -377,15 +377,15 @@ def test_the_derivative_by_hand_is_that_of_the_definition(length):
     assert not acts.all()
     inputs = [x.requires_grad_() for x in (s_k, w, previous, f)]
 
-    def scalar(extrapolation):
-        return lambda *x: (extrapolation(*x) ** 3).sum()
+    def scalar(form):
+        return lambda *x: (form(*x) ** 3).sum()
 
     orders = []
-    for extrapolation in (_safeguard.extrapolated, _safeguard._extrapolated):
-        first = torch.autograd.grad(scalar(extrapolation)(*inputs), inputs)
-        graph = torch.autograd.grad(scalar(extrapolation)(*inputs), inputs, create_graph=True)
+    for form in (extrapolation.extrapolated, extrapolation._extrapolated):
+        first = torch.autograd.grad(scalar(form)(*inputs), inputs)
+        graph = torch.autograd.grad(scalar(form)(*inputs), inputs, create_graph=True)
         second = torch.autograd.grad(sum((x**2).sum() for x in graph), inputs)
-        transformed = torch.func.grad(scalar(extrapolation), argnums=(0, 1, 2, 3))(*inputs)
+        transformed = torch.func.grad(scalar(form), argnums=(0, 1, 2, 3))(*inputs)
         orders.append([*first, *graph, *transformed, *second])
     for found, expected in zip(*orders, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -512,8 +512,8 @@ def test_free_networks_that_turn_out_to_hold_a_certificate_are_verified(results,
 
 def test_map_that_is_not_that_of_the_weights(results, monkeypatch):
     """Torch networks that compute something else, with certificates as good as before."""
-    run = Implicit.run
-    monkeypatch.setattr(Implicit, "run", lambda net, u: run(net, u) * 1.001)
+    forward = Implicit.forward
+    monkeypatch.setattr(Implicit, "forward", lambda net, f: forward(net, f) * 1.001)
     found = of_stage(results, "check", "train", IMPLICIT)[f"runs/{IMPLICIT}/weights.safetensors"]
     for problem, (seed, bits) in zip(found, ((0, 32), (0, 64), (1, 32), (1, 64)), strict=True):
         assert problem.startswith(f"seed {seed}: in {bits} bits its output differs by 1.0e-03 from that of its scheme")

@@ -88,7 +88,7 @@ def affected_by(path, old=None, new=""):
         ("fluxes/charbonnier.py", SOLVERS | {"problems"}),
         ("fluxes/perona_malik.py", {"train symmetric", "evaluate symmetric", "evolution"}),
         ("networks/_base.py", NETWORKS),
-        ("kernels/fused.py", NETWORKS),
+        ("kernels/loops.py", NETWORKS),
         ("multigrid/cycle.py", SOLVERS | {"tables"}),
         ("multigrid/data.py", {"problems", "evaluate_solvers cycle"}),
         ("multigrid/certificates.py", {"evaluate_solvers cycle", "tables"}),
@@ -145,7 +145,7 @@ def test_every_statement_that_defines_a_name_counts(package):
 def test_comments_docstrings_and_formatting_do_not_count(package):
     path = package / "networks/symmetric.py"
     assert affected_by(path, '"""u ↦ u - τ Kᵀ Φ(K u)."""', '"""Another docstring."""') == set()
-    assert affected_by(path, "self.step(u, ", "self.step(u,   ") == set()
+    assert affected_by(path, "do.block(u, ", "do.block(u,   ") == set()
     assert affected_by(path, new="# a comment") == set()
 
 

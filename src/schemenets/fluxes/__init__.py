@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from schemenets import registry
 from schemenets.errors import UnknownNameError
-from schemenets.fluxes._base import Flux
+from schemenets.fluxes._base import Flux, where
 from schemenets.fluxes._responses import Responses, responses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Flux", "Responses", "available", "get", "plot", "responses"]
+__all__ = ["Flux", "Responses", "available", "get", "plot", "responses", "where"]
 
 
 def available() -> list[str]:

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from schemenets.errors import InvalidParameterError
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x if the condition holds, else y: how scalar forms choose, so that vectors of numbers can do it, too."""
+    return x if condition else y
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,9 @@ class Flux:
         dphi: φ', elementwise.
         psi: the penaliser as a function of t = s/λ: Ψ(s²) = λ² ψ(t), with ψ'(t) = 2 φ(t) and ψ(0) = 0.
         scalar: t ↦ (φ(t), φ'(t)) in plain Python arithmetic and ``math``, for compiled loops; with weights, a tuple
-            of numbers, (t, w) ↦ (φ, φ', (∂φ/∂w_0, ...)). None for a flux that is not compiled.
+            of numbers, (t, w) ↦ (φ, φ', (∂φ/∂w_0, ...)). Fastest with :func:`where` instead of ``if``, and with no
+            other functions than ``sqrt``, ``exp``, ``expm1``, ``fabs``, ``min`` and ``max``. None for a flux that is
+            not compiled.
         initial: weights to start training from; none if the shape is fixed.
         box: W, where the weights are to satisfy |w_j| ≤ W.
         bounds: weights (..., j) ↦ m and L' of these, both (...); None if the shape is fixed.

@@ -2,11 +2,11 @@
 
 import torch
 
-from schemenets.fluxes._base import Flux
+from schemenets.fluxes._base import Flux, where
 
 
 def scalar(t: float) -> tuple[float, float]:
-    return (0.0, 0.0) if t <= 0.0 else (t, 1.0)  # in this order NaN stays NaN
+    return where(t <= 0.0, 0.0, t), where(t <= 0.0, 0.0, 1.0)  # in this order NaN stays NaN
 
 
 FLUX = Flux(

@@ -31,8 +31,7 @@ def psi(t: Tensor) -> Tensor:
 
 def scalar(t: float) -> tuple[float, float]:
     q = max(t * t, 0.25)
-    q *= q
-    y = C / (q * q)
+    y = C / (q * q * q * q)
     g = -math.expm1(-y)
     return g * t, g - 8.0 * y * math.exp(-y)
 

@@ -1,26 +1,28 @@
-"""The one primitive of all denoising structures, v + W₂ᵀ Φ(W₁u + b₁).
+"""The engine: programs over one primitive, v + W₂ᵀ Φ(W₁u + b₁).
 
-On the CPU, in single and double precision, it runs as one compiled loop nest if numba is installed. Everything
-else (other devices and dtypes, ``torch.func``, fluxes without a ``scalar`` form, derivatives of higher order)
-takes the plain torch operations of :mod:`schemenets.kernels.reference`, and so does everything if the
-environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Set it where ``torch.compile`` is to trace ``torch.func``,
-whose transformations cannot be recognised there.
+On the CPU, in single and double precision, a program runs as compiled loops if numba is installed: the formula is
+:func:`schemenets.kernels.loops.add_block`. Everything else (other devices and dtypes, ``torch.func``, fluxes without a
+``scalar`` form, derivatives of higher order) takes the plain torch operations of :mod:`schemenets.kernels.reference`,
+and so does everything if the environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Set it where
+``torch.compile`` is to trace ``torch.func``, whose transformations cannot be recognised there.
 """
 
 import os
 import warnings
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
 from schemenets.kernels import reference
+from schemenets.kernels.program import Program, Recorder
 
-__all__ = ["backend", "block"]
+__all__ = ["backend", "block", "differentiate", "run", "takes"]
 
 
 def block(
@@ -55,12 +57,103 @@ def block(
             it that are missing or superfluous, or k > N.
     """
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
-    tensors = [x for x in (u, W1, b1, W2, lam, w, onto) if x is not None]
-    if is_compiled(flux) and are_plain(tensors):
+    given = {"W1": W1, "b1": b1, "W2": W2, "lam": lam if flux.scaled else None, "w": w}
+    weights = {name: x for name, x in given.items() if x is not None}
+    inputs = [u] if onto is None or onto is u else [u, onto]
+    if not (hasattr(flux, "scalar") and compiles([flux]) and are_plain([*inputs, *weights.values()])):
+        return reference.block(u, W1, b1, W2, lam, flux, w, onto)
+    seeds = W1.ndim - 3
+    shapes = tuple((name, tuple(x.shape[seeds:])) for name, x in weights.items())
+    program = _block(shapes, u.shape[-1], flux, 0 if onto is None else len(inputs))
+    y = run(program, [x.flatten(-2) for x in inputs], pack(weights.values(), seeds))
+    return y.unflatten(-1, (W2.shape[-2], u.shape[-1]))
+
+
+@lru_cache(maxsize=1024)
+def _block(shapes: tuple[tuple[str, tuple[int, ...]], ...], N: int, flux: Flux, summands: int) -> Program:
+    """The primitive as a program; v is u, or the second one of two summands."""
+    sizes = dict(shapes)
+    _, C, k = sizes["W1"]
+    do = Recorder(sizes, k)
+    inputs = [do.state(C, N), *([do.state(sizes["W2"][1], N)] if summands == 2 else [])]
+    onto = [(None, inputs[summands - 1])] if summands else []
+    return do.program(inputs, do.block(inputs[0], do.numbers, flux, onto))
+
+
+def pack(operands: Iterable[Tensor], seeds: int) -> Tensor:
+    """One row of operands, (..., numbers), of tensors with so many dimensions for seeds."""
+    return torch.cat([x.flatten(seeds) if x.ndim > seeds else x.unsqueeze(-1) for x in operands], -1)
+
+
+def run(program: Program, inputs: Sequence[Tensor], operands: Tensor) -> Tensor:
+    """The result of a program, differentiable in all tensors.
+
+    Args:
+        program: what to do.
+        inputs: (batch, numbers) or (seeds, batch, numbers) each, for channels and positions of its states.
+        operands: (numbers,) or (seeds, numbers).
+
+    Returns:
+        Of such a shape.
+    """
+    if takes(program, [*inputs, operands]):
         from schemenets.kernels import autograd
 
-        return autograd.block(u, W1, b1, W2, lam, flux, w, onto)
-    return reference.block(u, W1, b1, W2, lam, flux, w, onto)
+        try:
+            return autograd.run(program, inputs, operands)
+        except autograd.NumbaError as error:
+            _refuse(program, str(error))
+    return reference.run(program, inputs, operands)
+
+
+_refused: set[Flux] = set()  # fluxes that numba cannot compile
+
+
+def _refuse(program: Program, message: str) -> None:
+    names = ", ".join(flux.name for flux in program.all_fluxes)
+    reason = next(line for line in message.splitlines() if line.strip())
+    warnings.warn(
+        f"the scalar form of the flux cannot be compiled, so it takes plain torch operations: {names}: {reason}",
+        stacklevel=4,
+    )
+    _refused.update(program.all_fluxes)
+
+
+def takes(program: Program, tensors: Sequence[Tensor]) -> bool:
+    """Whether there is compiled code for a program with such inputs and operands."""
+    return _is_compiled(program) and are_plain(tensors)
+
+
+def _is_compiled(program: Program) -> bool:
+    return program.known and len(program.fluxes) < 2 and compiles(program.all_fluxes)
+
+
+# what torch.compiler.assume_constant_result does, after it has imported the compiler
+_is_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def differentiate(
+    program: Program, inputs: Tensor, targets: Tensor, batch: Tensor, scale: float, operands: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean squared differences between ``scale`` times results and targets, and their derivatives, in compiled code.
+
+    Args:
+        program: one of those that it :func:`takes`, with one input.
+        inputs: (signals, numbers), or (seeds, signals, numbers) for signals of every seed.
+        targets: of such a shape, for results.
+        batch: indices of the signals for every seed, (seeds, batch).
+        scale: a number.
+        operands: (seeds, numbers).
+
+    Returns:
+        Losses (seeds,), and derivatives of the shape of the operands.
+    """
+    from schemenets.kernels import autograd
+
+    of = autograd.engine(program, operands.detach().numpy().dtype)
+    u, t = (autograd.array(x, 3) for x in (inputs, targets))
+    found = of.train(u, t, batch.contiguous().numpy(), scale, autograd.array(operands, 2))
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
 
 def backend() -> str:
@@ -85,9 +178,12 @@ def _import_numba() -> bool:
     if find_spec("numba") is None or find_spec("fcntl") is None:
         return False
     try:
-        import numba  # noqa: F401
+        import numba
     except Exception as error:  # such as one for a version of NumPy that this numba does not know
         warnings.warn(f"numba cannot be imported, so networks take plain torch operations: {error}", stacklevel=2)
+        return False
+    if getattr(numba.config, "DISABLE_JIT", False):
+        warnings.warn("NUMBA_DISABLE_JIT is set, so networks take plain torch operations", stacklevel=2)
         return False
     return True
 
@@ -100,18 +196,32 @@ def _has_numba() -> bool:
 _has_numba._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def is_compiled(flux: Flux) -> bool:
-    """Whether there is compiled code for this flux."""
-    return getattr(flux, "scalar", None) is not None and backend() == "fused"
+def compiles(fluxes: Sequence[Flux]) -> bool:
+    """Whether there is compiled code for these."""
+    return backend() == "fused" and all(flux.scalar is not None and flux not in _refused for flux in fluxes)
 
 
 def are_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether compiled code takes these."""
-    dtype, traced = tensors[0].dtype, torch.compiler.is_compiling()
-    return dtype in (torch.float32, torch.float64) and all(
-        x.is_cpu and x.dtype == dtype and (traced or not torch._C._functorch.is_functorch_wrapped_tensor(x))
-        for x in tensors
-    )
+    """Whether compiled code takes these: ordinary tensors with data on the CPU, of one dtype that it knows."""
+    dtype = tensors[0].dtype
+    if dtype not in (torch.float32, torch.float64) or not all(x.is_cpu and x.dtype == dtype for x in tensors):
+        return False
+    if torch.compiler.is_compiling():
+        return True
+    if torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
+        return False
+    return all(torch._C._dispatch_keys(x) in _ORDINARY and not _is_dual(x) for x in tensors)
+
+
+# what torch dispatches operations of ordinary tensors by; wrapped ones and those without data have others
+_ORDINARY = [torch._C._dispatch_keys(torch.zeros(()))]
+with torch.inference_mode():
+    _ORDINARY.append(torch._C._dispatch_keys(torch.zeros(())))
+
+
+def _is_dual(x: Tensor) -> bool:
+    """Whether it carries a tangent of forward-mode differentiation."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 
 def _check_shapes(

@@ -12,7 +12,7 @@ import scipy.linalg
 import torch
 
 from schemenets.errors import InvalidParameterError
-from schemenets.multigrid.cycle import STENCILS, CycleNetwork, read
+from schemenets.multigrid.cycle import STENCILS, CycleNetwork
 from schemenets.multigrid.problems import Grid
 from schemenets.operators import restriction
 from schemenets.schemes._base import Array
@@ -96,7 +96,7 @@ def error_matrix(network: CycleNetwork, grid: Grid) -> Array:
 
     M_c is that of the cycles on the coarser grid, on the coarsest one (S₂S₁)².
     """
-    values = vars(read(network.weights))
+    values = {name: getattr(network.weights, name, None) for name in ("omega", "W", "lam", "r", "c", "V")}
     weights = {name: value.detach().numpy() for name, value in values.items() if value is not None}
     return _error_matrix(weights, grid, network.architecture.kind)
 

@@ -22,24 +22,24 @@ computes it for linear problems.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
-from types import SimpleNamespace
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets import fluxes
+from schemenets import fluxes, kernels
 from schemenets.errors import InvalidParameterError, UnknownNameError
-from schemenets.multigrid._cycles import Program, Recorder, cycle
+from schemenets.kernels.program import Program, Recorder, State
+from schemenets.kernels.reference import prolong, restrict
+from schemenets.multigrid._cycles import cycle
 from schemenets.multigrid.problems import Grid, Problem
-from schemenets.multigrid.sweep import is_compiled, residual, run, sweep
 from schemenets.networks._base import Count, check_finite
 from schemenets.networks._parametrizations import Positive
 from schemenets.schemes.multigrid import CYCLES
 
+NO_FILTERS = 5  # their length where there are none: any one will do that is compiled anyway
 OMEGA_0 = 2 / 3  # initial damping
 LAMBDA_0 = 0.1  # initial contrast of Ψ
 STENCILS = {"reflecting": (0.375, 0.125), "dirichlet": (0.5, 0.25)}  # [1 3 3 1]/8, [1 2 1]/4, from the middle outwards
@@ -164,11 +164,6 @@ class Weights(nn.Module):
             self.V = nn.Parameter(merging)
 
 
-def read(weights: nn.Module) -> SimpleNamespace:
-    """All values of :class:`Weights`, once per application: each access computes the constraints again."""
-    return SimpleNamespace(**{name: getattr(weights, name, None) for name in ("omega", "W", "lam", "r", "c", "V")})
-
-
 class CycleNetwork(nn.Module):
     """b ↦ x after some cycles from the start, for right-hand sides (batch, N), of stacked networks (seeds, batch, N).
 
@@ -219,7 +214,7 @@ class CycleNetwork(nn.Module):
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
         """The grid, or that of the architecture; makes sure that b is finite and has as many points."""
         check_finite("a value of b", b)
-        grid = grid or self.architecture.problem.on(b.shape[-1])
+        grid = grid or self.architecture.problem.on(int(b.shape[-1]))  # a tensor where torch traces
         if b.shape[-1] != grid.N:
             raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
         return grid
@@ -241,83 +236,92 @@ class CycleNetwork(nn.Module):
         x = grid.start(b)
         if grid.coarsens:
             stencil = torch.tensor(STENCILS[grid.ends], dtype=b.dtype, device=b.device)
-            x = 2 * prolong(self._full_multigrid(restrict(b, stencil, grid), grid.coarser), stencil, grid)
+            inner, outer = stencil.tolist()
+            taps = (outer, inner, inner, outer) if grid.ends == "reflecting" else (outer, inner, outer, 0.0)
+            r = torch.tensor(taps, dtype=b.dtype, device=b.device)
+            coarse = self._full_multigrid(restrict(b, r, _shift(grid)), grid.coarser)
+            x = 2 * prolong(coarse, r, grid.N, _shift(grid))
         return self._cycles(x, b, grid, 1)
 
     def _cycles(self, x: Tensor, b: Tensor, grid: Grid, count: int) -> Tensor:
-        """x after some cycles, as one compiled operation if there is one."""
-        own = read(self.weights)
-        seeds = own.omega.shape[:-1]
-        if x.shape[:-2] == seeds and is_compiled(grid, self.flux, x, b, *vars(own).values()):
-            program = _recorded(self.architecture, grid, count)
-            transfers = own.r.expand(*seeds, 2), own.c.expand(seeds)  # fixed ones are the same for all seeds
-            return run(program, x, b, own.omega, own.W, own.lam, self.flux, transfers, own.V)
-        do = Operations(own, self.flux)
-        for _ in range(count):
-            x = cycle(self.architecture, do, x, b, grid)
-        return x
+        """x after some cycles."""
+        program, operands = self._recorded(grid, count, x is b)
+        return kernels.run(program, [b] if x is b else [x, b], operands)
+
+    def recorded(self, length: int, blocks: Any = None) -> tuple[Program, Tensor]:
+        """The program for right-hand sides of this length, and its operands (*seeds, numbers)."""
+        problem = self.architecture.problem
+        return self._recorded(problem.on(length), self.architecture.cycles, problem.screened)
+
+    def _recorded(self, grid: Grid, count: int, same: bool) -> tuple[Program, Tensor]:
+        weights: Any = self.weights
+        seeds = weights.omega.ndim - 1
+        operands = self.operands(grid, seeds)
+        shapes = tuple((name, tuple(map(int, operand.shape[seeds:]))) for name, operand in operands.items())
+        program = _recorded(self.architecture, self.flux, grid, count, same, shapes)
+        return program, kernels.pack(operands.values(), seeds)
+
+    def operands(self, grid: Grid, seeds: int) -> dict[str, Tensor]:
+        """What the program depends on, by name: shapes (*seeds, *own)."""
+        own: Any = self.weights
+        inner, outer = own.r.unbind(-1)
+        taps = (outer, inner, inner, outer) if grid.ends == "reflecting" else (outer, inner, outer, 0 * outer)
+        found = {"omega": own.omega, "r": torch.stack(taps, -1), "c": own.c}
+        lead = own.omega.shape[:seeds]
+        # fixed transfers are the same for all seeds
+        found = {name: x if x.shape[:seeds] == lead else x.expand((*lead, *x.shape)) for name, x in found.items()}
+        return found | {name: getattr(own, name) for name in ("W", "lam", "V") if getattr(own, name, None) is not None}
 
 
 class Operations:
-    """Those of a cycle, by torch."""
+    """Those of a cycle, as steps of a program."""
 
-    def __init__(self, weights: SimpleNamespace, flux: fluxes.Flux) -> None:
-        self.weights, self.flux = weights, flux
+    def __init__(self, do: Recorder, flux: fluxes.Flux) -> None:
+        self.do, self.own, self.flux = do, do.numbers, flux
 
-    def sweep(self, x: Tensor, b: Tensor, grid: Grid, step: int) -> Tensor:
+    def sweep(self, x: State, b: State, grid: Grid, step: int) -> State:
         """x after a sweep with the damping of this number."""
-        own = self.weights
-        return sweep(x, b, grid, own.omega[..., step], own.W, own.lam, self.flux)
+        return self.do.sweep(x, b, grid, self.own["omega"][step], self.own.get("W"), self.own.get("lam"), self.flux)
 
-    def residual(self, x: Tensor, b: Tensor, grid: Grid) -> Tensor:
+    def residual(self, x: State, b: State, grid: Grid) -> State:
         """b - A(x)."""
-        return residual(x, b, grid)
+        return self.do.residual(x, b, grid)
 
-    def right_hand_side(self, start: Tensor, coarse_residual: Tensor, grid: Grid) -> Tensor:
+    def right_hand_side(self, start: State, coarse_residual: State, grid: Grid) -> State:
         """A(start) + R(b - A(x)), of the coarse problem."""
-        return -residual(start, -coarse_residual, grid)
+        return self.do.residual(start, coarse_residual, grid, -1)
 
-    def restrict(self, x: Tensor, grid: Grid) -> Tensor:
+    def restrict(self, x: State, grid: Grid) -> State:
         """Rx."""
-        return restrict(x, self.weights.r, grid)
+        return self.do.restrict(x, self.own["r"], _shift(grid))
 
-    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid) -> Tensor:
+    def merge(self, x: State, x_c: State, start: State, grid: Grid) -> State:
         """x + P(x_c - Rx), or x and Px_c merged by filters."""
-        own, c = self.weights, self.weights.c[..., None, None]
-        if own.V is None:
-            return x + c * prolong(x_c - start, own.r, grid)
-        d = own.V.shape[-1] - 1
-        both = torch.stack((x, c * prolong(x_c, own.r, grid)), -2)
-        windows = pad(both, (d // 2, d - d // 2)).unfold(-1, d + 1, 1)  # (..., batch, 2, N, k)
-        return (windows * own.V[..., None, :, None, :]).sum((-3, -1))
+        r, c, shift = self.own["r"], self.own["c"], _shift(grid)
+        if "V" not in self.own:
+            return self.do.prolong(x_c, r, c, x, start, shift)
+        both = self.do.state(2, x.N)
+        self.do.extend(x, x.N, both.part(0, 1))
+        self.do.prolong(x_c, r, c, shift=shift, y=both.part(1, 1), N=x.N)
+        return self.do.merge(both, self.own["V"])
 
 
-@cache
-def _recorded(architecture: CycleArchitecture, grid: Grid, count: int) -> Program:
-    recorder = Recorder(grid, additive=architecture.skip == "additive")
-    x = recorder.x
+def _shift(grid: Grid) -> int:
+    """Where the stencils of transfers begin, see :mod:`schemenets.kernels.levels`."""
+    return 0 if grid.ends == "reflecting" else 1
+
+
+@lru_cache(maxsize=1024)
+def _recorded(
+    architecture: CycleArchitecture, flux: fluxes.Flux, grid: Grid, count: int, same: bool, shapes: Any
+) -> Program:
+    """So many cycles from x for b, which may be the same."""
+    filters = [shape[-1] for name, shape in shapes if name in ("W", "V")]
+    do = Recorder(dict(shapes), filters[0] if filters else NO_FILTERS)
+    x = b = do.state(1, grid.N)
+    if not same:
+        x = do.state(1, grid.N)
+    inputs = [b] if same else [x, b]
     for _ in range(count):
-        x = cycle(architecture, recorder, x, recorder.b, grid)
-    return recorder.program()
-
-
-def restrict(x: Tensor, r: Tensor, grid: Grid) -> Tensor:
-    """Rx, (..., N) to (..., N/2 rounded down), with the stencil r (..., 2) from its middle outwards."""
-    inner, outer = r[..., None, :].split(1, -1)
-    if grid.ends == "dirichlet":  # r₁ r₀ r₁
-        return inner * x[..., 1::2] + outer * (x[..., :-1:2] + x[..., 2::2])
-    left, right = x[..., ::2], x[..., 1::2]  # r₁ r₀ r₀ r₁ on the signal that is mirrored by one value
-    beside = torch.cat((left[..., :1], right[..., :-1]), -1) + torch.cat((left[..., 1:], right[..., -1:]), -1)
-    return inner * (left + right) + outer * beside
-
-
-def prolong(e: Tensor, r: Tensor, grid: Grid) -> Tensor:
-    """Rᵀe, (..., N/2 rounded down) to (..., N), the exact transpose of :func:`restrict`."""
-    inner, outer = r[..., None, :].split(1, -1)
-    own, beside = inner * e, outer * e
-    if grid.ends == "dirichlet":
-        between = pad(beside, (0, 1)) + pad(beside, (1, 0))
-        return torch.cat((torch.stack((between[..., :-1], own), -1).flatten(-2), between[..., -1:]), -1)
-    left = own + torch.cat((beside[..., :1], beside[..., :-1]), -1)
-    right = own + torch.cat((beside[..., 1:], beside[..., -1:]), -1)
-    return torch.stack((left, right), -1).flatten(-2)
+        x = cycle(architecture, Operations(do, flux), x, b, grid)
+    return do.program(inputs, x)

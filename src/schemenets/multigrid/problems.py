@@ -110,6 +110,11 @@ class Grid:
         return "reflecting" if self.problem.screened else "dirichlet"
 
     @property
+    def is_known(self) -> bool:
+        """Whether the operator is the one that compiled code has, and not that of a subclass."""
+        return type(self) is Grid
+
+    @property
     def rows(self) -> int:
         """Number of rows of K."""
         return self.N if self.problem.order == 2 else self.N - 1 if self.problem.screened else self.N + 1
@@ -171,7 +176,7 @@ class Grid:
         return p.sigma / 2 * x.square().sum(-1) + p.tau * penalty - (b * x).sum(-1)
 
     def _built_in(self, what: str) -> None:
-        if type(self) is not Grid:
+        if not self.is_known:
             raise InvalidParameterError(f"{what} of", type(self).__name__, "Grid itself, whose operator is known")
 
     def _D(self, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The task of networks that solve: to learn it with the solutions (supervised), or with the problem alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from schemenets.errors import InvalidParameterError
-from schemenets.evaluation import relative_errors
+from schemenets.evaluation import Prepared, relative_errors
 from schemenets.multigrid.cycle import CycleArchitecture
 from schemenets.multigrid.problems import Problem
 from schemenets.networks import Architecture
@@ -60,14 +60,14 @@ class Solving:
         if isinstance(architecture, CycleArchitecture) and architecture.problem != self.problem:
             raise InvalidParameterError("problem", self.problem, f"that of the architecture, {architecture.problem}")
 
-    def prepare(self, network: Any, b: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Inputs and targets of the loss, and what maps one to the other with the network."""
+    def prepare(self, b: Tensor, x: Tensor) -> Prepared:
+        """Right-hand sides; solutions, or right-hand sides again, over the square root of their mean square."""
         if self.loss == "supervised":
             size = x.square().mean().sqrt()
-            return b, x / size, lambda b: network(b) / size
+            return Prepared(b, x / size, 1 / size)
         grid = self.problem.on(b.shape[-1])
         size = grid(b).square().mean().sqrt()
-        return b, b / size, lambda b: grid(network(b)) / size
+        return Prepared(b, b / size, 1 / size, grid)
 
     def measure(self, network: Any, b: np.ndarray, x: np.ndarray) -> Tensor:
         """Mean relative error of every seed, (seeds,)."""

@@ -50,6 +50,8 @@ def build(
     channels: int = 1,
     tied: bool = False,
     certified: bool = False,
+    biases: bool | None = None,
+    steps: str = "positive",
     seed: int = 0,
 ) -> DenoisingNetwork:
     """A freshly initialised network that maps signals of shape (batch, length) to denoised signals of that shape.
@@ -66,10 +68,13 @@ def build(
         channels: number of channels of the state between the blocks.
         tied: whether all blocks share one set of weights.
         certified: whether the scheme's stability bound holds by construction, whatever the weights are.
+        biases: whether blocks have biases b₁ inside the flux and b₂ outside; None for what is usual, with them in the
+            networks of the literature, without them in those made of schemes.
+        steps: ``positive``, or ``signed``: every filter has a step size of its own, of either sign.
         seed: seed of the initial weights.
 
     Raises:
-        UnknownNameError: unknown architecture or flux.
+        UnknownNameError: unknown architecture, flux or kind of steps.
         InvalidParameterError: a number below 1, or what :meth:`Architecture.check` refuses.
 
     >>> net = build("symmetric", blocks=4, filters=8, kernel_size=5, flux="perona_malik")
@@ -85,6 +90,8 @@ def build(
         channels=channels,
         tied=tied,
         certified=certified,
+        biases=biases,
+        steps=steps,
     ).build(seed)
 
 

@@ -1,20 +1,23 @@
 """What all denoising networks share: arguments, counts, and the way from signals to states and back."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from schemenets import fluxes, kernels, registry
 from schemenets.devices import is_capturing
-from schemenets.errors import InvalidParameterError
+from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.fluxes import Flux
+from schemenets.kernels.program import Program, Recorder, State
 from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within
 
+WEIGHTS = "W1", "b1", "W2", "lam", "w", "b2"  # operands of a block
 LAMBDA_0 = 0.1  # initial contrast parameter, for signals in [0, 1]
 TAU_0 = 0.3  # initial step size
 
@@ -41,6 +44,8 @@ class Architecture:
     channels: int = 1
     tied: bool = False
     certified: bool = False
+    biases: bool | None = None
+    steps: str = "positive"
 
     def __post_init__(self) -> None:
         for key in ("blocks", "filters", "kernel_size", "channels"):
@@ -50,10 +55,15 @@ class Architecture:
         for key in ("tied", "certified"):
             if not isinstance(getattr(self, key), bool):
                 raise InvalidParameterError(key, getattr(self, key), "True or False")
+        if self.biases not in (None, False, True):
+            raise InvalidParameterError("biases", self.biases, "True, False, or None for those of the literature")
+        if self.steps not in STEPS:
+            raise UnknownNameError("steps", self.steps, STEPS)
 
     def arguments(self) -> dict[str, Any]:
-        """All fields by name, as records and checkpoints keep them; a single channel is left out."""
-        return {key: value for key, value in asdict(self).items() if (key, value) != ("channels", 1)}
+        """All fields by name, as records and checkpoints keep them; optional ones where they are not as usual."""
+        usual = {"channels": 1, "biases": None, "steps": "positive"}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
     def build(self, seed: int = 0) -> "DenoisingNetwork":
         """A network with fresh weights.
@@ -69,14 +79,21 @@ class Architecture:
 
         Raises:
             UnknownNameError: unknown architecture or flux.
-            InvalidParameterError: ``tied`` or several ``channels`` where the network cannot have them, ``certified``
-                where there is no certificate, or the flux breaks its condition g ≥ 0.
+            InvalidParameterError: ``tied``, several ``channels``, ``biases`` or signed ``steps`` where the network
+                cannot have them, ``certified`` where there is no certificate, or the flux breaks its condition g ≥ 0.
         """
         flux, network = fluxes.get(self.flux), self._network
         if self.tied and not network.tieable:
             raise InvalidParameterError("tied", True, f"False, since blocks of {self.name!r} differ in shape")
         if self.channels > 1 and not network.multichannel:
             raise InvalidParameterError("channels", self.channels, f"1 for the network {self.name!r}")
+        if self.biased not in network.biases:
+            raise InvalidParameterError("biases", self.biases, f"{network.biases[0]} for the network {self.name!r}")
+        if self.steps == "signed" and not network.signed:
+            raise InvalidParameterError("steps", self.steps, f"positive for the network {self.name!r}")
+        if self.certified and (self.biased or self.steps == "signed"):
+            expected = "False, since no certificate with biases or signed steps is known"
+            raise InvalidParameterError("certified", True, expected)
         if self.certified and not network.certifiable:
             raise InvalidParameterError("certified", True, f"False, since no certificate of {self.name!r} is known")
         if self.certified and not flux.nonnegative:
@@ -85,6 +102,11 @@ class Architecture:
     def count(self) -> Count:
         """Numbers of trainable parameters, by formula; builds nothing."""
         return self._network.count(self)
+
+    @property
+    def biased(self) -> bool:
+        """Whether the network has biases."""
+        return self._network.biases[0] if self.biases is None else self.biases
 
     @property
     def consistent(self) -> bool:
@@ -112,16 +134,25 @@ class DenoisingNetwork(nn.Module):
     Parameters may carry one leading seed dimension (see :func:`schemenets.networks.stack`); signals are then of
     shape (seeds, batch, length). A tied network applies one block again and again.
 
+    What it computes is a program (:mod:`schemenets.kernels.program`), recorded by :meth:`record` and run as a whole;
+    :meth:`operands` gives the numbers that it depends on.
+
     Attributes:
+        values: what blocks are made of, each with its number of dimensions; of constrained values, what they are.
         certifiable: whether the scheme's stability bound can hold by construction.
         tieable: whether all blocks can share one set of weights.
         multichannel: whether the state can have several channels.
+        biases: whether there may be biases; first what is usual.
+        signed: whether each filter can have a step size of its own, of either sign.
         consistent: whether solutions of an equation are fixed points of the blocks, whatever the weights are.
     """
 
+    values: ClassVar[Mapping[str, int]] = {}
     certifiable: ClassVar[bool] = False
     tieable: ClassVar[bool] = True
     multichannel: ClassVar[bool] = True
+    biases: ClassVar[tuple[bool, ...]] = (False, True)
+    signed: ClassVar[bool] = False
     consistent: ClassVar[bool] = False
     lift: Tensor
     projection: Tensor
@@ -174,10 +205,68 @@ class DenoisingNetwork(nn.Module):
 
     def forward(self, f: Tensor) -> Tensor:
         self.check_signals(f)
-        if self.architecture.channels == 1:
-            return self.run(f.unsqueeze(-2)).squeeze(-2)
-        u = self.run(f.unsqueeze(-2) * self.lift[..., None, :, None])
-        return (u * self.projection[..., None, :, None]).sum(-2)
+        program, operands = self.recorded(f.shape[-1])
+        return kernels.run(program, [f], operands)
+
+    def recorded(self, length: int, blocks: Any = None) -> tuple[Program, Tensor]:
+        """The program for signals of this length, and its operands (*seeds, numbers).
+
+        Args:
+            length: of the signals.
+            blocks: the values of all blocks, see :meth:`operands`; those of the network if not given.
+        """
+        seeds, length = len(self.seeds), int(length)  # a tensor where torch traces
+        operands = self.operands(self.together() if blocks is None else blocks, length)
+        return self.program(length, operands, seeds), kernels.pack(operands.values(), seeds)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The leading dimension of the parameters, if the network is stacked."""
+        name, ndim = next(iter(self.values.items()))
+        block: Any = self.blocks[0]
+        weight = block.parametrizations[name].original if is_parametrized(block, name) else getattr(block, name)
+        return tuple(weight.shape[: weight.ndim - ndim])
+
+    def together(self) -> Any:
+        """The values of all blocks, with a dimension for the blocks after that of the seeds."""
+        found = Values()
+        of_some = {"b2": self.architecture.channels > 1, "tau": self.architecture.steps == "signed"}
+        for name, ndim in self.values.items():
+            each: list[Any] = [getattr(block, name) for block in self.blocks]
+            ndim = of_some.get(name, ndim)
+            setattr(found, name, None if each[0] is None else torch.stack(each, each[0].ndim - ndim))
+        return found
+
+    def operands(self, blocks: Any, length: int) -> dict[str, Tensor]:
+        """What the program depends on, by name: shapes (*seeds, *own), operands of blocks with one more for these.
+
+        Args:
+            blocks: what :meth:`together` gives, or a block whose parameters have these dimensions.
+            length: of the signals.
+        """
+        found = {name: x for name, x in self.operands_of(blocks, length).items() if x is not None}
+        if self.architecture.channels > 1:
+            found |= {"lift": self.lift[..., None], "projection": self.projection[..., None, :]}
+        return found
+
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        """The operands of the blocks, None where there are none."""
+        raise NotImplementedError
+
+    def program(self, length: int, operands: Mapping[str, Tensor], seeds: int) -> Program:
+        """What it computes for signals of this length, with operands that have so many dimensions for seeds."""
+        shapes = tuple((name, tuple(map(int, x.shape[seeds:]))) for name, x in operands.items())
+        return PROGRAMS[_number(self, length, shapes)]
+
+    def fluxes(self) -> tuple[Flux, ...]:
+        """Φ of all blocks."""
+        blocks: Any = self.blocks
+        return tuple(block.flux for block in blocks)
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
+        """Record what becomes of the state u, of all channels."""
+        raise NotImplementedError
 
     def check_signals(self, f: Tensor) -> None:
         """Make sure that the network can take these signals.
@@ -187,25 +276,60 @@ class DenoisingNetwork(nn.Module):
                 NaN or infinite values (not seen where torch traces, captures or transforms the computation).
         """
         k, dtype = self.architecture.kernel_size, next(self.parameters()).dtype
-        if f.ndim < 2:
-            raise InvalidParameterError("shape of the signals", tuple(f.shape), "(batch, length)")
+        if f.ndim < 2 or f.shape[:-2] != self.seeds:
+            expected = f"({''.join(f'{n}, ' for n in self.seeds)}batch, length)"
+            raise InvalidParameterError("shape of the signals", tuple(f.shape), expected)
         if f.dtype != dtype:
             raise InvalidParameterError("dtype of the signals", f.dtype, f"{dtype}, that of the network")
         if f.shape[-1] < k:
             raise InvalidParameterError("length", f.shape[-1], f"at least the kernel size {k}")
         check_finite("a value of the signals", f)
 
-    def run(self, u: Tensor) -> Tensor:
-        """The last state from the first, both of shape (..., batch, channels, length)."""
-        for block in self.applied:
-            u = block(u)
-        return u
+
+def _number(network: Any, length: int, shapes: Any) -> int:
+    """That of the program of a network, which is recorded once."""
+    own: Any = type(network)
+    return _recorded(own, network.architecture, network.fluxes(), length, shapes)
+
+
+# what torch.compiler.assume_constant_result does, after it has imported the compiler
+_number._dynamo_marked_constant = True  # type: ignore[attr-defined]
+PROGRAMS: list[Program] = []
+
+
+@lru_cache(maxsize=1024)
+def _recorded(
+    network: type[DenoisingNetwork],
+    architecture: Architecture,
+    fluxes: tuple[Flux, ...],
+    length: int,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+) -> int:
+    do = Recorder(dict(shapes), architecture.kernel_size)
+    f = u = do.state(1, length)
+    if architecture.channels > 1:
+        u = do.mix(f, do.numbers["lift"])
+    u = network.record(do, architecture, fluxes, u)
+    if architecture.channels > 1:
+        u = do.mix(u, do.numbers["projection"])
+    PROGRAMS.append(do.program([f], u))
+    return len(PROGRAMS) - 1
+
+
+class Values:
+    """Values of all blocks, as attributes like those of a block."""
+
+
+DIFFUSION = {"K": 3, "tau": 0, "b1": 1, "b2": 0, "lam": 1, "w": 2}  # values of diffusion blocks
+STEPS = "positive", "signed"
 
 
 class DiffusionBlock(nn.Module):
-    """The weights of u ↦ KᵀΦ(Ku): filters K, with ‖K‖ ≤ 1 in certified networks, and those of the flux."""
+    """The weights of u ↦ KᵀΦ(Ku + b₁) and b₂: filters K, with ‖K‖ ≤ 1 in certified networks, and those of the flux."""
 
     flux: Flux
+    b1: Tensor | None
+    b2: Tensor | None
     lam: Tensor | None
     w: Tensor | None
 
@@ -215,12 +339,39 @@ class DiffusionBlock(nn.Module):
         self.K = derivative_filters(architecture, generator, 1 / math.sqrt(fan))
         if architecture.certified:
             register_parametrization(self, "K", UnitNorm())
+        add_biases(self, architecture, architecture.biased)
         add_flux(self, architecture)
 
     def step(self, u: Tensor, tau: Tensor, onto: Tensor) -> Tensor:
-        """``onto`` - τKᵀΦ(Ku) with τ of shape (), in stacked networks (seeds,)."""
+        """``onto`` - τKᵀΦ(Ku + b₁) + b₂ with τ of shape (), in stacked networks (seeds,)."""
         K = self.K
-        return kernels.block(u, K, None, -tau[..., None, None, None] * K, self.lam, self.flux, self.w, onto)
+        y = kernels.block(u, K, self.b1, scaled(-tau, K), self.lam, self.flux, self.w, onto)
+        return y if self.b2 is None else y + self.b2.reshape(*K.shape[:-3], 1, -1, 1)
+
+
+def scaled(factor: Tensor, K: Tensor) -> Tensor:
+    """Filters (..., F, C, k) times a number (...) for all of them, or numbers (..., F)."""
+    return factor[(..., *[None] * (K.ndim - factor.ndim))] * K
+
+
+def add_biases(block: Any, architecture: Architecture, biased: bool) -> None:
+    """Give ``block`` biases ``b1`` of its filters and ``b2`` of its channels, a number for one channel; or None."""
+    F, C = architecture.filters, architecture.channels
+    for name, shape in (("b1", (F,)), ("b2", () if C == 1 else (C,))):
+        block.register_parameter(name, nn.Parameter(torch.zeros(shape)) if biased else None)
+
+
+def bias_operands(blocks: Any) -> dict[str, Any]:
+    """The biases of all blocks as operands, if there are some."""
+    if blocks.b1 is None:
+        return {}
+    return {"b1": blocks.b1, "b2": blocks.b2.reshape(*blocks.b1.shape[:-1], -1)}
+
+
+def diffusion_operands(blocks: Any, factor: Tensor) -> dict[str, Any]:
+    """Operands of ... + W₂ᵀΦ(Ku + b₁) + b₂ with W₂ = ``factor`` K, for all blocks."""
+    weights = {"W1": blocks.K, "W2": scaled(factor, blocks.K), "lam": blocks.lam, "w": blocks.w}
+    return weights | bias_operands(blocks)
 
 
 def check_finite(what: str, x: Tensor) -> None:
@@ -238,8 +389,10 @@ def check_finite(what: str, x: Tensor) -> None:
 
 
 def add_step_size(block: nn.Module, architecture: Architecture, limit: float) -> None:
-    """Give ``block`` a positive step size ``tau``, below ``limit`` in certified networks."""
-    if architecture.certified:
+    """Give ``block`` a positive step size ``tau``, below ``limit`` in certified networks; or signed ones of filters."""
+    if architecture.steps == "signed":
+        block.tau = nn.Parameter(torch.full((architecture.filters,), TAU_0))
+    elif architecture.certified:
         block.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
         register_parametrization(block, "tau", Below(limit))
     else:
@@ -249,7 +402,9 @@ def add_step_size(block: nn.Module, architecture: Architecture, limit: float) ->
 
 def count_diffusion(architecture: Architecture, scalars: int) -> Count:
     """Numbers of trainable parameters of a :class:`DiffusionBlock` with so many scalar parameters besides."""
-    weights = architecture.filters * architecture.channels * architecture.kernel_size
+    F, C = architecture.filters, architecture.channels
+    weights = F * C * architecture.kernel_size
+    scalars += (F + C) * architecture.biased + (F - 1) * (architecture.steps == "signed")
     return Count(weights + flux_count(architecture) + scalars, weights)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from schemenets import operators
+from schemenets.kernels.extrapolation import magnitude
 
 SAFETY = 1e-6  # by which constraints are stricter than their limits: more than rounding in single precision takes away
 LARGEST = 30.0  # of |θ| in exp θ: single precision still holds the value, its inverse and their squares
@@ -48,14 +49,6 @@ class Within(nn.Module):
 
     def right_inverse(self, value: Tensor) -> Tensor:
         return (value / self.limit).atanh()
-
-
-def magnitude(W: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """The largest |w|, a constant to divide by, so that squares neither overflow nor all vanish.
-
-    The smallest normal number where all weights are below it, and for zeros.
-    """
-    return W.detach().abs().amax(dim, keepdim=True).clamp_min(torch.finfo(W.dtype).tiny)
 
 
 class Unit(nn.Module):

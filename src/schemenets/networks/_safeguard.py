@@ -24,118 +24,16 @@ Further properties (derived):
   of w by η can move it by the order of √η. So no Lipschitz bound is known where the safeguard can act.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from schemenets.networks._base import DenoisingNetwork
-from schemenets.networks._parametrizations import magnitude
-
-ROUNDING = 4  # machine precisions by which ‖u^{k+1}‖² may exceed its bound, or rounding errors would count as growth
-
-
-def extrapolated(s_k: Tensor, w: Tensor, previous: Tensor, start: Tensor) -> Tensor:
-    """w + s (w - u^{k-1}) with the largest s in [0, s_k] that keeps it in the ball, and s = s_k where s_k ≤ 0.
-
-    Args:
-        s_k: of shape (1, 1, 1), in stacked networks (seeds, 1, 1, 1).
-        w: explicit step of u^k, (..., batch, channels, length).
-        previous: u^{k-1}, of that shape.
-        start: u^0, of that shape.
-
-    Returns:
-        u^{k+1}, of that shape, with finite derivatives.
-    """
-    inputs = s_k, w, previous, start
-    if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
-        return _extrapolated(*inputs)
-    u: Tensor = _Extrapolation.apply(*inputs)
-    return u
-
-
-def _extrapolated(s_k: Tensor, w: Tensor, previous: Tensor, start: Tensor) -> Tensor:
-    """The definition, which torch differentiates as often as wanted, in four times as many passes over the states."""
-    d = w - previous
-    return w + factor(s_k, w, d, start).s * d
-
-
-class _Extrapolation(torch.autograd.Function):
-    """With its derivative by hand (derived).
-
-    Where the safeguard acts, u = w + s d with d = w - u^{k-1} lies on the sphere, ‖u‖² = ‖v‖² for the longer one v of
-    w and u^0, so that ⟨d, u⟩ ds = ⟨v, dv⟩ - ⟨u, dw + s dd⟩ and ⟨d, u⟩ = √(b² + ac) in the letters of :func:`factor`.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, s_k: Tensor, w: Tensor, previous: Tensor, start: Tensor) -> Tensor:
-        d = w - previous
-        found = factor(s_k, w, d, start)
-        u = torch.addcmul(w, found.s, d)
-        ctx.save_for_backward(s_k, w, previous, start, u, *found)
-        return u
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (*inputs, u, s, acts, root, inside), (grad,) = ctx.saved_tensors, grads
-        if torch.is_grad_enabled():  # for derivatives of higher order
-            views = [x.view_as(x) for x in inputs]
-            used = [x for x in views if x.requires_grad]
-            found = iter(torch.autograd.grad(_extrapolated(*views), used, grad, create_graph=True))
-            return tuple(next(found) if x.requires_grad else None for x in views)
-        s_k, w, previous, start = inputs
-        scale = magnitude(start, (-2, -1))
-        change = _dot(grad, w - previous)  # with respect to s
-        p = torch.where(root > 0, change / scale / torch.where(root > 0, root, 1), 0)
-        e = torch.addcmul(grad, p, u / scale, value=-1)
-        d_w = torch.addcmul((1 + s) * e, torch.where(inside, 0, p), w / scale)
-        d_start = torch.where(inside, p, 0) * (start / scale)
-        return torch.where(acts, 0, change).sum_to_size(s_k.shape), d_w, -s * e, d_start
-
-
-class Factor(NamedTuple):
-    """How far a step is extrapolated, and what the derivative of that needs; all of shape (..., batch, 1, 1).
-
-    Attributes:
-        s: the factor, with finite derivatives.
-        acts: whether it is not s_k.
-        root: √(b² + ac) where s is a root, for u^0 with largest value 1, and 0 elsewhere.
-        inside: whether ‖w‖ < ‖u^0‖, up to rounding.
-    """
-
-    s: Tensor
-    acts: Tensor
-    root: Tensor
-    inside: Tensor
-
-
-def factor(s_k: Tensor, w: Tensor, d: Tensor, start: Tensor) -> Factor:
-    """The largest s in [0, s_k] with ‖w + s d‖ ≤ max(‖w‖, ‖u^0‖), and s_k where it is not positive.
-
-    Args:
-        s_k: of shape (1, 1, 1), in stacked networks (seeds, 1, 1, 1).
-        w: explicit step of u^k, (..., batch, channels, length).
-        d: w - u^{k-1}, of that shape.
-        start: u^0, of that shape.
-    """
-    scale = magnitude(start, (-2, -1))  # s does not depend on it, squares overflow and vanish without
-    w, d, start = w / scale, d / scale, start / scale
-    R2, eps = _dot(start, start), torch.finfo(w.dtype).eps
-    # ‖w + s d‖² - ‖w‖² = a s² + 2 b s, which may be as large as c = R² - ‖w‖²
-    a, b, c = _dot(d, d), _dot(w, d), (_dot(start + w, start - w) + ROUNDING * eps * R2).clamp_min(0)
-    acts = (s_k > 0) & (s_k * (s_k * a + 2 * b) > c)
-    square = b * b + a * c
-    regular = acts & (square > (eps**2 * R2) ** 2)  # else s = 0, and the derivative of the root is infinite
-    root = torch.where(regular, square, 1).sqrt()
-    forward = b > 0  # for either sign of b the form that does not subtract; what is not taken must be finite, too
-    positive = c / torch.where(regular & forward, b + root, 1)
-    negative = (root - b) / torch.where(regular & ~forward, a, 1)
-    s = torch.where(regular, torch.where(forward, positive, negative), torch.where(acts, 0, s_k))
-    return Factor(s, acts, torch.where(regular, root, 0), c > 0)
-
-
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    return (x * y).sum((-2, -1), keepdim=True)
+from schemenets import kernels
+from schemenets.fluxes import Flux
+from schemenets.kernels.extrapolation import extrapolated, factor
+from schemenets.kernels.program import Numbers, Recorder, State
+from schemenets.networks._base import WEIGHTS, Architecture, DenoisingNetwork
 
 
 class Safeguarded(DenoisingNetwork):
@@ -143,27 +41,21 @@ class Safeguarded(DenoisingNetwork):
 
     certifiable = True
 
-    def explicit(self, block: Any, u: Tensor) -> Tensor:
-        """The explicit step w of u^k in ``block``."""
-        raise NotImplementedError
-
-    def wanted(self, k: int, block: Any) -> Tensor | float:
-        """s_k, of shape (), in stacked networks (seeds,)."""
+    @classmethod
+    def wanted(cls, do: Recorder, k: int) -> Numbers:
+        """s_k."""
         raise NotImplementedError
 
     def reach(self, length: int) -> int:
         return length
 
-    def run(self, u: Tensor) -> Tensor:
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
         start = previous = u
-        for k, block in enumerate(self.applied):
-            w = self.explicit(block, u)
-            previous, u = u, extrapolated(self._wanted(k, block, u), w, previous, start)
+        for k in range(architecture.blocks):
+            w = do.block(u, do.of(WEIGHTS, k), fluxes[k % len(fluxes)], [(None, u)])
+            previous, u = u, do.safeguard(w, previous, start, cls.wanted(do, k))
         return u
-
-    def _wanted(self, k: int, block: Any, u: Tensor) -> Tensor:
-        s_k = self.wanted(k, block)
-        return (s_k if isinstance(s_k, Tensor) else u.new_full((), s_k))[..., None, None, None]
 
     @torch.no_grad()
     def extrapolations(self, f: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,16 +68,26 @@ class Safeguarded(DenoisingNetwork):
             Both of shape (blocks, ..., batch).
         """
         self.check_signals(f)
+        own, seeds = self.operands(self.together(), f.shape[-1]), f.ndim - 2
         u = f.unsqueeze(-2)
         if self.architecture.channels > 1:
             u = u * self.lift[..., None, :, None]
         start = previous = u
         wanted, taken = [], []
-        for k, block in enumerate(self.applied):
-            w, s_k = self.explicit(block, u), self._wanted(k, block, u)
+        for k in range(self.architecture.blocks):
+            weights: Any = {
+                n: own[n].select(seeds, k % own[n].shape[seeds]) for n in ("W1", "W2", "lam", "w") if n in own
+            }
+            flux = self.fluxes()[k % len(self.blocks)]
+            w = kernels.block(u, weights["W1"], None, weights["W2"], weights.get("lam"), flux, weights.get("w"), onto=u)
+            s_k = self.factors(own, k).to(u).expand(f.shape[:-2])[..., None, None, None]
             s = factor(s_k, w, w - previous, start).s
             previous, u = u, extrapolated(s_k, w, previous, start)
             wanted.append(s_k.expand_as(s))
             taken.append(s)
         s_k, s = (torch.stack(factors).squeeze((-2, -1)) for factors in (wanted, taken))
         return s_k, s
+
+    def factors(self, operands: dict[str, Tensor], k: int) -> Tensor:
+        """s_k, (*seeds,) or ()."""
+        raise NotImplementedError

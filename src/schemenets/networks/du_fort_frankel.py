@@ -14,11 +14,24 @@ Beyond ρ = 1 the step extrapolates. The root condition α ≥ L‖K‖²/4 of o
 for every τ then, but not by ‖u^0‖₂, and not for different K in different blocks.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from schemenets.networks._base import Architecture, Count, DenoisingNetwork, DiffusionBlock, count_diffusion
+from schemenets.fluxes import Flux
+from schemenets.kernels.program import Recorder, State
+from schemenets.networks._base import (
+    DIFFUSION,
+    WEIGHTS,
+    Architecture,
+    Count,
+    DenoisingNetwork,
+    DiffusionBlock,
+    count_diffusion,
+    diffusion_operands,
+)
 from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Positive
 
 RHO_0 = 0.3  # initial ρ; with α = L/2 it makes τ = 0.3/L
@@ -39,7 +52,7 @@ class Above(nn.Module):
 
 
 class Block(DiffusionBlock):
-    """(u^k, u^{k-1}) ↦ u^{k+1}."""
+    """The weights of (u^k, u^{k-1}) ↦ u^{k+1}."""
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
@@ -53,26 +66,28 @@ class Block(DiffusionBlock):
         """The step size τ = ρ/(2α)."""
         return self.rho / (2 * self.alpha)
 
-    def forward(self, u: Tensor, previous: Tensor) -> Tensor:
-        share = 2 * self.rho / (1 + self.rho)  # of the explicit step of size 1/(2α), the rest is the previous state
-        onto = torch.lerp(previous, u, share[..., None, None, None])
-        return self.step(u, share / (2 * self.alpha), onto)
-
 
 class DuFortFrankel(DenoisingNetwork):
     """Du Fort-Frankel steps; per block FCk + 2 parameters, and those of F fluxes."""
 
     certifiable = True
     block = Block
+    values = {name: n for name, n in DIFFUSION.items() if name != "tau"} | {"alpha": 0, "rho": 0}
 
     @staticmethod
     def count_block(architecture: Architecture) -> Count:
         return count_diffusion(architecture, scalars=2)
 
-    def run(self, u: Tensor) -> Tensor:
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        share = 2 * blocks.rho / (1 + blocks.rho)  # of the explicit step of size 1/(2α), the rest is the previous state
+        return diffusion_operands(blocks, -share / (2 * blocks.alpha)) | {"share": share, "rest": 1 - share}
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
         previous = u
-        for block in self.applied:
-            previous, u = u, block(u, previous)
+        for k in range(architecture.blocks):
+            onto = [(do.numbers["share"][k], u), (do.numbers["rest"][k], previous)]
+            previous, u = u, do.block(u, do.of(WEIGHTS, k), fluxes[k % len(fluxes)], onto)
         return u
 
 

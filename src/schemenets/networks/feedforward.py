@@ -8,15 +8,13 @@ lose the rest. So W₁ starts with a mean, as in the U-net, and W₂ such that a
 import math
 
 import torch
-from torch import Tensor
 
-from schemenets import kernels
 from schemenets.networks import resnet
 from schemenets.networks._base import Architecture, fan_in_scale, random_filters
 
 
 class Block(resnet.Block):
-    """u ↦ W₂ᵀ Φ(W₁u + b₁) + b₂."""
+    """The weights of u ↦ W₂ᵀ Φ(W₁u + b₁) + b₂."""
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
@@ -24,15 +22,12 @@ class Block(resnet.Block):
         self.W1 = random_filters(architecture, generator, fan_in_scale(C * k))
         self.W2 = random_filters(architecture, generator, 1 / math.sqrt(F * k))  # no activation follows
 
-    def forward(self, u: Tensor) -> Tensor:
-        y = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux, self.w)
-        return y + self.b2.reshape(*self.b1.shape[:-1], 1, -1, 1)
-
 
 class Feedforward(resnet.ResNet):
     """A plain convolutional network with the parameters of the residual one."""
 
     block = Block
+    skip = False
 
 
 NETWORK = Feedforward

@@ -20,10 +20,19 @@ The extrapolation is a second skip connection without weights. What is known of 
 Hence no constraint on single blocks certifies this network, and ``certified`` is refused.
 """
 
-import torch
-from torch import Tensor
+from typing import Any
 
+import torch
+
+from schemenets.fluxes import Flux
+from schemenets.kernels.program import Recorder, State
+from schemenets.networks._base import WEIGHTS, Architecture, diffusion_operands
 from schemenets.networks.symmetric import Symmetric
+
+
+def extrapolation(k: int) -> float:
+    """α_k."""
+    return (4 * k + 2) / (2 * k + 3)
 
 
 class FSI(Symmetric):
@@ -31,11 +40,21 @@ class FSI(Symmetric):
 
     certifiable = False
 
-    def run(self, u: Tensor) -> Tensor:
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        count = max(self.architecture.blocks, blocks.K.shape[-4])
+        k = torch.arange(count, dtype=blocks.tau.dtype, device=blocks.tau.device)
+        alpha = (4 * k + 2) / (2 * k + 3)
+        if blocks.tau.ndim == blocks.K.ndim - 2:  # one of every filter
+            alpha = alpha[:, None]
+        return diffusion_operands(blocks, -alpha * blocks.tau)
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
         previous = u
-        for k, block in enumerate(self.applied):
-            alpha = (4 * k + 2) / (2 * k + 3)
-            previous, u = u, block.step(u, alpha * block.tau, onto=torch.lerp(previous, u, alpha))
+        for k in range(architecture.blocks):
+            alpha = extrapolation(k)
+            onto = [(do.constant(alpha), u), (do.constant(1 - alpha), previous)]
+            previous, u = u, do.block(u, do.of(WEIGHTS, k), fluxes[k % len(fluxes)], onto)
         return u
 
 

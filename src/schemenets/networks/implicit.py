@@ -27,13 +27,17 @@ from torch.autograd.function import once_differentiable
 
 from schemenets import kernels
 from schemenets.fluxes import Flux
+from schemenets.kernels.program import Recorder, State
 from schemenets.networks._base import (
+    DIFFUSION,
+    WEIGHTS,
     Architecture,
     Count,
     DenoisingNetwork,
     DiffusionBlock,
     add_step_size,
     count_diffusion,
+    diffusion_operands,
 )
 
 RATE = 0.99  # largest rate q of a certified network
@@ -57,6 +61,7 @@ class Implicit(DenoisingNetwork):
 
     certifiable = True
     block = Block
+    values = DIFFUSION
     implicit_gradients = False
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
@@ -71,24 +76,36 @@ class Implicit(DenoisingNetwork):
     def count(cls, architecture: Architecture) -> Count:
         return super().count(replace(architecture, tied=True))
 
-    def run(self, u: Tensor) -> Tensor:
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        return diffusion_operands(blocks, -blocks.tau)
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
         f = u
+        for _ in range(architecture.blocks):
+            u = do.block(u, do.of(WEIGHTS, 0), fluxes[0], [(None, f)])
+        return u
+
+    def forward(self, f: Tensor) -> Tensor:
+        if not (self.implicit_gradients and torch.is_grad_enabled()):
+            return super().forward(f)
+        self.check_signals(f)
         block: Any = self.blocks[0]
         # here, as each access computes the constraints again
         K, lam, w, flux, tau = block.K, block.lam, block.w, block.flux, block.tau[..., None, None, None]
-        minus_tau_K = -tau * K
-
-        def iterate(u: Tensor) -> Tensor:
-            return kernels.block(u, K, None, minus_tau_K, lam, flux, w, f)
-
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.implicit_gradients):
+        start = f.unsqueeze(-2)
+        if self.architecture.channels > 1:
+            start = start * self.lift[..., None, :, None]
+        onto = start if block.b2 is None else start + block.b2.reshape(*K.shape[:-3], 1, -1, 1)
+        minus_tau_K, u = -tau * K, start
+        with torch.no_grad():
             for _ in range(self.architecture.blocks - 1):
-                u = iterate(u)
-        if not self.implicit_gradients:
-            return iterate(u)
+                u = kernels.block(u, K, block.b1, minus_tau_K, lam, flux, w, onto)
         # the last iteration has the right derivatives but for the factor (I + τJ)⁻¹
         u = u.detach()
-        return SolutionGradient.apply(iterate(u), u, K, tau, lam, w, flux)
+        last = kernels.block(u, K, block.b1, minus_tau_K, lam, flux, w, onto)
+        y: Tensor = SolutionGradient.apply(last, u, K, tau, lam, w, flux, block.b1)
+        return y.squeeze(-2) if self.architecture.channels == 1 else (y * self.projection[..., None, :, None]).sum(-2)
 
 
 class SolutionGradient(torch.autograd.Function):
@@ -96,9 +113,17 @@ class SolutionGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, v: Tensor, u: Tensor, K: Tensor, tau: Tensor, lam: Tensor | None, w: Tensor | None, flux: Flux
+        ctx: Any,
+        v: Tensor,
+        u: Tensor,
+        K: Tensor,
+        tau: Tensor,
+        lam: Tensor | None,
+        w: Tensor | None,
+        flux: Flux,
+        b1: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(u, K, tau, lam, w)
+        ctx.save_for_backward(u, K, tau, lam, w, b1)
         ctx.flux = flux
         return v.view_as(v)
 
@@ -106,15 +131,15 @@ class SolutionGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         saved: Any = (x if x is None else x.detach() for x in ctx.saved_tensors)
-        u, K, tau, lam, w = saved
+        u, K, tau, lam, w, b1 = saved
         with torch.enable_grad():
-            y = kernels.block(u.requires_grad_(), K, None, tau * K, lam, ctx.flux, w)
+            y = kernels.block(u.requires_grad_(), K, b1, tau * K, lam, ctx.flux, w)
 
         def A(x: Tensor) -> Tensor:
             (tau_Jx,) = torch.autograd.grad(y, u, x, retain_graph=True)  # as J is symmetric
             return x + tau_Jx
 
-        return conjugate_gradients(A, gradient.contiguous()), None, None, None, None, None, None
+        return conjugate_gradients(A, gradient.contiguous()), *[None] * 7
 
 
 def conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:

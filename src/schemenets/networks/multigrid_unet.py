@@ -22,25 +22,27 @@ certificate.
 """
 
 import math
-from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import kernels
+from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
-from schemenets.multigrid._cycles import Kind, Program, Recorder, cycle
+from schemenets.kernels.program import Numbers, Program, Recorder, State
+from schemenets.multigrid._cycles import Kind, cycle
 from schemenets.networks._base import (
+    DIFFUSION,
     Architecture,
     Count,
     DenoisingNetwork,
     DiffusionBlock,
     add_step_size,
     count_diffusion,
+    scaled,
 )
 from schemenets.networks._parametrizations import Positive
 
@@ -54,21 +56,6 @@ V = Kind("V", SWEEPS)
 def coarsens(length: int, kernel_size: int) -> bool:
     """Whether there is a coarser grid than that of ``length`` points."""
     return length % 2 == 0 and length // 2 >= max(SHORTEST, kernel_size)
-
-
-def restrict(x: Tensor, r: Tensor) -> Tensor:
-    """Rx, (..., N) to (..., N/2), with the stencil r, (..., 4), in pairs of points and their neighbours."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    before, after = torch.cat((even[..., :1], odd[..., :-1]), -1), torch.cat((even[..., 1:], odd[..., -1:]), -1)
-    return sum(weight * part for weight, part in zip(r.split(1, -1), (before, even, odd, after), strict=True))
-
-
-def prolong(e: Tensor, r: Tensor) -> Tensor:
-    """Rᵀe, (..., N/2) to (..., N), the exact transpose of :func:`restrict`."""
-    r0, r1, r2, r3 = r.split(1, -1)
-    even = r1 * e + torch.cat((r0 * e[..., :1], r3 * e[..., :-1]), -1)
-    odd = r2 * e + torch.cat((r0 * e[..., 1:], r3 * e[..., -1:]), -1)
-    return torch.stack((even, odd), -1).flatten(-2)
 
 
 class Grid(NamedTuple):
@@ -87,19 +74,8 @@ class Grid(NamedTuple):
         return Grid(self.N // 2, self.k, self.depth + 1)
 
 
-class Weights(NamedTuple):
-    """Those of a cycle: K (levels, ..., F, 1, k) and θ = ω/D (levels, ..., 2 SWEEPS), the others for all levels."""
-
-    K: Tensor
-    tau: Tensor
-    lam: Tensor | None
-    theta: Tensor
-    r: Tensor
-    c: Tensor
-
-
 class Block(DiffusionBlock):
-    """(x, b) ↦ the iterate after one V-cycle for x + τKᵀΦ(Kx) = b from x, states of shape (..., batch, 1, length)."""
+    """The weights of (x, b) ↦ the iterate after one V-cycle for x + τKᵀΦ(Kx) = b from x."""
 
     tau: Tensor
     s: Tensor
@@ -115,144 +91,47 @@ class Block(DiffusionBlock):
         for name in ("s", "omega"):
             register_parametrization(self, name, Positive())
 
-    def forward(self, x: Tensor, b: Tensor) -> Tensor:
-        # here, as each access computes the constraints again
-        tau, s, flux = self.tau, self.s[..., None, None, None], self.flux
-        filters: list[Tensor] = [self.K]
-        grid = Grid(x.shape[-1], self.K.shape[-1])
-        while grid.coarsens:
-            filters.append(s * filters[-1])
-            grid = grid.coarser
-        K = torch.stack(filters)
-        D = 1 + tau * flux.L * K.square().sum((-3, -2, -1))
-        weights = Weights(K, tau, self.lam, self.omega / D[..., None], self.r, self.c)
-        if self._is_compiled(x, b, weights):
-            if weights.lam is None:
-                weights = weights._replace(lam=K.new_ones(K.shape[1:-2]))
-            result: Tensor = _Compiled.apply(x, b, *weights, flux, torch.is_grad_enabled())
-            return result
-        return cycle(V, Operations(weights, flux, self.w), x, b, Grid(x.shape[-1], K.shape[-1]))
-
-    def _is_compiled(self, x: Tensor, b: Tensor, weights: Weights) -> bool:
-        return (
-            x.shape == b.shape
-            and x.shape[:-3] == weights.tau.shape
-            and kernels.is_compiled(self.flux)
-            and not self.flux.weights
-            and not torch.compiler.is_compiling()
-            and kernels.are_plain([t for t in (x, b, *weights) if t is not None])
-        )
-
 
 class Operations:
-    """Those of a cycle by torch."""
+    """Those of the cycle of a block with the numbers ``own``, as steps of a program."""
 
-    def __init__(self, weights: Weights, flux: Flux, w: Tensor | None) -> None:
-        self.K, tau, self.lam, theta, self.r, c = weights
-        self.tau, self.c = tau[..., None, None, None], c[..., None, None, None]
-        self.theta = theta[..., None, None, None].unbind(-4)
-        self.flux, self.w = flux, w
+    def __init__(self, do: Recorder, own: dict[str, Numbers], flux: Flux) -> None:
+        self.do, self.own, self.flux = do, own, flux
 
-    def operator(self, x: Tensor, grid: Grid) -> Tensor:
-        """A(x)."""
-        K = self.K[grid.depth]
-        return kernels.block(x, K, None, self.tau * K, self.lam, self.flux, self.w, x)
+    def _block(self, u: State, W2: Numbers, depth: int, onto: list[Any]) -> State:
+        weights = {name: self.own[name] for name in ("lam", "w") if name in self.own}
+        return self.do.block(u, weights | {"W1": self.own["W1"][depth], "W2": W2}, self.flux, onto)
 
-    def sweep(self, x: Tensor, b: Tensor, grid: Grid, step: int) -> Tensor:
-        """x after a sweep with the damping of this number."""
-        return x + self.theta[step][grid.depth] * (b - self.operator(x, grid))
+    def sweep(self, x: State, b: State, grid: Grid, step: int) -> State:
+        """x + θ(b - A(x)), θ = ω/D, with the damping of this number."""
+        theta, rest = (self.own[name][grid.depth][step] for name in ("theta", "rest"))
+        return self._block(x, self.own["of_sweeps"][grid.depth][step], grid.depth, [(rest, x), (theta, b)])
 
-    def residual(self, x: Tensor, b: Tensor, grid: Grid) -> Tensor:
+    def residual(self, x: State, b: State, grid: Grid) -> State:
         """b - A(x)."""
-        return b - self.operator(x, grid)
+        return self._block(x, self.own["minus"][grid.depth], grid.depth, [(None, b), (self.do.constant(-1.0), x)])
 
-    def right_hand_side(self, start: Tensor, coarse_residual: Tensor, grid: Grid) -> Tensor:
+    def right_hand_side(self, start: State, coarse_residual: State, grid: Grid) -> State:
         """A(start) + R(b - A(x)), of the coarse problem."""
-        return self.operator(start, grid) + coarse_residual
+        return self._block(start, self.own["plus"][grid.depth], grid.depth, [(None, start), (None, coarse_residual)])
 
-    def restrict(self, x: Tensor, grid: Grid) -> Tensor:
+    def restrict(self, x: State, grid: Grid) -> State:
         """Rx."""
-        return restrict(x, self.r)
+        return self.do.restrict(x, self.own["r"])
 
-    def merge(self, x: Tensor, x_c: Tensor, start: Tensor, grid: Grid) -> Tensor:
+    def merge(self, x: State, x_c: State, start: State, grid: Grid) -> State:
         """x + P(x_c - Rx)."""
-        return x + self.c * prolong(x_c - start, self.r)
-
-
-class _Compiled(torch.autograd.Function):
-    """A cycle as one compiled operation; saves its inputs, and all iterates if anything requires a gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        x, b, *weights, ctx.flux, recording = inputs
-        ctx.save_for_backward(x, b, *weights)
-        y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        ctx.program = _program(Grid(x.shape[-1], weights[0].shape[-1]))
-        signals = [_signals(t) for t in (x, b, y)]
-        rows = signals[0].shape[:2] if recording and any(ctx.needs_input_grad) else (1, 1)
-        ctx.store = np.empty((*rows, ctx.program.size), signals[0].dtype)
-        _pass(ctx, False, *signals[:2], *_arrays(weights), ctx.program.instructions, ctx.store, signals[2])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,), tensors = grads, ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_differentiable_gradients(tensors, grad, ctx.flux), None, None
-        found = [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in tensors]
-        outputs = [*map(_signals, (grad, *found[:2])), *_arrays(found[2:])]
-        _pass(ctx, True, *_arrays(tensors[2:]), ctx.program.instructions, ctx.store, *outputs)
-        return *found, None, None
-
-
-def _pass(ctx: Any, derivative: bool, *arrays: Any) -> None:
-    from schemenets.multigrid import _fused_unet  # needs numba
-
-    _fused_unet.run(derivative, ctx.flux.scalar, ctx.program.grids[0].k, *arrays)
-
-
-@cache
-def _program(grid: Grid) -> Program:
-    recorder = Recorder(grid)
-    cycle(V, recorder, recorder.x, recorder.b, grid)
-    return recorder.program()
-
-
-def _signals(x: Tensor) -> Any:
-    """(seeds, batch, N)."""
-    return x.detach().contiguous().numpy().reshape(-1, x.shape[-3], x.shape[-1])
-
-
-def _arrays(weights: Sequence[Tensor]) -> list[Any]:
-    """Those of :class:`Weights` with the seeds and without channels."""
-    K, tau, lam, theta, r, c = (t.detach().contiguous().numpy() for t in weights)
-    levels, S = len(K), tau.size
-    return [
-        K.reshape(levels, S, *K.shape[-3::2]),
-        tau.reshape(S),
-        lam.reshape(S, -1),
-        theta.reshape(levels, S, -1),
-        r.reshape(S, -1),
-        c.reshape(S),
-    ]
-
-
-def _differentiable_gradients(tensors: Any, grad: Tensor, flux: Flux) -> tuple[Tensor | None, ...]:
-    """The gradients as a graph of plain torch operations, for derivatives of higher order."""
-    views = [t.view_as(t) for t in tensors]
-    used = [t for t in views if t.requires_grad]
-    x, b, *weights = views
-    y = cycle(V, Operations(Weights(*weights), flux, None), x, b, Grid(x.shape[-1], weights[0].shape[-1]))
-    found = iter(torch.autograd.grad(y, used, grad, create_graph=True, allow_unused=True))
-    return tuple(next(found) if t.requires_grad else None for t in views)
+        return self.do.prolong(x_c, self.own["r"], self.own["c"], x, start)
 
 
 class MultigridUNet(DenoisingNetwork):
     """V-cycles for x + τKᵀΦ(Kx) = f; per block Fk + 11 parameters, and those of F fluxes."""
 
     multichannel = False
+    biases = (False,)
     consistent = True
     block = Block
+    values = {n: DIFFUSION[n] for n in ("K", "tau", "lam", "w")} | {"s": 0, "omega": 1, "r": 3, "c": 0}
 
     @staticmethod
     def count_block(architecture: Architecture) -> Count:
@@ -269,10 +148,36 @@ class MultigridUNet(DenoisingNetwork):
         H, d = self.stride(length), self.architecture.kernel_size - 1
         return self.architecture.blocks * (2 * SWEEPS * d * (3 * H - 1) + (3 - d) * (H - 1))
 
-    def run(self, u: Tensor) -> Tensor:
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        grid, L = Grid(length, blocks.K.shape[-1]), self.fluxes()[0].L
+        filters: list[Tensor] = [blocks.K]
+        while grid.coarsens:
+            filters.append(scaled(blocks.s, filters[-1]))
+            grid = grid.coarser
+        K = torch.stack(filters, -4)  # (..., levels, F, 1, k)
+        minus = scaled(-blocks.tau[..., None], K)
+        D = 1 + blocks.tau[..., None] * L * K.square().sum((-3, -2, -1))
+        theta = blocks.omega[..., None, :] / D[..., None]  # (..., levels, 2 SWEEPS)
+        return {
+            "W1": K,
+            "minus": minus,
+            "plus": -minus,
+            "of_sweeps": scaled(theta, minus.unsqueeze(-4)),
+            "theta": theta,
+            "rest": 1 - theta,
+            "lam": blocks.lam,
+            "w": blocks.w,
+            "r": blocks.r.flatten(-3),
+            "c": blocks.c,
+        }
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
         x = u
-        for block in self.applied:
-            x = block(x, u)
+        for index in range(architecture.blocks):
+            own = do.of(do.numbers, index)
+            operations = Operations(do, own, fluxes[index % len(fluxes)])
+            x = cycle(V, operations, x, u, Grid(u.N, architecture.kernel_size))
         return x
 
     def cycle(self, x: Tensor, b: Tensor, index: int = -1) -> Tensor:
@@ -284,10 +189,25 @@ class MultigridUNet(DenoisingNetwork):
             index: which of :attr:`applied` blocks; the last one if not given.
 
         Raises:
-            InvalidParameterError: ``b`` is shorter than the filters or not finite.
+            InvalidParameterError: ``b`` is shorter than the filters or not finite, or x of another shape.
         """
         self.check_signals(b)
-        return self.applied[index](x.unsqueeze(-2), b.unsqueeze(-2)).squeeze(-2)
+        if x.shape != b.shape:
+            raise InvalidParameterError("shape of x", tuple(x.shape), f"{tuple(b.shape)}, that of b")
+        seeds, index = b.ndim - 2, index % self.architecture.blocks
+        operands = self.operands(self.together(), b.shape[-1])
+        shapes = tuple((name, tuple(map(int, operand.shape[seeds:]))) for name, operand in operands.items())
+        flux = self.fluxes()[index % len(self.blocks)]
+        program = _cycle(shapes, b.shape[-1], self.architecture.kernel_size, flux, index)
+        return kernels.run(program, [x, b], kernels.pack(operands.values(), seeds))
+
+
+@lru_cache(maxsize=256)
+def _cycle(shapes: Any, length: int, k: int, flux: Flux, index: int) -> Program:
+    do = Recorder(dict(shapes), k)
+    x, b = do.state(1, length), do.state(1, length)
+    operations = Operations(do, do.of(do.numbers, index), flux)
+    return do.program([x, b], cycle(V, operations, x, b, Grid(length, k)))
 
 
 NETWORK = MultigridUNet

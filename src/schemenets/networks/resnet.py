@@ -4,16 +4,21 @@ The rectifier as activation function makes it the baseline of the study. There i
 stability guarantee. Both convolutions are without padding, W₂ᵀ transposed, as in the networks it is compared with.
 """
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from schemenets import kernels
 from schemenets.fluxes import Flux
+from schemenets.kernels.program import Recorder, State
 from schemenets.networks._base import (
+    WEIGHTS,
     Architecture,
     Count,
     DenoisingNetwork,
+    add_biases,
     add_flux,
+    bias_operands,
     derivative_filters,
     fan_in_scale,
     flux_count,
@@ -22,7 +27,7 @@ from schemenets.networks._base import (
 
 
 class Block(nn.Module):
-    """u ↦ u + W₂ᵀ Φ(W₁u + b₁) + b₂."""
+    """The weights of u ↦ u + W₂ᵀ Φ(W₁u + b₁) + b₂."""
 
     flux: Flux
     lam: Tensor | None
@@ -32,26 +37,34 @@ class Block(nn.Module):
         super().__init__()
         F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
         self.W1 = derivative_filters(architecture, generator, fan_in_scale(C * k))
-        self.b1 = nn.Parameter(torch.zeros(F))
         # divided by the depth, so that a deep network starts near the identity
         self.W2 = random_filters(architecture, generator, fan_in_scale(F * k) / architecture.blocks)
-        self.b2 = nn.Parameter(torch.zeros(C).squeeze())  # a number for one channel
+        add_biases(self, architecture, architecture.biased)
         add_flux(self, architecture)
-
-    def forward(self, u: Tensor) -> Tensor:
-        y = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux, self.w, onto=u)
-        return y + self.b2.reshape(*self.b1.shape[:-1], 1, -1, 1)
 
 
 class ResNet(DenoisingNetwork):
     """The standard residual network; per block 2FCk + F + C parameters, and those of F fluxes."""
 
     block = Block
+    biases = (True, False)
+    values: ClassVar = {"W1": 3, "b1": 1, "W2": 3, "b2": 0, "lam": 1, "w": 2}
+    skip: ClassVar[bool] = True
+
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        return {name: getattr(blocks, name) for name in ("W1", "W2", "lam", "w")} | bias_operands(blocks)
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
+        for i in range(architecture.blocks):
+            onto: list[Any] = [(None, u)] if cls.skip else []
+            u = do.block(u, do.of(WEIGHTS, i), fluxes[i % len(fluxes)], onto)
+        return u
 
     @staticmethod
     def count_block(architecture: Architecture) -> Count:
         F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
-        return Count(2 * F * C * k + F + C + flux_count(architecture), 2 * F * C * k)
+        return Count(2 * F * C * k + (F + C) * architecture.biased + flux_count(architecture), 2 * F * C * k)
 
 
 NETWORK = ResNet

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
 
+from schemenets.kernels.program import Numbers, Recorder
 from schemenets.networks import du_fort_frankel
-from schemenets.networks._base import Architecture
+from schemenets.networks._base import Architecture, diffusion_operands
 from schemenets.networks._parametrizations import Positive
 from schemenets.networks._safeguard import Safeguarded
 
@@ -40,13 +41,17 @@ class SafeguardedDuFortFrankel(Safeguarded, du_fort_frankel.DuFortFrankel):
 
     block = Block
 
-    def explicit(self, block: Any, u: Tensor) -> Tensor:
-        w: Tensor = block.step(u, 1 / (2 * block.alpha), onto=u)
-        return w
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        s = (blocks.rho - 1) / (blocks.rho + 1)
+        return diffusion_operands(blocks, -1 / (2 * blocks.alpha)) | {"s": s}
 
-    def wanted(self, k: int, block: Any) -> Tensor:
-        rho: Tensor = block.rho
-        return (rho - 1) / (rho + 1)
+    @classmethod
+    def wanted(cls, do: Recorder, k: int) -> Numbers:
+        found: Numbers = do.numbers["s"][k]
+        return found
+
+    def factors(self, operands: dict[str, Tensor], k: int) -> Tensor:
+        return operands["s"][..., k % operands["s"].shape[-1]]
 
 
 NETWORK = SafeguardedDuFortFrankel

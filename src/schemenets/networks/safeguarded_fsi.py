@@ -13,10 +13,11 @@ For one linear operator, tied weights and the linear flux with τ‖K‖² ≤ 2
 obey the bound. So the network is FSI then, box filters and stopping time included.
 """
 
-from typing import Any
-
+import torch
 from torch import Tensor
 
+from schemenets.kernels.program import Numbers, Recorder
+from schemenets.networks import fsi
 from schemenets.networks._safeguard import Safeguarded
 from schemenets.networks.symmetric import Symmetric
 
@@ -24,12 +25,14 @@ from schemenets.networks.symmetric import Symmetric
 class SafeguardedFSI(Safeguarded, Symmetric):
     """The blocks of the symmetric network, extrapolated within a bound; the same numbers of parameters."""
 
-    def explicit(self, block: Any, u: Tensor) -> Tensor:
-        w: Tensor = block(u)
-        return w
+    signed = False
 
-    def wanted(self, k: int, block: Any) -> float:
-        return (2 * k - 1) / (2 * k + 3)
+    @classmethod
+    def wanted(cls, do: Recorder, k: int) -> Numbers:
+        return do.constant(fsi.extrapolation(k) - 1)
+
+    def factors(self, operands: dict[str, Tensor], k: int) -> Tensor:
+        return torch.tensor(fsi.extrapolation(k) - 1)
 
 
 NETWORK = SafeguardedFSI

@@ -4,16 +4,23 @@ Block by block, 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) give ‖u^{k+1}‖₂ �
 flux and for different K in every block. ``certified`` networks satisfy this whatever their parameters are.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from schemenets.fluxes import Flux
+from schemenets.kernels.program import Recorder, State
 from schemenets.networks._base import (
+    DIFFUSION,
+    WEIGHTS,
     Architecture,
     Count,
     DenoisingNetwork,
     DiffusionBlock,
     add_step_size,
     count_diffusion,
+    diffusion_operands,
 )
 
 
@@ -26,15 +33,23 @@ class Block(DiffusionBlock):
         super().__init__(architecture, generator)
         add_step_size(self, architecture, 2 / self.flux.L)
 
-    def forward(self, u: Tensor) -> Tensor:
-        return self.step(u, self.tau, onto=u)
-
 
 class Symmetric(DenoisingNetwork):
     """Explicit diffusion steps; per block FCk + 1 parameters, and those of F fluxes."""
 
     certifiable = True
+    signed = True
     block = Block
+    values = DIFFUSION
+
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        return diffusion_operands(blocks, -blocks.tau)
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
+        for i in range(architecture.blocks):
+            u = do.block(u, do.of(WEIGHTS, i), fluxes[i % len(fluxes)], [(None, u)])
+        return u
 
     @staticmethod
     def count_block(architecture: Architecture) -> Count:

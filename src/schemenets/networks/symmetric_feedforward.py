@@ -9,26 +9,23 @@ expectation, which is what a rectified block needs to keep the size of the signa
 """
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from schemenets import kernels
+from schemenets.fluxes import Flux
+from schemenets.kernels.program import Recorder, State
 from schemenets.networks import symmetric
-from schemenets.networks._base import TAU_0, Architecture, fan_in_scale, random_filters
+from schemenets.networks._base import TAU_0, WEIGHTS, Architecture, diffusion_operands, fan_in_scale, random_filters
 
 
 class Block(symmetric.Block):
-    """u ↦ τ Kᵀ Φ(K u)."""
+    """The weights of u ↦ τ Kᵀ Φ(K u)."""
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
         scale = fan_in_scale(architecture.filters * architecture.kernel_size) / math.sqrt(TAU_0)
         self.K = random_filters(architecture, generator, scale)
-
-    def forward(self, u: Tensor) -> Tensor:
-        K = self.K
-        return kernels.block(u, K, None, self.tau[..., None, None, None] * K, self.lam, self.flux, self.w)
 
 
 class SymmetricFeedforward(symmetric.Symmetric):
@@ -36,6 +33,15 @@ class SymmetricFeedforward(symmetric.Symmetric):
 
     certifiable = False
     block = Block
+
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        return diffusion_operands(blocks, blocks.tau)
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
+        for i in range(architecture.blocks):
+            u = do.block(u, do.of(WEIGHTS, i), fluxes[i % len(fluxes)])
+        return u
 
 
 NETWORK = SymmetricFeedforward

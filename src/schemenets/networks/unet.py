@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from schemenets import kernels
 from schemenets.fluxes import Flux
-from schemenets.kernels.reference import correlate, per_filter
+from schemenets.kernels.program import Recorder, State
 from schemenets.networks._base import (
+    WEIGHTS,
     Architecture,
     Count,
     DenoisingNetwork,
@@ -34,7 +34,7 @@ from schemenets.networks._base import (
 
 
 class Activation(nn.Module):
-    """s ↦ Φ(s), with parameters of its own."""
+    """The parameters of s ↦ Φ(s)."""
 
     flux: Flux
     lam: Tensor | None
@@ -44,12 +44,9 @@ class Activation(nn.Module):
         super().__init__()
         add_flux(self, architecture)
 
-    def forward(self, s: Tensor) -> Tensor:
-        return self.flux(s, *per_filter(self.lam, self.w))
-
 
 class DoubleConvolution(Activation):
-    """u ↦ Φ(W₂ᵀ Φ(W₁u + b₁) + b₂), from the channels of ``architecture`` to as many as it has filters."""
+    """The parameters of u ↦ Φ(W₂ᵀ Φ(W₁u + b₁) + b₂), from the architecture's channels to as many as it has filters."""
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture)
@@ -60,23 +57,15 @@ class DoubleConvolution(Activation):
         self.b2 = nn.Parameter(torch.zeros(F))
         self.second = Activation(architecture)
 
-    def forward(self, u: Tensor) -> Tensor:
-        s = kernels.block(u, self.W1, self.b1, self.W2, self.lam, self.flux, self.w)
-        return self.second(s + self.b2[..., None, :, None])
-
 
 class Upsampling(nn.Module):
-    """Transposed convolution of length 2 and stride 2, from twice as many channels as it gives."""
+    """The parameters of a transposed convolution of length 2 and stride 2, from twice as many channels as it gives."""
 
     def __init__(self, channels: int, generator: torch.Generator) -> None:
         super().__init__()
         inputs = 2 * channels
         self.W = nn.Parameter(torch.randn((inputs, channels, 2), generator=generator) / math.sqrt(inputs))
         self.b = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, u: Tensor) -> Tensor:
-        pairs = (self.W.flatten(-2).transpose(-2, -1).unsqueeze(-3) @ u).unflatten(-2, (-1, 2))
-        return pairs.transpose(-2, -1).flatten(-2) + self.b[..., None, :, None]
 
 
 class Level(nn.Module):
@@ -97,6 +86,7 @@ class UNet(DenoisingNetwork):
 
     tieable = False
     multichannel = False
+    biases = (True,)
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
@@ -126,21 +116,51 @@ class UNet(DenoisingNetwork):
         H = self.stride(length)
         return (self.architecture.kernel_size - 1) * (3 * H - 2) + H - 1
 
-    def run(self, u: Tensor) -> Tensor:
-        length, stride = u.shape[-1], self.stride(u.shape[-1])
-        # the coarsest signals have to be as long as the filters
-        padded = stride * max(self.architecture.kernel_size, math.ceil(length / stride))
-        u = torch.cat((u, u[..., -1:].expand(*u.shape[:-1], padded - length)), -1)
-        return (correlate(self.level(u, 0), self.W) + self.b[..., None, None, None])[..., :length]
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.W.shape[:-3])
 
-    def level(self, u: Tensor, index: int) -> Tensor:
-        """What the level of this index, with all that are coarser, makes of a state."""
-        block: Any = self.blocks[index]
-        u = block.before(u)
-        if index == self.architecture.blocks - 1:
-            return u
-        coarse = self.level(u.unflatten(-1, (-1, 2)).amax(-1), index + 1)
-        return block.after(torch.cat((u, block.up(coarse)), -2))
+    def together(self) -> Any:
+        return None
+
+    def operands_of(self, blocks: Any, length: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"W": self.W.squeeze(-1), "b": self.b[..., None]}
+        for name, layer in self.blocks.named_modules():
+            if isinstance(layer, Activation | Upsampling):
+                found |= {f"{name}.{own}": getattr(layer, own, None) for own in ("W", "b", *WEIGHTS)}
+        return found
+
+    def fluxes(self) -> tuple[Flux, ...]:
+        return tuple(layer.flux for layer in self.blocks.modules() if isinstance(layer, Activation))
+
+    @classmethod
+    def record(cls, do: Recorder, architecture: Architecture, fluxes: tuple[Flux, ...], u: State) -> State:
+        N, H, last = u.N, 2 ** (architecture.blocks - 1), architecture.blocks - 1
+        of_layers = iter(fluxes)
+        own = [[next(of_layers) for _ in range(2 if index == last else 4)] for index in range(last + 1)]
+
+        def double(u: State, name: str, fluxes: list[Flux], y: State | None = None) -> State:
+            weights = {key: do.numbers[f"{name}.{key}"] for key in WEIGHTS if f"{name}.{key}" in do.numbers}
+            after = {
+                key: do.numbers[f"{name}.second.{key}"] for key in ("lam", "w") if f"{name}.second.{key}" in do.numbers
+            }
+            return do.activate(do.block(u, weights, fluxes[0]), after, fluxes[1], y)
+
+        def level(u: State, index: int) -> State:
+            """What the level of this index, with all that are coarser, makes of a state."""
+            if index == last:
+                return double(u, f"{index}.before", own[index])
+            C = 2**index * architecture.filters
+            both = do.state(2 * C, u.N)
+            left = double(u, f"{index}.before", own[index][:2], both.part(0, C))
+            coarse = level(do.pool(left), index + 1)
+            do.upsample(coarse, do.numbers[f"{index}.up.W"], do.numbers[f"{index}.up.b"], both.part(C, C))
+            return double(both, f"{index}.after", own[index][2:])
+
+        # the coarsest signals have to be as long as the filters
+        padded = H * max(architecture.kernel_size, math.ceil(N / H))
+        y = do.mix(level(do.extend(u, padded) if padded > N else u, 0), do.numbers["W"], do.numbers["b"])
+        return do.extend(y, N) if padded > N else y
 
 
 NETWORK = UNet

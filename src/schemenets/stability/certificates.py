@@ -38,6 +38,7 @@ from torch import Tensor
 
 from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.networks._base import DiffusionBlock
 from schemenets.operators import norm_bound
 
 ADJOINT = 1e-6  # size of W₂ + τW₁ relative to W₂ up to which W₂ = -τW₁ but for rounding in single precision
@@ -131,9 +132,24 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
         return Certificate(None, (unknown,) * len(network.applied), None, math.inf, {"finite weights": False})
+    if architecture.steps == "signed":  # some filters may sharpen
+        unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
+        return Certificate(None, (unknown,) * len(network.applied), None, math.inf, {"positive steps": False})
     with torch.no_grad():
         certificate = _CERTIFICATES[architecture.name](network, network.applied, norm)
+        if any(isinstance(block, DiffusionBlock) and block.b1 is not None for block in network.blocks):
+            certificate = _with_biases(certificate, network.applied)
         return _without_nan(certificate if architecture.channels == 1 else _with_ends(certificate, network))
+
+
+def _with_biases(certificate: Certificate, applied: Sequence[Any]) -> Certificate:
+    """What is left where diffusion blocks have biases: of bounds of the norm nothing, of those of differences all."""
+    unbiased = [not (block.b1.any() or block.b2.any()) for block in applied]
+    blocks = tuple(
+        replace(block, euclidean=block.euclidean if own else None, conditions={**block.conditions, "no biases": own})
+        for block, own in zip(certificate.blocks, unbiased, strict=True)
+    )
+    return replace(certificate, blocks=blocks, euclidean=certificate.euclidean if all(unbiased) else None)
 
 
 def _without_nan(certificate: Certificate) -> Certificate:

@@ -125,7 +125,8 @@ def verify(path: Path, length: int, seed: int | None = None) -> list[str]:
 
 def can_verify(architecture: Architecture) -> bool:
     """Whether ``verify`` knows network and flux."""
-    return architecture.name in _SCHEMES and architecture.flux in _FLUXES
+    plain = not architecture.biased and architecture.steps == "positive"
+    return plain and architecture.name in _SCHEMES and architecture.flux in _FLUXES
 
 
 def to_verify(architecture: Architecture, certificate: Certificate) -> bool:
@@ -222,6 +223,9 @@ class _Dense:
             if architecture[key] not in known:
                 expected = f"one of {', '.join(sorted(known))}, whose certificates are verified by dense matrices"
                 raise InvalidParameterError(f"{what}network to verify", architecture[key], expected)
+        for key in ("biases", "steps"):
+            if architecture.get(key):
+                raise InvalidParameterError(key, architecture[key], "those of the papers' schemes, for a verification")
         certified, flux = architecture["certified"], _FLUXES[architecture["flux"]]
         parameters: dict[str, dict[str, Array]] = {}
         for key, array in arrays.items():  # such as blocks.0.parametrizations.K.original, or blocks.0.K

@@ -11,6 +11,7 @@ RIVALS = {
     "idiomatic": "torch's own layers",
     "compiled": "torch.compile",
     "vmap": "torch.func.vmap",
+    "other": "the library of another checkout",
     "operations": "operations one by one",
     "compiled_graph": "torch.compile as a graph",
     "processor": "ours on one core",

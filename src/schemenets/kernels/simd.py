@@ -1,0 +1,454 @@
+"""Vectors in compiled code: a numba type whose values are LLVM vectors, one signal per lane.
+
+A vector holds 16 numbers in single and 8 in double precision; LLVM splits it where registers are narrower. It takes the
+operators of Python, also with numbers, which then stand in all lanes; comparisons give masks for :func:`where`. A tuple
+of vectors is a window of a signal, a tile of a result or the derivatives of a filter.
+
+Arrays of numbers are addressed in vectors by :func:`load` and :func:`store`, and should begin with a cache line.
+"""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, overload, register_model
+
+from schemenets.fluxes import where
+
+BYTES = 64  # of a vector, those of a cache line
+FLAGS = ("nsz", "arcp", "contract")  # neither "nnan" nor "ninf": a diverging network has to show
+# of compiled functions, whose sums may be reordered
+OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "arcp", "contract", "reassoc"}, "error_model": "numpy"}
+# of those that only compiled functions call
+INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INLINE: dict[str, Any] = INNER | {"forceinline": True}
+INDEX: Any = ir.IntType(64)  # of numba's intp
+
+
+def lanes(dtype: Any) -> int:
+    """How many numbers of this type a vector has."""
+    return BYTES // np.dtype(dtype).itemsize
+
+
+def aligned(count: int, dtype: Any) -> np.ndarray:
+    """So many vectors of zeros, from the beginning of a cache line on."""
+    numbers = np.zeros((count + 1) * lanes(dtype), dtype)
+    start = -numbers.ctypes.data % BYTES // numbers.itemsize
+    return numbers[start : start + count * lanes(dtype)]
+
+
+class Vector(types.Type):
+    """As many numbers as :data:`BYTES` hold."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.lanes = dtype, BYTES * 8 // dtype.bitwidth
+        self.element = ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType()
+        self.llvm = ir.VectorType(self.element, self.lanes)
+        super().__init__(f"Vector({dtype})")
+
+
+class Mask(types.Type):
+    """A truth value for every lane."""
+
+    def __init__(self, of: Vector) -> None:
+        self.of, self.llvm = of, ir.VectorType(ir.IntType(1), of.lanes)
+        super().__init__(f"Mask({of.dtype})")
+
+
+@register_model(Vector)
+@register_model(Mask)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, kind.llvm)
+
+
+def _splat(builder: Any, kind: Vector, number: Any) -> Any:
+    first = builder.insert_element(ir.Constant(kind.llvm, ir.Undefined), number, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+    return builder.shuffle_vector(first, ir.Constant(kind.llvm, ir.Undefined), zeros)
+
+
+def _vector_of(kinds: Any) -> Any:
+    return next((kind for kind in kinds if isinstance(kind, Vector)), None)
+
+
+@lower_cast(types.Number, Vector)
+@lower_cast(types.Literal, Vector)
+def _cast(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
+    return _splat(builder, target, context.cast(builder, value, source, target.dtype))
+
+
+def _define(function: Any, code: Any, count: int = 2, compares: bool = False) -> None:
+    """An operator of Python for vectors, and for vectors with numbers."""
+
+    @infer_global(function)
+    class Typing(AbstractTemplate):
+        key = function
+
+        def generic(self, arguments: Any, keywords: Any) -> Any:
+            kind = _vector_of(arguments)
+            fitting = all(a == kind or isinstance(a, types.Number | types.Literal) for a in arguments)
+            if kind is None or not fitting:
+                return None
+            return signature(Mask(kind) if compares else kind, *[kind] * count)
+
+    @lower_builtin(function, *[Vector] * count)
+    def lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return code(builder, *arguments)
+
+
+def _arithmetic(name: str) -> Any:
+    return lambda builder, *arguments: getattr(builder, name)(*arguments, flags=FLAGS)
+
+
+def _comparison(sign: str) -> Any:
+    return lambda builder, x, y: builder.fcmp_ordered(sign, x, y)  # false for NaN
+
+
+for _name in ("add", "sub", "mul", "truediv"):
+    for _prefix in ("", "i"):
+        _define(getattr(operator, _prefix + _name), _arithmetic("f" + _name.removeprefix("true")))
+for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}.items():
+    _define(getattr(operator, _name), _comparison(_sign), compares=True)
+_define(operator.neg, lambda builder, x: builder.fneg(x), count=1)
+
+
+def _call(builder: Any, name: str, *arguments: Any) -> Any:
+    """A function of LLVM on vectors."""
+    kind = arguments[0].type
+    suffix = f"v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
+    of_kind = ir.FunctionType(kind, [kind] * len(arguments))
+    function = cgutils.get_or_insert_function(builder.module, of_kind, f"llvm.{name}.{suffix}")
+    return builder.call(function, arguments, fastmath=FLAGS)
+
+
+@intrinsic
+def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
+    """x y + z."""
+    return x(x, x, x), lambda context, builder, sig, arguments: _call(builder, "fma", *arguments)
+
+
+@intrinsic
+def sqrt(context: Any, x: Any) -> Any:
+    """Lane by lane."""
+    return x(x), lambda context, builder, sig, arguments: _call(builder, "sqrt", *arguments)
+
+
+@intrinsic
+def floor(context: Any, x: Any) -> Any:
+    """Lane by lane."""
+    return x(x), lambda context, builder, sig, arguments: _call(builder, "floor", *arguments)
+
+
+@intrinsic
+def absolute(context: Any, x: Any) -> Any:
+    """Lane by lane."""
+    return x(x), lambda context, builder, sig, arguments: _call(builder, "fabs", *arguments)
+
+
+@intrinsic
+def power_of_two(context: Any, n: Any) -> Any:
+    """2^n of whole numbers n, through their exponent bits."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        bits = np.finfo(f"float{n.dtype.bitwidth}").nmant
+        width = n.dtype.bitwidth
+        integers = ir.VectorType(ir.IntType(width), n.lanes)
+        bias, shift = (ir.Constant(integers, [value] * n.lanes) for value in (2 ** (width - bits - 2) - 1, bits))
+        exponent = builder.add(builder.fptosi(arguments[0], integers), bias)
+        return builder.bitcast(builder.shl(exponent, shift), n.llvm)
+
+    return n(n), code
+
+
+@intrinsic
+def _select(context: Any, mask: Any, x: Any, y: Any) -> Any:
+    code = lambda context, builder, sig, arguments: builder.select(*arguments)  # noqa: E731
+    return mask.of(mask, mask.of, mask.of), code
+
+
+@intrinsic
+def vector(context: Any, number: Any) -> Any:
+    """A number in all lanes."""
+    kind = Vector(number)
+    return kind(number), lambda context, builder, sig, arguments: _splat(builder, kind, arguments[0])
+
+
+@intrinsic
+def lane(context: Any, x: Any, index: Any) -> Any:
+    """The number in one lane."""
+    code = lambda context, builder, sig, arguments: builder.extract_element(*arguments)  # noqa: E731
+    return x.dtype(x, types.intp), code
+
+
+@intrinsic
+def with_lane(context: Any, x: Any, index: Any, number: Any) -> Any:
+    """The vector with another number in one lane."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.insert_element(arguments[0], arguments[2], arguments[1])
+
+    return x(x, types.intp, x.dtype), code
+
+
+@intrinsic
+def total(context: Any, x: Any) -> Any:
+    """The sum of all lanes."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        name = f"llvm.vector.reduce.fadd.v{x.lanes}f{x.dtype.bitwidth}"
+        of_kind = ir.FunctionType(x.element, [x.element, x.llvm])
+        function = cgutils.get_or_insert_function(builder.module, of_kind, name)
+        return builder.call(function, [ir.Constant(x.element, -0.0), *arguments], fastmath=("reassoc", *FLAGS))
+
+    return x.dtype(x), code
+
+
+def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    return context.make_array(kind)(context, builder, array).data
+
+
+def _vectors(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """A pointer to the vectors of an array."""
+    return builder.bitcast(_data(context, builder, kind, array), Vector(kind.dtype).llvm.as_pointer())
+
+
+def _at(builder: Any, pointer: Any, index: Any, j: int = 0) -> Any:
+    return builder.gep(pointer, [builder.add(index, INDEX(j))], inbounds=True)
+
+
+def _load(builder: Any, kind: Any, pointer: Any, index: Any, j: int = 0) -> Any:
+    value = builder.load(_at(builder, pointer, index, j))
+    value.align = kind.dtype.bitwidth // 8  # no slower where all are aligned to more, and no error where they are not
+    return value
+
+
+@intrinsic
+def load(context: Any, array: Any, index: Any) -> Any:
+    """The vector at this index of an array, counted in vectors."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return _load(builder, array, _vectors(context, builder, array, arguments[0]), arguments[1])
+
+    return Vector(array.dtype)(array, types.intp), code
+
+
+@intrinsic
+def store(context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Put a vector there."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointer = _at(builder, _vectors(context, builder, array, arguments[0]), arguments[1])
+        builder.store(arguments[2], pointer).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Vector(array.dtype)), code
+
+
+@njit(**INLINE)
+def add(array, index, value):  # type: ignore[no-untyped-def]
+    """Add a vector to what is there."""
+    store(array, index, load(array, index) + value)
+
+
+@intrinsic
+def plain(context: Any, index: Any) -> Any:
+    """An index whose value is no part of its type: for each such value there would be compiled code of its own."""
+    return types.intp(types.intp), lambda context, builder, sig, arguments: arguments[0]
+
+
+# Tuples of vectors. Their lengths are part of their types, so `like` and `wide` say by their own how many are meant.
+
+
+@intrinsic(prefer_literal=True)
+def repeated(context: Any, x: Any, count: Any) -> Any:
+    """A tuple of so many times the same vector."""
+    kind = types.UniTuple(x, count.literal_value)
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return context.make_tuple(builder, kind, [arguments[0]] * kind.count)
+
+    return kind(x, count), code
+
+
+@intrinsic
+def zeros(context: Any, like: Any) -> Any:
+    """A tuple of zeros."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return context.make_tuple(builder, like, [ir.Constant(kind.llvm, None) for kind in like.types])
+
+    return like(like), code
+
+
+def _places(builder: Any, first: Any, gap: Any, tile: Any, wide: Any) -> Any:
+    """Where the vectors of a tile are: rows as wide as ``wide`` begin ``gap`` vectors after each other."""
+    for r in range(tile.count // max(wide.count, 1)):
+        row = builder.add(first, builder.mul(gap, INDEX(r)))
+        for i in range(wide.count):
+            yield row, i
+
+
+@intrinsic
+def load_tile(context: Any, like: Any, array: Any, first: Any, gap: Any, wide: Any) -> Any:
+    """A tuple of rows as wide as ``wide`` that begin ``gap`` vectors after each other, from an index on."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointer = _vectors(context, builder, array, arguments[1])
+        places = _places(builder, arguments[2], arguments[3], like, wide)
+        return context.make_tuple(builder, like, [_load(builder, array, pointer, *place) for place in places])
+
+    return like(like, array, types.intp, types.intp, wide), code
+
+
+@intrinsic
+def store_tile(context: Any, array: Any, first: Any, gap: Any, tile: Any, wide: Any) -> Any:
+    """Put it there."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointer = _vectors(context, builder, array, arguments[0])
+        places = _places(builder, arguments[1], arguments[2], tile, wide)
+        for value, (row, i) in zip(cgutils.unpack_tuple(builder, arguments[3]), places, strict=True):
+            builder.store(value, _at(builder, pointer, row, i)).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, tile, wide), code
+
+
+@njit(**INLINE)
+def load_all(like, array, first):  # type: ignore[no-untyped-def]
+    """The vectors of an array from an index on."""
+    return load_tile(like, array, first, 0, like)
+
+
+@njit(**INLINE)
+def add_all(array, first, values):  # type: ignore[no-untyped-def]
+    """Add a tuple to what is there."""
+    for j in range(len(values)):
+        add(array, first + j, values[j])
+
+
+@njit(**INLINE)
+def before(like, array, first):  # type: ignore[no-untyped-def]
+    """The window that :func:`shifted` completes: the vectors from an index on, after a first one that it drops."""
+    return like[:1] + load_all(like[1:], array, first)
+
+
+@njit(**INLINE)
+def shifted(window, value):  # type: ignore[no-untyped-def]
+    """The window one place on, with a new vector in its last place."""
+    return window[1:] + (value,)  # noqa: RUF005, which compiled code does not know
+
+
+def _number(context: Any, builder: Any, kind: Any, place: Any, j: int = 0) -> Any:
+    """A number at a place, an array and an index, in all lanes: read where it is used, which costs no register."""
+    pointer = _at(builder, _data(context, builder, kind, place[0]), place[1], j)
+    return _splat(builder, Vector(kind.dtype), builder.load(pointer))
+
+
+@intrinsic
+def numbers(context: Any, like: Any, array: Any, first: Any) -> Any:
+    """Numbers of an array from an index on, each in all lanes of a vector."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        items = [_number(context, builder, array, arguments[1:], j) for j in range(like.count)]
+        return context.make_tuple(builder, like, items)
+
+    return like(like, array, types.intp), code
+
+
+@intrinsic
+def dot(context: Any, start: Any, array: Any, first: Any, window: Any) -> Any:
+    """start + Σ_j array[first + j] window[j]: a filter at one place."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        s = arguments[0]
+        for j, u in enumerate(cgutils.unpack_tuple(builder, arguments[3])):
+            s = _call(builder, "fma", _number(context, builder, array, arguments[1:3], j), u, s)
+        return s
+
+    return start(start, array, types.intp, window), code
+
+
+@intrinsic
+def spread(context: Any, window: Any, h: Any, array: Any, first: Any) -> Any:
+    """window[j] + h array[first + j] for all j: the transposed filter at one place."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        ys = cgutils.unpack_tuple(builder, arguments[0])
+        ws = [_number(context, builder, array, arguments[2:], j) for j in range(window.count)]
+        items = [_call(builder, "fma", arguments[1], w, y) for w, y in zip(ws, ys, strict=True)]
+        return context.make_tuple(builder, window, items)
+
+    return window(window, h, array, types.intp), code
+
+
+@intrinsic
+def add_outer(context: Any, sums: Any, h: Any, window: Any) -> Any:
+    """sums[r, j] + h[r] window[j]: the derivatives of filters at one place."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        s, hs, us = (cgutils.unpack_tuple(builder, argument) for argument in arguments)
+        pairs = [(y, u) for y in hs for u in us]
+        items = [_call(builder, "fma", y, u, a) for a, (y, u) in zip(s, pairs, strict=True)]
+        return context.make_tuple(builder, sums, items)
+
+    return sums(sums, h, window), code
+
+
+@njit(**INLINE)
+def add_multiple(x, a, y):  # type: ignore[no-untyped-def]
+    """x[j] + a y[j] for all j."""
+    return add_outer(x, (a,), y)
+
+
+@intrinsic
+def add_tile(context: Any, tile: Any, window: Any, array: Any, first: Any, row: Any, column: Any, taps: Any) -> Any:
+    """tile[r, i] + Σ_j array[first + r row + j column] window[i + j], with as many taps j as ``taps`` has."""
+    width = window.count - taps.count + 1
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        items, u = (cgutils.unpack_tuple(builder, arguments[i]) for i in (0, 1))
+        numbers, first, row, column = arguments[2:6]
+        for r in range(tile.count // width):
+            for j in range(taps.count):
+                offset = builder.add(builder.mul(row, INDEX(r)), builder.mul(column, INDEX(j)))
+                w = _number(context, builder, array, (numbers, builder.add(first, offset)))
+                for i in range(r * width, (r + 1) * width):
+                    items[i] = _call(builder, "fma", w, u[i - r * width + j], items[i])
+        return context.make_tuple(builder, tile, items)
+
+    return tile(tile, window, array, types.intp, types.intp, types.intp, taps), code
+
+
+@overload(where)
+def _(condition, x, y):  # type: ignore[no-untyped-def]
+    if isinstance(condition, Mask):
+        return lambda condition, x, y: _select(condition, x, y)
+    return lambda condition, x, y: x if condition else y
+
+
+@overload(math.sqrt)
+def _(x):  # type: ignore[no-untyped-def]
+    return (lambda x: sqrt(x)) if isinstance(x, Vector) else None
+
+
+@overload(abs)
+@overload(math.fabs)
+def _(x):  # type: ignore[no-untyped-def]
+    return (lambda x: absolute(x)) if isinstance(x, Vector) else None
+
+
+@overload(max)
+def _(x, y):  # type: ignore[no-untyped-def]
+    return (lambda x, y: _select(x < y, y, x)) if _vector_of((x, y)) else None  # a first argument NaN stays
+
+
+@overload(min)
+def _(x, y):  # type: ignore[no-untyped-def]
+    return (lambda x, y: _select(x > y, y, x)) if _vector_of((x, y)) else None
