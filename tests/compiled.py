@@ -5,8 +5,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from schemenets.kernels import engine
+from schemenets import fluxes
+from schemenets.kernels import autograd, engine
+from schemenets.kernels import flux as compiled_fluxes
 from schemenets.kernels.engine import Engine
+from schemenets.kernels.program import CODES
 
 
 @contextmanager
@@ -48,3 +51,13 @@ def nothing_left_behind():
 
     with patch.object(engine, "_workspace", spoilt):
         yield
+
+
+@contextmanager
+def one_kind(flux, taps):
+    """One function for all programs with this flux, of equations as well: one for each set of steps takes minutes."""
+    name = compiled_fluxes.register(fluxes.get(flux))
+    autograd.engine.cache_clear()
+    with patch.object(engine, "_kind", lambda program: " ".join(map(str, (name, name, taps, 0, *CODES)))):
+        yield
+    autograd.engine.cache_clear()

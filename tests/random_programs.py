@@ -6,18 +6,14 @@ from random import Random
 import torch
 
 from schemenets import fluxes
-from schemenets.kernels import program as steps
-from schemenets.kernels.program import Recorder
+from schemenets.kernels.program import Numbers, Recorder
 from schemenets.multigrid import Problem
 
 FLUX, TAPS = "perona_malik", 3  # of all steps, as each other one would have to be compiled
-CODES = {
-    name: getattr(steps, name)
-    for name in (
-        *("BLOCK", "WIDE_BLOCK", "MIX", "MERGE", "UPSAMPLE", "ACTIVATE", "POOL", "EXTEND"),
-        *("RESTRICT", "PROLONG", "RESIDUAL", "SWEEP", "SAFEGUARD"),
-    )
-}
+STEPS = (
+    *("BLOCK", "WIDE_BLOCK", "MIX", "MERGE", "UPSAMPLE", "ACTIVATE", "POOL", "EXTEND"),
+    *("RESTRICT", "PROLONG", "RESIDUAL", "SWEEP", "SAFEGUARD"),
+)
 
 
 def random_program(names, seed):
@@ -61,7 +57,7 @@ class _Writer:
         name = f"{kind} {len(self.used)}"
         self.used.append(name)
         self.shapes.setdefault(name, shape)
-        return self.do.numbers.get(name, steps.Numbers(0, shape))
+        return self.do.numbers.get(name, Numbers(0, shape))
 
     def perhaps(self, *shape, kind="any"):
         return self.number(*shape, kind=kind) if self.random.random() < 0.7 else None

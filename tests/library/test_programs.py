@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_programs import CODES, FLUX, TAPS, random_program, random_tensors
+from random_programs import FLUX, STEPS, TAPS, random_program, random_tensors
 
 from schemenets import fluxes, kernels, networks
 from schemenets.kernels import reference
@@ -19,10 +19,10 @@ from schemenets.multigrid import CycleArchitecture, Grid, Problem
 from schemenets.networks import Architecture
 
 pytest.importorskip("numba")
+import compiled
 from compiled import compiled_calls, kept, nothing_left_behind
 
-from schemenets.kernels import autograd, engine
-from schemenets.kernels import flux as compiled_fluxes
+from schemenets.kernels import engine
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
@@ -36,14 +36,9 @@ def compiled_kernel(monkeypatch):
 
 
 @pytest.fixture
-def one_kind(monkeypatch):
-    """One function for all programs: to compile one for each set of steps would take minutes."""
-    name = compiled_fluxes.register(fluxes.get(FLUX))
-    kind = " ".join(map(str, (name, name, TAPS, 0, *range(len(CODES)))))
-    monkeypatch.setattr(engine, "_kind", lambda of: kind)
-    autograd.engine.cache_clear()
-    yield
-    autograd.engine.cache_clear()
+def one_kind():
+    with compiled.one_kind(FLUX, TAPS):
+        yield
 
 
 def value_and_gradients(run, program, tensors):
@@ -82,7 +77,7 @@ any_numbers_of_seeds_and_signals = given(
 
 @pytest.mark.usefixtures("one_kind")
 @in_both_precisions
-@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize("name", STEPS)
 @settings(max_examples=50)
 @any_numbers_of_seeds_and_signals
 def test_every_step(name, dtype, seed, seeds, batch):
@@ -97,7 +92,7 @@ def test_any_sequence_of_steps(seed, seeds, batch):
     their larger one is a matter of rounding."""
     random = Random(seed)
     without = random.choice(["POOL", "EXTEND"])
-    names = random.choices([name for name in CODES if name != without], k=random.randint(0, 8))
+    names = random.choices([name for name in STEPS if name != without], k=random.randint(0, 8))
     assert_equal_to_plain_operations(names, seed, seeds, batch, torch.float64)
 
 
@@ -199,7 +194,7 @@ def test_tensors_need_not_be_contiguous():
 
 @pytest.mark.usefixtures("one_kind")
 def test_seeds_and_signals_alone_give_the_same_numbers():
-    for name in ("resnet", "unet", "multigrid_unet", "safeguarded_fsi", "cycle"):
+    for name in ("resnet, channels", "unet", "multigrid_unet", "safeguarded_fsi", "cycle"):
         net = random_network(NETWORKS[name], (3,))
         u = random_signals(3, 19, 16)
         together = network_value_and_gradients(net, net, [u])

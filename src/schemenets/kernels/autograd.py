@@ -16,15 +16,13 @@ from torch import Tensor
 from schemenets.kernels import reference
 from schemenets.kernels.engine import Engine
 from schemenets.kernels.program import Program
-from schemenets.kernels.simd import BYTES
 
 __all__ = ["NumbaError", "run"]
 
 _library = torch.library.Library("schemenets", "FRAGMENT")
-_library.define("run(Tensor u, Tensor v, Tensor operands, str program, bool keep) -> (Tensor, Tensor)")
+_library.define("run(Tensor u, Tensor v, Tensor operands, str program) -> Tensor")
 _library.define(
-    "run_backward(Tensor grad, Tensor u, Tensor v, Tensor operands, Tensor saved, str program)"
-    " -> (Tensor, Tensor, Tensor)"
+    "run_backward(Tensor grad, Tensor u, Tensor v, Tensor operands, str program) -> (Tensor, Tensor, Tensor)"
 )
 _programs: dict[str, Program] = {}
 
@@ -32,8 +30,7 @@ _programs: dict[str, Program] = {}
 def run(program: Program, inputs: Sequence[Tensor], operands: Tensor) -> Tensor:
     """The result of a program; see :func:`schemenets.kernels.reference.run`."""
     u, v = inputs if len(inputs) == 2 else (inputs[0], inputs[0].new_empty(0))
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (u, v, operands))
-    y: Tensor = torch.ops.schemenets.run(u, v, operands, _name(program), keep)[0]
+    y: Tensor = torch.ops.schemenets.run(u, v, operands, _name(program))
     return y
 
 
@@ -54,25 +51,21 @@ def engine(program: Program, dtype: Any) -> Engine:
 
 
 class _Run(torch.autograd.Function):
-    """Saves its inputs, and the states that derivatives need."""
+    """Saves nothing but its inputs; the backward pass computes states again, a group of signals at a time."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, v: Tensor, operands: Tensor, program: str, keep: bool) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            y, saved = torch.ops.schemenets.run(u, v, operands, program, keep)
-        ctx.save_for_backward(u, v, operands, saved)
+    def forward(ctx: Any, u: Tensor, v: Tensor, operands: Tensor, program: str) -> Any:
+        ctx.save_for_backward(u, v, operands)
         ctx.program = program
-        ctx.mark_non_differentiable(saved)
-        return y, saved
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.schemenets.run(u, v, operands, program)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        (u, v, operands, saved), grad = ctx.saved_tensors, grads[0]
+        tensors, (grad,) = ctx.saved_tensors, grads
         if torch.is_grad_enabled():  # for derivatives of higher order, a graph of plain torch operations
-            found = _differentiable(_programs[ctx.program], u, v, operands, grad)
-        else:
-            found = torch.ops.schemenets.run_backward(grad, u, v, operands, saved, ctx.program)
-        return *found, None, None
+            return *_differentiable(_programs[ctx.program], *tensors, grad), None
+        return *torch.ops.schemenets.run_backward(grad, *tensors, ctx.program), None
 
 
 def _differentiable(program: Program, *tensors: Tensor) -> Any:
@@ -84,34 +77,25 @@ def _differentiable(program: Program, *tensors: Tensor) -> Any:
     return tuple(next(found) if x.requires_grad else None for x in views)
 
 
-def _run(u: Tensor, v: Tensor, operands: Tensor, program: str, keep: bool) -> tuple[Tensor, Tensor]:
-    numbers = array(operands, 2)
-    of, x = engine(_programs[program], numbers.dtype), signals(u)
-    saved = of.saved(len(numbers), x.shape[1] if keep else 0)
-    y = of.run(x, signals(v) if v.ndim > 1 else x[:0], numbers, saved)
-    return torch.from_numpy(y).view(*operands.shape[:-1], *y.shape[1:]), torch.from_numpy(saved)
-
-
-def _run_backward(
-    grad: Tensor, u: Tensor, v: Tensor, operands: Tensor, saved: Tensor, program: str
-) -> tuple[Tensor, ...]:
+def _run(u: Tensor, v: Tensor, operands: Tensor, program: str) -> Tensor:
     numbers, x = array(operands, 2), signals(u)
-    of = engine(_programs[program], numbers.dtype)
-    found = of.differentiate(x, signals(v) if v.ndim > 1 else x[:0], numbers, saved.numpy(), array(grad, 3))
+    y = engine(_programs[program], numbers.dtype).run(x, signals(v) if v.ndim > 1 else x[:0], numbers)
+    return torch.from_numpy(y).view(*operands.shape[:-1], *y.shape[1:])
+
+
+def _run_backward(grad: Tensor, u: Tensor, v: Tensor, operands: Tensor, program: str) -> tuple[Tensor, ...]:
+    numbers, x = array(operands, 2), signals(u)
+    second = signals(v) if v.ndim > 1 else x[:0]
+    found = engine(_programs[program], numbers.dtype).differentiate(x, second, numbers, array(grad, 3))
     return tuple(torch.from_numpy(y).view(x.shape) for y, x in zip(found, (u, v, operands), strict=True))
 
 
-def _like_run(u: Tensor, v: Tensor, operands: Tensor, program: str, keep: bool) -> tuple[Tensor, Tensor]:
-    of, seeds, batch = _programs[program], operands.shape[:-1], u.shape[-2]
-    y = u.new_empty((*seeds, batch, of.output.channels * of.output.N))
-    lanes = BYTES // u.element_size()
-    groups = -(-batch // lanes) if keep else 0
-    return y, u.new_empty((seeds.numel(), groups, int(of.layout[7]) * lanes))
+def _like_run(u: Tensor, v: Tensor, operands: Tensor, program: str) -> Tensor:
+    output = _programs[program].output
+    return u.new_empty((*operands.shape[:-1], u.shape[-2], output.channels * output.N))
 
 
-def _like_run_backward(
-    grad: Tensor, u: Tensor, v: Tensor, operands: Tensor, saved: Tensor, program: str
-) -> tuple[Tensor, ...]:
+def _like_run_backward(grad: Tensor, u: Tensor, v: Tensor, operands: Tensor, program: str) -> tuple[Tensor, ...]:
     return tuple(x.new_empty(x.shape) for x in (u, v, operands))
 
 

@@ -30,7 +30,6 @@ from schemenets.kernels.simd import (
     Vector,
     aligned,
     fma,
-    lanes,
     load,
     plain,
     repeated,
@@ -75,8 +74,8 @@ def _tell_that_nothing_is_kept() -> None:
     warnings.warn(f"compiled code cannot be kept, so every process compiles it anew: {expected}", stacklevel=3)
 
 
-def forward(kind: str, rows: Any, a: Any, theta: Any, free: int, precision: float, tiny: float) -> None:
-    """All steps of a program of this kind, in compiled code only."""
+def forward(kind: str, rows: Any, count: int, a: Any, theta: Any, free: int, precision: float, tiny: float) -> None:
+    """The first steps of a program of this kind, so many, in compiled code only."""
     raise NotImplementedError
 
 
@@ -88,7 +87,7 @@ def backward(
 
 
 @overload(forward)
-def _(kind, rows, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
+def _(kind, rows, count, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
     return _passes(kind.literal_value)[0] if isinstance(kind, types.StringLiteral) else None
 
 
@@ -105,10 +104,10 @@ def _passes(kind: str) -> tuple[Any, Any]:
     used = [str(code) in rest[2:] for code in program.CODES]
     narrow, wide, mix, merge, upsample, activate, pool, extend, restrict, prolong, residual, sweeps, safeguard = used
 
-    def forward(kind, rows, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
+    def forward(kind, rows, count, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
         zero = vector(theta.dtype.type(0))
         taps, one, shape = repeated(zero, k), repeated(zero, 1), repeated(zero, weights)
-        for i in range(rows.shape[0]):
+        for i in range(count):
             s = rows[i]
             code = s[CODE]
             if code <= WIDE_BLOCK:
@@ -321,8 +320,8 @@ def _define(kind: str) -> SimpleNamespace:
     """
 
     @compiled
-    def run(rows, layout, constants, u, v, operands, a, theta, saved, y, precision, tiny):  # type: ignore[no-untyped-def]
-        """The result y (seeds, batch, numbers) for inputs u and v of such a shape, and in ``saved`` what is kept."""
+    def run(rows, layout, constants, u, v, operands, a, theta, y, precision, tiny):  # type: ignore[no-untyped-def]
+        """The result y (seeds, batch, numbers) for inputs u and v of such a shape."""
         L, Q = lanes_of(a), operands.shape[1]
         fill(theta, Q, constants)
         for s in range(operands.shape[0]):
@@ -332,17 +331,14 @@ def _define(kind: str) -> SimpleNamespace:
                 gather(a, layout[0], u[s % u.shape[0]], j, count)
                 if layout[3]:
                     gather(a, layout[2], v[s % v.shape[0]], j, count)
-                forward(kind, rows, a, theta, layout[8], precision, tiny)
+                forward(kind, rows, rows.shape[0], a, theta, layout[6], precision, tiny)
                 scatter(a, layout[4], y[s], j, count)
-                if saved.size:
-                    for i in range(layout[7] * L):
-                        saved[s, j // L, i] = a[layout[6] * L + i]
 
     @compiled
     def differentiate(  # type: ignore[no-untyped-def]
-        rows, layout, constants, u, v, operands, a, g, d, theta, saved, dy, du, dv, doperands, precision, tiny
+        rows, layout, constants, u, v, operands, a, g, d, theta, dy, du, dv, doperands, precision, tiny
     ):
-        """The derivatives of inputs and operands from that of the result."""
+        """The derivatives of inputs and operands from that of the result; states are computed again."""
         L, Q = lanes_of(a), operands.shape[1]
         fill(theta, Q, constants)
         for s in range(operands.shape[0]):
@@ -353,10 +349,10 @@ def _define(kind: str) -> SimpleNamespace:
                 gather(a, layout[0], u[s % u.shape[0]], j, count)
                 if layout[3]:
                     gather(a, layout[2], v[s % v.shape[0]], j, count)
-                fill(a, layout[6] * L, saved[s, j // L])
-                clear(g, layout[8] * L)
+                forward(kind, rows, layout[7], a, theta, layout[6], precision, tiny)
+                clear(g, layout[6] * L)
                 gather(g, layout[4], dy[s], j, count)
-                backward(kind, rows, Q, a, g, d, theta, layout[8], precision, tiny)
+                backward(kind, rows, Q, a, g, d, theta, layout[6], precision, tiny)
                 scatter(g, layout[0], du[s], j, count)
                 if layout[3]:
                     scatter(g, layout[2], dv[s], j, count)
@@ -398,8 +394,8 @@ def _define(kind: str) -> SimpleNamespace:
             for j in range(0, batch.shape[1], L):
                 count = min(L, batch.shape[1] - j)
                 pick(a, layout[0], u, batch[s], j, count)
-                forward(kind, rows, a, theta, layout[8], precision, tiny)
-                clear(g, layout[8] * L)
+                forward(kind, rows, rows.shape[0], a, theta, layout[6], precision, tiny)
+                clear(g, layout[6] * L)
                 pick(g, layout[4], t, batch[s], j, count)
                 for n in range(layout[5]):
                     difference = scale * load(a, layout[4] + n) - load(g, layout[4] + n)
@@ -412,7 +408,7 @@ def _define(kind: str) -> SimpleNamespace:
                     difference = load(g, layout[4] + n)
                     loss = fma(difference, difference, loss)
                     store(g, layout[4] + n, factor * scale * difference)
-                backward(kind, rows, Q, a, g, d, theta, layout[8], precision, tiny)
+                backward(kind, rows, Q, a, g, d, theta, layout[6], precision, tiny)
             losses[s] = total(loss) / (batch.shape[1] * size)
             for i in range(Q):
                 doperands[s, i] = total(load(d, i))
@@ -500,28 +496,23 @@ class Engine:
         d = _workspace(numbers, self.dtype, "numbers")
         return a, g, d, _workspace(numbers, self.dtype, "operands")[:numbers]
 
-    def saved(self, seeds: int, batch: int) -> np.ndarray:
-        """Room for what a forward pass keeps for the backward pass."""
-        L = lanes(self.dtype)
-        return np.empty((seeds, -(-batch // L), int(self.program.layout[7]) * L), self.dtype)
-
-    def run(self, u: np.ndarray, v: np.ndarray, operands: np.ndarray, saved: np.ndarray) -> np.ndarray:
-        """The result (seeds, batch, numbers) for inputs of such a shape, seeds being one or all; fills ``saved``."""
+    def run(self, u: np.ndarray, v: np.ndarray, operands: np.ndarray) -> np.ndarray:
+        """The result (seeds, batch, numbers) for inputs of such a shape, seeds being one or all."""
         state = self.program.output
         y = np.empty((len(operands), u.shape[1], state.channels * state.N), self.dtype)
         a, _, _, theta = self._spaces()
-        self._call("run", u, v, operands, a, theta, saved, y)
+        self._call("run", u, v, operands, a, theta, y)
         return y
 
     def differentiate(
-        self, u: np.ndarray, v: np.ndarray, operands: np.ndarray, saved: np.ndarray, dy: np.ndarray
+        self, u: np.ndarray, v: np.ndarray, operands: np.ndarray, dy: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The derivatives of both inputs and of the operands."""
         S = len(operands)
         du, dv = (np.empty((S if x.size else 0, *x.shape[1:]), self.dtype) for x in (u, v))
         doperands = np.empty_like(operands)
         a, g, d, theta = self._spaces()
-        self._call("differentiate", u, v, operands, a, g, d, theta, saved, dy, du, dv, doperands)
+        self._call("differentiate", u, v, operands, a, g, d, theta, dy, du, dv, doperands)
         return du, dv, doperands
 
     def train(

@@ -143,26 +143,25 @@ class Program:
         return self.fluxes if self.problem is None else (*self.fluxes, self.problem)
 
     @cached_property
-    def kept(self) -> list[int]:
-        """Buffers that derivatives are computed from, but the inputs."""
+    def repeated(self) -> int:
+        """How many steps a backward pass repeats first, to have all states again that it reads."""
         read = set()
         for step in self.steps:
             names = list(READ[step.code])
             if step.code in (BLOCK, WIDE_BLOCK):
                 names += [state for state, c in (("v", "c0"), ("z", "c1")) if self.is_trained(step, c)]
             read |= {step.states[name].buffer for name in names if name in step.states}
-        return sorted(read - {state.buffer for state in self.inputs})
+        return max((i for i, step in enumerate(self.steps, start=1) if step.states["y"].buffer in read), default=0)
 
     def is_trained(self, step: Step, number: str) -> bool:
         """Whether a number of this step is among the operands."""
         return number in step.numbers and step.numbers[number].first < self.operands
 
     @cached_property
-    def places(self) -> dict[int, int]:
-        """Where every buffer begins: the inputs, then what is kept, then all others."""
-        order = dict.fromkeys([state.buffer for state in self.inputs] + self.kept + [*range(len(self.buffers))])
-        ends = np.cumsum([0, *(self.buffers[buffer] for buffer in order)]).tolist()
-        return dict(zip(order, ends, strict=False))
+    def places(self) -> list[int]:
+        """Where every buffer begins."""
+        places: list[int] = np.cumsum([0, *self.buffers[:-1]]).tolist()
+        return places
 
     @cached_property
     def size(self) -> int:
@@ -195,14 +194,13 @@ class Program:
 
     @cached_property
     def layout(self) -> np.ndarray:
-        """Beginning and length of both inputs, the result and what is kept, and the length of all buffers."""
+        """Beginning and length of both inputs and of the result, the length of all buffers, and :attr:`repeated`."""
         none = State(self.inputs[0].buffer, 0, 0)
         first, second = (*self.inputs, none)[:2]
         numbers = []
         for state in (first, second, self.output):
             numbers += [self.place(state), state.channels * state.N]
-        begin = sum(self.buffers[buffer] for buffer in {state.buffer for state in self.inputs})
-        return np.array([*numbers, begin, sum(self.buffers[buffer] for buffer in self.kept), self.size], np.int64)
+        return np.array([*numbers, self.size, self.repeated], np.int64)
 
     @cached_property
     def key(self) -> str:
