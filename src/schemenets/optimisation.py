@@ -95,7 +95,9 @@ class Adam:
         if self.values.is_cpu and kernels.backend() == "fused":
             from schemenets.kernels import engine
 
-            rates = torch.as_tensor(learning_rate / bias_1).to(self.values).expand(len(self.values), 1).flatten()
+            rates = (
+                torch.as_tensor(learning_rate / bias_1, dtype=self.values.dtype).expand(len(self.values), 1).flatten()
+            )
             values, gradient, mean, square = (x.numpy() for x in (*self._matrices(), self.mean, self.square))
             engine.adam(values, gradient, mean, square, rates.contiguous().numpy(), BETA_1, BETA_2, bias_2, EPSILON)
             return

@@ -96,7 +96,7 @@ def run(program: Program, inputs: Sequence[Tensor], operands: Tensor) -> Tensor:
     Returns:
         Of such a shape.
     """
-    if takes(program, [*inputs, operands]):
+    if _fits(program, inputs, operands) and takes(program, [*inputs, operands]):
         from schemenets.kernels import autograd
 
         try:
@@ -117,6 +117,13 @@ def _refuse(program: Program, message: str) -> None:
         stacklevel=4,
     )
     _refused.update(program.all_fluxes)
+
+
+def _fits(program: Program, inputs: Sequence[Tensor], operands: Tensor) -> bool:
+    """Whether inputs have the shapes that compiled code wants; plain operations broadcast, or say what is wrong."""
+    shape = (*operands.shape[:-1], inputs[0].shape[-2])
+    sizes = [state.channels * state.N for state in program.inputs]
+    return all((*shape, size) == x.shape for x, size in zip(inputs, sizes, strict=True))
 
 
 def takes(program: Program, tensors: Sequence[Tensor]) -> bool:
