@@ -1,4 +1,4 @@
-"""Which compiled functions run, what they keep, and what is left in their memory."""
+"""Which compiled functions run, what is left in their memory, and how to compile few of them."""
 
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -23,20 +23,6 @@ def compiled_calls():
 
     with patch.object(Engine, "_call", noted):
         yield calls
-
-
-@contextmanager
-def kept():
-    """For how many seeds and groups of signals forward passes keep states, and how many vectors of these."""
-    shapes, saved = [], Engine.saved
-
-    def noted(self, seeds, batch):
-        room = saved(self, seeds, batch)
-        shapes.append((*room.shape[:2], room.shape[2] // engine.lanes(self.dtype)))
-        return room
-
-    with patch.object(Engine, "saved", noted):
-        yield shapes
 
 
 @contextmanager

@@ -10,6 +10,11 @@ from schemenets.networks.multigrid_unet import SWEEPS, coarsens
 from schemenets.schemes.multigrid import CYCLES
 from schemenets.study.measurements.flops import of_flux, of_residual
 
+# Operations of transfers for every point of the finer grid: R multiplies and adds four numbers for every second point,
+# Rᵀ two for every point.
+RESTRICTION = 3.5
+PROLONGATION = 3
+
 
 def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
     """Operations of one cycle for one signal, by formula: to leading order in the number of points of every level.
@@ -19,10 +24,10 @@ def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
     kinds = [architecture.kind]
     total, sweeps = 0, 2 * architecture.sweeps
     while grid.coarsens:
-        merging = 4 if architecture.skip == "additive" else 3 + 4 * architecture.kernel_size
-        coarse_side = 2.5  # a restriction
+        merging = PROLONGATION + (2.5 if architecture.skip == "additive" else 1 + 4 * architecture.kernel_size)
+        coarse_side = RESTRICTION
         if architecture.coarse_side == "fas":
-            coarse_side += 2.5 + of_residual(architecture.problem) + (of_residual(architecture.problem) + 3) / 2
+            coarse_side += RESTRICTION + of_residual(architecture.problem) + (of_residual(architecture.problem) + 3) / 2
         total += round(len(kinds) * (sweeps * of_sweep(architecture, grid.N) + grid.N * (merging + coarse_side)))
         kinds = [kind for visit in kinds for kind in CYCLES[visit]]
         grid = grid.coarser
@@ -70,8 +75,9 @@ def _of_multigrid_unet(architecture: Architecture, N: int) -> int:
 
     total, sweeps = 0, 2 * SWEEPS
     while coarsens(N, k):
-        # sweeps; the residual and A(Rx); restrictions of x and residual, the other sum, and the correction
-        total += sweeps * (of_operator(N) + 3 * N) + of_operator(N) + of_operator(N // 2) + 15 * N
+        # sweeps; b - A(x) and A(Rx) + R(b - A(x)), restrictions of x and the residual, and x + cRᵀ(x_c - Rx)
+        total += sweeps * (of_operator(N) + 3 * N) + of_operator(N) + 2 * N + of_operator(N // 2) + N // 2
+        total += round((2 * RESTRICTION + PROLONGATION + 2.5) * N) + 6  # at the ends
         N //= 2
     return total + 2 * sweeps * (of_operator(N) + 3 * N)
 

@@ -546,6 +546,23 @@ def test_impossible_signals_are_refused_by_name(name, signals, message):
         networks.build(name, flux="relu", **SMALL)(signals)
 
 
+@pytest.mark.parametrize("kernel", ["fused", "reference"])
+@pytest.mark.parametrize("name", networks.available())
+def test_signals_of_another_number_of_networks_are_refused(name, kernel, monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+    net = networks.stack([networks.build(name, flux="relu", **SMALL, seed=seed) for seed in range(2)])
+    for wrong in ((1, 4, 16), (3, 4, 16), (4, 16)):
+        with pytest.raises(InvalidParameterError, match=r"shape of the signals: got .* expected \(2, batch, length\)"):
+            net(torch.rand(wrong))
+
+
+def test_cycles_take_iterates_of_the_shape_of_the_right_hand_sides():
+    net = networks.build("multigrid_unet", flux="relu", **SMALL)
+    for wrong in ((1, 16), (2, 3, 16), (3, 15)):
+        with pytest.raises(InvalidParameterError, match=r"shape of x: got .* expected \(3, 16\), that of b"):
+            net.cycle(torch.rand(wrong), torch.rand(3, 16))
+
+
 def test_only_networks_of_one_architecture_are_stacked():
     nets = [networks.build("symmetric", flux=flux, **SMALL) for flux in ("charbonnier", "perona_malik")]
     with pytest.raises(InvalidParameterError, match=r"architecture: got .*perona_malik.* expected .*charbonnier"):

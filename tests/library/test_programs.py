@@ -15,12 +15,14 @@ from random_programs import FLUX, STEPS, TAPS, random_program, random_tensors
 
 from schemenets import fluxes, kernels, networks
 from schemenets.kernels import reference
+from schemenets.kernels.extrapolation import factor
+from schemenets.kernels.program import BLOCK, PROLONG, RESIDUAL, RESTRICT, SWEEP, Recorder
 from schemenets.multigrid import CycleArchitecture, Grid, Problem
 from schemenets.networks import Architecture
 
 pytest.importorskip("numba")
 import compiled
-from compiled import compiled_calls, kept, nothing_left_behind
+from compiled import compiled_calls, nothing_left_behind
 
 from schemenets.kernels import engine
 
@@ -29,7 +31,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
 @pytest.fixture(autouse=True)
 def compiled_kernel(monkeypatch):
-    """Compiled functions find NaN wherever they have not written themselves, so what they keep is enough."""
+    """Compiled functions find NaN wherever they have not written themselves."""
     monkeypatch.setenv("SCHEMENETS_KERNEL", "fused")
     with nothing_left_behind():
         yield
@@ -94,6 +96,54 @@ def test_any_sequence_of_steps(seed, seeds, batch):
     without = random.choice(["POOL", "EXTEND"])
     names = random.choices([name for name in STEPS if name != without], k=random.randint(0, 8))
     assert_equal_to_plain_operations(names, seed, seeds, batch, torch.float64)
+
+
+def as_they_are(do, f, channels):
+    """Single channels of a state of several, one after the other; what is not used is multiplied by zero."""
+    for channel in range(channels):
+        yield do.mix(f, do.numbers["one at a time"][channel])
+
+
+def special_states(dtype):
+    """w, u^{k-1} and u^0, signal by signal: at rest, of any size, on and inside of the sphere of the start."""
+    generator = torch.Generator().manual_seed(0)
+    f, w, previous = torch.randn(3, 40, 6, generator=generator, dtype=torch.float64)
+    zero, length = torch.zeros(1, 6, dtype=torch.float64), f.norm(dim=-1, keepdim=True)
+    inside = [0.9 * length * x / x.norm(dim=-1, keepdim=True) for x in (w, previous)]
+    rows = [
+        (w, previous, f),
+        (*inside, f),
+        (zero, zero, zero),
+        (f[:1], f[:1], f[:1]),
+        (-f[:1], f[:1], f[:1]),
+        (2 * f[:1], 0.5 * f[:1], f[:1]),
+        (0.5 * f[:1], f[:1], f[:1]),
+        (zero, f[:1], f[:1]),
+        *((size * inside[0][:5], size * inside[1][:5], size * f[:5]) for size in (1e-30, 1e-10, 1e10, 1e30)),
+    ]
+    return (torch.cat(x).to(dtype) for x in zip(*rows, strict=True))
+
+
+@pytest.mark.usefixtures("one_kind")
+@in_both_precisions
+@pytest.mark.parametrize("s_k", [0.8, -1 / 3, 0.0])
+def test_safeguards_of_special_states(s_k, dtype):
+    """Values and derivatives are finite, and those of plain operations, whatever the sizes of squares."""
+    do = Recorder({"one at a time": (3, 1, 3), "s_k": ()}, TAPS)
+    f = do.state(3, 6)
+    program = do.program([f], do.safeguard(*as_they_are(do, f, 3), do.numbers["s_k"]))
+    states = torch.stack([*special_states(dtype)], 1)
+    tensors = [states.flatten(1).requires_grad_()]
+    tensors.append(torch.cat([torch.eye(3).flatten(), torch.tensor([s_k])]).to(dtype).requires_grad_())
+    found, wanted = (value_and_gradients(run, program, tensors) for run in (kernels.run, reference.run))
+    assert all(x.isfinite().all() for x in found)
+    sizes = states.abs().amax((1, 2)).clamp_min(torch.finfo(dtype).tiny)[:, None]
+    for a, b in ((found[0] / sizes, wanted[0] / sizes), (found[1], wanted[1])):
+        torch.testing.assert_close(a, b, rtol=0, atol=TOLERANCE[dtype] * max(1, b.abs().max().item()))
+    w, previous, start = states.double().unsqueeze(-2).unbind(1)
+    acts = factor(torch.full((1, 1, 1), s_k, dtype=torch.float64), w, w - previous, start).acts
+    assert acts.any() == (s_k > 0)
+    assert not acts.all()
 
 
 # Networks
@@ -167,6 +217,25 @@ def test_every_network_by_functions_of_its_own_steps(architecture):
     """What no step of it needs is not compiled into these."""
     net = random_network(architecture, (2,))
     assert_network_is_in_plain_operations(net, net, [random_signals(2, 9, 16)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, {"flux": "learned"}) for name in networks.available()),
+        *(("multigrid_unet", {"flux": flux}) for flux in ("linear", "charbonnier", "relu")),
+        *(("multigrid_unet", {"filters": F, "kernel_size": k}) for F, k in ((1, 1), (4, 2), (3, 6))),
+        *(("unet", {"filters": F, "kernel_size": k}) for F, k in ((1, 1), (4, 2), (3, 6))),
+        *(("concatenated", {"filters": F, "kernel_size": k}) for F, k in ((1, 1), (4, 2), (3, 6))),
+    ],
+    ids=str,
+)
+def test_other_fluxes_and_filters(name, changes):
+    for seeds in ((), (2,)):
+        net = random_network(replace(NETWORKS[name], **changes), seeds)
+        for length in (8, 16):
+            assert_network_is_in_plain_operations(net, net, [random_signals(*seeds, 9, length)])
 
 
 @pytest.mark.usefixtures("one_kind")
@@ -271,28 +340,28 @@ def test_transforms_of_functions_take_plain_operations(name):
 
 
 @pytest.mark.usefixtures("one_kind")
-def test_what_derivatives_need_is_kept_and_nothing_else():
-    """The states that filters take, for whole groups of signals; not the inputs, which torch keeps anyway."""
-    N = 16
-    states = {"symmetric": 2, "implicit": 2, "resnet": 2, "fsi": 2, "du_fort_frankel": 2, "safeguarded_fsi": 5}
-    for name, count in states.items():
-        net = random_network(NETWORKS[name], (2,))
-        program, _ = net.recorded(N)
-        assert not {state.buffer for state in program.inputs} & set(program.kept)
-        with kept() as shapes:
-            net(random_signals(2, 9, N))
-            with torch.no_grad():
-                net(random_signals(2, 9, N))
-        assert shapes == [(2, 2, count * N), (2, 0, count * N)]
-
-
-@pytest.mark.usefixtures("one_kind")
 @each_network
-def test_values_do_not_depend_on_what_is_kept(architecture):
+def test_nothing_is_kept_but_the_inputs_and_the_operands(architecture):
+    """States are computed again for derivatives, a few signals at a time."""
     net, u = random_network(architecture, (2,)), random_signals(2, 9, 16)
-    with torch.no_grad():
-        without = net(u)
-    assert torch.equal(net(u), without)
+    program, operands = net.recorded(16)
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()), lambda x: x):
+        kernels.run(program, [u], operands)
+    assert sum(sizes) == u.numel() + operands.numel()
+
+
+def test_a_cycle_is_a_sequence_of_steps():
+    """On 12, 6 and 3 points, and on 16, 8 and 4."""
+
+    def steps_of(net, length):
+        return [step.code for step in net.recorded(length)[0].steps]
+
+    down, up = [SWEEP, RESTRICT, RESIDUAL, RESTRICT, RESIDUAL], [PROLONG, SWEEP]
+    assert steps_of(NETWORKS["cycle"].build(), 12) == [*down, *down, *[SWEEP] * 4, *up, *up]
+    down, up = [BLOCK, BLOCK, RESTRICT, BLOCK, RESTRICT, BLOCK], [PROLONG, BLOCK, BLOCK]
+    cycle = [*down, *down, *[BLOCK] * 8, *up, *up]
+    assert steps_of(NETWORKS["multigrid_unet"].build(), 16) == cycle * 2
 
 
 def test_programs_have_names_that_tell_them_apart():

@@ -1,7 +1,7 @@
 """The engine: programs over one primitive, v + W₂ᵀ Φ(W₁u + b₁).
 
 On the CPU, in single and double precision, a program runs as compiled loops if numba is installed: the formula is
-:func:`schemenets.kernels.loops.add_block`. Everything else (other devices and dtypes, ``torch.func``, fluxes without a
+``add_block`` in ``kernels/loops.py``. Everything else (other devices and dtypes, ``torch.func``, fluxes without a
 ``scalar`` form, derivatives of higher order) takes the plain torch operations of :mod:`schemenets.kernels.reference`,
 and so does everything if the environment variable ``SCHEMENETS_KERNEL`` is ``reference``. Set it where
 ``torch.compile`` is to trace ``torch.func``, whose transformations cannot be recognised there.

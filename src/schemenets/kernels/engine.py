@@ -518,7 +518,7 @@ class Engine:
     def train(
         self, inputs: np.ndarray, targets: np.ndarray, batch: np.ndarray, scale: float, operands: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses (seeds,) and their derivatives in the operands, see ``train`` of :func:`_define`."""
+        """Losses (seeds,) and their derivatives in the operands, see ``train`` in the source of this module."""
         losses, doperands = np.empty(len(operands), self.dtype), np.empty_like(operands)
         a, g, d, theta = self._spaces()
         scale = self.dtype.type(scale)

@@ -53,20 +53,18 @@ def restrict(x: Tensor, r: Tensor, shift: int = 0) -> Tensor:
     """Rx, (..., N) to (..., N/2 rounded down): Σ_j r[j] x[2i + j - 1 + shift], x mirrored by one value at its ends."""
     n = x.shape[-1] // 2
     y = torch.cat((x[..., :1], x, x[..., -1:], x[..., -1:]), -1)[..., shift:]
-    total: Tensor = sum(r[..., j : j + 1] * y[..., j : j + 2 * n : 2][..., :n] for j in range(4))  # type: ignore[assignment]
-    return total
+    first, *rest = (r[..., j : j + 1] * y[..., j : j + 2 * n : 2][..., :n] for j in range(4))
+    return sum(rest, first)
 
 
 def prolong(e: Tensor, r: Tensor, N: int, shift: int = 0) -> Tensor:
     """Rᵀe, (..., N/2 rounded down) to (..., N), the exact transpose of :func:`restrict`."""
-    y = e.new_zeros((*e.shape[:-1], N + 3 + 2))
-    for j in range(4):
-        # positions 2i + j + shift of the mirrored signal
-        parts = torch.stack((r[..., j : j + 1] * e, torch.zeros_like(e)), -1).flatten(-2)
-        y = y + pad(parts, (j + shift, y.shape[-1] - parts.shape[-1] - j - shift))
-    inner = y[..., 1 : N + 1]
-    ends = pad(y[..., :1], (0, N - 1)) + pad(y[..., N + 1 :].sum(-1, keepdim=True), (N - 1, 0))
-    return inner + ends
+    n = e.shape[-1]
+    pairs = (pad(r[..., j : j + 1] * e, (0, 1)) + pad(r[..., j + 2 : j + 3] * e, (1, 0)) for j in (0, 1))
+    # the places of the mirrored signal that R reads, the first of which is one before x
+    y = pad(torch.stack(tuple(pairs), -1).flatten(-2), (shift, N + 1 - 2 * n))
+    y = torch.cat((y[..., :1] + y[..., 1:2], y[..., 2:]), -1)
+    return torch.cat((y[..., : N - 1], y[..., N - 1 :].sum(-1, keepdim=True)), -1)
 
 
 def run(program: Program, inputs: Sequence[Tensor], operands: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """Vectors in compiled code: a numba type whose values are LLVM vectors, one signal per lane.
 
 A vector holds 16 numbers in single and 8 in double precision; LLVM splits it where registers are narrower. It takes the
-operators of Python, also with numbers, which then stand in all lanes; comparisons give masks for :func:`where`. A tuple
+operators of Python, also with numbers, which then stand in all lanes; comparisons give masks for ``where``. A tuple
 of vectors is a window of a signal, a tile of a result or the derivatives of a filter.
 
-Arrays of numbers are addressed in vectors by :func:`load` and :func:`store`, and should begin with a cache line.
+Arrays of numbers are addressed in vectors by ``load`` and ``store``, and should begin with a cache line.
 """
 
 import math

@@ -249,7 +249,7 @@ class CycleNetwork(nn.Module):
         return kernels.run(program, [b] if x is b else [x, b], operands)
 
     def recorded(self, length: int, blocks: Any = None) -> tuple[Program, Tensor]:
-        """The program for right-hand sides of this length, and its operands (*seeds, numbers)."""
+        """The program for right-hand sides of this length, and its operands (..., numbers)."""
         problem = self.architecture.problem
         return self._recorded(problem.on(length), self.architecture.cycles, problem.screened)
 
@@ -262,7 +262,7 @@ class CycleNetwork(nn.Module):
         return program, kernels.pack(operands.values(), seeds)
 
     def operands(self, grid: Grid, seeds: int) -> dict[str, Tensor]:
-        """What the program depends on, by name: shapes (*seeds, *own)."""
+        """What the program depends on, by name: with the seeds first."""
         own: Any = self.weights
         inner, outer = own.r.unbind(-1)
         taps = (outer, inner, inner, outer) if grid.ends == "reflecting" else (outer, inner, outer, 0 * outer)

@@ -209,7 +209,7 @@ class DenoisingNetwork(nn.Module):
         return kernels.run(program, [f], operands)
 
     def recorded(self, length: int, blocks: Any = None) -> tuple[Program, Tensor]:
-        """The program for signals of this length, and its operands (*seeds, numbers).
+        """The program for signals of this length, and its operands (..., numbers).
 
         Args:
             length: of the signals.
@@ -238,7 +238,7 @@ class DenoisingNetwork(nn.Module):
         return found
 
     def operands(self, blocks: Any, length: int) -> dict[str, Tensor]:
-        """What the program depends on, by name: shapes (*seeds, *own), operands of blocks with one more for these.
+        """What the program depends on, by name: with the seeds first; of blocks, with these next.
 
         Args:
             blocks: what :meth:`together` gives, or a block whose parameters have these dimensions.
