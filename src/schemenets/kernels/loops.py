@@ -3,8 +3,8 @@
 States are rows of positions, channel by channel, in an array ``a`` that is addressed in vectors; ``u``, ``y``, ... say
 where they begin. Numbers, the same for all signals of a group, are in ``theta``, where ``W1``, ``b1``, ... say where
 they begin, -1 that there are none. Derivatives of states are at the same places of an array ``g``, those of numbers at
-the same places of ``d``, in vectors whose lanes are summed up in the end. Functions whose names
-begin with ``add`` add to what is there.
+the same places of ``d``, in vectors whose lanes are summed up in the end. Functions whose names begin with ``add``
+add to what is there.
 
 ``taps`` is any tuple of as many vectors as a filter has taps, ``flux`` the name of Φ, and ``w`` any tuple of as many
 vectors as Φ has weights.

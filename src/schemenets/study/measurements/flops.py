@@ -19,9 +19,9 @@ from schemenets.errors import InvalidParameterError
 from schemenets.multigrid.problems import Problem
 
 MOVES = frozenset(
-    """_unsafe_view alias arange as_strided cat clone constant_pad_nd detach empty expand full ones ones_like
-    permute select slice split split_with_sizes stack t transpose unbind unfold unsqueeze squeeze view zeros zeros_like scalar_tensor
-    _to_copy copy_ empty_like new_ones new_zeros new_empty reshape fill_ lift_fresh new_full
+    """_unsafe_view alias arange as_strided cat clone constant_pad_nd detach empty expand full ones ones_like permute
+    select slice split split_with_sizes stack t transpose unbind unfold unsqueeze squeeze view zeros zeros_like
+    scalar_tensor _to_copy copy_ empty_like new_ones new_zeros new_empty reshape fill_ lift_fresh new_full
     _local_scalar_dense""".split()  # noqa: SIM905
 )
 ELEMENTWISE = frozenset(
