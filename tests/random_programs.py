@@ -31,9 +31,7 @@ def random_tensors(program, shapes, seeds, batch, dtype, seed):
         return torch.randn(*seeds, *shape, generator=generator, dtype=torch.float64)
 
     pieces = [0.4 * normal(math.prod(shape)) for shape in shapes.values()]
-    pieces = [
-        piece.exp() if name.startswith("positive") else piece for name, piece in zip(shapes, pieces, strict=True)
-    ]
+    pieces = [piece.exp() if name.startswith("positive") else piece for name, piece in zip(shapes, pieces, strict=True)]
     given = [normal(batch, state.channels * state.N) for state in program.inputs]
     return [x.to(dtype).requires_grad_() for x in (*given, torch.cat([normal(0), *pieces], -1))]
 
@@ -67,7 +65,7 @@ class _Writer:
 
     def state(self, least=1):
         """A recent state with so many positions at least, made longer if there is none."""
-        fitting = [state for state in self.states[-4:] if state.N >= least]
+        fitting = [state for state in self.states[-4:] if least <= state.N]
         return self.random.choice(fitting) if fitting else self.do.extend(self.with_channels(self.states[-1], 1), least)
 
     def with_channels(self, state, channels):
@@ -88,6 +86,8 @@ class _Writer:
 
     def grid(self, N):
         problem = Problem(tau=self.random.uniform(0.2, 2), flux=FLUX, contrast=0.6, order=self.random.randint(1, 2))
+        if problem.order == 1 and self.random.random() < 0.5:
+            object.__setattr__(problem, "screened", False)  # refused for solving, but residuals and sweeps exist
         return problem.on(N, self.random.uniform(0.8, 1.5))
 
     def block(self):
@@ -151,7 +151,9 @@ class _Writer:
 
     def residual(self):
         x = self.single()
-        return self.do.residual(x, self.random.choice([None, self.like(x)]), self.grid(x.N), self.random.choice([1, -1]))
+        return self.do.residual(
+            x, self.random.choice([None, self.like(x)]), self.grid(x.N), self.random.choice([1, -1])
+        )
 
     def sweep(self):
         x, F = self.single(), self.random.randint(0, 3)

@@ -153,7 +153,9 @@ PROBLEM = Problem(tau=1.3, flux=FLUX, contrast=0.4, extent=12.0)
 NETWORKS = {
     **{name: Architecture(name=name, blocks=2 if "unet" in name else 3, **SIZE) for name in networks.available()},
     **{f"{name}, channels": Architecture(name=name, blocks=3, channels=2, **SIZE) for name in ("resnet", "fsi")},
-    **{f"{name}, tied": Architecture(name=name, blocks=3, tied=True, **SIZE) for name in ("symmetric", "resnet", "fsi")},
+    **{
+        f"{name}, tied": Architecture(name=name, blocks=3, tied=True, **SIZE) for name in ("symmetric", "resnet", "fsi")
+    },
     "safeguarded, channels": Architecture(name="safeguarded_du_fort_frankel", blocks=3, channels=2, **SIZE),
     "certified": Architecture(name="safeguarded_fsi", blocks=3, certified=True, **SIZE),
     "deep unet": Architecture(name="unet", blocks=3, **SIZE),
@@ -256,9 +258,9 @@ def test_tensors_need_not_be_contiguous():
         for parameter in net.parameters():
             parameter.set_(torch.stack((parameter, parameter), -1)[..., 0])
     x = x.mT.contiguous().mT
-    for b in (b[:, :1].expand(2, 9, 16), b[:1].expand(2, 9, 16)):
-        assert not any(each.is_contiguous() for each in (x, b, net.weights.W))
-        assert_network_is_in_plain_operations(net.cycle, net, [x.requires_grad_(), b.detach().requires_grad_()])
+    for side in (b[:, :1].expand(2, 9, 16), b[:1].expand(2, 9, 16)):
+        assert not any(each.is_contiguous() for each in (x, side, net.weights.W))
+        assert_network_is_in_plain_operations(net.cycle, net, [x.requires_grad_(), side.detach().requires_grad_()])
 
 
 @pytest.mark.usefixtures("one_kind")
@@ -413,3 +415,24 @@ def test_what_is_not_compiled_takes_plain_operations():
         cycle.cycle(u, u, grid)
     assert calls == ["run"]
     assert not torch.allclose(plain, cycle.cycle(u, u, grid))
+
+
+@pytest.mark.usefixtures("one_kind")
+def test_inputs_of_other_shapes_take_plain_operations():
+    """Which broadcast them, or say what does not fit; compiled code would read beyond them."""
+    net, x, b = random_network(NETWORKS["cycle"], ()), *(random_signals(2, 9, 16, seed=seed) for seed in (1, 2))
+    program, operands = net._recorded(PROBLEM.on(16), 1, same=False)
+    with compiled_calls() as calls:
+        wanted = kernels.run(program, [x[0], b[0]], operands)
+    assert calls == ["run"]
+    with compiled_calls() as calls:
+        for index, result in enumerate(kernels.run(program, [x, b], operands)):
+            torch.testing.assert_close(result, net.cycle(x[index], b[index]))
+        calls.clear()  # those of single ones
+        several = kernels.run(program, [x[0], b[0]], operands.expand(2, -1))
+        one_side = kernels.run(program, [x[0], b[0, :1]], operands)
+        with pytest.raises(RuntimeError, match=r"multiply up to the size .* \(15\)"):
+            kernels.run(program, [x[0, :, :15], b[0]], operands)
+    assert not calls
+    torch.testing.assert_close(several, torch.stack((wanted, wanted)))
+    torch.testing.assert_close(one_side[0], wanted[0])

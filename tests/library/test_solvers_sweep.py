@@ -3,19 +3,21 @@
 Cycles, seeds, strides and derivatives of second order are those of all programs, see test_programs.py.
 """
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from dense import correlation_matrix
+from random_programs import FLUX, TAPS
 
 from schemenets import fluxes, kernels, networks
 from schemenets.multigrid import CycleArchitecture, Problem
 from schemenets.multigrid.sweep import residual, sweep
 
 pytest.importorskip("numba")
-from compiled import compiled_calls, nothing_left_behind
+from compiled import compiled_calls, nothing_left_behind, one_kind
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
@@ -32,9 +34,11 @@ def second(problem):
 
 
 # All fluxes, orders and ends that there may be, and all Ψ. To compile a pair takes seconds, so most are slow.
-QUICK = [(PERONA_MALIK, "linear"), (second(PERONA_MALIK), "linear")]
+QUICK = [(PERONA_MALIK, FLUX), (second(PERONA_MALIK), FLUX)]
 PAIRS = [
     (POISSON, "charbonnier"),
+    (PERONA_MALIK, "linear"),
+    (second(PERONA_MALIK), "linear"),
     (LINEAR, "fab"),
     (second(LINEAR), "relu"),
     (CHARBONNIER, "exponential_perona_malik"),
@@ -44,7 +48,9 @@ PAIRS = [
     (WEICKERT, "charbonnier"),
     (second(WEICKERT), "linear"),
 ]
-IDS = {"ids": lambda x: x if isinstance(x, str) else f"{x.flux}-{x.order}-{'reflecting' if x.screened else 'dirichlet'}"}
+IDS = {
+    "ids": lambda x: x if isinstance(x, str) else f"{x.flux}-{x.order}-{'reflecting' if x.screened else 'dirichlet'}"
+}
 each_pair = pytest.mark.parametrize(
     ("problem", "psi"), [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS)], **IDS
 )
@@ -58,7 +64,14 @@ def compiled_kernel(monkeypatch):
         yield
 
 
-def inputs(grid, psi, seeds=(), B=9, F=2, k=5, dtype=torch.float64, seed=0):
+@pytest.fixture
+def quick_kind(request):
+    """What test_programs.py compiles anyway, but for slow tests."""
+    with nullcontext() if request.node.get_closest_marker("slow") else one_kind(FLUX, TAPS):
+        yield
+
+
+def inputs(grid, psi, seeds=(), B=9, F=2, k=TAPS, dtype=torch.float64, seed=0):
     """x, b, ω, W and the contrasts of Ψ, which require gradients."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {"x": (B, grid.N), "b": (B, grid.N), "omega": (), "W": (F, k), "lam": (F,)}
@@ -97,6 +110,7 @@ def check(function, tensors):
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
+@pytest.mark.usefixtures("quick_kind")
 @each_pair
 def test_compiled_sweeps_are_the_plain_ones_with_all_gradients(problem, psi):
     for N in (1, 2, 3, 8, 17):
@@ -114,6 +128,7 @@ def test_sweeps_in_single_precision(problem, psi):
             check(swept(grid, psi), inputs(grid, psi, seeds, B=19, dtype=torch.float32))
 
 
+@pytest.mark.usefixtures("quick_kind")
 @pytest.mark.parametrize(
     "problem",
     [PERONA_MALIK, second(PERONA_MALIK), *(pytest.param(problem, marks=pytest.mark.slow) for problem, _ in PAIRS)],
@@ -131,6 +146,7 @@ def test_compiled_residuals_are_the_plain_ones_with_all_gradients(problem):
                 torch.testing.assert_close(a, b, rtol=0, atol=1e-11 * max(1, b.abs().max().item()))
 
 
+@pytest.mark.usefixtures("quick_kind")
 @pytest.mark.parametrize("kernel", ["fused", "reference"])
 @each_pair
 def test_a_sweep_is_the_formula_in_dense_matrices(problem, psi, kernel, monkeypatch):
@@ -153,11 +169,12 @@ def test_a_sweep_is_the_formula_in_dense_matrices(problem, psi, kernel, monkeypa
             np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
+@pytest.mark.usefixtures("quick_kind")
 @pytest.mark.parametrize("kernel", ["fused", "reference"])
 def test_small_differences_have_the_diffusivity_of_the_limit_and_its_slope(kernel, monkeypatch):
     """Φ(s)/s at s = 0 and nearby, where its derivative must not be lost in rounding errors."""
     monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
-    grid, psi = PERONA_MALIK.on(8, 1.0), "linear"
+    grid, psi = PERONA_MALIK.on(8, 1.0), FLUX
     given = inputs(grid, psi)
     at_zero = None
     for scale in (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7):
@@ -171,15 +188,17 @@ def test_small_differences_have_the_diffusivity_of_the_limit_and_its_slope(kerne
     np.testing.assert_allclose(D[0], 1 + 1.3 * np.array([1, 2, 2, 2, 2, 2, 2, 1]))
 
 
+@pytest.mark.usefixtures("quick_kind")
 def test_without_filters_it_is_damped_jacobi():
     grid = PERONA_MALIK.on(17)
-    tensors = {n: x if n in ("x", "b", "omega") else None for n, x in inputs(grid, "linear").items()}
-    check(swept(grid, "linear"), tensors)
+    tensors = {n: x if n in ("x", "b", "omega") else None for n, x in inputs(grid, FLUX).items()}
+    check(swept(grid, FLUX), tensors)
     r, D = grid.smoothing(tensors["x"], tensors["b"])
     expected = tensors["x"] + tensors["omega"] * r / D
-    torch.testing.assert_close(swept(grid, "linear")(**tensors), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(swept(grid, FLUX)(**tensors), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("quick_kind")
 @pytest.mark.parametrize("kernel", ["reference", "fused"])
 @pytest.mark.parametrize(("problem", "psi"), QUICK, ids=["1", "2"])
 def test_gradients_by_finite_differences(problem, psi, kernel, monkeypatch):
@@ -187,7 +206,7 @@ def test_gradients_by_finite_differences(problem, psi, kernel, monkeypatch):
     grid = problem.on(7)
     given = {n: x for n, x in inputs(grid, psi, seeds=(2,), B=2).items() if x is not None}
     assert torch.autograd.gradcheck(
-        lambda *values: swept(grid, psi)(**dict(zip(given, values, strict=True)), lam=None), [*given.values()]
+        lambda *values: swept(grid, psi)(**dict(zip(given, values, strict=True))), [*given.values()]
     )
     assert torch.autograd.gradcheck(lambda x, b: residual(x, b, grid), [given["x"], given["b"]])
 
@@ -195,6 +214,7 @@ def test_gradients_by_finite_differences(problem, psi, kernel, monkeypatch):
 # Cycles of linear problems; test_programs.py has those of nonlinear ones
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(), (2,)], ids=["alone", "stacked"])
 @pytest.mark.parametrize(
     "arguments",
@@ -202,7 +222,7 @@ def test_gradients_by_finite_differences(problem, psi, kernel, monkeypatch):
         {},
         {"kind": "W", "cycles": 2},
         {"kind": "F", "sweeps": 2, "transfers": "fixed"},
-        pytest.param({"coarse_side": "restricted", "filters": 0, "cycles": 3}, marks=pytest.mark.slow),
+        {"coarse_side": "restricted", "filters": 0, "cycles": 3},
     ],
     ids=str,
 )
@@ -232,11 +252,10 @@ def check_cycles(problem, seeds, arguments, lengths):
         check(lambda b, **own: net(b), {"b": b, **own})
 
 
-def test_what_is_not_plain_takes_plain_operations():
+def test_what_is_not_plain_takes_plain_operations(monkeypatch):
     """Half precision, and weights of another number of seeds than signals, which compiled loops would read beyond."""
-    grid = second(LINEAR).on(8)
+    grid, psi = second(LINEAR).on(8), fluxes.get("linear")
     tensors = {n: x.detach() for n, x in inputs(grid, "linear").items() if x is not None}
-    psi = fluxes.get("linear")
     assert kernels.backend() == "fused"
     with compiled_calls() as calls:
         wide = sweep(**{n: x.bfloat16() for n, x in tensors.items()}, lam=None, grid=grid, psi=psi)
@@ -245,6 +264,7 @@ def test_what_is_not_plain_takes_plain_operations():
         one_side = sweep(**tensors | {"b": tensors["b"][:1]}, lam=None, grid=grid, psi=psi)
     assert not calls
     assert wide.dtype == torch.bfloat16
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
     single = sweep(**tensors, lam=None, grid=grid, psi=psi)
     for n, y in enumerate(several, start=1):  # linear
         torch.testing.assert_close(y, n * single, rtol=0, atol=1e-12)

@@ -87,6 +87,16 @@ def test_the_formula_for_other_networks_is_what_is_counted(arguments, N):
     assert of_network(architecture, N) == counted(networks.build(**architecture.arguments()), N)
 
 
+@pytest.mark.parametrize("name", [name for name in networks.available() if "safeguarded" not in name])
+def test_twice_the_blocks_take_twice_the_operations(name):
+    """But for what is there once."""
+    arguments = {"filters": 2, "kernel_size": 3, "flux": "charbonnier"}
+    one, two, four = (counted(networks.build(name, **arguments, blocks=blocks), 64) for blocks in (1, 2, 4))
+    assert 0 < one < two < four
+    if name != "unet":
+        assert four - two == pytest.approx(2 * (two - one), rel=0.05)
+
+
 def test_there_is_no_formula_for_networks_that_do_not_solve():
     with pytest.raises(UnknownNameError, match="multigrid_unet, unet"):
         of_network(Architecture(name="resnet", blocks=1, filters=2, kernel_size=3, flux="relu"), 64)

@@ -1,4 +1,4 @@
-"""exp and expm1 of vectors against those of NumPy in higher precision."""
+"""Vectors in compiled code: their operators are those of NumPy, and exp and expm1 those in higher precision."""
 
 import math
 
@@ -9,8 +9,9 @@ pytest.importorskip("numba")
 
 from numba import njit
 
-from schemenets.kernels import vector_math  # noqa: F401, which makes them known
-from schemenets.kernels.simd import OPTIONS, aligned, lanes, load, store
+from schemenets.fluxes import where
+from schemenets.kernels import vector_math  # noqa: F401, which makes exp and expm1 known
+from schemenets.kernels.simd import OPTIONS, aligned, fma, lane, lanes, load, store, total, vector, with_lane
 
 DTYPES = [np.float32, np.float64]
 
@@ -54,3 +55,64 @@ def test_values_out_of_range(dtype):
     x = np.array([np.nan, np.inf, -np.inf, 0, 2000, -2000], dtype)
     np.testing.assert_array_equal(computed(exp, x), [np.nan, np.inf, 0, 1, np.inf, 0])
     np.testing.assert_array_equal(computed(expm1, x), [np.nan, np.inf, -1, 0, np.inf, -1])
+
+
+@njit(**OPTIONS)
+def arithmetic(x, y, out):
+    a, b = load(x, 0), load(y, 0)
+    store(out, 0, a + b)
+    store(out, 1, a - b)
+    store(out, 2, a * b)
+    store(out, 3, a / b)
+    store(out, 4, -a)
+    store(out, 5, 2.0 - a * 3)
+    store(out, 6, fma(a, b, a))
+    store(out, 7, abs(a))
+    store(out, 8, math.sqrt(math.fabs(a)))
+    c = a
+    c += 1.5
+    c *= b
+    store(out, 9, c)
+    store(out, 10, vector(x[1]))
+    store(out, 11, with_lane(a, 2, lane(b, 1)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arithmetic(dtype):
+    L = lanes(dtype)
+    x, y, out = aligned(1, dtype), aligned(1, dtype), aligned(12, dtype)
+    x[:], y[:] = np.random.default_rng(0).standard_normal((2, L))
+    arithmetic(x, y, out)
+    changed = x.copy()
+    changed[2] = y[1]
+    expected = [x + y, x - y, x * y, x / y, -x, 2 - x * 3, x * y + x, abs(x), np.sqrt(abs(x)), (x + 1.5) * y]
+    expected += [np.full(L, x[1]), changed]
+    np.testing.assert_allclose(out.reshape(12, L), expected, rtol=0, atol=16 * np.finfo(dtype).eps)
+
+
+@njit(**OPTIONS)
+def choices(x, y, out):
+    a, b = load(x, 0), load(y, 0)
+    zero = 0.0 * y[0]
+    store(out, 0, where(a < b, a, zero))
+    store(out, 1, where(a <= b, a, zero))
+    store(out, 2, where(a > b, a, zero))
+    store(out, 3, where(a >= b, a, zero))
+    store(out, 4, where(a == b, a, zero))
+    store(out, 5, max(a, b))
+    store(out, 6, min(a, b))
+    store(out, 7, where(x[0] < y[0], a, b))
+    return total(b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_choices(dtype):
+    """Comparisons with NaN are false; the larger and the smaller number are the first one if that is NaN."""
+    L = lanes(dtype)
+    x, y, out = aligned(1, dtype), aligned(1, dtype), aligned(8, dtype)
+    x[:8], y[:8] = [1, 2, 3, np.nan, np.inf, -np.inf, 0, -3], [2, 2, 1, 5, 1, 1, 0, -4]
+    found = choices(x, y, out)
+    assert found == y.sum()
+    expected = [np.where(compare(x, y), x, 0) for compare in (np.less, np.less_equal, np.greater, np.greater_equal)]
+    expected += [np.where(x == y, x, 0), np.maximum(x, y), np.minimum(x, y), x]
+    np.testing.assert_array_equal(out.reshape(8, L), expected)
