@@ -221,7 +221,8 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         raise InvalidParameterError(
             "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"
         )
-    if not 1 <= job.batch <= (count := data[keys[0]].shape[-2]):
+    count = data[keys[0]].shape[-2]
+    if not 1 <= job.batch <= count:
         raise InvalidParameterError("batch", job.batch, f"1 to {count}, the number of training signals")
 
 

@@ -78,7 +78,6 @@ def _vector_of(kinds: Any) -> Any:
 
 
 @lower_cast(types.Number, Vector)
-@lower_cast(types.Literal, Vector)
 def _cast(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
     return _splat(builder, target, context.cast(builder, value, source, target.dtype))
 

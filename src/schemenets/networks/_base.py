@@ -91,11 +91,11 @@ class Architecture:
             raise InvalidParameterError("biases", self.biases, f"{network.biases[0]} for the network {self.name!r}")
         if self.steps == "signed" and not network.signed:
             raise InvalidParameterError("steps", self.steps, f"positive for the network {self.name!r}")
+        if self.certified and not network.certifiable:
+            raise InvalidParameterError("certified", True, f"False, since no certificate of {self.name!r} is known")
         if self.certified and (self.biased or self.steps == "signed"):
             expected = "False, since no certificate with biases or signed steps is known"
             raise InvalidParameterError("certified", True, expected)
-        if self.certified and not network.certifiable:
-            raise InvalidParameterError("certified", True, f"False, since no certificate of {self.name!r} is known")
         if self.certified and not flux.nonnegative:
             raise InvalidParameterError("certified", True, f"False, since g of {flux.name!r} is negative somewhere")
 
