@@ -31,6 +31,13 @@ VARIANTS = [
     for certified in (False, True)
     if channels == 1 or flux in ("relu", "perona_malik")
 ]
+SWITCHES = [
+    {"name": name, "flux": "perona_malik", "channels": channels, "tied": tied, "certified": False, **switch}
+    for name in networks.available()
+    for channels, tied in ((1, False), (1, True), (3, False))
+    for switch in ({"biases": True}, {"biases": False}, {"steps": "signed"}, {"biases": True, "steps": "signed"})
+    if networks.Architecture(name=name, blocks=1, filters=1, kernel_size=1, flux="relu").biased != switch.get("biases")
+]
 
 
 def possible(variant):
@@ -41,7 +48,9 @@ def possible(variant):
     return True
 
 
-POSSIBLE = [variant for variant in VARIANTS if possible(variant)]
+USUAL = [variant for variant in VARIANTS if possible(variant)]
+SWITCHED = [variant for variant in SWITCHES if possible(variant)]
+POSSIBLE = USUAL + SWITCHED
 
 
 def each(variants):
@@ -295,7 +304,7 @@ REFERENCES = {
 }
 
 
-@each([v for v in POSSIBLE if v["name"] in REFERENCES])
+@each([v for v in USUAL if v["name"] in REFERENCES])
 def test_networks_are_their_schemes(variant):
     net, f = randomised(networks.build(**variant, blocks=6, filters=4, kernel_size=5)), signals(1, 30)
     blocks = [net.blocks[index % len(net.blocks)] for index in range(6)]
@@ -324,7 +333,7 @@ def test_fsi_network_can_be_a_box_filter(name, n, tied):
     torch.testing.assert_close(net(f)[:, n:-n], box, rtol=0, atol=1e-13)
 
 
-@each([v for v in POSSIBLE if v["name"] in ("resnet", "feedforward") and not v["tied"]])
+@each([v for v in USUAL if v["name"] in ("resnet", "feedforward") and not v["tied"]])
 def test_resnet_is_its_formula_in_dense_matrices(variant):
     """And so it is without its skip connections."""
     net = randomised(networks.build(**variant, **SMALL))
@@ -341,7 +350,7 @@ def test_resnet_is_its_formula_in_dense_matrices(variant):
     torch.testing.assert_close(net(f)[0], out, rtol=1e-12, atol=1e-12)
 
 
-@each([v for v in POSSIBLE if v["name"] == "symmetric_feedforward"])
+@each([v for v in USUAL if v["name"] == "symmetric_feedforward"])
 def test_symmetric_network_without_skip_connections_is_its_formula_in_dense_matrices(variant):
     net = randomised(networks.build(**variant, **SMALL))
     f = signals(1, 30)
@@ -353,6 +362,69 @@ def test_symmetric_network_without_skip_connections_is_its_formula_in_dense_matr
         u = block.tau * K.T @ block.flux(K @ u, lam, w)
     out = net.projection @ u.reshape(3, 30) if variant["channels"] > 1 else u
     torch.testing.assert_close(net(f)[0], out, rtol=1e-12, atol=1e-12)
+
+
+def switched_step(name, k, block, u, previous, f):
+    """A step of the scheme of this name for all channels, with b₂ added to what the scheme makes of KᵀTΦ(Ku + b₁)."""
+    W1, W2 = (block.W1, block.W2) if hasattr(block, "W1") else (block.K, -block.tau.reshape(-1, 1, 1) * block.K)
+    W1, W2 = (torch.from_numpy(correlation_matrix(W.numpy(), 30)) for W in (W1, W2))
+    b1, b2 = (0, 0) if block.b1 is None else (block.b1.repeat_interleave(26), block.b2.flatten().repeat_interleave(30))
+    step = W2.T @ block.flux(W1 @ u + b1, block.lam.repeat_interleave(26))
+    alpha = fsi.extrapolation(k)
+    match name:
+        case "symmetric" | "resnet":
+            return u + step + b2
+        case "feedforward":
+            return step + b2
+        case "symmetric_feedforward":
+            return -step + b2
+        case "implicit":
+            return f + step + b2
+        case "fsi":
+            return alpha * (u + step) + (1 - alpha) * previous + b2
+        case "du_fort_frankel":
+            return (2 * block.rho * (u + step / block.rho) + (1 - block.rho) * previous) / (1 + block.rho) + b2
+        case "safeguarded_fsi":
+            w, s_k = u + step + b2, alpha - 1
+        case "safeguarded_du_fort_frankel":
+            w, s_k = u + step / block.rho + b2, (block.rho - 1) / (block.rho + 1)
+    s = safeguarded_fsi.safeguard(w.numpy(), previous.numpy(), f.numpy(), float(s_k))
+    return w + s * (w - previous)
+
+
+@torch.no_grad()
+@each([v for v in SWITCHED if v["name"] != "multigrid_unet"])
+def test_biases_and_signed_steps_are_in_the_formulas_of_dense_matrices(variant):
+    net = randomised(networks.build(**variant, **SMALL))
+    f = signals(1, 30)
+    u = previous = start = torch.kron(net.lift, f[0]) if variant["channels"] > 1 else f[0]
+    for k, block in enumerate(net.applied):
+        previous, u = u, switched_step(variant["name"], k, block, u, previous, start)
+    out = net.projection @ u.reshape(3, 30) if variant["channels"] > 1 else u
+    torch.testing.assert_close(net(f)[0], out, rtol=1e-11, atol=1e-11)
+    plain = {key: value for key, value in variant.items() if key not in ("biases", "steps")}
+    assert net.architecture.count().total != Architecture(**plain, **SMALL).count().total
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"biases": "yes"}, "biases: got 'yes', expected True, False, or None"),
+        ({"steps": "negative"}, "steps: got 'negative', expected one of positive, signed"),
+        ({"name": "unet", "biases": False}, "biases: got False, expected True for the network 'unet'"),
+        (
+            {"name": "multigrid_unet", "biases": True},
+            "biases: got True, expected False for the network 'multigrid_unet'",
+        ),
+        ({"name": "resnet", "steps": "signed"}, "steps: got 'signed', expected positive for the network 'resnet'"),
+        ({"name": "du_fort_frankel", "steps": "signed"}, "steps: got 'signed', expected positive"),
+        ({"biases": True, "certified": True}, "certified: got True, expected False, since no certificate with biases"),
+        ({"steps": "signed", "certified": True}, "certified: got True, expected False, since .* signed steps"),
+    ],
+)
+def test_impossible_biases_and_steps_are_refused_by_name(change, message):
+    with pytest.raises((UnknownNameError, InvalidParameterError), match=message):
+        networks.build(**{"name": "symmetric", "flux": "perona_malik", **SMALL, **change})
 
 
 @pytest.mark.parametrize(("name", "rival"), [("feedforward", "resnet"), ("symmetric_feedforward", "symmetric")])

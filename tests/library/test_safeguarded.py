@@ -283,6 +283,26 @@ def test_where_the_safeguard_does_not_act_the_network_is_the_plain_one(name):
     assert ((ours - theirs).abs().amax(-1)[held] > 1e-9).any()
 
 
+@torch.no_grad()
+@each_network
+def test_factors_of_networks_with_biases(name):
+    """The last one is what the network makes of its last explicit step, and smaller than wanted for some signals."""
+    f, acting = signals(50, 30), 0
+    for seed in range(5):
+        net = networks.build(name, blocks=6, filters=3, kernel_size=4, flux="relu", biases=True).double()
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in net.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        *_, previous, before, after = states(net, f)
+        s_k, s = (factors[-1] for factors in net.extrapolations(f))
+        block = net.blocks[-1]
+        tau = block.tau if name == "safeguarded_fsi" else 1 / (2 * block.alpha)
+        w = block.step(before[:, None], tau, before[:, None])[:, 0]
+        torch.testing.assert_close(after, w + s[:, None] * (w - previous), rtol=1e-9, atol=1e-9)
+        acting += (s < s_k).sum()
+    assert acting > 0
+
+
 @each_network
 def test_a_stack_tells_the_factors_of_each_network(name):
     nets, f = [random_network(name, seed) for seed in range(3)], signals(3, 4, 30)
