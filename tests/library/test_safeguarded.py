@@ -289,17 +289,20 @@ def test_factors_of_networks_with_biases(name):
     """The last one is what the network makes of its last explicit step, and smaller than wanted for some signals."""
     f, acting = signals(50, 30), 0
     for seed in range(5):
-        net = networks.build(name, blocks=6, filters=3, kernel_size=4, flux="relu", biases=True).double()
+        net = networks.build(name, blocks=6, filters=3, kernel_size=4, flux="relu", biases=True, seed=seed).double()
         generator = torch.Generator().manual_seed(seed)
-        for parameter in net.parameters():
-            parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        for block in net.blocks:
+            for bias in (block.b1, block.b2):
+                bias += 0.02 * torch.randn(bias.shape, generator=generator, dtype=torch.float64)
+            if name == "safeguarded_du_fort_frankel":
+                block.rho = torch.tensor(8.0, dtype=torch.float64)
         *_, previous, before, after = states(net, f)
         s_k, s = (factors[-1] for factors in net.extrapolations(f))
-        block = net.blocks[-1]
         tau = block.tau if name == "safeguarded_fsi" else 1 / (2 * block.alpha)
         w = block.step(before[:, None], tau, before[:, None])[:, 0]
-        torch.testing.assert_close(after, w + s[:, None] * (w - previous), rtol=1e-9, atol=1e-9)
-        acting += (s < s_k).sum()
+        # not to all digits, as s is no Lipschitz function of the states
+        torch.testing.assert_close(after, w + s[:, None] * (w - previous), rtol=0, atol=1e-6)
+        acting += ((s > 0) & (s < s_k)).sum()
     assert acting > 0
 
 

@@ -24,8 +24,6 @@ Further properties (derived):
   of w by η can move it by the order of √η. So no Lipschitz bound is known where the safeguard can act.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -75,11 +73,11 @@ class Safeguarded(DenoisingNetwork):
         start = previous = u
         wanted, taken = [], []
         for k in range(self.architecture.blocks):
-            weights: Any = {
-                n: own[n].select(seeds, k % own[n].shape[seeds]) for n in ("W1", "W2", "lam", "w") if n in own
-            }
+            weights = {n: own[n].select(seeds, k % own[n].shape[seeds]) for n in WEIGHTS if n in own}
+            b1, lam, w, b2 = (weights.get(n) for n in ("b1", "lam", "w", "b2"))
             flux = self.fluxes()[k % len(self.blocks)]
-            w = kernels.block(u, weights["W1"], None, weights["W2"], weights.get("lam"), flux, weights.get("w"), onto=u)
+            w = kernels.block(u, weights["W1"], b1, weights["W2"], lam, flux, w, onto=u)
+            w = w if b2 is None else w + b2[..., None, :, None]
             s_k = self.factors(own, k).to(u).expand(f.shape[:-2])[..., None, None, None]
             s = factor(s_k, w, w - previous, start).s
             previous, u = u, extrapolated(s_k, w, previous, start)
