@@ -519,6 +519,16 @@ def test_implicit_gradients_equal_unrolled_ones(flux, seeds):
         torch.testing.assert_close(at_solution, unrolled, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_implicit_gradients_with_biases_equal_unrolled_ones(channels):
+    net, target, gradients = converging(flux="perona_malik", channels=channels, biases=True), signals(2, 25, seed=2), []
+    for net.implicit_gradients in (False, True):
+        f = signals(2, 25).requires_grad_()
+        gradients.append(torch.autograd.grad((net(f) - target).square().sum(), [f, *net.parameters()]))
+    for unrolled, at_solution in zip(*gradients, strict=True):
+        torch.testing.assert_close(at_solution, unrolled, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("flux", fluxes.available())
 def test_implicit_gradients_equal_difference_quotients(flux):
     net = converging(flux=flux, filters=2, kernel_size=3)

@@ -24,6 +24,7 @@ MULTICHANNEL = [name for name in networks.available() if name not in ("multigrid
 SAFEGUARDED = ["safeguarded_fsi", "safeguarded_du_fort_frankel"]
 CERTIFIABLE = ["symmetric", "du_fort_frankel", "implicit", *SAFEGUARDED]
 NONNEGATIVE = [name for name in fluxes.available() if fluxes.get(name).nonnegative]
+ONE_BLOCK = {"blocks": 1, "filters": 2, "kernel_size": 3, "flux": "perona_malik"}
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +213,48 @@ def test_bounds_are_never_exceeded(name, flux, channels, seed):
         assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
         if certificate.euclidean is not None:
             assert (ratios(net(u), u) <= certificate.euclidean * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "biases"), [*((name, True) for name in MULTICHANNEL), ("resnet", False), ("feedforward", False)]
+)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6))
+def test_bounds_of_networks_with_other_biases(name, biases, seed):
+    """Biases leave bounds of differences alone, and there is none of norms."""
+    net = random_network(seed, name=name, flux="perona_malik", channels=2, biases=biases)
+    certificate = certify(net)
+    with torch.no_grad():
+        u, v = pairs(seed)
+        assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
+        if biases:
+            assert certificate.euclidean is None
+            assert not certificate.holds
+        elif name == "resnet":
+            assert (ratios(net(u), u) <= certificate.euclidean * (1 + 1e-12)).all()
+
+
+def test_biases_that_are_zero_break_no_certificate():
+    net = random_network(0, name="symmetric", flux="perona_malik", scale=0, biases=True)
+    assert certify(net) == replace(certify(net), euclidean=1.0)
+    assert certify(net).holds
+    net.blocks[1].b2.data.fill_(1e-3)
+    assert certify(net).failed == ["blocks.1: no biases"]
+
+
+def test_signed_steps_have_no_certificate():
+    net = random_network(0, name="symmetric", flux="perona_malik", scale=0, steps="signed")
+    certificate = certify(net)
+    assert (certificate.euclidean, certificate.lipschitz, certificate.holds) == (None, math.inf, False)
+    assert certificate.failed == ["positive steps"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("biases", True), ("steps", "signed")])
+def test_verifications_are_of_the_schemes_of_the_papers(key, value, tmp_path):
+    path = tmp_path / "net.safetensors"
+    checkpoints.save(networks.build("symmetric", **{**ONE_BLOCK, key: value}), path)
+    with pytest.raises(InvalidParameterError, match=rf"{key}: got {value!r}, expected those of the papers' schemes"):
+        verify(path, LENGTH)
 
 
 def test_lipschitz_bounds_stand_on_the_weights_that_the_filters_have():
