@@ -26,16 +26,22 @@ from schemenets.kernels import safeguard as guard
 from schemenets.kernels.program import Program
 from schemenets.kernels.simd import (
     INLINE,
+    INNER,
     OPTIONS,
     Vector,
     aligned,
     fma,
+    first_lanes,
     load,
+    load_lanes,
+    number,
     plain,
+    pointer,
     repeated,
+    starts_of,
     store,
+    store_lanes,
     total,
-    vector,
 )
 
 BLOCK, WIDE_BLOCK, MIX, MERGE, UPSAMPLE, ACTIVATE, POOL, EXTEND, RESTRICT, PROLONG, RESIDUAL, SWEEP, SAFEGUARD = (
@@ -43,7 +49,9 @@ BLOCK, WIDE_BLOCK, MIX, MERGE, UPSAMPLE, ACTIVATE, POOL, EXTEND, RESTRICT, PROLO
 )
 (
     CODE, Y, U, V, Z, W1, B1, W2, LAM, SHAPE, B2, C0, C1, R, P, N, C, D, F, SHIFT, SIGN, ORDER, REFLECTING,
-) = range(len(program.COLUMNS))  # fmt: skip
+) = range(WIDTH := len(program.COLUMNS))  # fmt: skip
+TASKS = "run", "differentiate", "train"
+RUN, DIFFERENTIATE, TRAIN = range(len(TASKS))
 NONE = -1
 ROUNDING = 4  # machine precisions by which a safeguarded state may exceed its bound
 
@@ -80,19 +88,20 @@ def forward(kind: str, rows: Any, count: int, a: Any, theta: Any, free: int, pre
 
 
 def backward(
-    kind: str, rows: Any, operands: int, a: Any, g: Any, d: Any, theta: Any, free: int, precision: float, tiny: float
-) -> None:
+    kind: str, rows: Any, count: int, operands: int, a: Any, g: Any, d: Any, theta: Any, free: int, precision: float,
+    tiny: float,
+) -> None:  # fmt: skip
     """Add the derivatives of all steps to ``g`` and ``d``, the last step first, in compiled code only."""
     raise NotImplementedError
 
 
-@overload(forward)
+@overload(forward, jit_options=INNER)
 def _(kind, rows, count, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
     return _passes(kind.literal_value)[0] if isinstance(kind, types.StringLiteral) else None
 
 
-@overload(backward)
-def _(kind, rows, operands, a, g, d, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
+@overload(backward, jit_options=INNER)
+def _(kind, rows, count, operands, a, g, d, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
     return _passes(kind.literal_value)[1] if isinstance(kind, types.StringLiteral) else None
 
 
@@ -105,10 +114,10 @@ def _passes(kind: str) -> tuple[Any, Any]:
     narrow, wide, mix, merge, upsample, activate, pool, extend, restrict, prolong, residual, sweeps, safeguard = used
 
     def forward(kind, rows, count, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
-        zero = vector(theta.dtype.type(0))
+        zero = number(theta, NONE, 0)
         taps, one, shape = repeated(zero, k), repeated(zero, 1), repeated(zero, weights)
         for i in range(count):
-            s = rows[i]
+            s = pointer(rows, i * WIDTH)
             code = s[CODE]
             if code <= WIDE_BLOCK:
                 loops.fill(a, s[Y], theta, s[B2], s[N], s[D])
@@ -184,22 +193,22 @@ def _passes(kind: str) -> tuple[Any, Any]:
         loops.add_scaled(a, o, a, z, theta, s[C0], padded)
         loops.add_block(a, o, z, theta, s[W1], -1, s[W1], s[LAM], -1, padded, s[F], flux, taps, shape)
 
-    def backward(kind, rows, operands, a, g, d, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
-        zero = vector(theta.dtype.type(0))
+    def backward(kind, rows, count, operands, a, g, d, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
+        zero = number(theta, NONE, 0)
         taps, one, shape = repeated(zero, k), repeated(zero, 1), repeated(zero, weights)
-        for i in range(rows.shape[0] - 1, -1, -1):
-            s = rows[i]
+        for i in range(count - 1, -1, -1):
+            s = pointer(rows, i * WIDTH)
             code = s[CODE]
             if code <= WIDE_BLOCK:
-                count = s[N] * s[D]
+                numbers = s[N] * s[D]
                 if s[V] >= 0:
-                    loops.add_scaled(g, s[V], g, s[Y], theta, s[C0], count)
+                    loops.add_scaled(g, s[V], g, s[Y], theta, s[C0], numbers)
                     if 0 <= s[C0] < operands:
-                        loops.add_product(a, g, d, s[Y], s[V], s[C0], count)
+                        loops.add_product(a, g, d, s[Y], s[V], s[C0], numbers)
                 if s[Z] >= 0:
-                    loops.add_scaled(g, s[Z], g, s[Y], theta, s[C1], count)
+                    loops.add_scaled(g, s[Z], g, s[Y], theta, s[C1], numbers)
                     if 0 <= s[C1] < operands:
-                        loops.add_product(a, g, d, s[Y], s[Z], s[C1], count)
+                        loops.add_product(a, g, d, s[Y], s[Z], s[C1], numbers)
                 if s[B2] >= 0:
                     loops.add_bias_adjoint(g, d, s[Y], s[B2], s[N], s[D])
                 if narrow and code == BLOCK:
@@ -272,148 +281,82 @@ def _passes(kind: str) -> tuple[Any, Any]:
     return forward, backward
 
 
-# in loops, since assignments of slices compile error messages about their shapes for three seconds
 @njit(**INLINE)
-def fill(a, first, values):  # type: ignore[no-untyped-def]
-    for i in range(values.size):
-        a[first + i] = values[i]
-
-
-@njit(**INLINE)
-def clear(a, count):  # type: ignore[no-untyped-def]
-    for i in range(count):
-        a[i] = 0
+def gather(a, at, x, starts):  # type: ignore[no-untyped-def]
+    """Signals of x, one per lane, from where ``starts`` of :func:`rows_of` says."""
+    for n in range(x.shape[2]):
+        store(a, at + n, load_lanes(x, starts, n))
 
 
 @njit(**INLINE)
-def gather(a, at, x, first, count):  # type: ignore[no-untyped-def]
-    """Signals x[first], x[first + 1], ... in the lanes, and zeros where there are no more of them."""
-    L = lanes_of(a)
-    for i in range(L):
-        for n in range(x.shape[1]):
-            a[(at + n) * L + i] = x[first + i, n] if i < count else 0
+def scatter(a, at, x, starts):  # type: ignore[no-untyped-def]
+    """The other way round."""
+    for n in range(x.shape[2]):
+        store_lanes(x, starts, n, load(a, at + n))
 
 
 @njit(**INLINE)
-def pick(a, at, x, batch, first, count):  # type: ignore[no-untyped-def]
-    """The same for signals x[batch[first]], x[batch[first + 1]], ..."""
-    L = lanes_of(a)
-    for i in range(L):
-        row = batch[first + i] if i < count else 0
-        for n in range(x.shape[1]):
-            a[(at + n) * L + i] = x[row, n] if i < count else 0
-
-
-@njit(**INLINE)
-def scatter(a, at, x, first, count):  # type: ignore[no-untyped-def]
-    L = lanes_of(a)
-    for i in range(count):
-        for n in range(x.shape[1]):
-            x[first + i, n] = a[(at + n) * L + i]
+def rows_of(x, s, batch, first, count):  # type: ignore[no-untyped-def]
+    """Where ``count`` signals of a batch begin in x (1 or seeds, signals, numbers), of which lanes left over repeat one."""
+    at = s % batch.shape[0] * batch.shape[1] + first
+    return starts_of(x, s % x.shape[0] * x.shape[1], batch, at, count)
 
 
 @lru_cache
-def _define(kind: str) -> SimpleNamespace:
-    """The functions for programs of a kind, not yet compiled.
+def _define(kind: str) -> Any:
+    """The function for programs of a kind, not yet compiled.
 
-    Constants in them are plain data, by which numba recognises them in its cache on disk: it never would by functions.
+    Constants in it are plain data, by which numba recognises it in its cache on disk: it never would by functions.
     """
 
     @compiled
-    def run(rows, layout, constants, u, v, operands, a, theta, y, precision, tiny):  # type: ignore[no-untyped-def]
-        """The result y (seeds, batch, numbers) for inputs u and v of such a shape."""
-        L, Q = lanes_of(a), operands.shape[1]
-        fill(theta, Q, constants)
-        for s in range(operands.shape[0]):
-            fill(theta, 0, operands[s])
-            for j in range(0, y.shape[1], L):
-                count = min(L, y.shape[1] - j)
-                gather(a, layout[0], u[s % u.shape[0]], j, count)
-                if layout[3]:
-                    gather(a, layout[2], v[s % v.shape[0]], j, count)
-                forward(kind, rows, rows.shape[0], a, theta, layout[6], precision, tiny)
-                scatter(a, layout[4], y[s], j, count)
-
-    @compiled
-    def differentiate(  # type: ignore[no-untyped-def]
-        rows, layout, constants, u, v, operands, a, g, d, theta, dy, du, dv, doperands, precision, tiny
+    def work(  # type: ignore[no-untyped-def]
+        task, rows, layout, u, v, t, batch, theta, a, g, d, y, z, losses, dtheta, scale, factor, precision, tiny
     ):
-        """The derivatives of inputs and operands from that of the result; states are computed again."""
-        L, Q = lanes_of(a), operands.shape[1]
-        fill(theta, Q, constants)
-        for s in range(operands.shape[0]):
-            fill(theta, 0, operands[s])
-            clear(d, d.size)
-            for j in range(0, dy.shape[1], L):
-                count = min(L, dy.shape[1] - j)
-                gather(a, layout[0], u[s % u.shape[0]], j, count)
-                if layout[3]:
-                    gather(a, layout[2], v[s % v.shape[0]], j, count)
-                forward(kind, rows, layout[7], a, theta, layout[6], precision, tiny)
-                clear(g, layout[6] * L)
-                gather(g, layout[4], dy[s], j, count)
-                backward(kind, rows, Q, a, g, d, theta, layout[6], precision, tiny)
-                scatter(g, layout[0], du[s], j, count)
-                if layout[3]:
-                    scatter(g, layout[2], dv[s], j, count)
-            for i in range(Q):
-                doperands[s, i] = total(load(d, i))
+        """One task for signals ``batch`` (1 or seeds, rows) of u, v and t, all of which are (1 or seeds, signals, numbers).
 
-    @compiled
-    def train(  # type: ignore[no-untyped-def]
-        rows,
-        layout,
-        constants,
-        inputs,
-        targets,
-        batch,
-        scale,
-        operands,
-        a,
-        g,
-        d,
-        theta,
-        losses,
-        doperands,
-        precision,
-        tiny,
-    ):
-        """Mean squared differences of scale times the result and targets, and their derivatives in the operands.
-
-        ``inputs`` and ``targets`` are of shape (1 or seeds, signals, numbers), ``batch`` (seeds, rows) says which
-        signals.
+        RUN: the results y. DIFFERENTIATE: the derivatives y, z and dtheta of u, v and theta from those of the
+        results, t. TRAIN: sums of squared differences of scale times the results and t, and dtheta.
         """
-        L, Q, size = lanes_of(a), operands.shape[1], layout[5]
-        fill(theta, Q, constants)
-        factor = a.dtype.type(2 / (batch.shape[1] * size))
-        for s in range(operands.shape[0]):
-            fill(theta, 0, operands[s])
-            clear(d, d.size)
-            u, t = inputs[s % inputs.shape[0]], targets[s % targets.shape[0]]
-            loss = vector(a.dtype.type(0))
+        L, Q = lanes_of(a), dtheta.shape[1]
+        zero = number(theta, NONE, 0)
+        first, second, result, end = layout[0], layout[2], layout[4], layout[4] + layout[5]
+        # all steps, or those whose states the derivatives are computed from
+        count = rows.shape[0]
+        again = layout[7] if task == DIFFERENTIATE else count
+        program, states, slopes, sums = pointer(rows, 0), pointer(a, 0), pointer(g, 0), pointer(d, 0)
+        for s in range(theta.shape[0]):
+            loss, numbers = zero, pointer(theta, s * theta.shape[1])
+            loops.clear(sums, 0, Q)
             for j in range(0, batch.shape[1], L):
-                count = min(L, batch.shape[1] - j)
-                pick(a, layout[0], u, batch[s], j, count)
-                forward(kind, rows, rows.shape[0], a, theta, layout[6], precision, tiny)
-                clear(g, layout[6] * L)
-                pick(g, layout[4], t, batch[s], j, count)
-                for n in range(layout[5]):
-                    difference = scale * load(a, layout[4] + n) - load(g, layout[4] + n)
-                    store(g, layout[4] + n, difference)
-                if count < L:  # there are no signals in these lanes
-                    for n in range(layout[5]):
-                        for i in range(count, L):
-                            g[(layout[4] + n) * L + i] = 0
-                for n in range(layout[5]):
-                    difference = load(g, layout[4] + n)
+                there = min(L, batch.shape[1] - j)
+                gather(states, first, u, rows_of(u, s, batch, j, there))
+                if layout[3]:
+                    gather(states, second, v, rows_of(v, s, batch, j, there))
+                forward(kind, program, again, states, numbers, layout[6], precision, tiny)
+                if task == RUN:
+                    scatter(states, result, y, rows_of(y, s, batch, j, there))
+                    continue
+                loops.clear(slopes, 0, layout[6])
+                gather(slopes, result, t, rows_of(t, s, batch, j, there))
+                for n in range(result, end):
+                    difference = load(slopes, n)
+                    if task == TRAIN:
+                        difference = scale * load(states, n) - difference
+                    difference = first_lanes(difference, there)
                     loss = fma(difference, difference, loss)
-                    store(g, layout[4] + n, factor * scale * difference)
-                backward(kind, rows, Q, a, g, d, theta, layout[6], precision, tiny)
-            losses[s] = total(loss) / (batch.shape[1] * size)
-            for i in range(Q):
-                doperands[s, i] = total(load(d, i))
+                    store(slopes, n, factor * difference)
+                backward(kind, program, count, Q, states, slopes, sums, numbers, layout[6], precision, tiny)
+                if task == DIFFERENTIATE:
+                    scatter(slopes, first, y, rows_of(y, s, batch, j, there))
+                    if layout[3]:
+                        scatter(slopes, second, z, rows_of(z, s, batch, j, there))
+            if task != RUN:
+                losses[s] = total(loss)
+                for i in range(Q):
+                    dtheta[s, i] = total(load(sums, i))
 
-    return SimpleNamespace(run=run, differentiate=differentiate, train=train)
+    return work
 
 
 @compiled
@@ -480,47 +423,59 @@ class Engine:
 
     def __init__(self, of: Program, dtype: Any) -> None:
         self.program, self.dtype = of, np.dtype(dtype)
-        self.functions = _define(_kind(of))
+        self.work = _define(_kind(of))
         self.constants = np.array(of.constants, dtype)
+        self.none = np.empty((1, 0, 0), dtype)
         numbers = np.finfo(dtype)
         self.limits = numbers.eps, numbers.tiny
 
-    def _call(self, name: str, *arguments: Any) -> None:
-        common = self.program.rows, self.program.layout, self.constants
-        call(getattr(self.functions, name), *common, *arguments, *self.limits)
-
-    def _spaces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """States, their derivatives, the derivatives of numbers, and numbers."""
-        states, numbers = self.program.size + self.program.free, self.program.operands + len(self.constants)
+    def _call(
+        self, task: str, u: np.ndarray, v: np.ndarray, t: np.ndarray, batch: np.ndarray, operands: np.ndarray,
+        y: np.ndarray, z: np.ndarray, scale: float = 1, factor: float = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Let the compiled code do a task, see ``work`` in the source of this module; losses and derivatives of operands."""
+        states, (S, Q), K = self.program.size + self.program.free, operands.shape, len(self.constants)
         a, g = (_workspace(states, self.dtype, name) for name in ("states", "derivatives"))
-        d = _workspace(numbers, self.dtype, "numbers")
-        return a, g, d, _workspace(numbers, self.dtype, "operands")[:numbers]
+        d = _workspace(Q + K, self.dtype, "numbers")
+        theta = np.empty((S, Q + K), self.dtype)
+        theta[:, :Q], theta[:, Q:] = operands, self.constants
+        losses, doperands = np.empty(S, self.dtype), np.empty_like(operands)
+        numbers = map(self.dtype.type, (scale, factor, *self.limits))
+        arrays = self.program.rows, self.program.layout, u, v, t, batch, theta, a, g, d, y, z, losses, doperands
+        call(self.work, TASKS.index(task), *arrays, *numbers)
+        return losses, doperands
 
     def run(self, u: np.ndarray, v: np.ndarray, operands: np.ndarray) -> np.ndarray:
         """The result (seeds, batch, numbers) for inputs of such a shape, seeds being one or all."""
         state = self.program.output
         y = np.empty((len(operands), u.shape[1], state.channels * state.N), self.dtype)
-        a, _, _, theta = self._spaces()
-        self._call("run", u, v, operands, a, theta, y)
+        self._call("run", u, v, self.none, _all(u.shape[1]), operands, y, self.none)
         return y
 
     def differentiate(
         self, u: np.ndarray, v: np.ndarray, operands: np.ndarray, dy: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The derivatives of both inputs and of the operands."""
-        S = len(operands)
-        du, dv = (np.empty((S if x.size else 0, *x.shape[1:]), self.dtype) for x in (u, v))
-        doperands = np.empty_like(operands)
-        a, g, d, theta = self._spaces()
-        self._call("differentiate", u, v, operands, a, g, d, theta, dy, du, dv, doperands)
+        du, dv = (np.empty((len(operands) if x.size else 0, *x.shape[1:]), self.dtype) for x in (u, v))
+        _, doperands = self._call("differentiate", u, v, dy, _all(dy.shape[1]), operands, du, dv)
         return du, dv, doperands
 
     def train(
         self, inputs: np.ndarray, targets: np.ndarray, batch: np.ndarray, scale: float, operands: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses (seeds,) and their derivatives in the operands, see ``train`` in the source of this module."""
-        losses, doperands = np.empty(len(operands), self.dtype), np.empty_like(operands)
-        a, g, d, theta = self._spaces()
-        scale = self.dtype.type(scale)
-        self._call("train", inputs, targets, batch, scale, operands, a, g, d, theta, losses, doperands)
-        return losses, doperands
+        """Mean squared differences of ``scale`` times the results and targets (seeds,), derivatives in the operands.
+
+        ``inputs`` and ``targets`` are of shape (1 or seeds, signals, numbers), ``batch`` (seeds, rows) says which
+        signals.
+        """
+        size = batch.shape[1] * targets.shape[2]
+        none = self.none
+        found = self._call("train", inputs, none, targets, batch, operands, none, none, scale, 2 * scale / max(size, 1))
+        losses, doperands = found
+        return losses / self.dtype.type(size), doperands
+
+
+@lru_cache
+def _all(count: int) -> np.ndarray:
+    """The batch of all signals, for all seeds."""
+    return np.arange(count)[None]

@@ -7,8 +7,8 @@ R takes r[j] x[2i + j - 1 + shift] together, and beyond its ends x is mirrored b
 from numba import njit
 
 from schemenets.fluxes import where
-from schemenets.kernels.loops import clear, number
-from schemenets.kernels.simd import INLINE, INNER, add, add_all, add_multiple, dot, fma, load, repeated, store
+from schemenets.kernels.loops import clear
+from schemenets.kernels.simd import INLINE, INNER, add, add_all, add_multiple, dot, fma, load, number, repeated, store
 
 
 @njit(**INLINE)

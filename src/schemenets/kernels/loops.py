@@ -27,6 +27,7 @@ from schemenets.kernels.simd import (
     load,
     load_all,
     load_tile,
+    number,
     numbers,
     plain,
     repeated,
@@ -34,17 +35,10 @@ from schemenets.kernels.simd import (
     spread,
     store,
     store_tile,
-    vector,
     zeros,
 )
 
 R, X, TILE = 4, 4, 16  # filters and positions that share what is loaded: their sums stay in the registers
-
-
-@njit(**INLINE)
-def number(theta, index, otherwise):  # type: ignore[no-untyped-def]
-    """theta[index] in all lanes, or another number if the index is -1."""
-    return vector(theta[index] if index >= 0 else theta.dtype.type(otherwise))
 
 
 @njit(**INNER)

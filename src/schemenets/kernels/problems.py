@@ -12,8 +12,7 @@ from numba import literally, njit
 
 from schemenets.fluxes import where
 from schemenets.kernels.flux import evaluate
-from schemenets.kernels.loops import number
-from schemenets.kernels.simd import INLINE, INNER, add, fma, load, store
+from schemenets.kernels.simd import INLINE, INNER, add, fma, load, number, store
 
 
 @njit(**INLINE)

@@ -9,8 +9,7 @@ import math
 from numba import njit
 
 from schemenets.fluxes import where
-from schemenets.kernels.loops import number
-from schemenets.kernels.simd import INLINE, INNER, add, fma, load, store
+from schemenets.kernels.simd import INLINE, INNER, add, fma, load, number, store
 
 
 @njit(**INLINE)

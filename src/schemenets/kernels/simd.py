@@ -4,7 +4,8 @@ A vector holds 16 numbers in single and 8 in double precision; LLVM splits it wh
 operators of Python, also with numbers, which then stand in all lanes; comparisons give masks for ``where``. A tuple
 of vectors is a window of a signal, a tile of a result or the derivatives of a filter.
 
-Arrays of numbers are addressed in vectors by ``load`` and ``store``, and should begin with a cache line.
+Arrays of numbers are addressed in vectors by ``load`` and ``store``, and should begin with a cache line. Inner
+functions take pointers to them: what numba knows of an array makes their code long, and compiling slow.
 """
 
 import math
@@ -15,6 +16,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.errors import NumbaTypeError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, overload, register_model
 
@@ -209,7 +211,22 @@ def total(context: Any, x: Any) -> Any:
 
 
 def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """A pointer to the numbers of an array, or the pointer that is given instead of one."""
+    if isinstance(kind, types.CPointer):
+        return array
+    if kind.layout != "C":
+        raise NumbaTypeError(f"the numbers of an array have to follow each other, got {kind}")
     return context.make_array(kind)(context, builder, array).data
+
+
+@intrinsic
+def pointer(context: Any, array: Any, index: Any) -> Any:
+    """To the numbers of an array, or of another pointer, from an index on."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return _at(builder, _data(context, builder, array, arguments[0]), arguments[1])
+
+    return types.CPointer(array.dtype)(array, types.intp), code
 
 
 def _vectors(context: Any, builder: Any, kind: Any, array: Any) -> Any:
@@ -247,6 +264,86 @@ def store(context: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, Vector(array.dtype)), code
+
+
+def _numbers_at(context: Any, builder: Any, kind: Any, array: Any, starts: Any, n: Any) -> Any:
+    """Pointers to the n-th numbers from where an array's rows start."""
+    data = _data(context, builder, kind, array)
+    return [builder.gep(data, [builder.add(start, n)], inbounds=True) for start in cgutils.unpack_tuple(builder, starts)]
+
+
+@intrinsic
+def starts_of(context: Any, x: Any, first: Any, batch: Any, at: Any, count: Any) -> Any:
+    """Where rows of x (seeds, rows, numbers) start, one per lane: ``first`` + batch[at + i], or for i ≥ count batch[at]."""
+    kind = types.UniTuple(types.intp, Vector(x.dtype).lanes)
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        data = _data(context, builder, batch, arguments[2])
+        size = cgutils.unpack_tuple(builder, context.make_array(x)(context, builder, arguments[0]).shape)[-1]
+        items = []
+        for i in range(kind.count):
+            there = builder.icmp_signed("<", INDEX(i), arguments[4])
+            row = builder.load(_at(builder, data, builder.add(arguments[3], builder.select(there, INDEX(i), INDEX(0)))))
+            items.append(builder.mul(builder.add(arguments[1], row), size))
+        return context.make_tuple(builder, kind, items)
+
+    return kind(x, types.intp, batch, types.intp, types.intp), code
+
+
+@intrinsic
+def load_lanes(context: Any, array: Any, starts: Any, n: Any) -> Any:
+    """The vector of the n-th numbers of rows that start there, one per lane."""
+    kind = Vector(array.dtype)
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        x = ir.Constant(kind.llvm, ir.Undefined)
+        for i, pointer in enumerate(_numbers_at(context, builder, array, *arguments)):
+            x = builder.insert_element(x, builder.load(pointer), ir.IntType(32)(i))
+        return x
+
+    return kind(array, starts, types.intp), code
+
+
+@intrinsic
+def store_lanes(context: Any, array: Any, starts: Any, n: Any, x: Any) -> Any:
+    """Put a vector there, its last lane first: where rows are the same, what comes before remains."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointers = _numbers_at(context, builder, array, *arguments[:3])
+        for i in reversed(range(x.lanes)):
+            builder.store(builder.extract_element(arguments[3], ir.IntType(32)(i)), pointers[i])
+        return context.get_dummy_value()
+
+    return types.void(array, starts, types.intp, x), code
+
+
+@intrinsic
+def first_lanes(context: Any, x: Any, count: Any) -> Any:
+    """The vector with zeros in all lanes but so many."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        integers = ir.VectorType(INDEX, x.lanes)
+        number = builder.insert_element(ir.Constant(integers, ir.Undefined), arguments[1], ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), x.lanes), [0] * x.lanes)
+        counts = builder.shuffle_vector(number, ir.Constant(integers, ir.Undefined), zeros)
+        mask = builder.icmp_signed("<", ir.Constant(integers, list(range(x.lanes))), counts)
+        return builder.select(mask, arguments[0], ir.Constant(x.llvm, None))
+
+    return x(x, types.intp), code
+
+
+@intrinsic
+def number(context: Any, array: Any, index: Any, otherwise: Any) -> Any:
+    """array[index] in all lanes, or another number if the index is -1."""
+    kind = Vector(array.dtype)
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        value = cgutils.alloca_once_value(builder, context.cast(builder, arguments[2], otherwise, kind.dtype))
+        with builder.if_then(builder.icmp_signed(">=", arguments[1], INDEX(0))):
+            builder.store(builder.load(_at(builder, _data(context, builder, array, arguments[0]), arguments[1])), value)
+        return _splat(builder, kind, builder.load(value))
+
+    return kind(array, types.intp, otherwise), code
 
 
 @njit(**INLINE)
