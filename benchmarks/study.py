@@ -1,0 +1,123 @@
+"""What the whole study costs, by rule: CPU time of all processes, their start and the compiling of loops included.
+
+    python -m benchmarks.study [--tier study] [--cores 2] [--out results/tables/study_benchmark.csv]
+
+It is run in a copy of the project, so nothing that was computed or compiled before is taken, and its results are thrown
+away. If it is interrupted, `--directory` goes on with what is there, but only what is computed then is counted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks import table, timing
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("Snakefile", "config", "workflow", "profiles", "src", ".git")
+WORKFLOW = "the workflow itself"
+COLUMNS = ("rule", "jobs", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "processor")
+# stands for `python` in the rules, and notes what each call costs
+SHIM = """#!{python}
+import json, os, sys, time
+start = time.perf_counter()
+child = os.posix_spawn({python!r}, [{python!r}, *sys.argv[1:]], os.environ)
+_, status, usage = os.wait4(child, 0)
+cost = usage.ru_utime + usage.ru_stime
+line = json.dumps([sys.argv[3], cost, time.perf_counter() - start]) + "\\n"
+file = os.open({notes!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.write(file, line.encode())
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@contextmanager
+def project(directory: Path | None) -> Iterator[Path]:
+    """A copy of the project, which is kept if it was given where."""
+    if directory is None:
+        with TemporaryDirectory() as temporary, project(Path(temporary)) as copy:
+            yield copy
+        return
+    for name in COPIED:
+        source, there = (ROOT / name).resolve(), directory / name
+        if there.exists():
+            continue
+        if source.is_dir():
+            shutil.copytree(source, there, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            directory.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, there)
+    yield directory
+
+
+def measured(directory: Path, tier: str, cores: str) -> list[dict[str, Any]]:
+    """Run the study there; a row for every rule, and one for the workflow itself."""
+    notes, shims = directory / "costs.jsonl", directory / "shims"
+    notes.unlink(missing_ok=True)
+    shims.mkdir(exist_ok=True)
+    shim = shims / "python"
+    shim.write_text(SHIM.format(python=sys.executable, notes=str(notes)))
+    shim.chmod(0o755)
+    environment = {
+        **os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(directory / "src"),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--config", f"tier={tier}"]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=directory, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    costs = defaultdict(list)
+    for line in notes.read_text().splitlines():
+        rule, cpu, wall = json.loads(line)
+        costs[rule].append((cpu, wall))
+    total = usage.ru_utime + usage.ru_stime
+    costs[WORKFLOW] = [(total - sum(cpu for of_rule in costs.values() for cpu, _ in of_rule), 0.0)]
+    costs["all"] = [(total, time.perf_counter() - start)]
+    return [
+        {
+            "rule": rule,
+            "jobs": sum(len(each) for name, each in costs.items() if name not in (WORKFLOW, "all"))
+            if rule == "all"
+            else len(of_rule) * (rule != WORKFLOW),
+            "cpu_minutes": round(sum(cpu for cpu, _ in of_rule) / 60, 2),
+            "wall_minutes": round(sum(wall for _, wall in of_rule) / 60, 2),
+            "share": round(sum(cpu for cpu, _ in of_rule) / total, 4),
+            "longest_job_minutes": round(max(cpu for cpu, _ in of_rule) / 60, 2),
+            "tier": tier,
+            "processor": timing.description(),
+        }
+        for rule, of_rule in sorted(costs.items(), key=lambda item: -sum(cpu for cpu, _ in item[1]))
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--tier", default="study", help="tier to run (default: study; smoke takes minutes)")
+    parser.add_argument("--cores", default="2", help="cores, which should be idle otherwise (default: 2)")
+    parser.add_argument("--directory", type=Path, help="where to work and leave everything (default: temporary)")
+    parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/study_benchmark.csv")
+    options = parser.parse_args(arguments)
+    with project(options.directory and options.directory.resolve()) as directory:
+        rows = measured(directory, options.tier, options.cores)
+    for row in rows:
+        print(f"{row['rule']:20} {row['jobs']:5} jobs {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
+    if options.out:
+        table.write(options.out, rows, COLUMNS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
