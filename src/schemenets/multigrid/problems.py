@@ -243,7 +243,7 @@ class Grid:
         if self.problem.linear:
             A = self.diffusion
             check_problem(b, A, self.problem.tau)
-            eye = sp.eye_array(self.N, format="csr")
+            eye = sp.eye_array(self.N)
             return solve_spd(self.problem.sigma * eye + self.problem.tau * A.jacobian(b), b)
         return newton(b, self.diffusion, self.problem.tau, start=start)
 

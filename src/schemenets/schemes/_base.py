@@ -48,7 +48,7 @@ class Diffusion:
         """E(u)."""
         return float(self._elementwise(self.flux.energy, self.K @ u).sum())
 
-    def lagged(self, u: Array) -> sp.csr_array:
+    def lagged(self, u: Array) -> sp.dia_array:
         """KᵀG(u)K with the diffusivities G = diag(g((Ku)²)), so that A(u) = KᵀG(u)K u."""
         s = self.K @ u
         zero = s == 0
@@ -57,7 +57,7 @@ class Diffusion:
         g[zero] = self._elementwise(self.flux.derivative, np.zeros_like(s))[zero]  # lim Φ(s)/s
         return self._weighted(g)
 
-    def jacobian(self, u: Array) -> sp.csr_array:
+    def jacobian(self, u: Array) -> sp.dia_array:
         """Kᵀ diag(Φ'(Ku)) K, the Hessian of E."""
         return self._weighted(self._elementwise(self.flux.derivative, self.K @ u))
 
@@ -69,8 +69,27 @@ class Diffusion:
     def _elementwise(self, function: Callable[..., torch.Tensor], s: Array) -> Array:
         return function(torch.from_numpy(s), self.lam, self.w).numpy()
 
-    def _weighted(self, weights: Array) -> sp.csr_array:
-        return sp.csr_array(self.K.T @ sp.diags_array(weights) @ self.K)
+    def _weighted(self, weights: Array) -> sp.dia_array:
+        """Kᵀ diag(weights) K."""
+        products, width = self._products
+        N = self.K.shape[1]
+        bands = (products @ weights).reshape(2 * width + 1, N)
+        return sp.dia_array((bands, np.arange(-width, width + 1)), shape=(N, N))
+
+    @cached_property
+    def _products(self) -> tuple[sp.csr_array, int]:
+        """The bands of Kᵀ diag(weights) K as a matrix for the weights, and how many there are beside the diagonal."""
+        K, (rows, N) = self.K, self.K.shape
+        row = np.repeat(np.arange(rows), np.diff(K.indptr))
+        partners = np.diff(K.indptr)[row]  # of every entry, those of its row
+        first = np.repeat(np.arange(K.nnz), partners)
+        before = np.repeat(np.cumsum(partners) - partners, partners)
+        second = np.arange(first.size) - before + np.repeat(K.indptr[row], partners)
+        i, j = K.indices[first], K.indices[second]
+        width = int(np.abs(j - i).max(initial=0))
+        places = (j - i + width) * N + j
+        values = K.data[first] * K.data[second]
+        return sp.csr_array((values, (places, row[first])), shape=((2 * width + 1) * N, rows)), width
 
 
 def check_problem(f: Array, A: Diffusion, tau: float) -> None:
@@ -106,11 +125,11 @@ def solve_spd(A: sp.sparray, b: Array) -> Array:
     Raises:
         numpy.linalg.LinAlgError: A is not positive definite.
     """
-    upper = sp.coo_array(sp.triu(A))
-    i, j = upper.coords
-    width = int((j - i).max())
+    A = A.todia()
+    width = int(A.offsets.max())
     bands = np.zeros((width + 1, A.shape[0]))
-    bands[width + i - j, j] = upper.data
+    upper = A.offsets >= 0
+    bands[width - A.offsets[upper], : A.data.shape[1]] = A.data[upper]
     return scipy.linalg.solveh_banded(bands, b)
 
 

@@ -54,7 +54,7 @@ def newton(f: Array, A: Diffusion, tau: float, tolerance: float = 1e-12, start: 
     check_problem(f, A, tau)
     rounding = 1e-15 * (1 + tau * A.flux.L_prime * sp.linalg.norm(A.K, 1) * sp.linalg.norm(A.K, np.inf))
     tolerance = max(tolerance, rounding)
-    eye = sp.eye_array(f.size, format="csr")
+    eye = sp.eye_array(f.size)
     u = f if start is None else start
     r = residual(u, f, A, tau)
     for _ in range(1_000):

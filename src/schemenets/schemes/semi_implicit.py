@@ -12,7 +12,7 @@ def step(u: Array, A: Diffusion, tau: float) -> Array:
     Raises:
         numpy.linalg.LinAlgError: the matrix is not positive definite.
     """
-    return solve_spd(sp.eye_array(u.size, format="csr") + tau * A.lagged(u), u)
+    return solve_spd(sp.eye_array(u.size) + tau * A.lagged(u), u)
 
 
 @checked
