@@ -11,7 +11,7 @@ from schemenets.multigrid import Problem
 
 FLUX, TAPS = "perona_malik", 3  # of all steps, as each other one would have to be compiled
 STEPS = (
-    *("BLOCK", "WIDE_BLOCK", "MIX", "MERGE", "UPSAMPLE", "ACTIVATE", "POOL", "EXTEND"),
+    *("BLOCK", "MIX", "MERGE", "UPSAMPLE", "ACTIVATE", "POOL", "EXTEND"),
     *("RESTRICT", "PROLONG", "RESIDUAL", "SWEEP", "SAFEGUARD"),
 )
 

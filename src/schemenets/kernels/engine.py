@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,9 @@ from schemenets.kernels.simd import (
     OPTIONS,
     Vector,
     aligned,
-    fma,
+    alone,
     first_lanes,
+    fma,
     load,
     load_lanes,
     number,
@@ -44,9 +44,7 @@ from schemenets.kernels.simd import (
     total,
 )
 
-BLOCK, WIDE_BLOCK, MIX, MERGE, UPSAMPLE, ACTIVATE, POOL, EXTEND, RESTRICT, PROLONG, RESIDUAL, SWEEP, SAFEGUARD = (
-    program.CODES
-)
+BLOCK, MIX, MERGE, UPSAMPLE, ACTIVATE, POOL, EXTEND, RESTRICT, PROLONG, RESIDUAL, SWEEP, SAFEGUARD = program.CODES
 (
     CODE, Y, U, V, Z, W1, B1, W2, LAM, SHAPE, B2, C0, C1, R, P, N, C, D, F, SHIFT, SIGN, ORDER, REFLECTING,
 ) = range(WIDTH := len(program.COLUMNS))  # fmt: skip
@@ -111,46 +109,36 @@ def _passes(kind: str) -> tuple[Any, Any]:
     flux, problem, *rest = kind.split()
     k, weights = map(int, rest[:2])
     used = [str(code) in rest[2:] for code in program.CODES]
-    narrow, wide, mix, merge, upsample, activate, pool, extend, restrict, prolong, residual, sweeps, safeguard = used
+    block, mix, merge, upsample, activate, pool, extend, restrict, prolong, residual, sweeps, safeguard = used
 
     def forward(kind, rows, count, a, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
-        zero = number(theta, NONE, 0)
-        taps, one, shape = repeated(zero, k), repeated(zero, 1), repeated(zero, weights)
+        alone()
+        taps, shape = repeated(False, k), repeated(False, weights)
         for i in range(count):
             s = pointer(rows, i * WIDTH)
             code = s[CODE]
-            if code <= WIDE_BLOCK:
+            if block and code == BLOCK:
                 loops.fill(a, s[Y], theta, s[B2], s[N], s[D])
                 if s[V] >= 0:
                     loops.add_scaled(a, s[Y], a, s[V], theta, s[C0], s[N] * s[D])
                 if s[Z] >= 0:
                     loops.add_scaled(a, s[Y], a, s[Z], theta, s[C1], s[N] * s[D])
-                if narrow and code == BLOCK:
-                    loops.add_block(
-                        a, s[Y], s[U], theta, s[W1], s[B1], s[W2], s[LAM], s[SHAPE], s[N], s[F], flux, taps, shape
-                    )
-                if wide and code == WIDE_BLOCK:
-                    loops.add_wide_block(
-                        a, s[Y], s[U], theta, s[W1], s[B1], s[W2], s[LAM], s[SHAPE], s[N], s[F], s[C], s[D], free,
-                        flux, taps, shape,
-                    )  # fmt: skip
+                loops.add_block(
+                    a, s[Y], s[U], theta, s[W1], s[B1], s[W2], s[LAM], s[SHAPE], s[N], s[F], s[C], s[D], free, flux,
+                    taps, shape,
+                )  # fmt: skip
             if safeguard and code == SAFEGUARD:
                 guard.safeguard(a, s[Y], s[U], s[V], s[Z], theta, s[C0], s[N] * s[C], precision, tiny, ROUNDING)
             if mix and code == MIX:
                 loops.fill(a, s[Y], theta, s[B2], s[N], s[D])
-                loops.add_correlation(
-                    a, s[Y], s[D], s[N], a, s[U], s[C], s[N], theta, s[W1], s[C], plain(1), plain(1), s[N], one
-                )
+                loops.mix(a, s[Y], s[U], theta, s[W1], s[C], plain(1), s[N], s[C], s[D], plain(1))
             if merge and code == MERGE:
                 levels.merge(a, s[Y], s[U], theta, s[W1], s[N], s[C], k)
             if activate and code == ACTIVATE:
                 loops.activate(a, s[Y], s[U], theta, s[LAM], s[SHAPE], s[N], s[C], flux, shape)
             if upsample and code == UPSAMPLE:
                 n = s[N] // 2
-                loops.clear(a, free, s[D] * s[N])
-                loops.add_correlation(
-                    a, free, 2 * s[D], n, a, s[U], s[C], n, theta, s[W1], plain(1), 2 * s[D], plain(1), n, one
-                )
+                loops.mix(a, free, s[U], theta, s[W1], plain(1), 2 * s[D], n, s[C], 2 * s[D], plain(0))
                 levels.interleave(a, s[Y], free, theta, s[B2], n, s[D])
             if pool and code == POOL:
                 levels.pool(a, s[Y], s[U], s[N] * s[C])
@@ -186,20 +174,20 @@ def _passes(kind: str) -> tuple[Any, Any]:
         problems.smoothing(
             a, z + k - 1, q, s[U], s[V], theta, s[P], precision, s[N], s[ORDER], s[REFLECTING], free, problem
         )
-        for j in range(k - 1):
-            store(a, z + j, taps[0])
-            store(a, z + padded - 1 - j, taps[0])
+        loops.clear(a, z, k - 1)
+        loops.clear(a, z + padded - (k - 1), k - 1)
         loops.clear(a, o, padded)
         loops.add_scaled(a, o, a, z, theta, s[C0], padded)
-        loops.add_block(a, o, z, theta, s[W1], -1, s[W1], s[LAM], -1, padded, s[F], flux, taps, shape)
+        t, one = o + padded + s[N], plain(1)
+        loops.add_block(a, o, z, theta, s[W1], NONE, s[W1], s[LAM], NONE, padded, s[F], one, one, t, flux, taps, shape)
 
     def backward(kind, rows, count, operands, a, g, d, theta, free, precision, tiny):  # type: ignore[no-untyped-def]
-        zero = number(theta, NONE, 0)
-        taps, one, shape = repeated(zero, k), repeated(zero, 1), repeated(zero, weights)
+        alone()
+        taps, shape = repeated(False, k), repeated(False, weights)
         for i in range(count - 1, -1, -1):
             s = pointer(rows, i * WIDTH)
             code = s[CODE]
-            if code <= WIDE_BLOCK:
+            if block and code == BLOCK:
                 numbers = s[N] * s[D]
                 if s[V] >= 0:
                     loops.add_scaled(g, s[V], g, s[Y], theta, s[C0], numbers)
@@ -211,15 +199,10 @@ def _passes(kind: str) -> tuple[Any, Any]:
                         loops.add_product(a, g, d, s[Y], s[Z], s[C1], numbers)
                 if s[B2] >= 0:
                     loops.add_bias_adjoint(g, d, s[Y], s[B2], s[N], s[D])
-                if narrow and code == BLOCK:
-                    loops.add_block_adjoint(
-                        a, g, d, s[Y], s[U], theta, s[W1], s[B1], s[W2], s[LAM], s[SHAPE], s[N], s[F], flux, taps, shape
-                    )
-                if wide and code == WIDE_BLOCK:
-                    loops.add_wide_block_adjoint(
-                        a, g, d, s[Y], s[U], theta, s[W1], s[B1], s[W2], s[LAM], s[SHAPE], s[N], s[F], s[C], s[D],
-                        free, flux, taps, shape,
-                    )  # fmt: skip
+                loops.add_block_adjoint(
+                    a, g, d, s[Y], s[U], theta, s[W1], s[B1], s[W2], s[LAM], s[SHAPE], s[N], s[F], s[C], s[D], free,
+                    flux, taps, shape,
+                )  # fmt: skip
             if safeguard and code == SAFEGUARD:
                 guard.add_safeguard_adjoint(
                     a, g, d, s[Y], s[U], s[V], s[Z], theta, s[C0], s[N] * s[C], precision, tiny, ROUNDING
@@ -227,12 +210,8 @@ def _passes(kind: str) -> tuple[Any, Any]:
             if mix and code == MIX:
                 if s[B2] >= 0:
                     loops.add_bias_adjoint(g, d, s[Y], s[B2], s[N], s[D])
-                loops.add_correlate_products(
-                    g, s[Y], s[D], s[N], a, s[U], s[C], s[N], d, s[W1], s[C], plain(1), s[N], one
-                )
-                loops.add_correlation(
-                    g, s[U], s[C], s[N], g, s[Y], s[D], s[N], theta, s[W1], plain(1), s[C], plain(1), s[N], one
-                )
+                loops.add_mix_products(a, g, d, s[Y], s[U], s[W1], s[C], plain(1), s[N], s[C], s[D])
+                loops.mix(g, s[U], s[Y], theta, s[W1], plain(1), s[C], s[N], s[D], s[C], plain(1))
             if merge and code == MERGE:
                 levels.add_merge_adjoint(a, g, d, s[Y], s[U], theta, s[W1], s[N], s[C], k)
             if activate and code == ACTIVATE:
@@ -241,12 +220,8 @@ def _passes(kind: str) -> tuple[Any, Any]:
                 n = s[N] // 2
                 loops.add_bias_adjoint(g, d, s[Y], s[B2], s[N], s[D])
                 levels.separate(g, free, s[Y], n, s[D])
-                loops.add_correlate_products(
-                    g, free, 2 * s[D], n, a, s[U], s[C], n, d, s[W1], plain(1), 2 * s[D], n, one
-                )
-                loops.add_correlation(
-                    g, s[U], s[C], n, g, free, 2 * s[D], n, theta, s[W1], 2 * s[D], plain(1), plain(1), n, one
-                )
+                loops.add_mix_products(a, g, d, free, s[U], s[W1], plain(1), 2 * s[D], n, s[C], 2 * s[D])
+                loops.mix(g, s[U], free, theta, s[W1], 2 * s[D], plain(1), n, 2 * s[D], s[C], plain(1))
             if pool and code == POOL:
                 levels.add_pool_adjoint(a, g, s[Y], s[U], s[N] * s[C])
             if extend and code == EXTEND:
@@ -266,14 +241,14 @@ def _passes(kind: str) -> tuple[Any, Any]:
                 sweep(s, a, theta, free, precision, taps, shape)
                 z, q, o = parts_of_sweep(s, free)
                 padded = s[N] + 2 * (k - 1)
-                for n in range(free, q + s[N]):
-                    store(g, n, zero)
+                loops.clear(g, free, q + s[N] - free)
                 problems.add_scaled_step_adjoint(a, g, s[Y], s[U], q, o + k - 1, s[N])
                 loops.add_scaled(g, z, g, o, theta, s[C0], padded)
                 loops.add_product(a, g, d, o, z, s[C0], padded)
                 loops.add_block_adjoint(
-                    a, g, d, o, z, theta, s[W1], -1, s[W1], s[LAM], -1, padded, s[F], flux, taps, shape
-                )
+                    a, g, d, o, z, theta, s[W1], NONE, s[W1], s[LAM], NONE, padded, s[F], plain(1), plain(1),
+                    q + s[N], flux, taps, shape,
+                )  # fmt: skip
                 problems.add_smoothing_adjoint(
                     a, g, z + k - 1, q, s[U], s[V], theta, s[P], precision, s[N], s[ORDER], free
                 )
@@ -297,7 +272,7 @@ def scatter(a, at, x, starts):  # type: ignore[no-untyped-def]
 
 @njit(**INLINE)
 def rows_of(x, s, batch, first, count):  # type: ignore[no-untyped-def]
-    """Where ``count`` signals of a batch begin in x (1 or seeds, signals, numbers), of which lanes left over repeat one."""
+    """Where ``count`` signals of a batch begin in x (1 or seeds, signals, numbers); more lanes repeat the first."""
     at = s % batch.shape[0] * batch.shape[1] + first
     return starts_of(x, s % x.shape[0] * x.shape[1], batch, at, count)
 
@@ -313,7 +288,7 @@ def _define(kind: str) -> Any:
     def work(  # type: ignore[no-untyped-def]
         task, rows, layout, u, v, t, batch, theta, a, g, d, y, z, losses, dtheta, scale, factor, precision, tiny
     ):
-        """One task for signals ``batch`` (1 or seeds, rows) of u, v and t, all of which are (1 or seeds, signals, numbers).
+        """One task for signals ``batch`` (1 or seeds, rows) of u, v and t, each (1 or seeds, signals, numbers).
 
         RUN: the results y. DIFFERENTIATE: the derivatives y, z and dtheta of u, v and theta from those of the
         results, t. TRAIN: sums of squared differences of scale times the results and t, and dtheta.
@@ -327,7 +302,7 @@ def _define(kind: str) -> Any:
         program, states, slopes, sums = pointer(rows, 0), pointer(a, 0), pointer(g, 0), pointer(d, 0)
         for s in range(theta.shape[0]):
             loss, numbers = zero, pointer(theta, s * theta.shape[1])
-            loops.clear(sums, 0, Q)
+            loops.clear(sums, plain(0), Q)
             for j in range(0, batch.shape[1], L):
                 there = min(L, batch.shape[1] - j)
                 gather(states, first, u, rows_of(u, s, batch, j, there))
@@ -337,7 +312,7 @@ def _define(kind: str) -> Any:
                 if task == RUN:
                     scatter(states, result, y, rows_of(y, s, batch, j, there))
                     continue
-                loops.clear(slopes, 0, layout[6])
+                loops.clear(slopes, plain(0), layout[6])
                 gather(slopes, result, t, rows_of(t, s, batch, j, there))
                 for n in range(result, end):
                     difference = load(slopes, n)
@@ -433,7 +408,7 @@ class Engine:
         self, task: str, u: np.ndarray, v: np.ndarray, t: np.ndarray, batch: np.ndarray, operands: np.ndarray,
         y: np.ndarray, z: np.ndarray, scale: float = 1, factor: float = 1,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Let the compiled code do a task, see ``work`` in the source of this module; losses and derivatives of operands."""
+        """A task of ``work``, see there, whose losses and derivatives of operands are returned."""
         states, (S, Q), K = self.program.size + self.program.free, operands.shape, len(self.constants)
         a, g = (_workspace(states, self.dtype, name) for name in ("states", "derivatives"))
         d = _workspace(Q + K, self.dtype, "numbers")

@@ -8,7 +8,19 @@ from numba import njit
 
 from schemenets.fluxes import where
 from schemenets.kernels.loops import clear
-from schemenets.kernels.simd import INLINE, INNER, add, add_all, add_multiple, dot, fma, load, number, repeated, store
+from schemenets.kernels.simd import (
+    INLINE,
+    INNER,
+    add,
+    add_all,
+    add_multiple,
+    dot,
+    fma,
+    load,
+    number,
+    repeated,
+    store,
+)
 
 
 @njit(**INLINE)

@@ -6,39 +6,35 @@ they begin, -1 that there are none. Derivatives of states are at the same places
 the same places of ``d``, in vectors whose lanes are summed up in the end. Functions whose names begin with ``add``
 add to what is there.
 
-``taps`` is any tuple of as many vectors as a filter has taps, ``flux`` the name of Φ, and ``w`` any tuple of as many
-vectors as Φ has weights.
+``taps`` is any tuple as long as a filter, ``weights`` one as long as the weights of Φ, and ``flux`` the name of Φ.
 """
 
 from numba import literally, njit
 
 from schemenets.kernels.flux import evaluate
 from schemenets.kernels.simd import (
+    BYTES,
     INLINE,
     INNER,
     add,
     add_all,
+    add_dots,
     add_multiple,
-    add_outer,
-    add_tile,
-    before,
-    dot,
+    alike,
+    alone,
     fma,
     load,
     load_all,
-    load_tile,
     number,
     numbers,
     plain,
     repeated,
-    shifted,
-    spread,
     store,
-    store_tile,
-    zeros,
+    store_all,
 )
 
-R, X, TILE = 4, 4, 16  # filters and positions that share what is loaded: their sums stay in the registers
+TILE = 8  # positions whose sums stay in registers, enough of them that none waits for the one before
+CHUNK = 4096 // BYTES  # positions that a block takes at once, so that what it needs stays in the nearest cache
 
 
 @njit(**INNER)
@@ -76,120 +72,6 @@ def add_bias_adjoint(g, d, y, b, N, channels):  # type: ignore[no-untyped-def]
         store(d, b + c, s)
 
 
-# One channel: y += W₂ᵀ Φ(W₁u + b₁), filter by filter. Windows of u and of y move on by one load per position.
-
-
-@njit(**INNER)
-def add_block(a, y, u, theta, W1, b1, W2, lam, w, N, F, flux, taps, weights):  # type: ignore[no-untyped-def]
-    k = len(taps)
-    for f in range(F):
-        p, q = W1 + f * k, W2 + f * k
-        b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
-        inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
-        window, result = before(taps, a, u), before(taps, a, y)
-        for x in range(N - k + 1):
-            window = shifted(window, load(a, u + x + k - 1))
-            s = dot(b, theta, p, window)
-            h = evaluate(literally(flux), s, contrast, inverse, shape)[0]
-            result = spread(shifted(result, load(a, y + x + k - 1)), h, theta, q)
-            store(a, y + x, result[0])
-        for j in range(1, k):
-            store(a, y + N - k + j, result[j])
-
-
-@njit(**INNER)
-def add_block_adjoint(a, g, d, y, u, theta, W1, b1, W2, lam, w, N, F, flux, taps, weights):  # type: ignore[no-untyped-def]
-    k, zero = len(taps), number(theta, -1, 0)
-    for f in range(F):
-        p, q = W1 + f * k, W2 + f * k
-        b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
-        inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
-        window, of_y, of_u = before(taps, a, u), before(taps, g, y), before(taps, g, u)
-        d1, d2 = zeros(taps), zeros(taps)
-        db, dlam, dw = zero, zero, zeros(weights)
-        for x in range(N - k + 1):
-            window = shifted(window, load(a, u + x + k - 1))
-            of_y = shifted(of_y, load(g, y + x + k - 1))
-            s, r = dot(b, theta, p, window), dot(zero, theta, q, of_y)
-            h, slope, of_lam, of_w = evaluate(literally(flux), s, contrast, inverse, shape)
-            ds = r * slope
-            d1, d2 = add_multiple(d1, ds, window), add_multiple(d2, h, of_y)
-            db, dlam, dw = db + ds, fma(r, of_lam, dlam), add_multiple(dw, r * contrast, of_w)
-            of_u = spread(shifted(of_u, load(g, u + x + k - 1)), ds, theta, p)
-            store(g, u + x, of_u[0])
-        for j in range(1, k):
-            store(g, u + N - k + j, of_u[j])
-        add_all(d, p, d1)
-        add_all(d, q, d2)  # which may be the same place
-        add_all(d, w + f * len(weights), dw)
-        if b1 >= 0:
-            add(d, b1 + f, db)
-        if lam >= 0:
-            add(d, lam + f, dlam)
-
-
-# Several channels: tiles of rows and positions, whose sums over channels and taps stay in the registers.
-
-
-@njit(**INNER)
-def _add_rows(out, y, gap, source, u, channels, step, theta, W, row, channel, column, M, taps, wide, like):  # type: ignore[no-untyped-def]
-    """:func:`add_correlation` in tiles like this one, as wide as the tuple ``wide``; how many places that are."""
-    count = M - M % len(wide)
-    for x in range(0, count, len(wide)):
-        tile = load_tile(like, out, y + x, gap, wide)
-        for c in range(channels):
-            window = load_all(taps[1:] + wide, source, u + c * step + x)
-            tile = add_tile(tile, window, theta, W + c * channel, row, column, taps)
-        store_tile(out, y + x, gap, tile, wide)
-    return count
-
-
-@njit(**INNER)
-def add_correlation(out, y, rows, gap, source, u, channels, step, theta, W, row, channel, column, M, taps):  # type: ignore[no-untyped-def]
-    """y[r, x] += Σ_c Σ_j theta[W + r row + c channel + j column] u[c, x + j] for M places x.
-
-    Rows of y begin ``gap`` vectors after each other, those of u ``step``.
-    """
-    zero = number(theta, -1, 0)
-    one, wide, high, large = repeated(zero, 1), repeated(zero, X), repeated(zero, R), repeated(zero, TILE)
-    r = plain(0)
-    while r < rows:
-        z, w = y + r * gap, W + r * row
-        if r + R <= rows:
-            n = _add_rows(out, z, gap, source, u, channels, step, theta, w, row, channel, column, M, taps, wide, large)
-            z, v, n = z + n, u + n, M - n
-            _add_rows(out, z, gap, source, v, channels, step, theta, w, row, channel, column, n, taps, one, high)
-            r += R
-        else:
-            n = _add_rows(out, z, gap, source, u, channels, step, theta, w, row, channel, column, M, taps, wide, wide)
-            z, v, n = z + n, u + n, M - n
-            _add_rows(out, z, gap, source, v, channels, step, theta, w, row, channel, column, n, taps, one, one)
-            r += 1
-
-
-@njit(**INNER)
-def add_correlate_products(y_in, y, rows, gap, u_in, u, channels, step, d, W, row, channel, M, taps):  # type: ignore[no-untyped-def]
-    """d[W + r row + c channel + j] += Σ_x y[r, x] u[c, x + j], the derivatives of a correlation in its filters."""
-    k = len(taps)
-    for c in range(channels):
-        v = u + c * step
-        for r in range(0, rows - 1, 2):
-            z, p = y + r * gap, W + r * row + c * channel
-            sums = load_tile(taps + taps, d, p, row, taps)
-            window = before(taps, u_in, v)
-            for x in range(M):
-                window = shifted(window, load(u_in, v + x + k - 1))
-                sums = add_outer(sums, (load(y_in, z + x), load(y_in, z + gap + x)), window)
-            store_tile(d, p, row, sums, taps)
-        if rows % 2:
-            z, p = y + (rows - 1) * gap, W + (rows - 1) * row + c * channel
-            sums, window = load_all(taps, d, p), before(taps, u_in, v)
-            for x in range(M):
-                window = shifted(window, load(u_in, v + x + k - 1))
-                sums = add_multiple(sums, load(y_in, z + x), window)
-            store_tile(d, p, 0, sums, taps)
-
-
 @njit(**INNER)
 def clear(a, first, count):  # type: ignore[no-untyped-def]
     for i in range(first, first + count):
@@ -197,48 +79,143 @@ def clear(a, first, count):  # type: ignore[no-untyped-def]
 
 
 @njit(**INNER)
-def add_wide_block(a, y, u, theta, W1, b1, W2, lam, w, N, F, C, D, t, flux, taps, weights):  # type: ignore[no-untyped-def]
-    """y += W₂ᵀ Φ(W₁u + b₁) for C channels of u and D of y; at t is what every filter gives, between zeros."""
-    k, one = plain(len(taps)), plain(1)
-    border = k - 1
-    M, gap = N - border, N + border
-    clear(a, t, F * gap)
-    add_correlation(a, t + border, F, gap, a, u, C, N, theta, W1, C * k, k, one, M, taps)
-    for f in range(F):
-        b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
-        inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
-        for x in range(t + f * gap + border, t + f * gap + border + M):
-            store(a, x, evaluate(literally(flux), load(a, x) + b, contrast, inverse, shape)[0])
-    add_correlation(a, y, D, N, a, t, F, gap, theta, W2 + border, k, D * k, -one, N, taps)
+def copy(a, to, source, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        store(a, to + i, load(a, source + i))
+
+
+# Correlations with filters of as many taps as ``taps`` has vectors
 
 
 @njit(**INNER)
-def add_wide_block_adjoint(a, g, d, y, u, theta, W1, b1, W2, lam, w, N, F, C, D, t, flux, taps, weights):  # type: ignore[no-untyped-def]
-    k, one, zero = plain(len(taps)), plain(1), number(theta, -1, 0)
+def _correlate(out, y, b, adds, source, u, channels, gap, theta, W, row, step, first, last, taps, tile):  # type: ignore[no-untyped-def]
+    alone()
+    for x in range(first, last, len(tile)):
+        sums = load_all(tile, out, y + x) if adds else alike(tile, b)
+        for c in range(channels):
+            sums = add_dots(sums, theta, W + c * row, step, source, u + c * gap + x, taps)
+        store_all(out, y + x, sums)
+
+
+@njit(**INNER)
+def correlate(out, y, b, adds, source, u, channels, gap, theta, W, row, step, count, taps):  # type: ignore[no-untyped-def]
+    """y[x] = b + Σ_c Σ_j theta[W + c row + j step] u[c gap + x + j] for so many x; y itself instead of b if it adds."""
+    rest = count % TILE
+    tile, one = repeated(False, TILE), repeated(False, 1)
+    _correlate(out, y, b, adds, source, u, channels, gap, theta, W, row, step, plain(0), count - rest, taps, tile)
+    _correlate(out, y, b, adds, source, u, channels, gap, theta, W, row, step, count - rest, count, taps, one)
+
+
+@njit(**INLINE)
+def add_transposed(a, y, h, theta, W, count, taps):  # type: ignore[no-untyped-def]
+    """y[x] += Σ_j theta[W + j] h[x + k - 1 - j] for so many x."""
+    end, zero = W + len(taps) - 1, number(theta, -1, 0)
+    correlate(a, y, zero, plain(1), a, h, plain(1), plain(0), theta, end, plain(0), plain(-1), count, taps)
+
+
+@njit(**INNER)
+def add_products(out, y, source, u, d, W, count, taps):  # type: ignore[no-untyped-def]
+    """d[W + j] += Σ_x y[x] u[x + j] for so many x, the derivatives of a filter."""
+    alone()
+    even, odd = load_all(taps, d, W), alike(taps, number(d, -1, 0))
+    for x in range(0, count - 1, 2):
+        even = add_multiple(even, load(out, y + x), load_all(taps, source, u + x))
+        odd = add_multiple(odd, load(out, y + x + 1), load_all(taps, source, u + x + 1))
+    if count % 2:
+        even = add_multiple(even, load(out, y + count - 1), load_all(taps, source, u + count - 1))
+    store_all(d, W, even)
+    add_all(d, W, odd)
+
+
+@njit(**INNER)
+def mix(a, y, u, theta, W, row, channel, N, C, D, adds):  # type: ignore[no-untyped-def]
+    """y[r] = Σ_c theta[W + r row + c channel] u[c] for D channels of y and C of u, or in addition to it."""
+    zero = number(theta, -1, 0)
+    for r in range(D):
+        correlate(a, y + r * N, zero, adds, a, u, C, N, theta, W + r * row, channel, plain(0), N, repeated(False, 1))
+
+
+@njit(**INNER)
+def add_mix_products(a, g, d, y, u, W, row, channel, N, C, D):  # type: ignore[no-untyped-def]
+    for r in range(D):
+        for c in range(C):
+            at = W + r * row + c * channel
+            add_products(g, y + r * N, a, u + c * N, d, at, N, repeated(False, 1))
+
+
+# y += W₂ᵀ Φ(W₁u + b₁) for C channels of u and D of y, chunk by chunk and filter by filter. At t are, for every filter,
+# the last values of Φ, or of their derivatives, in the chunk before, then two rows for one filter.
+
+
+@njit(**INLINE)
+def _chunk(C, D):  # type: ignore[no-untyped-def]
+    return max(32, 2 * CHUNK // (C + D))
+
+
+@njit(**INNER)
+def add_block(a, y, u, theta, W1, b1, W2, lam, w, N, F, C, D, t, flux, taps, weights):  # type: ignore[no-untyped-def]
+    alone()
+    k = plain(len(taps))
     border = k - 1
-    M, gap = N - border, N + border
-    clear(a, t, F * gap)
-    clear(g, t, F * gap)
-    add_correlation(a, t + border, F, gap, a, u, C, N, theta, W1, C * k, k, one, M, taps)
-    add_correlation(g, t + border, F, gap, g, y, D, N, theta, W2, D * k, k, one, M, taps)
-    for f in range(F):
-        b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
-        inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
-        db, dlam, dw = zero, zero, zeros(weights)
-        for x in range(t + f * gap + border, t + f * gap + border + M):
-            r = load(g, x)
-            h, slope, of_lam, of_w = evaluate(literally(flux), load(a, x) + b, contrast, inverse, shape)
-            store(a, x, zero + h)
-            store(g, x, r * slope)
-            db, dlam, dw = fma(r, zero + slope, db), fma(r, of_lam, dlam), add_multiple(dw, r * contrast, of_w)
-        add_all(d, w + f * len(weights), dw)
-        if b1 >= 0:
-            add(d, b1 + f, db)
-        if lam >= 0:
-            add(d, lam + f, dlam)
-    add_correlate_products(g, t + border, F, gap, a, u, C, N, d, W1, C * k, k, M, taps)
-    add_correlate_products(a, t + border, F, gap, g, y, D, N, d, W2, D * k, k, M, taps)
-    add_correlation(g, u, C, N, g, t, F, gap, theta, W1 + border, k, C * k, -one, N, taps)
+    M, row = N - border, t + (F + 1) * border
+    s = row + min(N, _chunk(C, D))  # values that Φ takes: in place, compilers would make slow masked stores of choices
+    clear(a, t, F * border)
+    for x in range(0, N, _chunk(C, D)):
+        n = min(_chunk(C, D), N - x)
+        m = max(0, min(n, M - x))
+        for f in range(F):
+            p, q, last = W1 + f * C * k, W2 + f * D * k, t + f * border
+            b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
+            inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
+            correlate(a, s, b, plain(0), a, u + x, C, N, theta, p, k, plain(1), m, taps)
+            for i in range(m):
+                store(a, row + i, evaluate(literally(flux), load(a, s + i), contrast, inverse, shape)[0])
+            clear(a, row + m, n - m)
+            copy(a, row - border, last, border)
+            for c in range(D):
+                add_transposed(a, y + c * N + x, row - border, theta, q + c * k, n, taps)
+            copy(a, last, row + n - border, border)
+
+
+@njit(**INNER)
+def add_block_adjoint(a, g, d, y, u, theta, W1, b1, W2, lam, w, N, F, C, D, t, flux, taps, weights):  # type: ignore[no-untyped-def]
+    alone()
+    k, zero = plain(len(taps)), number(theta, -1, 0)
+    border = k - 1
+    M, row = N - border, t + (F + 1) * border
+    s = row + min(N, _chunk(C, D))  # values that Φ takes: in place, compilers would make slow masked stores of choices
+    clear(g, t, F * border)
+    for x in range(0, N, _chunk(C, D)):
+        n = min(_chunk(C, D), N - x)
+        m = max(0, min(n, M - x))
+        for f in range(F):
+            p, q, last = W1 + f * C * k, W2 + f * D * k, t + f * border
+            b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
+            inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
+            correlate(a, s, b, plain(0), a, u + x, C, N, theta, p, k, plain(1), m, taps)
+            correlate(g, s, zero, plain(0), g, y + x, D, N, theta, q, k, plain(1), m, taps)
+            db, dlam, dw = zero, zero, alike(weights, zero)
+            for i in range(m):
+                r = load(g, s + i)
+                h, slope, of_lam, of_w = evaluate(literally(flux), load(a, s + i), contrast, inverse, shape)
+                ds = r * slope
+                store(a, row + i, zero + h)
+                store(g, row + i, ds)
+                db, dlam, dw = db + ds, fma(r, of_lam, dlam), add_multiple(dw, r * contrast, of_w)
+            add_all(d, w + f * len(weights), dw)
+            if b1 >= 0:
+                add(d, b1 + f, db)
+            if lam >= 0:
+                add(d, lam + f, dlam)
+            for c in range(C):
+                add_products(g, row, a, u + c * N + x, d, p + c * k, m, taps)
+            for c in range(D):
+                add_products(a, row, g, y + c * N + x, d, q + c * k, m, taps)
+            clear(g, row + m, n - m)
+            copy(g, row - border, last, border)
+            for c in range(C):
+                add_transposed(g, u + c * N + x, row - border, theta, p + c * k, n, taps)
+            copy(g, last, row + n - border, border)
 
 
 @njit(**INNER)
@@ -258,7 +235,7 @@ def add_activate_adjoint(a, g, d, y, u, theta, lam, w, M, channels, flux, weight
     for c in range(channels):
         contrast = number(theta, lam + c if lam >= 0 else lam, 1)
         inverse, shape = 1.0 / contrast, numbers(weights, theta, w + c * len(weights))
-        dlam, dw = zero, zeros(weights)
+        dlam, dw = zero, alike(weights, zero)
         for x in range(c * M, (c + 1) * M):
             r = load(g, y + x)
             _, slope, of_lam, of_w = evaluate(literally(flux), load(a, u + x), contrast, inverse, shape)

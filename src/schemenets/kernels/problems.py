@@ -12,7 +12,7 @@ from numba import literally, njit
 
 from schemenets.fluxes import where
 from schemenets.kernels.flux import evaluate
-from schemenets.kernels.simd import INLINE, INNER, add, fma, load, number, store
+from schemenets.kernels.simd import INLINE, INNER, add, alone, fma, load, number, store
 
 
 @njit(**INLINE)
@@ -57,6 +57,7 @@ def _of_squares(a, s, i, N, order):  # type: ignore[no-untyped-def]
 @njit(**INNER)
 def _flow(a, x, s, f, g, slope, theta, p, precision, N, order, reflecting, flux):  # type: ignore[no-untyped-def]
     """s = Kx, f = Φ(s), g = Φ(s)/s and its slope Φ'(s), all rows; g and slope are zero where rows of K are."""
+    alone()
     contrast, c = number(theta, p + 2, 0), number(theta, p + 3, 0)
     tiny = math.sqrt(precision) * contrast
     inverse, rows, zero = 1.0 / contrast, _rows(N, order), number(theta, -1, 0)

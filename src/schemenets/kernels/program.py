@@ -17,8 +17,8 @@ import numpy as np
 from schemenets.fluxes import Flux
 
 # What steps do, see Recorder.
-CODES = range(13)
-BLOCK, WIDE_BLOCK, MIX, MERGE, UPSAMPLE, ACTIVATE, POOL, EXTEND, RESTRICT, PROLONG, RESIDUAL, SWEEP, SAFEGUARD = CODES
+CODES = range(12)
+BLOCK, MIX, MERGE, UPSAMPLE, ACTIVATE, POOL, EXTEND, RESTRICT, PROLONG, RESIDUAL, SWEEP, SAFEGUARD = CODES
 STATES = "y", "u", "v", "z"  # result and arguments of a step: where they begin, -1 for none
 NUMBERS = (
     "W1",
@@ -37,7 +37,6 @@ COLUMNS = ("code", *STATES, *NUMBERS, *SIZES)
 # states that derivatives are computed from, by the code of a step
 READ = {
     BLOCK: ("u",),
-    WIDE_BLOCK: ("u",),
     MIX: ("u",),
     MERGE: ("u",),
     UPSAMPLE: ("u",),
@@ -148,7 +147,7 @@ class Program:
         read = set()
         for step in self.steps:
             names = list(READ[step.code])
-            if step.code in (BLOCK, WIDE_BLOCK):
+            if step.code == BLOCK:
                 names += [state for state, c in (("v", "c0"), ("z", "c1")) if self.is_trained(step, c)]
             read |= {step.states[name].buffer for name in names if name in step.states}
         return max((i for i, step in enumerate(self.steps, start=1) if step.states["y"].buffer in read), default=0)
@@ -215,11 +214,11 @@ class Program:
 def _free(step: Step, k: int) -> int:
     """Vectors that a step needs for what is within it."""
     N, d = step.sizes.get("N", 0), k - 1
-    if step.code == WIDE_BLOCK:
-        return step.sizes["F"] * (N + d)
     if step.code == UPSAMPLE:
         return step.sizes["D"] * N
-    return {RESIDUAL: 4 * (N + 1), SWEEP: 4 * (N + 1) + N + 2 * (N + 2 * d)}.get(step.code, 0)
+    block = (step.sizes.get("F", 0) + 1) * d + 2 * N
+    sweep = 4 * (N + 1) + N + 2 * (N + 2 * d) + block + 4 * d
+    return {BLOCK: block, RESIDUAL: 4 * (N + 1), SWEEP: sweep}.get(step.code, 0)
 
 
 def of_equation(grid: Any) -> tuple[float, ...]:
@@ -320,8 +319,7 @@ class Recorder:
             states[name] = v
             if c is not None:
                 numbers[factor] = c
-        code = WIDE_BLOCK if C * D > 1 else BLOCK
-        return self._note(code, states, numbers, {"N": u.N, "C": C, "D": D, "F": F}, flux)
+        return self._note(BLOCK, states, numbers, {"N": u.N, "C": C, "D": D, "F": F}, flux)
 
     def mix(self, u: State, W: Numbers, b: Numbers | None = None) -> State:
         """y[d] = Σ_c W[d, c] u[c] + b[d] at every position, with W (D, C) and b (D,)."""

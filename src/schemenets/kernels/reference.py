@@ -214,7 +214,6 @@ def _safeguard(run: _Run, step: Step) -> Tensor:
 
 _STEPS: dict[int, Callable[[_Run, Step], Tensor]] = {
     steps.BLOCK: _block,
-    steps.WIDE_BLOCK: _block,
     steps.MIX: _mix,
     steps.MERGE: _merge,
     steps.UPSAMPLE: _upsample,

@@ -1,8 +1,8 @@
 """Vectors in compiled code: a numba type whose values are LLVM vectors, one signal per lane.
 
-A vector holds 16 numbers in single and 8 in double precision; LLVM splits it where registers are narrower. It takes the
+A vector fills a register of the processor. It takes the
 operators of Python, also with numbers, which then stand in all lanes; comparisons give masks for ``where``. A tuple
-of vectors is a window of a signal, a tile of a result or the derivatives of a filter.
+of vectors holds neighbours of a signal, or the derivatives of a filter.
 
 Arrays of numbers are addressed in vectors by ``load`` and ``store``, and should begin with a cache line. Inner
 functions take pointers to them: what numba knows of an array makes their code long, and compiling slow.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import NumbaTypeError
@@ -22,12 +23,14 @@ from numba.extending import intrinsic, lower_builtin, lower_cast, models, overlo
 
 from schemenets.fluxes import where
 
-BYTES = 64  # of a vector, those of a cache line
+# of a vector: those of a register; LLVM splits it where there are only shorter ones
+BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
+LINE = 64  # bytes of a cache line
 FLAGS = ("nsz", "arcp", "contract")  # neither "nnan" nor "ninf": a diverging network has to show
 # of compiled functions, whose sums may be reordered
 OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "arcp", "contract", "reassoc"}, "error_model": "numpy"}
 # of those that only compiled functions call
-INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": False}
 INLINE: dict[str, Any] = INNER | {"forceinline": True}
 INDEX: Any = ir.IntType(64)  # of numba's intp
 
@@ -39,8 +42,8 @@ def lanes(dtype: Any) -> int:
 
 def aligned(count: int, dtype: Any) -> np.ndarray:
     """So many vectors of zeros, from the beginning of a cache line on."""
-    numbers = np.zeros((count + 1) * lanes(dtype), dtype)
-    start = -numbers.ctypes.data % BYTES // numbers.itemsize
+    numbers = np.zeros(count * lanes(dtype) + LINE // np.dtype(dtype).itemsize, dtype)
+    start = -numbers.ctypes.data % LINE // numbers.itemsize
     return numbers[start : start + count * lanes(dtype)]
 
 
@@ -126,6 +129,17 @@ def _call(builder: Any, name: str, *arguments: Any) -> Any:
     of_kind = ir.FunctionType(kind, [kind] * len(arguments))
     function = cgutils.get_or_insert_function(builder.module, of_kind, f"llvm.{name}.{suffix}")
     return builder.call(function, arguments, fastmath=FLAGS)
+
+
+@intrinsic
+def alone(context: Any) -> Any:
+    """The function that begins with this is compiled once, and not again in every other one that calls it."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), code
 
 
 @intrinsic
@@ -269,12 +283,12 @@ def store(context: Any, array: Any, index: Any, value: Any) -> Any:
 def _numbers_at(context: Any, builder: Any, kind: Any, array: Any, starts: Any, n: Any) -> Any:
     """Pointers to the n-th numbers from where an array's rows start."""
     data = _data(context, builder, kind, array)
-    return [builder.gep(data, [builder.add(start, n)], inbounds=True) for start in cgutils.unpack_tuple(builder, starts)]
+    return [_at(builder, data, builder.add(start, n)) for start in cgutils.unpack_tuple(builder, starts)]
 
 
 @intrinsic
 def starts_of(context: Any, x: Any, first: Any, batch: Any, at: Any, count: Any) -> Any:
-    """Where rows of x (seeds, rows, numbers) start, one per lane: ``first`` + batch[at + i], or for i ≥ count batch[at]."""
+    """Where rows of x (seeds, rows, numbers) start, one per lane: ``first`` + batch[at + i], or batch[at]."""
     kind = types.UniTuple(types.intp, Vector(x.dtype).lanes)
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
@@ -358,7 +372,7 @@ def plain(context: Any, index: Any) -> Any:
     return types.intp(types.intp), lambda context, builder, sig, arguments: arguments[0]
 
 
-# Tuples of vectors. Their lengths are part of their types, so `like` and `wide` say by their own how many are meant.
+# Tuples of vectors. Their lengths are part of their types, so `like` and `taps`, tuples of anything, say how many.
 
 
 @intrinsic(prefer_literal=True)
@@ -373,53 +387,37 @@ def repeated(context: Any, x: Any, count: Any) -> Any:
 
 
 @intrinsic
-def zeros(context: Any, like: Any) -> Any:
-    """A tuple of zeros."""
-
-    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return context.make_tuple(builder, like, [ir.Constant(kind.llvm, None) for kind in like.types])
-
-    return like(like), code
-
-
-def _places(builder: Any, first: Any, gap: Any, tile: Any, wide: Any) -> Any:
-    """Where the vectors of a tile are: rows as wide as ``wide`` begin ``gap`` vectors after each other."""
-    for r in range(tile.count // max(wide.count, 1)):
-        row = builder.add(first, builder.mul(gap, INDEX(r)))
-        for i in range(wide.count):
-            yield row, i
+def alike(context: Any, like: Any, x: Any) -> Any:
+    """A tuple as long as another one, with the same vector everywhere."""
+    kind = types.UniTuple(x, like.count)
+    code = lambda context, builder, sig, arguments: context.make_tuple(builder, kind, [arguments[1]] * kind.count)  # noqa: E731
+    return kind(like, x), code
 
 
 @intrinsic
-def load_tile(context: Any, like: Any, array: Any, first: Any, gap: Any, wide: Any) -> Any:
-    """A tuple of rows as wide as ``wide`` that begin ``gap`` vectors after each other, from an index on."""
+def load_all(context: Any, like: Any, array: Any, first: Any) -> Any:
+    """The vectors of an array from an index on."""
+    kind = types.UniTuple(Vector(array.dtype), like.count)
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        pointer = _vectors(context, builder, array, arguments[1])
-        places = _places(builder, arguments[2], arguments[3], like, wide)
-        return context.make_tuple(builder, like, [_load(builder, array, pointer, *place) for place in places])
+        start = _vectors(context, builder, array, arguments[1])
+        items = [_load(builder, array, start, arguments[2], j) for j in range(kind.count)]
+        return context.make_tuple(builder, kind, items)
 
-    return like(like, array, types.intp, types.intp, wide), code
+    return kind(like, array, types.intp), code
 
 
 @intrinsic
-def store_tile(context: Any, array: Any, first: Any, gap: Any, tile: Any, wide: Any) -> Any:
-    """Put it there."""
+def store_all(context: Any, array: Any, first: Any, values: Any) -> Any:
+    """Put a tuple there."""
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        pointer = _vectors(context, builder, array, arguments[0])
-        places = _places(builder, arguments[1], arguments[2], tile, wide)
-        for value, (row, i) in zip(cgutils.unpack_tuple(builder, arguments[3]), places, strict=True):
-            builder.store(value, _at(builder, pointer, row, i)).align = array.dtype.bitwidth // 8
+        start = _vectors(context, builder, array, arguments[0])
+        for j, value in enumerate(cgutils.unpack_tuple(builder, arguments[2])):
+            builder.store(value, _at(builder, start, arguments[1], j)).align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, tile, wide), code
-
-
-@njit(**INLINE)
-def load_all(like, array, first):  # type: ignore[no-untyped-def]
-    """The vectors of an array from an index on."""
-    return load_tile(like, array, first, 0, like)
+    return types.void(array, types.intp, values), code
 
 
 @njit(**INLINE)
@@ -427,18 +425,6 @@ def add_all(array, first, values):  # type: ignore[no-untyped-def]
     """Add a tuple to what is there."""
     for j in range(len(values)):
         add(array, first + j, values[j])
-
-
-@njit(**INLINE)
-def before(like, array, first):  # type: ignore[no-untyped-def]
-    """The window that :func:`shifted` completes: the vectors from an index on, after a first one that it drops."""
-    return like[:1] + load_all(like[1:], array, first)
-
-
-@njit(**INLINE)
-def shifted(window, value):  # type: ignore[no-untyped-def]
-    """The window one place on, with a new vector in its last place."""
-    return window[1:] + (value,)  # noqa: RUF005, which compiled code does not know
 
 
 def _number(context: Any, builder: Any, kind: Any, place: Any, j: int = 0) -> Any:
@@ -450,12 +436,13 @@ def _number(context: Any, builder: Any, kind: Any, place: Any, j: int = 0) -> An
 @intrinsic
 def numbers(context: Any, like: Any, array: Any, first: Any) -> Any:
     """Numbers of an array from an index on, each in all lanes of a vector."""
+    kind = types.UniTuple(Vector(array.dtype), like.count)
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        items = [_number(context, builder, array, arguments[1:], j) for j in range(like.count)]
-        return context.make_tuple(builder, like, items)
+        items = [_number(context, builder, array, arguments[1:], j) for j in range(kind.count)]
+        return context.make_tuple(builder, kind, items)
 
-    return like(like, array, types.intp), code
+    return kind(like, array, types.intp), code
 
 
 @intrinsic
@@ -472,54 +459,31 @@ def dot(context: Any, start: Any, array: Any, first: Any, window: Any) -> Any:
 
 
 @intrinsic
-def spread(context: Any, window: Any, h: Any, array: Any, first: Any) -> Any:
-    """window[j] + h array[first + j] for all j: the transposed filter at one place."""
+def add_dots(context: Any, sums: Any, array: Any, first: Any, step: Any, source: Any, at: Any, taps: Any) -> Any:
+    """sums[i] + Σ_j array[first + j step] source[at + i + j]: a filter at places that follow each other."""
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        ys = cgutils.unpack_tuple(builder, arguments[0])
-        ws = [_number(context, builder, array, arguments[2:], j) for j in range(window.count)]
-        items = [_call(builder, "fma", arguments[1], w, y) for w, y in zip(ws, ys, strict=True)]
-        return context.make_tuple(builder, window, items)
-
-    return window(window, h, array, types.intp), code
-
-
-@intrinsic
-def add_outer(context: Any, sums: Any, h: Any, window: Any) -> Any:
-    """sums[r, j] + h[r] window[j]: the derivatives of filters at one place."""
-
-    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        s, hs, us = (cgutils.unpack_tuple(builder, argument) for argument in arguments)
-        pairs = [(y, u) for y in hs for u in us]
-        items = [_call(builder, "fma", y, u, a) for a, (y, u) in zip(s, pairs, strict=True)]
+        items, numbers, first, step, data, at = arguments[:6]
+        items, data = cgutils.unpack_tuple(builder, items), _vectors(context, builder, source, data)
+        for j in range(taps.count):
+            w = _number(context, builder, array, (numbers, builder.add(first, builder.mul(step, INDEX(j)))))
+            for i in range(sums.count):
+                items[i] = _call(builder, "fma", w, _load(builder, source, data, at, i + j), items[i])
         return context.make_tuple(builder, sums, items)
 
-    return sums(sums, h, window), code
-
-
-@njit(**INLINE)
-def add_multiple(x, a, y):  # type: ignore[no-untyped-def]
-    """x[j] + a y[j] for all j."""
-    return add_outer(x, (a,), y)
+    return sums(sums, array, types.intp, types.intp, source, types.intp, taps), code
 
 
 @intrinsic
-def add_tile(context: Any, tile: Any, window: Any, array: Any, first: Any, row: Any, column: Any, taps: Any) -> Any:
-    """tile[r, i] + Σ_j array[first + r row + j column] window[i + j], with as many taps j as ``taps`` has."""
-    width = window.count - taps.count + 1
+def add_multiple(context: Any, x: Any, a: Any, y: Any) -> Any:
+    """x[j] + a y[j] for all j."""
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        items, u = (cgutils.unpack_tuple(builder, arguments[i]) for i in (0, 1))
-        numbers, first, row, column = arguments[2:6]
-        for r in range(tile.count // width):
-            for j in range(taps.count):
-                offset = builder.add(builder.mul(row, INDEX(r)), builder.mul(column, INDEX(j)))
-                w = _number(context, builder, array, (numbers, builder.add(first, offset)))
-                for i in range(r * width, (r + 1) * width):
-                    items[i] = _call(builder, "fma", w, u[i - r * width + j], items[i])
-        return context.make_tuple(builder, tile, items)
+        pairs = zip(*(cgutils.unpack_tuple(builder, arguments[i]) for i in (0, 2)), strict=True)
+        items = [_call(builder, "fma", arguments[1], value, start) for start, value in pairs]
+        return context.make_tuple(builder, x, items)
 
-    return tile(tile, window, array, types.intp, types.intp, types.intp, taps), code
+    return x(x, a, y), code
 
 
 @overload(where)
