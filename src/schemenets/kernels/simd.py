@@ -30,7 +30,7 @@ FLAGS = ("nsz", "arcp", "contract")  # neither "nnan" nor "ninf": a diverging ne
 # of compiled functions, whose sums may be reordered
 OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "arcp", "contract", "reassoc"}, "error_model": "numpy"}
 # of those that only compiled functions call
-INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": False}
+INNER: Any = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": False}
 INLINE: dict[str, Any] = INNER | {"forceinline": True}
 INDEX: Any = ir.IntType(64)  # of numba's intp
 

@@ -244,7 +244,10 @@ class DenoisingNetwork(nn.Module):
             blocks: what :meth:`together` gives, or a block whose parameters have these dimensions.
             length: of the signals.
         """
-        found = {name: x for name, x in self.operands_of(blocks, length).items() if x is not None}
+        values = Values()
+        for name in self.values:  # once, since constraints are computed whenever they are read
+            setattr(values, name, getattr(blocks, name))
+        found = {name: x for name, x in self.operands_of(values, length).items() if x is not None}
         if self.architecture.channels > 1:
             found |= {"lift": self.lift[..., None], "projection": self.projection[..., None, :]}
         return found

@@ -44,18 +44,23 @@ def norm_bound(weight: Tensor, length: int | None = None) -> Tensor:
     M = length or max(1, 64 * d)
     # K̂(-ω) is the complex conjugate of K̂(ω), so half of the grid has the whole maximum
     omega = torch.arange(M // 2 + 1, dtype=weight.dtype, device=weight.device) * (2 * math.pi / M)
-    phase = torch.arange(k, dtype=weight.dtype, device=weight.device)[:, None] * omega
-    real, imag = weight @ torch.cos(phase), weight @ torch.sin(phase)  # (..., F, C, M//2+1)
-    if 1 in weight.shape[-3:-1]:  # K̂ is a vector, σ_max its Euclidean length
-        squared = (real**2 + imag**2).sum((-3, -2))
+    taps = torch.arange(k, device=weight.device)
+    phase = taps[:, None] * omega
+    # only the largest value is differentiated: the others would cost several times as much
+    if 1 in weight.shape[-3:-1]:  # K̂ is a vector, with ‖K̂(ω)‖² = Σ_ij (WᵀW)_ij cos((i-j)ω)
+        W = weight.flatten(-3, -2)
+        products = (W.mT @ W).flatten(-2)
+        cosines = torch.cos(phase)[(taps[:, None] - taps).abs().flatten()]
+        largest = (products.detach() @ cosines).argmax(-1)
+        squared = (products * cosines.mT[largest]).sum(-1)
     else:
+        real, imag = weight @ torch.cos(phase), weight @ torch.sin(phase)  # (..., F, C, M//2+1)
         symbol = torch.complex(real, imag).movedim(-1, -3)
-        # only the largest singular value is differentiated: the others would cost three times as much
         gram = (symbol.mH @ symbol).detach()
         largest = torch.linalg.eigvalsh(gram)[..., -1].argmax(-1)[..., None, None, None]
-        squared = torch.linalg.svdvals(symbol.take_along_dim(largest, -3))[..., 0] ** 2
+        squared = torch.linalg.svdvals(symbol.take_along_dim(largest, -3))[..., 0, 0] ** 2
     slack = 1.0 if length else math.cos(math.pi * d / M)
-    return (squared.amax(-1) / slack).sqrt()
+    return (squared / slack).sqrt()
 
 
 class Conv1dOperator:

@@ -237,7 +237,8 @@ def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certif
         W1, W2, flux = block.W1, block.W2, block.flux
         tau = (-(W1 * W2).sum() / W1.square().sum().clamp_min(torch.finfo(W1.dtype).tiny)).clamp_min(0)
         rest = W2 + tau * W1  # of an explicit step of size τ
-        adjoint, unbiased = bool(rest.norm() <= ADJOINT * W2.norm()), not (block.b1.any() or block.b2.any())
+        adjoint = bool(rest.norm() <= ADJOINT * W2.norm())
+        unbiased = all(b is None or not b.any() for b in (block.b1, block.b2))
         first, second = float(norm(W1)), float(norm(W2))
         step = float(tau) * first**2 * flux.L
         bounded = unbiased and flux.nonnegative and math.isfinite(step)
