@@ -1,5 +1,6 @@
 """The compiled block primitive against torch's own convolutions."""
 
+import ast
 import itertools
 import math
 import os
@@ -108,6 +109,8 @@ SHAPES = {
     "channels": {"seeds": (3,), "C_in": 2, "C_out": 3, "F": 4, "B": 2, "N": 9},
     "several_groups": {"B": 70, "N": 40},
     "one_window": {"B": 2, "N": 3},
+    "chunks": {"B": 2, "N": 257},  # one position more than whole ones
+    "chunks_of_channels": {"C_in": 2, "C_out": 3, "F": 4, "B": 2, "N": 257},
 }
 
 
@@ -119,7 +122,7 @@ def slow_unless(quick, *values, **options):
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        slow_unless(name in SINGLE[: 1 if label == "channels" else 3], name, shape, id=f"{label}-{name}")
+        slow_unless(name in SINGLE[: 1 if "channels" in label else 3], name, shape, id=f"{label}-{name}")
         for name in SINGLE + REST
         for label, shape in SHAPES.items()
     ],
@@ -581,6 +584,24 @@ def told(code, **environment):
         [sys.executable, "-c", code], env=own | environment, capture_output=True, text=True, check=True
     )
     return done.stdout, done.stderr
+
+
+WIDTH = """
+from llvmlite import binding
+binding.get_host_cpu_features = lambda: {{"avx512f": {wide}}}
+from schemenets.kernels import simd
+print(simd.BYTES)
+"""
+
+
+def test_vectors_of_every_width_give_the_same():
+    """Processors with shorter registers split them."""
+    found = []
+    for width in (32, 64):
+        said = told(WIDTH.format(wide=width == 64) + PROGRAM.format(flux="perona_malik"))[0].splitlines()
+        assert said[0] == str(width)
+        found.append(torch.tensor([float.fromhex(x) for x in ast.literal_eval(said[1])]))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
 
 
 def test_a_numba_that_cannot_be_imported_is_told_and_done_without(tmp_path):

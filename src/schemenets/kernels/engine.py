@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,6 @@ def _define(kind: str) -> Any:
     Constants in it are plain data, by which numba recognises it in its cache on disk: it never would by functions.
     """
 
-    @compiled
     def work(  # type: ignore[no-untyped-def]
         task, rows, layout, u, v, t, batch, theta, a, g, d, y, z, losses, dtheta, scale, factor, precision, tiny
     ):
@@ -331,7 +331,9 @@ def _define(kind: str) -> Any:
                 for i in range(Q):
                     dtheta[s, i] = total(load(sums, i))
 
-    return work
+    # numba keeps what it knows of a function by this name, and processes that compile other kinds do not wait
+    work.__qualname__ = f"work_{sha256(kind.encode()).hexdigest()[:16]}"
+    return compiled(work)
 
 
 @compiled
@@ -381,7 +383,7 @@ def locked(function: Any) -> Iterator[None]:
         yield
         return
     Path(cache_path).mkdir(parents=True, exist_ok=True)
-    with (Path(cache_path) / f"{function.__name__}.lock").open("w") as lock:
+    with (Path(cache_path) / f"{function.py_func.__qualname__}.lock").open("w") as lock:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

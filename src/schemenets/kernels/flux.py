@@ -12,7 +12,7 @@ from numba.core.errors import NumbaError, TypingError
 from numba.extending import overload
 
 from schemenets.kernels import vector_math  # noqa: F401, which makes exp and expm1 known
-from schemenets.kernels.simd import INLINE, Vector, lane, vector, with_lane
+from schemenets.kernels.simd import BYTES, INLINE, Vector, lane, vector, with_lane
 
 Scalar = Callable[..., tuple]
 # in sums that may be reordered λ(s/λ) would cancel, and an infinite λ would not show
@@ -22,7 +22,7 @@ _scalars: dict[str, tuple[Scalar, bool, int]] = {}
 
 def register(flux: Any) -> str:
     """A name under which compiled code that contains this flux may be kept: it changes when the formula does."""
-    whole = _formula(flux.scalar), flux.scaled, flux.weights, _sources()
+    whole = _formula(flux.scalar), flux.scaled, flux.weights, _sources(), BYTES
     name = sha256(repr(whole).encode()).hexdigest()
     _scalars[name] = flux.scalar, flux.scaled, flux.weights
     return name
