@@ -587,9 +587,13 @@ def told(code, **environment):
 
 
 WIDTH = """
+from unittest.mock import patch
 from llvmlite import binding
-binding.get_host_cpu_features = lambda: {{"avx512f": {wide}}}
-from schemenets.kernels import simd
+class Features(type(binding.get_host_cpu_features())):
+    def get(self, name):
+        return {wide}
+with patch.object(binding, "get_host_cpu_features", lambda real=binding.get_host_cpu_features: Features(real())):
+    from schemenets.kernels import simd
 print(simd.BYTES)
 """
 
