@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from benchmarks import table, timing
+from benchmarks.targets import Row
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("Snakefile", "config", "workflow", "profiles", "src", ".git")
 WORKFLOW = "the workflow itself"
-COLUMNS = ("rule", "jobs", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "processor")
+COLUMNS = ("rule", "jobs", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "machine")
 # stands for `python` in the rules, and notes what each call costs
 SHIM = """#!{python}
 import json, os, sys, time
@@ -59,14 +59,20 @@ def project(directory: Path | None) -> Iterator[Path]:
     yield directory
 
 
-def measured(directory: Path, tier: str, cores: str) -> list[dict[str, Any]]:
-    """Run the study there; a row for every rule, and one for the workflow itself."""
+def shimmed(directory: Path) -> tuple[Path, Path]:
+    """A folder with a ``python`` that notes its costs, and the file where it does."""
     notes, shims = directory / "costs.jsonl", directory / "shims"
     notes.unlink(missing_ok=True)
     shims.mkdir(exist_ok=True)
     shim = shims / "python"
     shim.write_text(SHIM.format(python=sys.executable, notes=str(notes)))
     shim.chmod(0o755)
+    return shims, notes
+
+
+def measured(directory: Path, tier: str, cores: str) -> list[Row]:
+    """Run the study there; a row for every rule, and one for the workflow itself."""
+    shims, notes = shimmed(directory)
     environment = {
         **os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(directory / "src"),
         "OMP_NUM_THREADS": "1",
@@ -78,27 +84,31 @@ def measured(directory: Path, tier: str, cores: str) -> list[dict[str, Any]]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    costs = defaultdict(list)
-    for line in notes.read_text().splitlines():
-        rule, cpu, wall = json.loads(line)
-        costs[rule].append((cpu, wall))
-    total = usage.ru_utime + usage.ru_stime
-    costs[WORKFLOW] = [(total - sum(cpu for of_rule in costs.values() for cpu, _ in of_rule), 0.0)]
-    costs["all"] = [(total, time.perf_counter() - start)]
+    costs = [json.loads(line) for line in notes.read_text().splitlines()]
+    return rows(costs, usage.ru_utime + usage.ru_stime, time.perf_counter() - start, tier)
+
+
+def rows(costs: Sequence[tuple[str, float, float]], total: float, wall: float, tier: str) -> list[Row]:
+    """The table, from rule, CPU and wall seconds of every job, and those of everything together."""
+    by_rule = defaultdict(list)
+    for rule, cpu, seconds in costs:
+        by_rule[rule].append((cpu, seconds))
+    groups = {rule: (len(each), sum(c for c, _ in each), sum(w for _, w in each)) for rule, each in by_rule.items()}
+    groups["all"] = len(costs), total, wall
+    groups[WORKFLOW] = 0, total - sum(cpu for _, cpu, _ in costs), None
+    machine, longest = timing.description(), {rule: max(cpu for cpu, _ in each) for rule, each in by_rule.items()}
     return [
         {
             "rule": rule,
-            "jobs": sum(len(each) for name, each in costs.items() if name not in (WORKFLOW, "all"))
-            if rule == "all"
-            else len(of_rule) * (rule != WORKFLOW),
-            "cpu_minutes": round(sum(cpu for cpu, _ in of_rule) / 60, 2),
-            "wall_minutes": round(sum(wall for _, wall in of_rule) / 60, 2),
-            "share": round(sum(cpu for cpu, _ in of_rule) / total, 4),
-            "longest_job_minutes": round(max(cpu for cpu, _ in of_rule) / 60, 2),
+            "jobs": jobs,
+            "cpu_minutes": round(cpu / 60, 2),
+            "wall_minutes": None if seconds is None else round(seconds / 60, 2),
+            "share": round(cpu / total, 4),
+            "longest_job_minutes": round(longest[rule] / 60, 2) if rule in longest else None,
             "tier": tier,
-            "processor": timing.description(),
+            "machine": machine,
         }
-        for rule, of_rule in sorted(costs.items(), key=lambda item: -sum(cpu for cpu, _ in item[1]))
+        for rule, (jobs, cpu, seconds) in sorted(groups.items(), key=lambda item: -item[1][1])
     ]
 
 
@@ -111,11 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/study_benchmark.csv")
     options = parser.parse_args(arguments)
     with project(options.directory and options.directory.resolve()) as directory:
-        rows = measured(directory, options.tier, options.cores)
-    for row in rows:
+        found = measured(directory, options.tier, options.cores)
+    for row in found:
         print(f"{row['rule']:20} {row['jobs']:5} jobs {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
     if options.out:
-        table.write(options.out, rows, COLUMNS)
+        table.write(options.out, found, COLUMNS)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import csv
+import json
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 import trained
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__, checkouts, gpu, jobs, measurements, rivals, solvers, targets, timing
+from benchmarks import __main__, checkouts, gpu, jobs, measurements, rivals, solvers, study, targets, timing
 from benchmarks.jobs import Job, chain
 from schemenets import files, fluxes, kernels, networks, signals
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
@@ -549,3 +551,24 @@ def test_the_median_seed_and_unets_on_the_grid_of_their_training(tmp_path):
     assert torch.equal(found["cycle-1"].weights.W, expected.weights.W)
     assert set(solvers.trained(results, "screened_poisson", GRID, home=PROBLEM.on(32))) == {"cycle-1"}
     assert solvers.trained(results, "poisson", GRID, home=GRID) == {}
+
+
+def test_costs_of_jobs_are_noted(tmp_path):
+    """By what stands for ``python`` in the rules, whether a job succeeds or not."""
+    shims, notes = study.shimmed(tmp_path)
+    for module, status in (("platform", 0), ("no_such_module", 1)):
+        assert subprocess.run([shims / "python", "-m", module, "train"], capture_output=True).returncode == status
+    costs = [json.loads(line) for line in notes.read_text().splitlines()]
+    assert [rule for rule, _, _ in costs] == ["train", "train"]
+    assert all(0 < cpu < 60 and 0 < wall < 60 for _, cpu, wall in costs)
+
+
+def test_the_table_of_the_study_is_by_rule():
+    costs = [("train", 60.0, 70.0), ("evaluate", 6.0, 6.0), ("train", 30.0, 35.0)]
+    found = {row["rule"]: row for row in study.rows(costs, total=102.0, wall=60.0, tier="smoke")}
+    assert list(found) == ["all", "train", "evaluate", study.WORKFLOW]
+    train = {"jobs": 2, "cpu_minutes": 1.5, "wall_minutes": 1.75, "share": 0.8824, "longest_job_minutes": 1.0}
+    assert {key: found["train"][key] for key in train} == train
+    assert (found["all"]["jobs"], found["all"]["cpu_minutes"], found["all"]["wall_minutes"]) == (3, 1.7, 1.0)
+    assert (found[study.WORKFLOW]["cpu_minutes"], found[study.WORKFLOW]["jobs"]) == (0.1, 0)
+    assert all(set(row) == set(study.COLUMNS) for row in found.values())
