@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
 from weights import random_weights
 
 from schemenets import fluxes
@@ -95,6 +95,16 @@ def test_initial_diffusivity_is_close_to_perona_and_malik():
     assert (w.abs() < 0.9 * FLUX.box).all()  # else the box would hinder training
     difference = (FLUX(s, 1.0, w) - fluxes.get("perona_malik")(s)) / s
     assert difference.abs().max() < 0.05
+
+
+def test_initial_weights_are_those_of_least_squares():
+    p = torch.linspace(0, 1, 201, dtype=torch.float64)
+
+    def rest(w):
+        return (learned.sigma(learned.curve(p, torch.from_numpy(w))[0]) - (1 - p)).numpy()
+
+    found = least_squares(rest, [2, 1, 0, -1, -2], bounds=(-FLUX.box, FLUX.box), xtol=1e-12)
+    np.testing.assert_allclose(FLUX.initial, found.x, atol=1e-6)
 
 
 @pytest.mark.parametrize("w", [*CORNERS[1:-1:4].tolist(), FLUX.initial], ids=lambda w: " ".join(f"{x:.0f}" for x in w))

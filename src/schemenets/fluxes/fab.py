@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from schemenets.errors import InvalidParameterError
@@ -34,6 +33,8 @@ def flux(kappa: float = 2.0) -> Flux:
         """φ' as a function of y = a t²."""
         z = kappa**2 * y
         return 2 * math.exp(-z) * (1 - 2 * z) - math.exp(-y) * (1 - 2 * y)
+
+    from scipy.optimize import minimize_scalar  # which takes long to import, and few need this flux
 
     # the least slope is at most -2e^(-3/2), its bound at κ²y = 3/2, and beyond y = 4 none is below -21 e^(-4)
     coarse = np.geomspace(0.1 / kappa**2, 4, 4001)
