@@ -114,6 +114,7 @@ JOBS = [(architecture, None) for architecture in DENOISERS] + SOLVERS
 each_job = pytest.mark.parametrize(("architecture", "loss"), JOBS, ids=label)
 
 
+@pytest.mark.slow
 @each_job
 def test_a_step_takes_place_on_one_device_and_looks_at_no_values(architecture, loss, monkeypatch):
     monkeypatch.setattr("schemenets.networks._base.is_capturing", lambda x: True)

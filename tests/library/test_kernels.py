@@ -456,6 +456,7 @@ def half_tanh(t):
     return y, 1.0 - y * y
 
 
+@pytest.mark.slow
 def test_scalar_forms_that_vectors_do_not_know():
     """With ``if``, and with functions that are there for single numbers only."""
     changes = {"phi": lambda t: torch.tanh(torch.relu(t)), "scalar": half_tanh, "scaled": True}
@@ -598,6 +599,7 @@ print(simd.BYTES)
 """
 
 
+@pytest.mark.slow
 def test_vectors_of_every_width_give_the_same():
     """Processors with shorter registers split them."""
     found = []
@@ -624,6 +626,7 @@ def test_a_numba_that_is_not_to_compile_is_done_without():
     assert warned.count("NUMBA_DISABLE_JIT is set, so networks take plain torch operations") == 1
 
 
+@pytest.mark.slow
 def test_a_numba_without_a_place_for_its_cache_compiles_anew(tmp_path):
     package = tmp_path / "schemenets"
     shutil.copytree(Path(kernels.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -637,6 +640,7 @@ def test_a_numba_without_a_place_for_its_cache_compiles_anew(tmp_path):
     assert said.splitlines()[0] == told(PROGRAM.format(flux="perona_malik"))[0].strip()
 
 
+@pytest.mark.slow
 def test_compiled_code_is_found_again_on_disk():
     """By processes that come later, as nothing in it is known by what differs from one to the next."""
     code = STATISTICS + PROGRAM.format(flux="perona_malik") + "print(*statistics())"

@@ -132,6 +132,7 @@ def test_the_public_names_are_these():
         _ = schemenets.network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", schemenets.__all__)
 def test_every_public_name_is_what_its_module_has(name):
     found = getattr(schemenets, name)

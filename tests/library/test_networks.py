@@ -195,6 +195,7 @@ def test_reach_is_how_far_an_input_value_acts(name):
     assert net.reach(length) - unused <= max(distances) <= net.reach(length)
 
 
+@pytest.mark.slow
 @each_variant
 def test_gradients(variant):
     net = randomised(networks.build(**variant, blocks=2, filters=2, kernel_size=3))

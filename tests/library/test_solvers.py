@@ -631,6 +631,7 @@ def test_an_operator_of_another_kind_is_solved_on_all_levels(N, monkeypatch):
             what()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [LINEAR, replace(LINEAR, order=2), POISSON], ids=["1", "2", "poisson"])
 @pytest.mark.parametrize(
     "arguments", [{"kind": "V"}, {"kind": "W"}, {"kind": "F", "transfers": "fixed"}, {"sweeps": 2}]

@@ -69,6 +69,7 @@ def test_certified_networks_hold_their_certificate_whatever_the_parameters(flux,
     assert (ratios(net(u), u) <= 1 + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flux", NONNEGATIVE)
 @pytest.mark.parametrize("tied", [False, True])
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 1.0, 10.0]))
@@ -843,6 +844,7 @@ def test_searches_report_an_overflow_as_infinite(search):
     assert certify(random_network(0, name="symmetric", flux="relu", scale=0)).refuted_by(math.inf, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["symmetric", "fsi", "safeguarded_fsi"])
 @pytest.mark.parametrize("flux", ["perona_malik", "relu"])
 def test_searches_of_ten_times_the_length_find_hardly_more(name, flux):
@@ -902,6 +904,7 @@ def test_searches_refuse_starts_that_say_nothing(search, value, what):
         search(net, starts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["symmetric", "fsi", "du_fort_frankel", "implicit", "resnet"])
 @settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
