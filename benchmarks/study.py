@@ -9,21 +9,16 @@ away. If it is interrupted, `--directory` goes on with what is there, but only w
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import table, timing
+from benchmarks import table, timing, workflow
 from benchmarks.targets import Row
 
-ROOT = Path(__file__).parents[1]
-COPIED = ("Snakefile", "config", "workflow", "profiles", "src", ".git")
+COPIED = (*workflow.COPIED, ".git")  # which says what commit is measured
 WORKFLOW = "the workflow itself"
 COLUMNS = ("rule", "jobs", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "machine")
 # stands for `python` in the rules, and notes what each call costs
@@ -40,25 +35,6 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-@contextmanager
-def project(directory: Path | None) -> Iterator[Path]:
-    """A copy of the project, which is kept if it was given where."""
-    if directory is None:
-        with TemporaryDirectory() as temporary, project(Path(temporary)) as copy:
-            yield copy
-        return
-    for name in COPIED:
-        source, there = (ROOT / name).resolve(), directory / name
-        if there.exists():
-            continue
-        if source.is_dir():
-            shutil.copytree(source, there, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            directory.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, there)
-    yield directory
-
-
 def shimmed(directory: Path) -> tuple[Path, Path]:
     """A folder with a ``python`` that notes its costs, and the file where it does."""
     notes, shims = directory / "costs.jsonl", directory / "shims"
@@ -73,19 +49,10 @@ def shimmed(directory: Path) -> tuple[Path, Path]:
 def measured(directory: Path, tier: str, cores: str) -> list[Row]:
     """Run the study there; a row for every rule, and one for the workflow itself."""
     shims, notes = shimmed(directory)
-    environment = {
-        **os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(directory / "src"),
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--config", f"tier={tier}"]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=directory, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    path = f"{shims}{os.pathsep}{os.environ['PATH']}"
+    total = workflow.measured(directory, "--cores", cores, tier=tier, path=path, quiet=False)
     costs = [json.loads(line) for line in notes.read_text().splitlines()]
-    return rows(costs, usage.ru_utime + usage.ru_stime, time.perf_counter() - start, tier)
+    return rows(costs, total.cpu, total.wall, tier)
 
 
 def rows(costs: Sequence[tuple[str, float, float]], total: float, wall: float, tier: str) -> list[Row]:
@@ -120,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, help="where to work and leave everything (default: temporary)")
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/study_benchmark.csv")
     options = parser.parse_args(arguments)
-    with project(options.directory and options.directory.resolve()) as directory:
+    with TemporaryDirectory() as temporary:
+        directory = (options.directory or Path(temporary)).resolve()
+        workflow.copied(directory, COPIED)
         found = measured(directory, options.tier, options.cores)
     for row in found:
         print(f"{row['rule']:20} {row['jobs']:5} jobs {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")

@@ -35,15 +35,24 @@ class Cost(NamedTuple):
     megabytes: float
 
 
+def copied(directory: Path, names: Sequence[str] = COPIED) -> None:
+    """Copy these parts of the project to a folder, but for those that are there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        source, copy = ROOT / name, directory / name
+        if copy.exists():
+            continue
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    if not (directory / "profiles").exists():
+        (directory / "profiles").symlink_to("workflow/profiles")
+
+
 def project(directory: Path, jobs: int) -> Path:
     """A copy of the project whose smoke tier has about this many jobs."""
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, directory / name)
-    (directory / "profiles").symlink_to("workflow/profiles")
+    copied(directory)
     path = directory / "config/config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     methods = ["resnet-relu", "resnet-charbonnier", "symmetric-relu", "symmetric-perona_malik", "fsi-relu"]
@@ -54,14 +63,16 @@ def project(directory: Path, jobs: int) -> Path:
     return directory
 
 
-def measured(directory: Path, *arguments: str) -> Cost:
-    """The cost of a call of snakemake."""
-    command = [sys.executable, "-m", "snakemake", "--config", "tier=smoke", *arguments]
+def measured(
+    directory: Path, *arguments: str, tier: str = "smoke", path: str | None = None, quiet: bool = True
+) -> Cost:
+    """The cost of a call of snakemake, which finds programs on ``path``."""
+    command = [sys.executable, "-m", "snakemake", "--config", f"tier={tier}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(directory / "src"), "OMP_NUM_THREADS": "1"}
+    environment |= {} if path is None else {"PATH": path}
     start = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=directory, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    output = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(command, cwd=directory, env=environment, stdout=output, stderr=output)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

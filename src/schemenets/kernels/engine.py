@@ -1,8 +1,8 @@
 """Programs in compiled loops: a group of signals, one per lane, goes through all steps and stays in the cache.
 
-One function runs a program forward, one backward, one does a whole step of training. They are compiled for a flux, a
-length of filters and a precision, and kept on disk; numbers of filters, steps, seeds and positions are data. What a
-program has no use for, such as an equation, is not compiled into them.
+One function does all tasks: values, derivatives, a step of training. It is compiled for a flux, a length of filters and
+a precision, and kept on disk; numbers of filters, steps, seeds and positions are data. What a program has no use for,
+such as an equation, is not compiled into it.
 """
 
 import fcntl
@@ -414,8 +414,10 @@ class Engine:
         states, (S, Q), K = self.program.size + self.program.free, operands.shape, len(self.constants)
         a, g = (_workspace(states, self.dtype, name) for name in ("states", "derivatives"))
         d = _workspace(Q + K, self.dtype, "numbers")
-        theta = np.empty((S, Q + K), self.dtype)
-        theta[:, :Q], theta[:, Q:] = operands, self.constants
+        theta = operands
+        if K:  # into an array of its own, since concatenating may order the numbers by columns
+            theta = np.empty((S, Q + K), self.dtype)
+            theta[:, :Q], theta[:, Q:] = operands, self.constants
         losses, doperands = np.empty(S, self.dtype), np.empty_like(operands)
         numbers = map(self.dtype.type, (scale, factor, *self.limits))
         arrays = self.program.rows, self.program.layout, u, v, t, batch, theta, a, g, d, y, z, losses, doperands

@@ -37,6 +37,19 @@ TILE = 8  # positions whose sums stay in registers, enough of them that none wai
 CHUNK = 4096 // BYTES  # positions that a block takes at once, so that what it needs stays in the nearest cache
 
 
+@njit(**INLINE)
+def optional(theta, first, i, otherwise):  # type: ignore[no-untyped-def]
+    """theta[first + i] in all lanes, or another number if there are none."""
+    return number(theta, first + i if first >= 0 else first, otherwise)
+
+
+@njit(**INLINE)
+def shape_of(theta, lam, w, f, weights):  # type: ignore[no-untyped-def]
+    """λ, 1/λ and the weights of Φ of a filter or channel."""
+    contrast = optional(theta, lam, f, 1)
+    return contrast, 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
+
+
 @njit(**INNER)
 def add_scaled(out, y, source, x, theta, c, count):  # type: ignore[no-untyped-def]
     """y += c x."""
@@ -49,7 +62,7 @@ def add_scaled(out, y, source, x, theta, c, count):  # type: ignore[no-untyped-d
 def fill(a, y, theta, b, N, channels):  # type: ignore[no-untyped-def]
     """y = b, with a number for every channel."""
     for c in range(channels):
-        bias = number(theta, b + c if b >= 0 else b, 0)
+        bias = optional(theta, b, c, 0)
         for n in range(N):
             store(a, y + c * N + n, bias)
 
@@ -165,8 +178,7 @@ def add_block(a, y, u, theta, W1, b1, W2, lam, w, N, F, C, D, t, flux, taps, wei
         m = max(0, min(n, M - x))
         for f in range(F):
             p, q, last = W1 + f * C * k, W2 + f * D * k, t + f * border
-            b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
-            inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
+            b, (contrast, inverse, shape) = optional(theta, b1, f, 0), shape_of(theta, lam, w, f, weights)
             correlate(a, s, b, plain(0), a, u + x, C, N, theta, p, k, plain(1), m, taps)
             for i in range(m):
                 store(a, row + i, evaluate(literally(flux), load(a, s + i), contrast, inverse, shape)[0])
@@ -190,8 +202,7 @@ def add_block_adjoint(a, g, d, y, u, theta, W1, b1, W2, lam, w, N, F, C, D, t, f
         m = max(0, min(n, M - x))
         for f in range(F):
             p, q, last = W1 + f * C * k, W2 + f * D * k, t + f * border
-            b, contrast = number(theta, b1 + f if b1 >= 0 else b1, 0), number(theta, lam + f if lam >= 0 else lam, 1)
-            inverse, shape = 1.0 / contrast, numbers(weights, theta, w + f * len(weights))
+            b, (contrast, inverse, shape) = optional(theta, b1, f, 0), shape_of(theta, lam, w, f, weights)
             correlate(a, s, b, plain(0), a, u + x, C, N, theta, p, k, plain(1), m, taps)
             correlate(g, s, zero, plain(0), g, y + x, D, N, theta, q, k, plain(1), m, taps)
             db, dlam, dw = zero, zero, alike(weights, zero)
@@ -223,8 +234,7 @@ def activate(a, y, u, theta, lam, w, M, channels, flux, weights):  # type: ignor
     """y = Φ(u)."""
     zero = number(theta, -1, 0)
     for c in range(channels):
-        contrast = number(theta, lam + c if lam >= 0 else lam, 1)
-        inverse, shape = 1.0 / contrast, numbers(weights, theta, w + c * len(weights))
+        contrast, inverse, shape = shape_of(theta, lam, w, c, weights)
         for x in range(c * M, (c + 1) * M):
             store(a, y + x, zero + evaluate(literally(flux), load(a, u + x), contrast, inverse, shape)[0])
 
@@ -233,8 +243,7 @@ def activate(a, y, u, theta, lam, w, M, channels, flux, weights):  # type: ignor
 def add_activate_adjoint(a, g, d, y, u, theta, lam, w, M, channels, flux, weights):  # type: ignore[no-untyped-def]
     zero = number(theta, -1, 0)
     for c in range(channels):
-        contrast = number(theta, lam + c if lam >= 0 else lam, 1)
-        inverse, shape = 1.0 / contrast, numbers(weights, theta, w + c * len(weights))
+        contrast, inverse, shape = shape_of(theta, lam, w, c, weights)
         dlam, dw = zero, alike(weights, zero)
         for x in range(c * M, (c + 1) * M):
             r = load(g, y + x)

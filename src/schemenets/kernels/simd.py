@@ -1,8 +1,8 @@
 """Vectors in compiled code: a numba type whose values are LLVM vectors, one signal per lane.
 
-A vector fills a register of the processor. It takes the
-operators of Python, also with numbers, which then stand in all lanes; comparisons give masks for ``where``. A tuple
-of vectors holds neighbours of a signal, or the derivatives of a filter.
+A vector fills a register of the processor. It takes the operators of Python, also with numbers, which then stand in all
+lanes; comparisons give masks for ``where``. A tuple of vectors holds neighbours of a signal, or the derivatives of a
+filter.
 
 Arrays of numbers are addressed in vectors by ``load`` and ``store``, and should begin with a cache line. Inner
 functions take pointers to them: what numba knows of an array makes their code long, and compiling slow.
@@ -72,10 +72,10 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, kind, kind.llvm)
 
 
-def _splat(builder: Any, kind: Vector, number: Any) -> Any:
-    first = builder.insert_element(ir.Constant(kind.llvm, ir.Undefined), number, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
-    return builder.shuffle_vector(first, ir.Constant(kind.llvm, ir.Undefined), zeros)
+def _splat(builder: Any, kind: Any, number: Any) -> Any:
+    """A number everywhere in a vector of LLVM's type ``kind``."""
+    nothing, zeros = ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None)
+    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, zeros)
 
 
 def _vector_of(kinds: Any) -> Any:
@@ -84,7 +84,7 @@ def _vector_of(kinds: Any) -> Any:
 
 @lower_cast(types.Number, Vector)
 def _cast(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return _splat(builder, target, context.cast(builder, value, source, target.dtype))
+    return _splat(builder, target.llvm, context.cast(builder, value, source, target.dtype))
 
 
 def _define(function: Any, code: Any, count: int = 2, compares: bool = False) -> None:
@@ -191,7 +191,7 @@ def _select(context: Any, mask: Any, x: Any, y: Any) -> Any:
 def vector(context: Any, number: Any) -> Any:
     """A number in all lanes."""
     kind = Vector(number)
-    return kind(number), lambda context, builder, sig, arguments: _splat(builder, kind, arguments[0])
+    return kind(number), lambda context, builder, sig, arguments: _splat(builder, kind.llvm, arguments[0])
 
 
 @intrinsic
@@ -337,10 +337,9 @@ def first_lanes(context: Any, x: Any, count: Any) -> Any:
 
     def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         integers = ir.VectorType(INDEX, x.lanes)
-        number = builder.insert_element(ir.Constant(integers, ir.Undefined), arguments[1], ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), x.lanes), [0] * x.lanes)
-        counts = builder.shuffle_vector(number, ir.Constant(integers, ir.Undefined), zeros)
-        mask = builder.icmp_signed("<", ir.Constant(integers, list(range(x.lanes))), counts)
+        mask = builder.icmp_signed(
+            "<", ir.Constant(integers, list(range(x.lanes))), _splat(builder, integers, arguments[1])
+        )
         return builder.select(mask, arguments[0], ir.Constant(x.llvm, None))
 
     return x(x, types.intp), code
@@ -355,7 +354,7 @@ def number(context: Any, array: Any, index: Any, otherwise: Any) -> Any:
         value = cgutils.alloca_once_value(builder, context.cast(builder, arguments[2], otherwise, kind.dtype))
         with builder.if_then(builder.icmp_signed(">=", arguments[1], INDEX(0))):
             builder.store(builder.load(_at(builder, _data(context, builder, array, arguments[0]), arguments[1])), value)
-        return _splat(builder, kind, builder.load(value))
+        return _splat(builder, kind.llvm, builder.load(value))
 
     return kind(array, types.intp, otherwise), code
 
@@ -430,7 +429,7 @@ def add_all(array, first, values):  # type: ignore[no-untyped-def]
 def _number(context: Any, builder: Any, kind: Any, place: Any, j: int = 0) -> Any:
     """A number at a place, an array and an index, in all lanes: read where it is used, which costs no register."""
     pointer = _at(builder, _data(context, builder, kind, place[0]), place[1], j)
-    return _splat(builder, Vector(kind.dtype), builder.load(pointer))
+    return _splat(builder, Vector(kind.dtype).llvm, builder.load(pointer))
 
 
 @intrinsic
