@@ -130,9 +130,7 @@ def run_here(copy: str, tests: str, expression: str, kernel: str, result: Connec
 
     assert schemenets.__file__.startswith(copy), "another copy of the package comes first"
     first = FirstFailure()
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-k", expression]
-    if kernel == "fused":
-        options += ["-m", ""]  # slow tests as well: some of them compile fewer steps than the quick ones do
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "", "-k", expression]  # slow tests as well
     code = pytest.main([*options, f"tests/{tests}"], plugins=[first])
     result.send((code == pytest.ExitCode.OK, first.test, first.error))
 
