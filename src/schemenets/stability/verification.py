@@ -162,9 +162,9 @@ def _weickert(t: Array) -> Array:
 
 
 BOX, EPSILON = 6.0, 0.01  # of the learned and the regularised TV flux
-STEEPEST = max(  # of σ(z) + A σ'(z), A = 48 · 6 (2/5)² (3/5)³, on a grid: ten digits
-    (1 + (z := np.linspace(-5, 15, 2_000_001)) / np.sqrt(1 + z**2)) / 2 + 288 * 0.16 * 0.216 / 2 / (1 + z**2) ** 1.5
-)
+RISE = 288 * 0.16 * 0.216 / 2  # A/2, A = 48 · 6 (2/5)² (3/5)³
+PEAK = 3 * RISE - math.sqrt(9 * RISE**2 - 1)  # where σ(z) + A σ'(z) has its maximum: 1 + z² = 6 RISE z
+STEEPEST = (1 + PEAK / math.sqrt(1 + PEAK**2)) / 2 + RISE / (1 + PEAK**2) ** 1.5
 
 _FLUXES = {
     "charbonnier": _Flux(lambda t: t / np.sqrt(1 + t**2)),

@@ -107,24 +107,33 @@ def _code(root: str) -> tuple[str, tuple[str, ...]]:
     tree.body = [statement for statement in tree.body if not _is_for_type_checkers(statement)]
     if function:
         tree.body = _reached(tree.body, function)
-    imported = tuple(name for name in _imports(tree) if _is_own(name))
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return repr(_plain(tree)), imported
+    imports: list[str] = []
+    return repr(_plain(tree, imports)), tuple(name for name in imports if _is_own(name))
 
 
-def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples, the same in all versions of Python, which add parts that are mostly empty."""
+def _plain(node: Any, imports: list[str]) -> Any:
+    """A syntax tree without docstrings as nested tuples; what it imports is added to ``imports``.
+
+    The same in all versions of Python, which add parts that are mostly empty.
+    """
+    if isinstance(node, list):
+        return tuple([_plain(each, imports) for each in node])
+    if not isinstance(node, ast.AST):
+        return repr(node)
     if isinstance(node, ast.JoinedStr):  # to which Python 3.12 adds empty texts
-        return "JoinedStr", *(_plain(each) for each in node.values if getattr(each, "value", None) != "")
-    if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        return (type(node).__name__, *((name, _plain(value)) for name, value in fields if name != "ctx"))
-    return tuple(map(_plain, node)) if isinstance(node, list) else repr(node)
+        return "JoinedStr", *(_plain(each, imports) for each in node.values if getattr(each, "value", None) != "")
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        imports += _imported(node)
+    elif (
+        isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and ast.get_docstring(node, clean=False) is not None
+    ):
+        node.body = node.body[1:]
+    parts = [(name, getattr(node, name, None)) for name in node._fields if name != "ctx"]
+    return (
+        type(node).__name__,
+        *[(name, _plain(value, imports)) for name, value in parts if value is not None and value != []],
+    )
 
 
 def _is_for_type_checkers(statement: ast.stmt) -> bool:
@@ -161,11 +170,10 @@ def _is_bound(node: ast.Name) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     """Modules that are imported, or that names are imported from; their parent packages do not count."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for name in (f"{node.module}.{alias.name}" for alias in node.names):
-                yield name if _is_own(name) and _file(name) else node.module
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif node.module:
+        for name in (f"{node.module}.{alias.name}" for alias in node.names):
+            yield name if _is_own(name) and _file(name) else node.module

@@ -101,14 +101,17 @@ def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[st
         spec: its specification.
     """
     rows = []
+    costs: dict[tuple[str, int], int] = {}  # by solver and N: they are those of any τ and right-hand side
     for condition in conditions(spec):
         if condition.kind not in ("home", "finer"):
             continue
         grid, (b, x) = condition.grid, pair(arrays, condition)
         # W-cycles on one grid only: they visit the coarsest of n grids 2ⁿ⁻¹ times
         for solver, (step, limit) in steps(grid, "VWF" if condition.kind == "home" else "VF").items():
+            costs[solver, grid.N] = counted_step(step, b[:1], b[:1])
             row = _iterated(step, grid, b, limit) | _measured(step(grid.start(b), b), b, x, grid)
-            rows.append({**described(condition, len(b)), "solver": solver, **row})
+            place = described(condition, len(b)) | {"solver": solver, "operations": costs[solver, grid.N]}
+            rows.append({**place, **row})
         full, cost = _full_multigrid(grid)
         mean_value = x.mean(-1, keepdim=True).expand(b.shape)
         for solver, y, operations in (("full multigrid", full(b), cost), (MEAN_VALUE, mean_value, None)):
@@ -122,7 +125,8 @@ def compared(arrays: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[st
         place = described(Condition("tau", home.family, grid), FEW)
         for solver, (step, limit) in steps(grid, "VF").items():
             unknown = dict.fromkeys(("relative_error", "residual", "energy_gap"))
-            rows.append({**place, "solver": solver, **_iterated(step, grid, b, limit), **unknown})
+            own = {"solver": solver, "operations": costs[solver, grid.N]}
+            rows.append({**place, **own, **_iterated(step, grid, b, limit), **unknown})
     return rows
 
 
@@ -218,13 +222,11 @@ def of_banded(grid: Grid) -> int:
 def _iterated(step: Step, grid: Grid, b: Tensor, limit: str) -> dict[str, Any]:
     """Convergence for the first few right-hand sides; the slowest counts."""
     few = b[:FEW]
-    start = grid.start(few)
-    found = iterate(step, grid, few, start, TOLERANCE, LIMITS[limit])
+    found = iterate(step, grid, few, grid.start(few), TOLERANCE, LIMITS[limit])
     return {
         "converged": float(found.iterations.isfinite().double().mean()),
         "iterations": _finite(found.iterations.max()),  # NaN if one did not reach it
         "factor": _finite(found.factor.max()),
-        "operations": counted_step(step, few[:1], start[:1]),
     }
 
 
