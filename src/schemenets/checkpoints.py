@@ -1,11 +1,12 @@
 """Trained networks in ``.safetensors`` files that know what they are; nothing is unpickled.
 
 One file holds all seeds of one architecture, of a denoising network or of a learned cycle: its tensors have a leading
-dimension over the seeds, and its header is ``{"architecture": {...}, "seeds": [0, 1, ...]}``.
+dimension over the seeds, and its header is ``{"architecture": {...}, "seeds": [0, 1, ...], "dtype": "float32"}``, with
+``"implicit_gradients": true`` for implicit networks that are trained by them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +16,14 @@ from torch import Tensor
 from schemenets import files, networks
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError
 from schemenets.networks import Architecture, DenoisingNetwork
+from schemenets.networks._base import check_finite
 
 if TYPE_CHECKING:
     from schemenets.multigrid import CycleArchitecture, CycleNetwork
+
+
+# of parameters, by name
+DTYPES = {str(x).removeprefix("torch."): x for x in (torch.bfloat16, torch.float16, torch.float32, torch.float64)}
 
 
 class Header(NamedTuple):
@@ -26,29 +32,45 @@ class Header(NamedTuple):
     Attributes:
         architecture: that of all its networks.
         seeds: those of the networks, in the order of the file.
+        dtype: precision of the parameters.
+        implicit_gradients: whether gradients are those of the solution, see :mod:`schemenets.networks.implicit`.
     """
 
     architecture: "Architecture | CycleArchitecture"
     seeds: tuple[int, ...]
+    dtype: torch.dtype
+    implicit_gradients: bool
 
 
-def save(network: "DenoisingNetwork | CycleNetwork", path: Path) -> None:
+def save(network: "DenoisingNetwork | CycleNetwork", path: Path | str) -> None:
     """Write one network (not a stacked one) atomically, as that of seed 0."""
     save_all({0: network}, path)
 
 
-def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Path) -> None:
+def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Path | str) -> None:
     """Write the networks of all seeds atomically; the same networks give the same bytes.
 
     Raises:
-        InvalidParameterError: no networks, or some of different architectures.
+        InvalidParameterError: no networks, or some of different architectures or precisions; one with a parameter that
+            is not finite, or of a precision that files do not have. Nothing is written.
     """
-    stacked: Any = networks.stack(list(trained.values()))
-    header = json.dumps({"architecture": stacked.architecture.arguments(), "seeds": list(trained)})
+    of_all: list[Any] = list(trained.values())
+    stacked: Any = networks.stack(of_all)
+    dtype, implicit = _same("dtype", map(_dtype, of_all)), _same("implicit_gradients", map(_implicit_gradients, of_all))
+    if dtype not in DTYPES.values():
+        raise InvalidParameterError(
+            "dtype of the network", dtype, f"one of {', '.join(DTYPES)}, such as network.float()"
+        )
+    for seed, network in trained.items():
+        for name, parameter in network.named_parameters():
+            check_finite(f"seed {seed}, {name}", parameter)
+    rest: dict[str, Any] = {"seeds": [int(seed) for seed in trained], "dtype": str(dtype).removeprefix("torch.")}
+    rest |= {"implicit_gradients": True} if implicit else {}
+    header = json.dumps({"architecture": stacked.architecture.arguments(), **rest})
     files.write_safetensors(path, stacked.state_dict(), header)
 
 
-def load(path: Path, seed: int | None = None) -> Any:
+def load(path: Path | str, seed: int | None = None) -> Any:
     """One network of a checkpoint, in the precision that it was saved in.
 
     Args:
@@ -64,19 +86,19 @@ def load(path: Path, seed: int | None = None) -> Any:
         (seed,) = found.seeds
     if seed not in found.seeds:
         raise CheckpointError(f"{path}: seed: got {seed!r}, expected one of {', '.join(map(str, found.seeds))}")
-    return _network(path, found.architecture, {name: each[found.seeds.index(seed)] for name, each in tensors.items()})
+    return _network(path, found, {name: each[found.seeds.index(seed)] for name, each in tensors.items()})
 
 
-def load_all(path: Path) -> dict[int, Any]:
+def load_all(path: Path | str) -> dict[int, Any]:
     """The networks of a checkpoint by seed; see :func:`load`."""
     found, tensors = _read(path)
     return {
-        seed: _network(path, found.architecture, {name: each[index] for name, each in tensors.items()})
+        seed: _network(path, found, {name: each[index] for name, each in tensors.items()})
         for index, seed in enumerate(found.seeds)
     }
 
 
-def header(path: Path) -> Header:
+def header(path: Path | str) -> Header:
     """Architecture and seeds of a checkpoint; builds no network.
 
     Raises:
@@ -85,30 +107,57 @@ def header(path: Path) -> Header:
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    arrays, text = files.read_safetensors(path)
+def _read(path: Path | str) -> tuple[Header, dict[str, Tensor]]:
+    tensors, text = files.read_safetensors(path, framework="pt")
     try:
         written = json.loads(text or "")
-        found = Header(networks.architecture(written["architecture"]), tuple(written["seeds"]))
+        dtype = next(iter(tensors.values())).dtype  # earlier headers do not have it
+        found = Header(
+            networks.architecture(written["architecture"]),
+            tuple(written["seeds"]),
+            DTYPES[written.get("dtype", str(dtype).removeprefix("torch."))],
+            bool(written.get("implicit_gradients", False)),
+        )
         found.architecture.check()
-        if not arrays or any(array.shape[:1] != (len(found.seeds),) for array in arrays.values()):
+        if any(tensor.shape[:1] != (len(found.seeds),) for tensor in tensors.values()):
             raise InvalidParameterError("seeds", list(found.seeds), "as many as the tensors have")
-    except (SchemenetsError, KeyError, TypeError, ValueError) as error:
+    except (SchemenetsError, KeyError, StopIteration, TypeError, ValueError) as error:
         raise _foreign(path, error) from error
-    return found, {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return found, tensors
 
 
-def _network(path: Path, architecture: "Architecture | CycleArchitecture", tensors: dict[str, Tensor]) -> Any:
+def _network(path: Path | str, found: Header, tensors: dict[str, Tensor]) -> Any:
     try:
-        network = architecture.build().to(next(iter(tensors.values())).dtype)
+        network: Any = found.architecture.build().to(found.dtype)
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise _foreign(path, error) from error
-    for name, parameter in network.named_parameters():
-        if not (finite := parameter.isfinite()).all():
-            raise CheckpointError(f"{path}: {name}: got {parameter[~finite][0].item()}, expected finite values")
+    try:
+        for name, parameter in network.named_parameters():
+            check_finite(name, parameter)
+    except InvalidParameterError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if found.implicit_gradients:
+        network.implicit_gradients = True
     return network
 
 
-def _foreign(path: Path, error: Exception) -> CheckpointError:
+def _same(key: str, values: Iterable[Any]) -> Any:
+    first, *others = values
+    for other in others:
+        if other != first:
+            raise InvalidParameterError(key, other, f"{first}, that of the first network")
+    return first
+
+
+def _dtype(network: Any) -> torch.dtype:
+    dtype: torch.dtype = next(network.parameters()).dtype
+    return dtype
+
+
+def _implicit_gradients(network: Any) -> bool:
+    return bool(getattr(network, "implicit_gradients", False))
+
+
+def _foreign(path: Path | str, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: not a checkpoint of this library ({error})")

@@ -4,11 +4,13 @@ import ctypes
 import gc
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from schemenets.errors import InvalidParameterError
 
@@ -59,9 +61,38 @@ def captured(function: Callable[[Tensor], Any], example: Tensor) -> Callable[[Te
     return replay
 
 
-def is_capturing(x: Tensor) -> bool:
-    """Whether operations on this tensor are being captured, so that its values cannot be looked at."""
-    return x.is_cuda and torch.cuda.is_current_stream_capturing()
+def is_readable(x: Tensor) -> bool:
+    """Whether Python may look at the values of x, as nothing compiles, traces, captures or transforms them."""
+    if torch.compiler.is_compiling() or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return False
+    return is_ordinary(x)
+
+
+def is_ordinary(x: Tensor) -> bool:
+    """Whether x is a tensor with data that operations are run on as they are called."""
+    if x.is_meta or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
+        return False
+    return torch._C._dispatch_keys(x) in _ordinary(x.device.type)
+
+
+@cache
+def _ordinary(device: str) -> list[Any]:
+    """What torch dispatches operations of ordinary tensors by; wrapped ones and those without data have others."""
+    found = []
+    for mode in (nullcontext, torch.inference_mode):
+        with mode():
+            found.append(torch._C._dispatch_keys(torch.zeros((), device=device)))
+    return found
+
+
+def is_dual(x: Tensor) -> bool:
+    """Whether x carries a tangent of forward-mode differentiation."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether operations on x may be cast to a lower precision, see :func:`torch.autocast`."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Named errors. Each message names what is wrong, what was got and what is expected."""
 
+import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -42,3 +43,18 @@ class MissingFileError(CheckpointError):
 
     def __init__(self, path: object) -> None:
         super().__init__(f"{path}: file is missing")
+
+
+def integer(name: str, value: object, least: int) -> int:
+    """The value as an integer of Python, for example if it is one of NumPy.
+
+    Raises:
+        InvalidParameterError: it is none, or less than ``least``.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise InvalidParameterError(name, value, f"an integer of at least {least}")
+    return number

@@ -42,7 +42,8 @@ def denoised_psnr(network: DenoisingNetwork, noisy: np.ndarray, clean: np.ndarra
     """
     weights = next(network.parameters())
     with torch.inference_mode():
-        batches = (torch.from_numpy(noisy) / PEAK).split(BATCH)
+        given = np.ascontiguousarray(noisy, noisy.dtype.newbyteorder("="))
+        batches = (torch.from_numpy(given) / PEAK).to(weights.dtype).split(BATCH)
         output = torch.cat([network(u.to(weights.device).expand(len(weights), *u.shape)) for u in batches], dim=1)
     denoised = output.numpy(force=True)
     return np.where(np.isfinite(denoised).all(-1), psnr(denoised * PEAK, clean), np.nan)

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -16,6 +19,10 @@ from schemenets.errors import CheckpointError, MissingFileError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PATIENCE = 5.0  # seconds that a process waits for a lock without a word
+log = logging.getLogger("schemenets")
 
 
 def atomic_write(path: Path | str, content: bytes | str) -> None:
@@ -37,6 +44,38 @@ def atomic_write(path: Path | str, content: bytes | str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path | str, label: str, timeout: float = 3600) -> Iterator[None]:
+    """Hold the lock of ``path``, a file beside it with the suffix ``.lock``; parents are created.
+
+    Args:
+        label: who waits, for the message after a few seconds.
+        timeout: seconds until it gives up.
+
+    Raises:
+        CheckpointError: another process holds the lock for so long, or it cannot be had at all.
+    """
+    lock = FileLock(Path(path).with_suffix(".lock"))
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=min(PATIENCE, timeout))
+        except Timeout:
+            log.warning("%s: another process holds %s; waiting for it, up to %g s", label, lock.lock_file, timeout)
+            lock.acquire(timeout=timeout)
+    except Timeout as error:
+        message = (
+            f"{lock.lock_file}: another process has held this lock for {timeout:g} s; wait until it ends, or end it"
+        )
+        raise CheckpointError(message) from error
+    except (OSError, NotImplementedError) as error:
+        raise CheckpointError(f"{lock.lock_file}: cannot be locked ({error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sha256(path: Path | str) -> str:
@@ -81,22 +120,29 @@ def write_safetensors(
         metadata: a JSON text, stored in the header under the one key ``"metadata"``: safetensors does not
             order several keys, so that the bytes would change from run to run.
     """
-    # order="C" and not ascontiguousarray, which would turn scalars into arrays of shape (1,)
-    arrays = {
-        name: np.asarray(x if isinstance(x, np.ndarray) else x.detach().cpu().numpy(), order="C")
-        for name, x in tensors.items()
-    }
-    atomic_write(path, save(arrays, None if metadata is None else {"metadata": metadata}))
+    header = None if metadata is None else {"metadata": metadata}
+    if all(isinstance(x, np.ndarray) for x in tensors.values()):
+        # order="C" and not ascontiguousarray, which would turn scalars into arrays of shape (1,)
+        content = save({name: np.asarray(x, order="C") for name, x in tensors.items()}, header)
+    else:
+        import torch
+        from safetensors.torch import save as save_tensors
+
+        content = save_tensors({name: torch.as_tensor(x).detach().contiguous() for name, x in tensors.items()}, header)
+    atomic_write(path, content)
 
 
-def read_safetensors(path: Path | str) -> tuple[dict[str, np.ndarray], str | None]:
+def read_safetensors(path: Path | str, framework: str = "numpy") -> tuple[dict[str, Any], str | None]:
     """The arrays of a safetensors file and the ``metadata`` text it was written with.
+
+    Args:
+        framework: ``numpy`` for arrays, ``pt`` for tensors of torch, which can be of more types.
 
     Raises:
         CheckpointError: the file is missing, truncated or no safetensors file.
     """
     try:
-        with safe_open(_existing(path), framework="numpy") as file:
+        with safe_open(_existing(path), framework=framework) as file:
             metadata = file.metadata() or {}
             return {name: file.get_tensor(name) for name in list(file.keys())}, metadata.get("metadata")
     except SafetensorError as error:

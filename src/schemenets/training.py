@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from schemenets import files, kernels, networks
 from schemenets.devices import captured, device, flushed_subnormals
-from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError
+from schemenets.errors import CheckpointError, InvalidParameterError, UnknownNameError, integer
 from schemenets.evaluation import PEAK, Prepared, denoised_psnr
 from schemenets.kernels.program import Program
 from schemenets.metrics import psnr
@@ -26,6 +25,7 @@ from schemenets.progress import Progress
 if TYPE_CHECKING:
     from schemenets.multigrid import CycleArchitecture
 
+UNIT = 2.0  # largest absolute value of signals that were meant to lie on [0, 1]
 DIVERGED = 1e4  # mean squared error on [0, 1] from which a run counts as diverged: -40 dB
 
 
@@ -131,6 +131,17 @@ class Training:
     batch: int
     task: Task = Denoising()
 
+    def __post_init__(self) -> None:
+        for key in ("seeds", "learning_rate", "epochs", "batch"):
+            value = getattr(self, key)
+            several = isinstance(value, tuple | list | np.ndarray) and np.ndim(value) > 0
+            object.__setattr__(self, key, tuple(map(_plain, value)) if several else _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A number of Python instead of one of NumPy."""
+    return value.item() if isinstance(value, np.generic) else value
+
 
 @dataclass(frozen=True)
 class Run:
@@ -159,12 +170,12 @@ class Run:
         return self.curve[-1]
 
 
-def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) -> list[Run]:
+def fit(job: Training, data: Mapping[str, np.ndarray], state: Path | str, label: str) -> list[Run]:
     """Train all seeds of a job.
 
     A run whose loss is not finite any more is frozen and recorded as diverged; the others go on. Interrupted work
     resumes from the last epoch in ``state`` and ends with the same numbers. Two processes with the same ``state``
-    work one after the other.
+    work one after the other, unless the first takes more than an hour.
 
     Args:
         job: what to train.
@@ -178,10 +189,10 @@ def fit(job: Training, data: Mapping[str, np.ndarray], state: Path, label: str) 
     Raises:
         InvalidParameterError: an impossible job, arrays that are missing, do not fit together or hold NaN or
             infinite values, or fewer signals than a batch.
-        CheckpointError: ``state`` belongs to another job or to other data.
+        CheckpointError: ``state`` belongs to another job or to other data, or cannot be locked.
     """
     check(job, data)
-    return Trainer(job, data).run(state, label)
+    return Trainer(job, data).run(Path(state), label)
 
 
 def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
@@ -194,10 +205,12 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         expected = "the architecture of a registered network; others are trained as any module of torch"
         raise InvalidParameterError("architecture", type(job.architecture).__name__, expected)
     job.task.check(job.architecture)
-    if not isinstance(job.seeds, tuple | list) or not job.seeds:
-        raise InvalidParameterError("seeds", job.seeds, "one seed or more, such as (0, 1)")
-    if job.epochs < 1:
-        raise InvalidParameterError("epochs", job.epochs, "at least 1")
+    if not isinstance(job.seeds, tuple) or not job.seeds or len(set(job.seeds)) < len(job.seeds):
+        raise InvalidParameterError("seeds", job.seeds, "one seed or more that all differ, such as (0, 1)")
+    for seed in job.seeds:
+        integer("a seed", seed, 0)
+    integer("epochs", job.epochs, 1)
+    integer("batch", job.batch, 1)
     if not (np.min(job.learning_rate) > 0 and np.isfinite(job.learning_rate).all()):
         raise InvalidParameterError("learning_rate", job.learning_rate, "positive and finite numbers")
     keys = [f"{split}/{part}" for split in ("train", "validation") for part in job.task.pair]
@@ -213,6 +226,8 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
             each = f" or ({len(job.seeds)}, signals, length)" * (len(shapes) > 1)
             expected = f"(signals, length){each}, that of {other}, {data[other].shape}"
             raise InvalidParameterError(f"shape of {key}", data[key].shape, expected)
+        if data[key].dtype.kind not in "fiu":
+            raise InvalidParameterError(f"dtype of {key}", data[key].dtype, "real numbers")
         if not np.isfinite(data[key]).all():
             raise InvalidParameterError(
                 f"a value of {key}", data[key][~np.isfinite(data[key])][0].item(), "finite values"
@@ -222,8 +237,11 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
             "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"
         )
     count = data[keys[0]].shape[-2]
-    if not 1 <= job.batch <= count:
+    if job.batch > count:
         raise InvalidParameterError("batch", job.batch, f"1 to {count}, the number of training signals")
+    if isinstance(job.task, Denoising) and (largest := np.abs(data["train/clean"]).max()) <= UNIT:
+        expected = "values on [0, 255]: multiply signals on [0, 1] by 255"
+        raise InvalidParameterError("largest value of train/clean", float(largest), expected)
 
 
 def _identity(job: Training, data: Mapping[str, np.ndarray]) -> str:
@@ -252,7 +270,7 @@ class Trainer:
         stacked: Any = networks.stack([job.architecture.build(seed) for seed in job.seeds])
         precision = next(stacked.parameters()).detach().numpy().dtype
         train, self.validation = (
-            [data[f"{split}/{part}"].astype(precision, copy=False) for part in job.task.pair]
+            [np.ascontiguousarray(data[f"{split}/{part}"], precision) for part in job.task.pair]
             for split in ("train", "validation")
         )
         self.net = stacked.to(self.device)
@@ -278,8 +296,7 @@ class Trainer:
 
     def run(self, state: Path, label: str) -> list[Run]:
         """Train on from where ``state`` was left, see :func:`fit`."""
-        state.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(state.with_suffix(".lock")), flushed_subnormals():
+        with files.locked(state, label), flushed_subnormals():
             return self._run(state, label)
 
     def _run(self, state: Path, label: str) -> list[Run]:

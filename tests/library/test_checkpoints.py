@@ -62,12 +62,12 @@ def assert_same(first, second):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
 @each_architecture
 def test_every_seed_is_read_as_it_was_written(architecture, dtype, path):
     nets = trained(architecture, dtype)
     checkpoints.save_all(nets, path)
-    assert checkpoints.header(path) == (architecture, SEEDS)
+    assert checkpoints.header(path) == (architecture, SEEDS, dtype, False)
     again = checkpoints.load_all(path)
     assert tuple(again) == SEEDS
     for seed, net in nets.items():
@@ -91,7 +91,7 @@ def test_the_file_holds_stacked_tensors_and_says_what_they_are(architecture, pat
     nets = trained(architecture)
     checkpoints.save_all(nets, path)
     arrays, header = read_safetensors(path)
-    assert json.loads(header) == {"architecture": architecture.arguments(), "seeds": list(SEEDS)}
+    assert json.loads(header) == {"architecture": architecture.arguments(), "seeds": list(SEEDS), "dtype": "float32"}
     for index, net in enumerate(nets.values()):
         state = net.state_dict()
         assert set(arrays) == set(state)
@@ -125,13 +125,45 @@ def test_parameters_that_are_not_finite_are_named(architecture, path):
     for value in ("nan", "inf"):
         nets = trained(architecture)
         name, parameter = next(iter(nets[0].named_parameters()))
-        parameter.data.flatten()[0] = float(value)
         checkpoints.save_all(nets, path)
+        content, (tensors, header) = path.read_bytes(), read_safetensors(path)
+        parameter.data.flatten()[0] = float(value)
+        with pytest.raises(InvalidParameterError, match=rf"seed 0, {re.escape(name)}: got {value}, expected finite"):
+            checkpoints.save_all(nets, path)
+        assert path.read_bytes() == content
+        tensors[name][SEEDS.index(0)].flat[0] = float(value)
+        write_safetensors(path, tensors, header)
         with pytest.raises(
             CheckpointError, match=rf"networks\.safetensors: {re.escape(name)}: got {value}, expected finite"
         ):
             checkpoints.load(path, 0)
         checkpoints.load(path, 3)
+
+
+def test_files_say_which_gradients_implicit_networks_have(path):
+    architecture = Architecture(name="implicit", blocks=9, filters=2, kernel_size=3, flux="charbonnier", certified=True)
+    nets = {seed: architecture.build(seed) for seed in (0, 1)}
+    nets[0].implicit_gradients = True
+    with pytest.raises(InvalidParameterError, match="implicit_gradients: got False, expected True"):
+        checkpoints.save_all(nets, path)
+    nets[1].implicit_gradients = True
+    checkpoints.save_all(nets, path)
+    assert checkpoints.header(path).implicit_gradients
+    assert all(net.implicit_gradients for net in checkpoints.load_all(path).values())
+
+
+def test_networks_of_one_file_have_one_precision(path):
+    nets = trained(ARCHITECTURES["symmetric"])
+    nets[7].double()
+    with pytest.raises(InvalidParameterError, match=r"dtype: got torch\.float64, expected torch\.float32"):
+        checkpoints.save_all(nets, path)
+
+
+def test_checkpoints_without_a_precision_in_their_header_are_read(path):
+    net = trained(ARCHITECTURES["symmetric"], torch.float64)[0]
+    header = {"architecture": net.architecture.arguments(), "seeds": [0]}
+    write_safetensors(path, networks.stack([net]).state_dict(), json.dumps(header))
+    assert_same(checkpoints.load(path), net)
 
 
 @each_kind

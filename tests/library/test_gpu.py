@@ -117,7 +117,6 @@ each_job = pytest.mark.parametrize(("architecture", "loss"), JOBS, ids=label)
 @pytest.mark.slow
 @each_job
 def test_a_step_takes_place_on_one_device_and_looks_at_no_values(architecture, loss, monkeypatch):
-    monkeypatch.setattr("schemenets.networks._base.is_capturing", lambda x: True)
     stepping = trainer(architecture, loss, monkeypatch, device="meta")  # where there are no values
     batch = torch.zeros(3, 16, dtype=torch.long, device="meta")
     with NothingNew(), OnOneDevice() as mode:

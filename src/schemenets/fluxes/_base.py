@@ -63,6 +63,14 @@ class Flux:
     box: float = 0.0
     bounds: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
+    def __reduce__(self) -> Any:
+        """Registered fluxes are pickled by name, as their functions cannot be pickled."""
+        from schemenets import fluxes  # which imports this module
+
+        if self.name in fluxes.available() and fluxes.get(self.name) is self:
+            return fluxes.get, (self.name,)
+        return super().__reduce__()
+
     @property
     def weights(self) -> int:
         """Number of weights that the shape has."""

@@ -15,8 +15,8 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from schemenets.devices import autocasts, is_dual, is_ordinary
 from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
 from schemenets.kernels import reference
@@ -50,12 +50,16 @@ def block(
         onto: v, of the shape of y, or None for zero; may be ``u`` itself.
 
     Returns:
-        y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors.
+        y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors; in their precision, even under
+        :func:`torch.autocast`.
 
     Raises:
         InvalidParameterError: shapes or dtypes that do not fit together, something else than a flux, weights of
             it that are missing or superfluous, or k > N.
     """
+    if autocasts(u):
+        with torch.autocast(u.device.type, enabled=False):
+            return block(u, W1, b1, W2, lam, flux, w, onto)
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
     given = {"W1": W1, "b1": b1, "W2": W2, "lam": lam if flux.scaled else None, "w": w}
     weights = {name: x for name, x in given.items() if x is not None}
@@ -215,20 +219,7 @@ def are_plain(tensors: Sequence[Tensor]) -> bool:
         return False
     if torch.compiler.is_compiling():
         return True
-    if torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
-        return False
-    return all(torch._C._dispatch_keys(x) in _ORDINARY and not _is_dual(x) for x in tensors)
-
-
-# what torch dispatches operations of ordinary tensors by; wrapped ones and those without data have others
-_ORDINARY = [torch._C._dispatch_keys(torch.zeros(()))]
-with torch.inference_mode():
-    _ORDINARY.append(torch._C._dispatch_keys(torch.zeros(())))
-
-
-def _is_dual(x: Tensor) -> bool:
-    """Whether it carries a tangent of forward-mode differentiation."""
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+    return all(is_ordinary(x) and not is_dual(x) for x in tensors)
 
 
 def _check_shapes(

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from schemenets.devices import is_dual, is_ordinary
+
 ROUNDING = 4  # machine precisions by which ‖u^{k+1}‖² may exceed its bound, or rounding errors would count as growth
 
 
@@ -29,7 +31,7 @@ def extrapolated(s_k: Tensor, w: Tensor, previous: Tensor, start: Tensor) -> Ten
         u^{k+1}, of that shape, with finite derivatives.
     """
     inputs = s_k, w, previous, start
-    if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
+    if torch.compiler.is_compiling() or not all(is_ordinary(x) and not is_dual(x) for x in inputs):
         return _extrapolated(*inputs)
     u: Tensor = _Extrapolation.apply(*inputs)
     return u

@@ -27,16 +27,15 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import fluxes, kernels
-from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.errors import InvalidParameterError, UnknownNameError, integer
 from schemenets.kernels.program import Program, Recorder, State
 from schemenets.kernels.reference import prolong, restrict
 from schemenets.multigrid._cycles import cycle
 from schemenets.multigrid.problems import Grid, Problem
-from schemenets.networks._base import Count, check_finite
-from schemenets.networks._parametrizations import Positive
+from schemenets.networks._base import Count, Portable, check_finite, in_own_precision
+from schemenets.networks._parametrizations import Positive, constrain
 from schemenets.schemes.multigrid import CYCLES
 
 NO_FILTERS = 5  # their length where there are none: any one will do that is compiled anyway
@@ -94,9 +93,7 @@ class CycleArchitecture:
             InvalidParameterError, UnknownNameError: a value that is not possible.
         """
         for key, least in {"cycles": 1, "sweeps": 1, "filters": 0, "kernel_size": 1}.items():
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidParameterError(key, value, f"an integer of at least {least}")
+            object.__setattr__(self, key, integer(key, getattr(self, key), least))
         for key, known in CHOICES.items():
             if getattr(self, key) not in known:
                 raise UnknownNameError(key, getattr(self, key), known)
@@ -145,13 +142,13 @@ class Weights(nn.Module):
         super().__init__()
         F, k = architecture.filters, architecture.kernel_size
         self.omega = nn.Parameter(torch.full((2 * architecture.sweeps,), OMEGA_0))
-        register_parametrization(self, "omega", Positive())
+        constrain(self, "omega", Positive())
         if F:
             self.W = nn.Parameter(torch.randn((F, k), generator=generator) * 0.1 / math.sqrt(F * k))
         scaled = bool(F) and fluxes.get(architecture.flux).scaled
         self.register_parameter("lam", nn.Parameter(torch.full((F,), LAMBDA_0)) if scaled else None)
         if scaled:
-            register_parametrization(self, "lam", Positive())
+            constrain(self, "lam", Positive())
         stencil = torch.tensor(STENCILS["reflecting" if architecture.problem.screened else "dirichlet"])
         for name, value in (("r", stencil), ("c", torch.tensor(2.0))):
             if architecture.transfers == "fixed":
@@ -164,7 +161,7 @@ class Weights(nn.Module):
             self.V = nn.Parameter(merging)
 
 
-class CycleNetwork(nn.Module):
+class CycleNetwork(Portable):
     """b ↦ x after some cycles from the start, for right-hand sides (batch, N), of stacked networks (seeds, batch, N).
 
     Raises:
@@ -181,11 +178,13 @@ class CycleNetwork(nn.Module):
         """Ψ."""
         return fluxes.get(self.architecture.flux)
 
+    @in_own_precision
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
         grid = self._fitting(b, None)
         return self._cycles(grid.start(b), b, grid, self.architecture.cycles)
 
+    @in_own_precision
     def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x after one more cycle, so that a trained network can be iterated as a solver.
 
@@ -219,6 +218,7 @@ class CycleNetwork(nn.Module):
             raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
         return grid
 
+    @in_own_precision
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x from coarse to fine: the result for the coarse problem with Rb, interpolated, starts a cycle.
 

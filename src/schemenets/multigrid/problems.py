@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from schemenets import fluxes
-from schemenets.errors import InvalidParameterError
+from schemenets.errors import InvalidParameterError, integer
 from schemenets.fluxes import Flux
 from schemenets.operators import derivative
 from schemenets.schemes._base import Array, Diffusion, check_problem, solve_spd
@@ -84,8 +84,7 @@ class Problem:
         Raises:
             InvalidParameterError: no number of points, or a mesh width that is not positive and finite.
         """
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise InvalidParameterError("length", length, "an integer of at least 1")
+        length = integer("length", length, 1)
         h = self.extent / (length if self.screened else length + 1) if h is None else h
         if not 0 < h < math.inf:
             raise InvalidParameterError("h", h, "positive and finite")

@@ -1,21 +1,22 @@
 """What all denoising networks share: arguments, counts, and the way from signals to states and back."""
 
+import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+from torch.nn.utils.parametrize import is_parametrized
 
 from schemenets import fluxes, kernels, registry
-from schemenets.devices import is_capturing
-from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.devices import autocasts, is_readable
+from schemenets.errors import InvalidParameterError, UnknownNameError, integer
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Program, Recorder, State
-from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within
+from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within, constrain
 
 WEIGHTS = "W1", "b1", "W2", "lam", "w", "b2"  # operands of a block
 LAMBDA_0 = 0.1  # initial contrast parameter, for signals in [0, 1]
@@ -49,9 +50,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for key in ("blocks", "filters", "kernel_size", "channels"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidParameterError(key, value, "an integer of at least 1")
+            object.__setattr__(self, key, integer(key, getattr(self, key), 1))
         for key in ("tied", "certified"):
             if not isinstance(getattr(self, key), bool):
                 raise InvalidParameterError(key, getattr(self, key), "True or False")
@@ -69,10 +68,10 @@ class Architecture:
         """A network with fresh weights.
 
         Raises:
-            UnknownNameError, InvalidParameterError: what :meth:`check` raises.
+            UnknownNameError, InvalidParameterError: what :meth:`check` raises, or a seed that is none.
         """
         self.check()
-        return self._network(self, torch.Generator().manual_seed(seed))
+        return self._network(self, torch.Generator().manual_seed(integer("seed", seed, 0)))
 
     def check(self) -> None:
         """Make sure that :meth:`build` can build this architecture, without building it.
@@ -124,7 +123,55 @@ class Architecture:
         return network
 
 
-class DenoisingNetwork(nn.Module):
+def in_own_precision(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method of a network that :func:`torch.autocast` leaves in the precision of the network, as certificates are."""
+
+    @wraps(method)
+    def own(network: nn.Module, x: Tensor, *others: Any, **options: Any) -> Tensor:
+        if not autocasts(x):
+            return method(network, x, *others, **options)
+        dtype = next(network.parameters()).dtype
+        cast = [each.to(dtype) if isinstance(each, Tensor) else each for each in others]
+        with torch.autocast(x.device.type, enabled=False):
+            return method(network, x.to(dtype), *cast, **options)
+
+    return own
+
+
+class Portable(nn.Module):
+    """A network that can be pickled, as to send it to another process: as its architecture and its parameters.
+
+    Hooks and attributes of one's own stay behind. To keep a network, save a checkpoint.
+    """
+
+    architecture: Any
+
+    def __reduce__(self) -> Any:
+        parameters = {name: (p.detach(), p.requires_grad) for name, p in self.named_parameters()}
+        return rebuilt, (self.architecture, parameters, self.training, getattr(self, "implicit_gradients", None))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Portable":  # all of it, as for any module
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
+
+
+def rebuilt(
+    architecture: Any, parameters: Mapping[str, tuple[Tensor, bool]], training: bool, implicit_gradients: bool | None
+) -> Any:
+    """The network that was pickled, stacked if it was."""
+    values, _ = next(iter(parameters.values()))
+    network: Any = architecture.build().to(device=values.device, dtype=values.dtype).train(training)
+    for name, parameter in network.named_parameters():
+        parameter.data, requires_grad = parameters[name]
+        parameter.requires_grad_(requires_grad)
+    if implicit_gradients is not None:
+        network.implicit_gradients = implicit_gradients
+    return network
+
+
+class DenoisingNetwork(Portable):
     """A chain of blocks, from noisy to denoised signals of the same shape (batch, length).
 
     The state between the blocks has one channel, the signal, or several: then the lift u_c = l_c f makes them of the
@@ -166,7 +213,7 @@ class DenoisingNetwork(nn.Module):
             for name in ("lift", "projection"):
                 self.register_parameter(name, nn.Parameter(torch.full((C,), 1 / math.sqrt(C))))
                 if architecture.certified:
-                    register_parametrization(self, name, Unit())
+                    constrain(self, name, Unit())
 
     @staticmethod
     def block(architecture: Architecture, generator: torch.Generator) -> nn.Module:
@@ -203,6 +250,7 @@ class DenoisingNetwork(nn.Module):
         """Distance up to which an input value acts on the output, for signals of this length."""
         return self.architecture.blocks * (self.architecture.kernel_size - 1)
 
+    @in_own_precision
     def forward(self, f: Tensor) -> Tensor:
         self.check_signals(f)
         program, operands = self.recorded(f.shape[-1])
@@ -341,7 +389,7 @@ class DiffusionBlock(nn.Module):
         fan = architecture.filters * architecture.channels * architecture.kernel_size
         self.K = derivative_filters(architecture, generator, 1 / math.sqrt(fan))
         if architecture.certified:
-            register_parametrization(self, "K", UnitNorm())
+            constrain(self, "K", UnitNorm())
         add_biases(self, architecture, architecture.biased)
         add_flux(self, architecture)
 
@@ -378,14 +426,12 @@ def diffusion_operands(blocks: Any, factor: Tensor) -> dict[str, Any]:
 
 
 def check_finite(what: str, x: Tensor) -> None:
-    """Make sure that x is finite, unless torch traces, captures or transforms the computation.
+    """Make sure that x is finite, if its values can be looked at.
 
     Raises:
         InvalidParameterError: it is not; ``what`` names a value of it.
     """
-    if torch.compiler.is_compiling() or is_capturing(x) or torch._C._functorch.is_functorch_wrapped_tensor(x):
-        return
-    if not x.sum().isfinite():  # the sum of large finite values may overflow
+    if is_readable(x) and not x.sum().isfinite():  # the sum of large finite values may overflow
         finite = x.isfinite()
         if not finite.all():
             raise InvalidParameterError(what, x[~finite][0].item(), "finite values")
@@ -397,10 +443,10 @@ def add_step_size(block: nn.Module, architecture: Architecture, limit: float) ->
         block.tau = nn.Parameter(torch.full((architecture.filters,), TAU_0))
     elif architecture.certified:
         block.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
-        register_parametrization(block, "tau", Below(limit))
+        constrain(block, "tau", Below(limit))
     else:
         block.tau = nn.Parameter(torch.tensor(TAU_0))
-        register_parametrization(block, "tau", Positive())
+        constrain(block, "tau", Positive())
 
 
 def count_diffusion(architecture: Architecture, scalars: int) -> Count:
@@ -439,9 +485,9 @@ def add_flux(block: Any, architecture: Architecture) -> None:
     block.register_parameter("lam", nn.Parameter(torch.full((F,), LAMBDA_0)) if flux.scaled else None)
     block.register_parameter("w", nn.Parameter(torch.tensor(flux.initial).repeat(F, 1)) if flux.weights else None)
     if flux.scaled:
-        register_parametrization(block, "lam", Positive())
+        constrain(block, "lam", Positive())
     if flux.weights:
-        register_parametrization(block, "w", Within(flux.box))
+        constrain(block, "w", Within(flux.box))
 
 
 def flux_count(architecture: Architecture) -> int:

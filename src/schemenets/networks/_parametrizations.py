@@ -1,43 +1,76 @@
 """Constraints as parametrizations (:mod:`torch.nn.utils.parametrize`): a constrained network is an ordinary network.
 
-All of them accept leading seed dimensions, so they hold in stacked networks too.
+All of them accept leading seed dimensions, so they hold in stacked networks too. Values that are assigned have to lie
+in the range of the constraint.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import operators
+from schemenets.devices import is_readable
+from schemenets.errors import InvalidParameterError
 from schemenets.kernels.extrapolation import magnitude
 
 SAFETY = 1e-6  # by which constraints are stricter than their limits: more than rounding in single precision takes away
 LARGEST = 30.0  # of |θ| in exp θ: single precision still holds the value, its inverse and their squares
 
 
-class Positive(nn.Module):
+class Constraint(nn.Module):
+    """What constraints share: the name of the value that they constrain, for messages."""
+
+    name = "value"
+
+    def check(self, value: Tensor, inside: Tensor, expected: str) -> None:
+        """Make sure that all of the value is inside, where it can be looked at.
+
+        Raises:
+            InvalidParameterError: some of it is not.
+        """
+        if is_readable(value) and not inside.all():
+            first = value[~inside].flatten()[0].item()
+            raise InvalidParameterError(self.name, float(f"{first:.7g}"), expected)
+
+
+def constrain(module: nn.Module, name: str, constraint: Constraint) -> None:
+    """Constrain a parameter of the module, whose initial value is what it is before."""
+    constraint.name = name
+    register_parametrization(module, name, constraint)
+
+
+class Positive(Constraint):
     """θ ↦ exp θ, with θ held in [-30, 30], where neither the value nor its inverse overflows."""
 
     def forward(self, theta: Tensor) -> Tensor:
         return theta.clamp(-LARGEST, LARGEST).exp()
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        return value.log()
+        theta = value.log()
+        expected = f"a number from {math.exp(-LARGEST):.2g} to {math.exp(LARGEST):.2g}"
+        self.check(value, theta.abs() <= LARGEST + SAFETY * LARGEST, expected)
+        return theta
 
 
-class Below(nn.Module):
+class Below(Constraint):
     """θ ↦ limit · sigmoid θ, in (0, limit) for whatever θ, as the limit is lowered by a safety margin."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
-        self.limit = limit * (1 - SAFETY)
+        self.nominal, self.limit = limit, limit * (1 - SAFETY)
 
     def forward(self, theta: Tensor) -> Tensor:
         return self.limit * theta.sigmoid()
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        return (value / self.limit).logit()
+        expected = f"a number above 0 and below {self.nominal:.6g}, the limit of a certified network"
+        self.check(value, (value > 0) & (value < self.nominal), expected)
+        return (value / self.limit).clamp_max(1 - torch.finfo(value.dtype).eps).logit()
 
 
-class Within(nn.Module):
+class Within(Constraint):
     """θ ↦ limit · tanh θ, in (-limit, limit)."""
 
     def __init__(self, limit: float) -> None:
@@ -48,11 +81,13 @@ class Within(nn.Module):
         return self.limit * theta.tanh()
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        return (value / self.limit).atanh()
+        self.check(value, value.abs() <= self.limit, f"a number from {-self.limit:g} to {self.limit:g}")
+        largest = 1 - torch.finfo(value.dtype).eps
+        return (value / self.limit).clamp(-largest, largest).atanh()
 
 
-class Unit(nn.Module):
-    """v ↦ v/‖v‖₂, so ‖v‖₂ ≤ 1 for whatever v."""
+class Unit(Constraint):
+    """v ↦ v/‖v‖₂, so ‖v‖₂ ≤ 1 for whatever v; of what is assigned, only the direction counts."""
 
     def forward(self, v: Tensor) -> Tensor:
         v = v / magnitude(v, -1)
@@ -60,11 +95,15 @@ class Unit(nn.Module):
         return v / (norm * (1 + SAFETY))
 
     def right_inverse(self, v: Tensor) -> Tensor:
+        self.check(v, v.isfinite(), "finite numbers")
         return v
 
 
-class UnitNorm(nn.Module):
-    """W ↦ W / β(W) with the certified bound β(W) ≥ ‖W‖ of :func:`schemenets.operators.norm_bound`, so ‖W‖ ≤ 1."""
+class UnitNorm(Constraint):
+    """W ↦ W / β(W) with the certified bound β(W) ≥ ‖W‖ of :func:`schemenets.operators.norm_bound`, so ‖W‖ ≤ 1.
+
+    Of what is assigned, the size does not count.
+    """
 
     def forward(self, W: Tensor) -> Tensor:
         W = W / magnitude(W, (-3, -2, -1))
@@ -72,4 +111,5 @@ class UnitNorm(nn.Module):
         return W / (bound * (1 + SAFETY))[..., None, None, None]
 
     def right_inverse(self, W: Tensor) -> Tensor:
+        self.check(W, W.isfinite(), "finite numbers")
         return W

@@ -14,11 +14,11 @@ Beyond ρ = 1 the step extrapolates. The root condition α ≥ L‖K‖²/4 of o
 for every τ then, but not by ‖u^0‖₂, and not for different K in different blocks.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Recorder, State
@@ -32,23 +32,26 @@ from schemenets.networks._base import (
     count_diffusion,
     diffusion_operands,
 )
-from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Positive
+from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Constraint, Positive, constrain
 
 RHO_0 = 0.3  # initial ρ; with α = L/2 it makes τ = 0.3/L
 
 
-class Above(nn.Module):
+class Above(Constraint):
     """θ ↦ limit + exp θ, in (limit, ∞) for whatever θ, as the limit is raised by a safety margin."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
-        self.limit = limit * (1 + SAFETY)
+        self.nominal, self.limit = limit, limit * (1 + SAFETY)
 
     def forward(self, theta: Tensor) -> Tensor:
         return self.limit + theta.clamp(-LARGEST, LARGEST).exp()
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        return (value - self.limit).log()
+        expected = f"a number above {self.nominal:.6g}, the limit of a certified network, to {math.exp(LARGEST):.2g}"
+        theta = (value - self.limit).clamp_min(math.exp(-LARGEST)).log()
+        self.check(value, (value > self.nominal) & (theta <= LARGEST + SAFETY * LARGEST), expected)
+        return theta
 
 
 class Block(DiffusionBlock):
@@ -58,8 +61,8 @@ class Block(DiffusionBlock):
         super().__init__(architecture, generator)
         self.alpha = nn.Parameter(torch.tensor(self.flux.L / 2))
         self.rho = nn.Parameter(torch.tensor(RHO_0))
-        register_parametrization(self, "alpha", Above(self.flux.L / 4) if architecture.certified else Positive())
-        register_parametrization(self, "rho", Below(1.0) if architecture.certified else Positive())
+        constrain(self, "alpha", Above(self.flux.L / 4) if architecture.certified else Positive())
+        constrain(self, "rho", Below(1.0) if architecture.certified else Positive())
 
     @property
     def tau(self) -> Tensor:

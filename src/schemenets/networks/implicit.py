@@ -23,10 +23,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from schemenets import kernels
+from schemenets.devices import is_readable
+from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
+from schemenets.kernels import reference
 from schemenets.kernels.program import Recorder, State
 from schemenets.networks._base import (
     DIFFUSION,
@@ -38,6 +40,7 @@ from schemenets.networks._base import (
     add_step_size,
     count_diffusion,
     diffusion_operands,
+    in_own_precision,
 )
 
 RATE = 0.99  # largest rate q of a certified network
@@ -86,6 +89,7 @@ class Implicit(DenoisingNetwork):
             u = do.block(u, do.of(WEIGHTS, 0), fluxes[0], [(None, f)])
         return u
 
+    @in_own_precision
     def forward(self, f: Tensor) -> Tensor:
         if not (self.implicit_gradients and torch.is_grad_enabled()):
             return super().forward(f)
@@ -104,42 +108,79 @@ class Implicit(DenoisingNetwork):
         # the last iteration has the right derivatives but for the factor (I + τJ)⁻¹
         u = u.detach()
         last = kernels.block(u, K, block.b1, minus_tau_K, lam, flux, w, onto)
-        y: Tensor = SolutionGradient.apply(last, u, K, tau, lam, w, flux, block.b1)
+        y: Tensor = SolutionGradient.apply(last, flux, u, K, tau, lam, w, block.b1)
         return y.squeeze(-2) if self.architecture.channels == 1 else (y * self.projection[..., None, :, None]).sum(-2)
 
 
 class SolutionGradient(torch.autograd.Function):
-    """The identity of v = f - τKᵀΦ(Ku) whose gradients are multiplied by (I + τKᵀ diag(Φ'(Ku)) K)⁻¹."""
+    """The identity of v = f - τKᵀΦ(Ku + b₁) whose derivatives are multiplied by (I + τKᵀ diag(Φ'(Ku + b₁)) K)⁻¹."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(v: Tensor, *fixed: Any) -> Tensor:
+        return v.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.flux, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return Solved.apply(*gradients, ctx.flux, *ctx.saved_tensors), *[None] * 7
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        solved: Tensor = Solved.apply(tangent, ctx.flux, *ctx.saved_tensors)
+        return solved
+
+
+class Solved(torch.autograd.Function):
+    """(I + τKᵀ diag(Φ'(Ku + b₁)) K)⁻¹b, which is not differentiated again."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        ctx: Any,
-        v: Tensor,
+        b: Tensor,
+        flux: Flux,
         u: Tensor,
         K: Tensor,
         tau: Tensor,
         lam: Tensor | None,
         w: Tensor | None,
-        flux: Flux,
         b1: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(u, K, tau, lam, w, b1)
-        ctx.flux = flux
-        return v.view_as(v)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved: Any = (x if x is None else x.detach() for x in ctx.saved_tensors)
-        u, K, tau, lam, w, b1 = saved
+        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, (b, u, K))):  # which take no gradients here
+            s = reference.correlate(u, K) + (0 if b1 is None else b1[..., None, :, None])
+            slopes = flux.derivative(s, *reference.per_filter(lam, w))
+            return conjugate_gradients(
+                lambda x: x + tau * reference.correlate_adjoint(slopes * reference.correlate(x, K), K), b
+            )
         with torch.enable_grad():
-            y = kernels.block(u.requires_grad_(), K, b1, tau * K, lam, ctx.flux, w)
+            given: Any = (None if x is None else x.detach() for x in (u, K, tau, lam, w, b1))
+            u, K, tau, lam, w, b1 = given
+            y = kernels.block(u.requires_grad_(), K, b1, tau * K, lam, flux, w)
 
         def A(x: Tensor) -> Tensor:
             (tau_Jx,) = torch.autograd.grad(y, u, x, retain_graph=True)  # as J is symmetric
             return x + tau_Jx
 
-        return conjugate_gradients(A, gradient.contiguous()), *[None] * 7
+        return conjugate_gradients(A, b.contiguous())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise InvalidParameterError("implicit_gradients", True, "False for derivatives of higher order")
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise InvalidParameterError("implicit_gradients", True, "False for derivatives of higher order")
 
 
 def conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
@@ -158,9 +199,9 @@ def conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
     x, r = torch.zeros_like(b), b
     p, rr = r, dot(r, r)
     indefinite = torch.zeros_like(rr, dtype=torch.bool)
-    enough = precision.eps**2 * rr
+    enough, readable = precision.eps**2 * rr, is_readable(rr)
     for _ in range(2 * b.shape[-2] * b.shape[-1]):  # without rounding errors CN iterations would do
-        if (rr <= enough).all():
+        if readable and (rr <= enough).all():
             break
         Ap = A(p)
         pAp = dot(p, Ap)

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
 
 from schemenets import kernels
 from schemenets.errors import InvalidParameterError
@@ -44,7 +43,7 @@ from schemenets.networks._base import (
     count_diffusion,
     scaled,
 )
-from schemenets.networks._parametrizations import Positive
+from schemenets.networks._parametrizations import Positive, constrain
 
 SWEEPS = 2  # of the smoother, before and after the correction
 OMEGA_0 = 2 / 3  # initial damping
@@ -89,7 +88,7 @@ class Block(DiffusionBlock):
         self.s = nn.Parameter(torch.tensor(0.5))
         self.omega = nn.Parameter(torch.full((2 * SWEEPS,), OMEGA_0))
         for name in ("s", "omega"):
-            register_parametrization(self, name, Positive())
+            constrain(self, name, Positive())
 
 
 class Operations:

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
+from torch.nn.utils.parametrize import remove_parametrizations
 
 from schemenets.kernels.program import Numbers, Recorder
 from schemenets.networks import du_fort_frankel
 from schemenets.networks._base import Architecture, diffusion_operands
-from schemenets.networks._parametrizations import Positive
+from schemenets.networks._parametrizations import Positive, constrain
 from schemenets.networks._safeguard import Safeguarded
 
 
@@ -33,7 +33,7 @@ class Block(du_fort_frankel.Block):
         super().__init__(architecture, generator)
         remove_parametrizations(self, "rho")
         self.rho = nn.Parameter(torch.tensor(du_fort_frankel.RHO_0))
-        register_parametrization(self, "rho", Positive())
+        constrain(self, "rho", Positive())
 
 
 class SafeguardedDuFortFrankel(Safeguarded, du_fort_frankel.DuFortFrankel):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from schemenets.errors import InvalidParameterError
+from schemenets.errors import InvalidParameterError, integer
 from schemenets.kernels.reference import correlate, correlate_adjoint
 
 BOUNDARIES = ("valid", "zero", "circular", "full")
@@ -37,24 +37,27 @@ def norm_bound(weight: Tensor, length: int | None = None) -> Tensor:
     >>> round(norm_bound(forward_difference).item(), 4), norm_bound(forward_difference, length=8).item()
     (2.0012, 2.0)
     """
-    if length is not None and (not isinstance(length, int) or length < 1):
-        raise InvalidParameterError("length", length, "an integer of at least 1")
+    length = None if length is None else integer("length", length, 1)
+    if weight.dtype.itemsize < 4:  # decompositions of matrices are not there for half precision
+        return norm_bound(weight.float(), length).to(weight.dtype)
     k = weight.shape[-1]
     d = k - 1
     M = length or max(1, 64 * d)
     # K̂(-ω) is the complex conjugate of K̂(ω), so half of the grid has the whole maximum
-    omega = torch.arange(M // 2 + 1, dtype=weight.dtype, device=weight.device) * (2 * math.pi / M)
+    # in double precision, as the phases of long filters are large numbers
+    omega = torch.arange(M // 2 + 1, dtype=torch.float64, device=weight.device) * (2 * math.pi / M)
     taps = torch.arange(k, device=weight.device)
     phase = taps[:, None] * omega
+    cosine, sine = phase.cos().to(weight.dtype), phase.sin().to(weight.dtype)
     # only the largest value is differentiated: the others would cost several times as much
     if 1 in weight.shape[-3:-1]:  # K̂ is a vector, with ‖K̂(ω)‖² = Σ_ij (WᵀW)_ij cos((i-j)ω)
         W = weight.flatten(-3, -2)
         products = (W.mT @ W).flatten(-2)
-        cosines = torch.cos(phase)[(taps[:, None] - taps).abs().flatten()]
+        cosines = cosine[(taps[:, None] - taps).abs().flatten()]
         largest = (products.detach() @ cosines).argmax(-1)
-        squared = (products * cosines.mT[largest]).sum(-1)
+        squared = (products * cosines.mT[largest[..., None]].squeeze(-2)).sum(-1)
     else:
-        real, imag = weight @ torch.cos(phase), weight @ torch.sin(phase)  # (..., F, C, M//2+1)
+        real, imag = weight @ cosine, weight @ sine  # (..., F, C, M//2+1)
         symbol = torch.complex(real, imag).movedim(-1, -3)
         gram = (symbol.mH @ symbol).detach()
         largest = torch.linalg.eigvalsh(gram)[..., -1].argmax(-1)[..., None, None, None]

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from schemenets.errors import InvalidParameterError
+from schemenets.errors import InvalidParameterError, integer
 from schemenets.fluxes import Flux
 
 Array = NDArray[np.float64]
@@ -112,9 +112,7 @@ def checked(run: Callable[..., Array]) -> Callable[..., Array]:
     @wraps(run)
     def refusing(f: Array, A: Diffusion, tau: float, n: int, *more: float | None, **named: float | None) -> Array:
         check_problem(f, A, tau)
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
-            raise InvalidParameterError("number of steps", n, "an integer of at least 0")
-        return run(f, A, tau, n, *more, **named)
+        return run(f, A, tau, integer("number of steps", n, 0), *more, **named)
 
     return refusing
 

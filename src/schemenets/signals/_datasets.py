@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 
 from schemenets import files, registry
-from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.errors import CheckpointError, InvalidParameterError, integer
 from schemenets.metrics import psnr
 
 SPLITS = ("train", "validation", "test")
@@ -39,6 +39,7 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
     >>> {name: array.shape for name, array in generate(spec).items()}
     {'test/clean': (2, 256), 'test/noisy': (2, 256)}
     """
+    spec = _plain(spec)
     check(spec)
     family = _family(spec)
     arrays = {}
@@ -59,7 +60,7 @@ def write(spec: Mapping[str, Any], path: Path | str) -> None:
     Raises:
         InvalidParameterError, UnknownNameError: see :func:`generate`; or ``path`` has another suffix.
     """
-    path = Path(path)
+    path, spec = Path(path), _plain(spec)
     if path.suffix != ".safetensors":
         raise InvalidParameterError("path", str(path), "a path that ends in .safetensors")
     arrays = generate(spec)
@@ -96,6 +97,11 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """With numbers of Python instead of those of NumPy."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in spec.items()}
+
+
 def dataset_name(spec: Mapping[str, Any]) -> str:
     """Name of the data set of a family and a noise level.
 
@@ -120,10 +126,9 @@ def check(spec: Mapping[str, Any]) -> None:
         expected = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
         raise InvalidParameterError("splits", sorted(splits), expected)
     for name, least in {"length": 2, "seed": 0, **dict.fromkeys(splits, 1)}.items():
-        if type(spec[name]) is not int or spec[name] < least:
-            raise InvalidParameterError(name, spec[name], f"an integer of at least {least}")
+        integer(name, spec[name], least)
     noise = spec["noise"]
-    if type(noise) not in (int, float) or not 0 <= noise < math.inf:
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < math.inf:
         raise InvalidParameterError("noise", noise, "a finite number of at least 0")
     largest = family.largest(spec["length"])
     for split, count in _counts(spec):

@@ -67,7 +67,7 @@ def _largest_singular_value(M: Array) -> float:
     return float(sparse.svds(M, k=1, tol=0, v0=start, return_singular_vectors=False)[0])
 
 
-def verify(path: Path, length: int, seed: int | None = None) -> list[str]:
+def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
     """Contradictions to the certificate of a checkpoint, found on generated signals of this length.
 
     The network has to compute what the scheme of its name computes with its parameters, up to rounding, in single and
@@ -221,7 +221,7 @@ class _Dense:
         self.blocks, self.lift, self.projection = blocks, lift, projection
 
     @staticmethod
-    def read(path: Path, length: int, seed: int | None = None) -> "_Dense":
+    def read(path: Path | str, length: int, seed: int | None = None) -> "_Dense":
         arrays, text = files.read_safetensors(path)
         header = json.loads(text or "")
         architecture, index = header["architecture"], 0 if seed is None else header["seeds"].index(seed)

@@ -281,7 +281,7 @@ def _of_problem(problem: multigrid.Problem) -> dict[str, object]:
 
 def _info(options: argparse.Namespace) -> None:
     if options.checkpoint:
-        architecture, seeds = checkpoints.header(_checkpoint(options))
+        architecture, seeds, dtype, implicit_gradients = checkpoints.header(_checkpoint(options))
         if options.seed is not None:
             checkpoints.load(options.checkpoint, options.seed)  # raises if the seed is missing or the file damaged
         count = architecture.count()
@@ -291,8 +291,8 @@ def _info(options: argparse.Namespace) -> None:
         else:
             lines["certified by construction"] = lines.pop("certified")
         lines |= {"parameters": count.total, "convolution weights": count.convolution}
-        if seeds:
-            lines["seeds"] = ", ".join(map(str, seeds))
+        lines |= {"seeds": ", ".join(map(str, seeds)), "precision": str(dtype).removeprefix("torch.")}
+        lines |= {"gradients": "those of the solution"} if implicit_gradients else {}
     else:
         lines = {
             "schemenets": schemenets.__version__,

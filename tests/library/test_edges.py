@@ -1,0 +1,368 @@
+"""What people do with modules of torch, and the arrays that they bring, beyond a call with a float32 tensor."""
+
+import copy
+import io
+import logging
+import multiprocessing
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad, functional
+
+from schemenets import checkpoints, evaluation, files, fluxes, kernels, multigrid, networks, signals, stability
+from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.networks import Architecture
+from schemenets.training import Training, fit
+
+SMALL = {"blocks": 2, "filters": 4, "kernel_size": 5}
+CERTIFIED = {"symmetric", "du_fort_frankel", "safeguarded_fsi", "safeguarded_du_fort_frankel", "implicit"}
+
+
+def build(name, **options):
+    flux = "relu" if name == "unet" else "charbonnier"
+    return Architecture(name=name, **{**SMALL, "flux": flux, **options}).build()
+
+
+def everything():
+    """All kinds of networks by name."""
+    found = {name: build(name) for name in networks.available()}
+    found |= {f"{name}, certified": build(name, certified=True, channels=2) for name in sorted(CERTIFIED)}
+    found["cycle"] = multigrid.CycleArchitecture(problem=multigrid.Problem(tau=100.0)).build()
+    found["implicit gradients"] = build("implicit", blocks=50, certified=True)
+    found["implicit gradients"].implicit_gradients = True
+    return found
+
+
+EVERYTHING = everything()
+each_network = pytest.mark.parametrize("net", EVERYTHING.values(), ids=EVERYTHING)
+each_kernel = pytest.mark.parametrize("kernel", ["fused", "reference"])
+old_torch = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # by torch itself
+PAIR = torch.rand(2, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(autouse=True)
+def reference_kernel(monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", "reference")
+
+
+# what torch does with modules
+
+
+@each_network
+def test_networks_say_the_shape_of_what_has_no_data(net):
+    shape = copy.deepcopy(net).to("meta")(PAIR.to("meta")).shape
+    assert shape == PAIR.shape
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert net(mode.from_tensor(PAIR)).shape == PAIR.shape
+
+
+@each_network
+def test_autocast_leaves_networks_in_their_own_precision(net):
+    expected = net(PAIR)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, of_half = net(PAIR), net(PAIR.bfloat16())
+    assert found.dtype == of_half.dtype == torch.float32
+    assert torch.equal(found, expected)
+    assert torch.equal(of_half, net(PAIR.bfloat16().float()))
+
+
+def test_autocast_leaves_blocks_and_iterations_in_their_own_precision():
+    K, flux = torch.rand(4, 1, 5), fluxes.get("relu")
+    expected = kernels.block(PAIR[:, None], K, None, K, None, flux)
+    cycle = EVERYTHING["cycle"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(kernels.block(PAIR[:, None], K, None, K, None, flux), expected)
+        assert cycle.cycle(PAIR, PAIR).dtype == cycle.full_multigrid(PAIR).dtype == torch.float32
+
+
+@old_torch
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@each_kernel
+@pytest.mark.parametrize("net", [EVERYTHING["symmetric"], EVERYTHING["implicit gradients"]], ids=["plain", "implicit"])
+def test_all_ways_to_derivatives_agree(net, kernel, monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+    net = copy.deepcopy(net).double()
+    net.implicit_gradients = getattr(net, "implicit_gradients", False)
+    u = PAIR.double()
+    expected = functional.jacobian(net, u)
+    assert expected.abs().max() > 0.5
+    found = {
+        "vectorized": functional.jacobian(net, u, vectorize=True),
+        "forward mode": functional.jacobian(net, u, vectorize=True, strategy="forward-mode"),
+        "jacrev": torch.func.jacrev(net)(u),
+        "jacfwd": torch.func.jacfwd(net)(u),
+    }
+    for way, jacobian in found.items():
+        torch.testing.assert_close(
+            jacobian, expected, rtol=1e-9, atol=1e-11, msg=lambda text, way=way: f"{way}: {text}"
+        )
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(net(forward_ad.make_dual(u, u))).tangent
+    torch.testing.assert_close(tangent, (expected * u).sum((-2, -1)), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(torch.func.grad(lambda x: net(x).sum())(u), expected.sum((0, 1)), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of whatever is looked at
+@each_network
+def test_networks_are_traced(net):
+    torch.testing.assert_close(torch.jit.trace(net, PAIR, check_trace=False)(PAIR), net(PAIR))
+
+
+@old_torch
+def test_derivatives_of_higher_order_of_solutions_are_refused():
+    net = EVERYTHING["implicit gradients"]
+    u = PAIR.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(u).square().sum(), u, create_graph=True)
+    expected = r"implicit_gradients: got True, expected False for derivatives of higher order\."
+    with pytest.raises(InvalidParameterError, match=expected):
+        gradient.sum().backward()
+    with pytest.raises(InvalidParameterError, match=expected):
+        torch.func.jvp(torch.func.grad(lambda x: net(x).square().sum()), (PAIR,), (PAIR,))
+
+
+def in_another_process(net, u, queue):
+    queue.put(net(u).detach().numpy())
+
+
+@each_network
+def test_networks_are_pickled_and_copied_as_a_whole(net):
+    net = copy.deepcopy(net).double().eval()
+    next(net.parameters()).requires_grad_(False)
+    u = PAIR.double()
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), torch.load(file, weights_only=False)):
+        assert torch.equal(other(u), net(u))
+        assert other.architecture == net.architecture
+        assert not other.training
+        assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in net.parameters()]
+        assert getattr(other, "implicit_gradients", None) == getattr(net, "implicit_gradients", None)
+    inside = pickle.loads(pickle.dumps(torch.nn.Sequential(net, torch.nn.Identity())))
+    assert torch.equal(inside(u), net(u))
+
+
+def test_stacked_networks_and_fluxes_are_pickled():
+    stacked = networks.stack([build("symmetric", certified=True), build("symmetric", certified=True)])
+    u = torch.rand(2, 3, 16)
+    assert torch.equal(pickle.loads(pickle.dumps(stacked))(u), stacked(u))
+    for name in fluxes.available():
+        assert pickle.loads(pickle.dumps(fluxes.get(name))) is fluxes.get(name)
+    other = fluxes.get("tv_regularised", epsilon=0.5)
+    assert copy.deepcopy(other) == other
+
+
+@pytest.mark.slow  # starting a process takes seconds
+def test_networks_reach_processes_that_are_spawned():
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    net = EVERYTHING["symmetric, certified"]
+    process = context.Process(target=in_another_process, args=(net, PAIR, queue))
+    process.start()
+    torch.testing.assert_close(torch.from_numpy(queue.get(timeout=60)), net(PAIR).detach())
+    process.join()
+
+
+# values that are assigned
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "values"),
+    [
+        ("symmetric", "tau", (5.0, 2.0, 0.0, -1.0, float("nan"), float("inf"))),
+        ("symmetric", "lam", (0.0, -1.0, 1e20, 1e-20, float("nan"), float("inf"))),
+        ("symmetric", "K", (float("nan"), float("inf"))),
+        ("symmetric", "lift", (float("nan"),)),
+        ("du_fort_frankel", "alpha", (0.25, -1.0, float("nan"), float("inf"), 1e20)),
+        ("du_fort_frankel", "rho", (1.0, 0.0, -1.0)),
+        ("learned", "w", (6.1, -7.0, float("nan"))),
+    ],
+)
+def test_values_outside_of_a_constraint_are_refused(name, key, values):
+    options = {"name": "symmetric", "flux": "learned"} if name == "learned" else {"name": name}
+    net = build(**options, certified=True, channels=2)
+    owner = net if key == "lift" else net.blocks[0]
+    before = getattr(owner, key).clone()
+    for value in values:
+        outside = before.detach().clone()
+        outside.flatten()[-1] = value
+        with pytest.raises(InvalidParameterError, match=rf"^{key}: got {re.escape(repr(float(value)))}, expected "):
+            setattr(owner, key, outside)
+        assert torch.equal(getattr(owner, key), before)
+
+
+@pytest.mark.parametrize("certified", [False, True])
+@pytest.mark.parametrize("name", sorted(CERTIFIED))
+def test_values_inside_of_a_constraint_are_taken_also_at_its_ends(name, certified):
+    net, other = (build(name, flux="learned", certified=certified) for _ in range(2))
+    for size in (0.0, 5.0, -20.0, 20.0, 29.9):
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.fill_(size) if parameter.ndim < 3 else None
+        for block, to in zip(net.blocks, other.blocks, strict=True):
+            for key in block.parametrizations:
+                setattr(to, key, getattr(block, key).detach())
+                torch.testing.assert_close(getattr(to, key), getattr(block, key), rtol=1e-5, atol=1e-6)
+
+
+def test_cycles_refuse_a_damping_that_is_not_positive():
+    weights = EVERYTHING["cycle"].weights
+    with pytest.raises(InvalidParameterError, match=r"^omega: got -1.0, expected a number from 9.4e-14 to 1.1e\+13"):
+        weights.omega = -torch.ones_like(weights.omega)
+
+
+# precision
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_half_precision_has_no_certificate(dtype, channels):
+    net = build("symmetric", certified=True, channels=channels)
+    assert stability.certify(net).holds
+    certificate = stability.certify(net.to(dtype))
+    assert not certificate.holds
+    (reason,) = certificate.failed
+    assert reason == f"single or double precision instead of {str(dtype).removeprefix('torch.')}"
+    assert certificate.euclidean is None
+    assert certificate.lipschitz == float("inf")
+    assert net(PAIR.to(dtype)).dtype == dtype
+
+
+def test_certificates_are_about_the_values_that_a_network_has_in_its_precision():
+    net = build("symmetric", certified=True)
+    reference = copy.deepcopy(net).double()
+    for precise in (net, reference):
+        with torch.no_grad():
+            for block in precise.blocks:
+                block.parametrizations.tau.original.fill_(3.0)
+    single, double = (stability.certify(each) for each in (net, reference))
+    margins = [block.step_margin for block in single.blocks]
+    for block, margin, exact in zip(net.blocks, margins, double.blocks, strict=True):
+        K, tau = block.K.detach().double(), block.tau.item()  # rounded once more than in double precision
+        assert margin != exact.step_margin
+        assert margin == pytest.approx(1 - tau * float(stability.certificates.norm_bound(K)) ** 2 / 2, rel=1e-14)
+    assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
+    assert net.blocks[0].tau.item() == pytest.approx(2 / (1 + np.exp(-3)), rel=1e-5)  # constrained as before
+
+
+@pytest.mark.parametrize(("filters", "channels", "k"), [(1, 1, 2), (8, 8, 5), (3, 3, 101), (64, 1, 9), (1, 16, 33)])
+def test_norms_in_single_precision_stay_below_one(filters, channels, k):
+    net = Architecture(
+        name="symmetric", blocks=8, filters=filters, kernel_size=k, flux="relu", channels=channels, certified=True
+    ).build()
+    generator = torch.Generator().manual_seed(0)
+    for power in (-6, 0, 6):
+        for block in net.blocks:
+            K = 10.0**power * torch.randn(block.K.shape, generator=generator)
+            block.K = K.cumsum(-1) if power else K
+            assert float(stability.certificates.norm_bound(block.K.detach().double())) < 1
+
+
+# arrays and numbers of NumPy
+
+SPEC = {"family": "piecewise_affine", "length": 32, "noise": 10.0, "seed": 0, "train": 8, "validation": 4, "test": 2}
+
+
+def job(**options):
+    architecture = Architecture(name="symmetric", flux="charbonnier", **SMALL)
+    return Training(
+        **{"architecture": architecture, "seeds": (0, 1), "learning_rate": 0.01, "epochs": 2, "batch": 4, **options}
+    )
+
+
+def weights(runs):
+    return torch.cat([parameter.flatten() for run in runs for parameter in run.network.parameters()])
+
+
+@pytest.fixture(scope="module")
+def data():
+    return signals.generate(SPEC)
+
+
+def test_arrays_are_taken_however_they_lie_in_memory(data, tmp_path):
+    expected = weights(fit(job(), data, tmp_path / "plain", "x"))
+    ways = {
+        "big-endian": {name: array.astype(">f4") for name, array in data.items()},
+        "reversed": {name: array[::-1].copy()[::-1] for name, array in data.items()},
+        "transposed": {name: np.asfortranarray(array) for name, array in data.items()},
+        "double": {name: array.astype(np.float64) for name, array in data.items()},
+    }
+    for name, arrays in ways.items():
+        runs = fit(job(), arrays, str(tmp_path / name), "x")
+        assert torch.equal(weights(runs), expected), name
+        stacked = networks.stack([run.network for run in runs])
+        found = evaluation.denoised_psnr(stacked, arrays["test/noisy"], arrays["test/clean"])
+        np.testing.assert_allclose(
+            found, evaluation.denoised_psnr(stacked, data["test/noisy"], data["test/clean"]), rtol=1e-5
+        )
+
+
+def test_numbers_of_numpy_are_numbers(data, tmp_path):
+    one, two, four, five = (np.int64(n) for n in (1, 2, 4, 5))
+    architecture = Architecture(name="symmetric", blocks=two, filters=four, kernel_size=five, flux="charbonnier")
+    assert architecture == job().architecture
+    assert type(architecture.blocks) is int
+    assert torch.equal(*(net(PAIR) for net in (architecture.build(one), architecture.build(1))))
+    given = {"seeds": np.arange(2), "learning_rate": np.float32(0.01), "epochs": two, "batch": four}
+    plain = {"seeds": (0, 1), "learning_rate": float(np.float32(0.01)), "epochs": 2, "batch": 4}
+    runs = fit(job(architecture=architecture, **given), data, tmp_path / "numpy", "x")
+    assert torch.equal(weights(runs), weights(fit(job(**plain), data, tmp_path / "plain", "x")))
+    checkpoints.save_all({np.int64(run.seed): run.network for run in runs}, str(tmp_path / "nets.safetensors"))
+    assert checkpoints.header(str(tmp_path / "nets.safetensors")).seeds == (0, 1)
+    spec = {key: value if key == "family" else np.asarray(value)[()] for key, value in SPEC.items()}
+    signals.write(spec, str(tmp_path / "numpy.safetensors"))
+    for name, array in signals.read(str(tmp_path / "numpy.safetensors")).items():
+        np.testing.assert_array_equal(array, data[name])
+    assert multigrid.CycleArchitecture(problem=multigrid.Problem(tau=1.0), cycles=two).cycles == 2
+    assert multigrid.Problem(tau=1.0).on(np.int64(16)).N == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": (0, 1, 0)}, r"seeds: got \(0, 1, 0\), expected one seed or more that all differ"),
+        ({"seeds": (0, 1.5)}, "a seed: got 1.5, expected an integer of at least 0"),
+        ({"seeds": (-1,)}, "a seed: got -1, expected an integer of at least 0"),
+        ({"seeds": 3}, "seeds: got 3, expected one seed or more"),
+        ({"epochs": 1.5}, "epochs: got 1.5, expected an integer of at least 1"),
+        ({"epochs": np.float64(2.0)}, "epochs: got 2.0, expected an integer of at least 1"),
+        ({"batch": 2.0}, "batch: got 2.0, expected an integer of at least 1"),
+        ({"batch": True}, "batch: got True, expected an integer of at least 1"),
+    ],
+)
+def test_impossible_numbers_are_named(options, message, data, tmp_path):
+    with pytest.raises(InvalidParameterError, match=message):
+        fit(job(**options), data, tmp_path / "state", "x")
+
+
+def test_signals_on_the_unit_interval_are_refused(data, tmp_path):
+    small = {name: array / 255 for name, array in data.items()}
+    expected = (
+        r"largest value of train/clean: got .*, expected values on \[0, 255\]: multiply signals on \[0, 1\] by 255"
+    )
+    with pytest.raises(InvalidParameterError, match=expected):
+        fit(job(), small, tmp_path / "state", "x")
+    with pytest.raises(InvalidParameterError, match=r"dtype of train/noisy: got dtype\('O'\), expected real numbers"):
+        fit(job(), {name: array.astype(object) for name, array in data.items()}, tmp_path / "state", "x")
+
+
+def test_a_lock_that_another_process_holds_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    path = tmp_path / "deep" / "state.safetensors"
+    with files.locked(path, "first"), caplog.at_level(logging.WARNING, "schemenets"):
+        message = r"state\.lock: another process has held this lock for 0\.3 s"
+        with pytest.raises(CheckpointError, match=message), files.locked(path, "second", timeout=0.3):
+            pass
+        assert "second: another process holds" in caplog.text
+    with files.locked(path, "third", timeout=0.3):
+        pass
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(CheckpointError, match=r"state\.lock: cannot be locked"),
+        files.locked(tmp_path / "file/state", "x"),
+    ):
+        pass
