@@ -1,13 +1,15 @@
 # Each target sets up what it needs in .venv and changes nothing outside this directory.
 PYTHON ?= python3
-TIER ?= study
+TIER ?=
+CONFIG ?=
 CORES ?= all
 OUT ?=
 
 .PHONY: study test benchmark lint docs
 
-study: .venv/study.stamp ## run the study: make study [TIER=smoke] [OUT=results/mine] [CORES=2]
-	. .venv/bin/activate && snakemake --cores $(CORES) --config tier=$(TIER) $(if $(OUT),"out=$(OUT)")
+study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2]
+	. .venv/bin/activate && snakemake --cores $(CORES) $(if $(CONFIG),--configfile "$(CONFIG)") \
+	  $(if $(TIER)$(OUT),--config) $(if $(TIER),tier=$(TIER)) $(if $(OUT),"out=$(OUT)")
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)

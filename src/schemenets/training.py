@@ -205,8 +205,8 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         expected = "the architecture of a registered network; others are trained as any module of torch"
         raise InvalidParameterError("architecture", type(job.architecture).__name__, expected)
     job.task.check(job.architecture)
-    if not isinstance(job.seeds, tuple) or not job.seeds or len(set(job.seeds)) < len(job.seeds):
-        raise InvalidParameterError("seeds", job.seeds, "one seed or more that all differ, such as (0, 1)")
+    if not isinstance(job.seeds, tuple) or not job.seeds:
+        raise InvalidParameterError("seeds", job.seeds, "one seed or more, such as (0, 1)")
     for seed in job.seeds:
         integer("a seed", seed, 0)
     integer("epochs", job.epochs, 1)
@@ -236,6 +236,9 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         raise InvalidParameterError(
             "learning_rate", job.learning_rate, f"one, or one for each of {len(job.seeds)} runs"
         )
+    runs = list(zip(job.seeds, np.broadcast_to(job.learning_rate, len(job.seeds)).tolist(), strict=True))
+    if len(set(runs)) < len(runs):
+        raise InvalidParameterError("seeds", job.seeds, "seeds that differ, or learning rates of equal seeds that do")
     count = data[keys[0]].shape[-2]
     if job.batch > count:
         raise InvalidParameterError("batch", job.batch, f"1 to {count}, the number of training signals")

@@ -167,6 +167,27 @@ def test_networks_reach_processes_that_are_spawned():
     process.join()
 
 
+@each_network
+def test_signals_may_have_channels(net):
+    assert torch.equal(net(PAIR[:, None]), net(PAIR)[:, None])
+    several = torch.rand(3, 2, 16)
+    assert torch.equal(net(several), torch.stack([net(several[:, c]) for c in range(2)], 1))
+    assert net(several[:0]).shape == (0, 2, 16)
+    stacked = networks.stack([net, net])
+    torch.testing.assert_close(stacked(several.expand(2, 3, 2, 16)), net(several).expand(2, 3, 2, 16))
+    for shape in ((16,), (1, 2, 3, 16)):
+        fitting = r"\(batch, (length|N)\) or \(batch, channels, (length|N)\)"
+        expected = rf"got .?{re.escape(str(shape))}.*, expected {fitting}"
+        with pytest.raises(InvalidParameterError, match=expected):
+            net(torch.zeros(shape))
+
+
+def test_iterations_may_have_channels():
+    cycle, x = EVERYTHING["cycle"], torch.rand(3, 2, 16)
+    assert torch.equal(cycle.cycle(0 * x, x)[:, 1], cycle.cycle(0 * x[:, 1], x[:, 1]))
+    assert torch.equal(cycle.full_multigrid(x)[:, 1], cycle.full_multigrid(x[:, 1]))
+
+
 # values that are assigned
 
 
@@ -324,7 +345,7 @@ def test_numbers_of_numpy_are_numbers(data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seeds": (0, 1, 0)}, r"seeds: got \(0, 1, 0\), expected one seed or more that all differ"),
+        ({"seeds": (0, 1, 0)}, r"seeds: got \(0, 1, 0\), expected seeds that differ"),
         ({"seeds": (0, 1.5)}, "a seed: got 1.5, expected an integer of at least 0"),
         ({"seeds": (-1,)}, "a seed: got -1, expected an integer of at least 0"),
         ({"seeds": 3}, "seeds: got 3, expected one seed or more"),

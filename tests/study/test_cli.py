@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import re
+import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import torch
 import trained
 
+import schemenets as sn
 from schemenets import checkpoints, networks, stability
 from schemenets.multigrid import CycleArchitecture, Problem
 from schemenets.study import cli, stages
@@ -51,7 +54,10 @@ def test_help_names_all_commands(capsys):
     ("arguments", "message"),
     [
         (["train", "capacity/none/budget-240"], "job of train in the tier study: got 'capacity/none/budget-240'"),
-        (["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"], "tier: got 'tiny', expected one of smoke"),
+        (
+            ["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"],
+            "--tier: tier: got 'tiny', expected one of extended, smoke, study",
+        ),
         (["train", cli.JOB, "--config", "none.yaml"], "none.yaml: file is missing"),
         (["certify", "none.safetensors"], "none.safetensors: file is missing"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
@@ -76,9 +82,29 @@ def test_an_unknown_command_is_misuse(capsys):
 def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stages, "run", lambda *arguments: 1 / 0)
     log = tmp_path / "log"
-    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--out", str(tmp_path), "--log", str(log)]) == 1
+    assert cli.main(["signals", "ecg-10", "--tier", "smoke", "--out", str(tmp_path), "--log", str(log)]) == 3
     assert "ZeroDivisionError" in log.read_text()
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_signs_that_a_terminal_cannot_show_are_spelled(encoding, tmp_path):
+    path = tmp_path / "network.safetensors"
+    sn.save(sn.build("symmetric", blocks=1, filters=2, kernel_size=3, flux="relu", certified=True), path)
+    command = [sys.executable, "-m", "schemenets", "certify", str(path)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    found = subprocess.run(command, capture_output=True, env=environment, check=True)
+    squared = b"^2" if encoding == "ascii" else "²".encode(encoding)
+    assert b"tau <= 2/(L||K||" + squared + b") do not increase" in found.stdout
+
+
+def test_a_reader_that_wants_no_more_ends_it_without_a_word(tmp_path):
+    path = tmp_path / "network.safetensors"
+    sn.save(sn.build("symmetric", blocks=1, filters=2, kernel_size=3, flux="relu", certified=True), path)
+    command = [sys.executable, "-m", "schemenets", "certify", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
 def test_an_interruption_is_no_error_with_a_traceback(tmp_path, capsys, monkeypatch):

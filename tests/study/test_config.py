@@ -135,7 +135,7 @@ RESNET = ["methods", "resnet-relu"]
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["tier"], "smok", r"tier: got 'smok', expected one of smoke, study, extended\. Did you mean 'smoke'\?"),
+        (["tier"], "smok", r"tier: got 'smok', expected one of extended, smoke, study\. Did you mean 'smoke'\?"),
         (["trainings"], {}, r"got the key 'trainings', expected one of .*training.*Did you mean 'training'\?"),
         (["training", "batch"], "64", r"training\.batch: got '64', expected a value of type integer"),
         (["training", "batch"], 64.0, r"training\.batch: got 64\.0, expected a value of type integer"),

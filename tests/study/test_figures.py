@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from drawing import drawn, texts
 from fabricated import DIVERGED
+from matplotlib import rc_context
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy import stats
@@ -513,6 +514,18 @@ def test_the_stage_writes_figures_and_the_same_bytes_again(made_up, monkeypatch)
         )
     assert not any(re.search(rb"(?i)<dc:date|<dc:creator|matplotlib version", text) for text in written[0].values())
     assert written[1].items() <= written[0].items()
+
+
+def test_settings_of_users_change_no_figure(made_up, monkeypatch):
+    layout, study = made_up
+    monkeypatch.setattr(figures, "available", lambda: ["capacity"])
+    written = []
+    settings = {"lines.linewidth": 7, "savefig.dpi": 33, "savefig.bbox": "tight", "axes.facecolor": "red"}
+    for given in ({}, settings | {"svg.fonttype": "none", "axes.spines.top": False, "figure.figsize": (1, 1)}):
+        with rc_context(given):
+            stages.run("figures", "all", study.specs("figures")["all"], layout)
+        written.append([layout.figure("capacity", kind).read_bytes() for kind in ("svg", "png")])
+    assert written[0] == written[1]
 
 
 def test_numbers_and_names_are_written_for_people():

@@ -5,8 +5,9 @@
 
 from schemenets.study.plan import Plan, PlanError
 
+GIVEN = workflow.config_settings  # by --configfile and --config
 try:
-    PLAN = Plan.of(config)
+    PLAN = Plan.of(config, [*GIVEN.configfiles, ("--config", dict(GIVEN.config))])
 except PlanError as error:
     raise WorkflowError(str(error))
 

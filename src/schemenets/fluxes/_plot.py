@@ -59,10 +59,10 @@ def curves(shown: Iterable[str | Flux | Responses], s_max: float) -> Iterator[Cu
 
 def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> "Figure":
     """See :func:`schemenets.fluxes.plot`."""
-    from matplotlib import rc_context
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    with style.context(STYLE, after_reset=True):  # whatever settings users have
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.subplots(1, 3)
         styles = zip(cycle(COLOURS), cycle(DASHES), strict=False)

@@ -34,7 +34,7 @@ from schemenets.kernels.program import Program, Recorder, State
 from schemenets.kernels.reference import prolong, restrict
 from schemenets.multigrid._cycles import cycle
 from schemenets.multigrid.problems import Grid, Problem
-from schemenets.networks._base import Count, Portable, check_finite, in_own_precision
+from schemenets.networks._base import Count, Portable, check_finite, entry
 from schemenets.networks._parametrizations import Positive, constrain
 from schemenets.schemes.multigrid import CYCLES
 
@@ -178,13 +178,22 @@ class CycleNetwork(Portable):
         """Ψ."""
         return fluxes.get(self.architecture.flux)
 
-    @in_own_precision
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The leading dimension of the parameters, if the network is stacked."""
+        return tuple(self._omega.shape[:-1])
+
+    @property
+    def _omega(self) -> Tensor:
+        return next(p for name, p in self.named_parameters() if "omega" in name)
+
+    @entry
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
         grid = self._fitting(b, None)
         return self._cycles(grid.start(b), b, grid, self.architecture.cycles)
 
-    @in_own_precision
+    @entry
     def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x after one more cycle, so that a trained network can be iterated as a solver.
 
@@ -204,10 +213,10 @@ class CycleNetwork(Portable):
 
     def _check(self, b: Tensor) -> None:
         """Make sure that b is of the dtype of the weights, and has their seeds."""
-        weight = next(p for name, p in self.named_parameters() if "omega" in name)
-        seeds = weight.shape[:-1]
+        seeds, weight = self.seeds, self._omega
         if b.ndim != len(seeds) + 2 or b.shape[:-2] != seeds or b.dtype != weight.dtype:
-            expected = f"({''.join(f'{n}, ' for n in seeds)}batch, N) {weight.dtype}, as the network has"
+            lead = "".join(f"{n}, " for n in seeds)
+            expected = f"({lead}batch, N) or ({lead}batch, channels, N) {weight.dtype}, as the network has"
             raise InvalidParameterError("shape and dtype of b", f"{tuple(b.shape)} {b.dtype}", expected)
 
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
@@ -218,7 +227,7 @@ class CycleNetwork(Portable):
             raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
         return grid
 
-    @in_own_precision
+    @entry
     def full_multigrid(self, b: Tensor, grid: Grid | None = None) -> Tensor:
         """x from coarse to fine: the result for the coarse problem with Rb, interpolated, starts a cycle.
 

@@ -123,17 +123,25 @@ class Architecture:
         return network
 
 
-def in_own_precision(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A method of a network that :func:`torch.autocast` leaves in the precision of the network, as certificates are."""
+def entry(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method of a network as users call it: with or without channels, and with or without autocast.
+
+    Signals (..., batch, channels, length) are denoised channel by channel. The network stays in its own precision under
+    :func:`torch.autocast`, since certificates are about that one.
+    """
 
     @wraps(method)
-    def own(network: nn.Module, x: Tensor, *others: Any, **options: Any) -> Tensor:
-        if not autocasts(x):
-            return method(network, x, *others, **options)
-        dtype = next(network.parameters()).dtype
-        cast = [each.to(dtype) if isinstance(each, Tensor) else each for each in others]
-        with torch.autocast(x.device.type, enabled=False):
-            return method(network, x.to(dtype), *cast, **options)
+    def own(network: Any, x: Tensor, *others: Any, **options: Any) -> Tensor:
+        given = [each for each in others if isinstance(each, Tensor)]
+        if autocasts(x):
+            dtype = next(network.parameters()).dtype
+            others = tuple(each.to(dtype) if isinstance(each, Tensor) else each for each in others)
+            with torch.autocast(x.device.type, enabled=False):
+                return own(network, x.to(dtype), *others, **options)
+        if x.ndim == len(network.seeds) + 3 and all(each.shape == x.shape for each in given):
+            others = tuple(each.flatten(-3, -2) if isinstance(each, Tensor) else each for each in others)
+            return method(network, x.flatten(-3, -2), *others, **options).unflatten(-2, x.shape[-3:-1])
+        return method(network, x, *others, **options)
 
     return own
 
@@ -173,6 +181,8 @@ def rebuilt(
 
 class DenoisingNetwork(Portable):
     """A chain of blocks, from noisy to denoised signals of the same shape (batch, length).
+
+    Signals of shape (batch, channels, length) are denoised channel by channel.
 
     The state between the blocks has one channel, the signal, or several: then the lift u_c = l_c f makes them of the
     signal and the projection Σ_c p_c u_c makes a signal of them again. Both have norm 1 in certified networks, so
@@ -250,7 +260,7 @@ class DenoisingNetwork(Portable):
         """Distance up to which an input value acts on the output, for signals of this length."""
         return self.architecture.blocks * (self.architecture.kernel_size - 1)
 
-    @in_own_precision
+    @entry
     def forward(self, f: Tensor) -> Tensor:
         self.check_signals(f)
         program, operands = self.recorded(f.shape[-1])
@@ -328,7 +338,8 @@ class DenoisingNetwork(Portable):
         """
         k, dtype = self.architecture.kernel_size, next(self.parameters()).dtype
         if f.ndim < 2 or f.shape[:-2] != self.seeds:
-            expected = f"({''.join(f'{n}, ' for n in self.seeds)}batch, length)"
+            seeds = "".join(f"{n}, " for n in self.seeds)
+            expected = f"({seeds}batch, length) or ({seeds}batch, channels, length)"
             raise InvalidParameterError("shape of the signals", tuple(f.shape), expected)
         if f.dtype != dtype:
             raise InvalidParameterError("dtype of the signals", f.dtype, f"{dtype}, that of the network")

@@ -40,7 +40,7 @@ from schemenets.networks._base import (
     add_step_size,
     count_diffusion,
     diffusion_operands,
-    in_own_precision,
+    entry,
 )
 
 RATE = 0.99  # largest rate q of a certified network
@@ -89,7 +89,7 @@ class Implicit(DenoisingNetwork):
             u = do.block(u, do.of(WEIGHTS, 0), fluxes[0], [(None, f)])
         return u
 
-    @in_own_precision
+    @entry
     def forward(self, f: Tensor) -> Tensor:
         if not (self.implicit_gradients and torch.is_grad_enabled()):
             return super().forward(f)

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from schemenets.errors import InvalidParameterError, UnknownNameError
+from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.networks._base import DiffusionBlock
 from schemenets.operators import norm_bound
@@ -123,16 +123,16 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
         norm: ‖K‖ of filters K; with :func:`schemenets.stability.dense_norm` the same theorems use independent numbers,
             which are bounds for signals of one length only.
 
+    Returns:
+        One without a theorem and without bounds for networks that no certificate is known of.
+
     Raises:
         InvalidParameterError: not a network of :mod:`schemenets.networks`.
-        UnknownNameError: no certificate is implemented for this architecture.
     """
     architecture = getattr(network, "architecture", None)
     if not isinstance(architecture, Architecture):
         expected = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
         raise InvalidParameterError("network", type(network).__name__, expected)
-    if architecture.name not in _CERTIFICATES:
-        raise UnknownNameError("network for a certificate", architecture.name, _CERTIFICATES)
     asked = {
         f"single or double precision instead of {half}": False
         for half in sorted({str(p.dtype).removeprefix("torch.") for p in network.parameters()} - {"float32", "float64"})
@@ -141,7 +141,7 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
         asked["finite weights"] = False
     if architecture.steps == "signed":  # some filters may sharpen
         asked["positive steps"] = False
-    if asked:
+    if asked or architecture.name not in _CERTIFICATES:
         unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
         return Certificate(None, (unknown,) * len(network.applied), None, math.inf, asked)
     network = as_it_runs(network)

@@ -1,9 +1,15 @@
-"""Command line of schemenets. Exit status: 0 success, 1 a finding, 2 misuse, 130 interrupted from the keyboard."""
+"""Command line of schemenets.
+
+Exit status: 0 success, 1 a finding, 2 misuse, 3 an unexpected error, 130 interrupted from the keyboard, 141 if the
+reader of a pipe does not want more.
+"""
 
 import argparse
+import codecs
 import logging
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +23,7 @@ from schemenets.errors import CheckpointError, InvalidParameterError, Schemenets
 from schemenets.study import stages
 from schemenets.study.layout import Layout
 
-OK, FINDING, MISUSE, INTERRUPTED = 0, 1, 2, 130
+OK, FINDING, MISUSE, UNEXPECTED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
 JOB = "capacity/symmetric-perona_malik/budget-240"
 WEIGHTS = f"results/mine/runs/{JOB}/weights.safetensors"
 EXAMPLES = {  # names of jobs
@@ -35,7 +41,19 @@ log = logging.getLogger("schemenets")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="spelled")
+    try:
+        status = _run(_parser().parse_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # head has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end
+        return UNREAD
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
     _log_to(options.log)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # more are slower: the networks are tiny
@@ -51,10 +69,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("schemenets: interrupted; stored files are complete, and training resumes from its last epoch")
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception:
         log.exception("schemenets: unexpected error")
-        return FINDING
+        return UNEXPECTED
     return OK if status is None else status
+
+
+SIGNS = {"≤": "<=", "≥": ">=", "‖": "||", "²": "^2", "−": "-", "–": "-", "→": "->", "·": "*", "∞": "inf", "…": "..."}
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Signs that a terminal cannot show, in letters that it can: τ ≤ 2 becomes tau <= 2."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    spelled = ""
+    for sign in error.object[error.start : error.end]:
+        name = unicodedata.name(sign, "")
+        letters = name.rpartition(" ")[2] if name.startswith("GREEK") else unicodedata.normalize("NFKD", sign)
+        plain = (letters.lower() if "SMALL" in name else letters.capitalize()).encode("ascii", "ignore").decode()
+        spelled += SIGNS.get(sign) or plain or "?"
+    return spelled, error.end
+
+
+codecs.register_error("spelled", _spelled)
 
 
 def _log_to(path: Path | None) -> None:

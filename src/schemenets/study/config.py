@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from schemenets import networks, signals
-from schemenets.errors import ConfigError, SchemenetsError
+from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
 from schemenets.study import schema
+from schemenets.study.overrides import Source, blamed, merged, resolved
 
 Json = dict[str, Any]
 CONFIG = Path("config/config.yaml")
 CLAIMS = Path("config/claims.yaml")
 SCHEMA = Path("workflow/schemas/config.schema.json")
 RESULTS = {"smoke": Path("results/smoke")}  # by tier
+# keys of every configuration; one without some of them says what is different in that of the project
+REQUIRED = {"tier", "network", "training", "signals", "methods", "experiments", "tiers"}
 MINE = Path("results/mine")  # of all other tiers; committed results are never overwritten unasked
 SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 CYCLE = "cycle"  # the network that is given the problem; all others are in the registry
@@ -41,24 +44,57 @@ class Study:
     def load(cls, root: Path = Path(), tier: str | None = None, config: Path = CONFIG) -> "Study":
         """The study in the directory ``root``, with its own tier or the given one.
 
+        Args:
+            root: directory of the project.
+            tier: name of a tier.
+            config: a whole configuration, or one that says what is different in that of the project, see
+                :mod:`schemenets.study.overrides`.
+
         Raises:
             ConfigError: a file is missing, or holds an invalid key or value.
         """
-        content = schema.load(root / config, root / SCHEMA)
-        return cls.check(content if tier is None else {**content, "tier": tier}, root, config)
+        content, sources = schema.read(root / config), []
+        complete = isinstance(content, Mapping) and content.keys() >= REQUIRED
+        if config != CONFIG and not complete:
+            registered = schema.load(root / CONFIG, root / SCHEMA)
+            sources.append((str(root / CONFIG), registered))
+        sources.append((str(root / config), content))
+        if tier is not None:
+            sources.append(("--tier", {"tier": tier}))
+        return cls.of(sources, root)
 
     @classmethod
-    def check(cls, config: Mapping[str, Any], root: Path = Path(), source: Path = CONFIG) -> "Study":
-        """The study with this configuration, read from the file ``source`` in the directory ``root``.
+    def of(cls, sources: Sequence[Source], root: Path = Path()) -> "Study":
+        """The study with the configuration of several sources, the later ones over the earlier ones.
 
         Raises:
-            ConfigError: one line per finding, with file, key, value and what is expected.
+            ConfigError: one line per finding, with source, key, value and what is expected.
         """
-        schema.validate(config, root / SCHEMA, root / source)
-        findings = list(_findings(config))
-        if findings:
-            raise ConfigError("\n".join(f"{root / source}: {finding}" for finding in findings))
+        for name, content in sources:
+            if not isinstance(content, Mapping):
+                raise ConfigError(f"{name}: got {content!r:.80}, expected keys and values.")
+        whole: Json = {}
+        for _, content in sources:
+            whole = merged(whole, content)
+        own = [(name, resolved(content, whole)) for name, content in sources]
+        return cls.check(resolved(whole), root, own)
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any], root: Path = Path(), sources: Sequence[Source] | None = None) -> "Study":
+        """The study with this configuration; ``sources`` are where its values are from, by default that of the project.
+
+        Raises:
+            ConfigError: one line per finding, with source, key, value and what is expected.
+        """
+        if findings := schema.violations(config, root / SCHEMA) or list(_findings(config)):
+            sources = sources or [(str(root / CONFIG), config)]
+            raise ConfigError("\n".join(blamed(finding, sources) for finding in findings))
         return cls(config)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the tier is configured as that of the project is, whatever other tiers are."""
+        return of_tier(self.config) == of_tier({**schema.load(CONFIG, SCHEMA), "tier": self.tier})
 
     def check_claims(self, registered: Mapping[str, Any]) -> None:
         """Make sure that this study can decide the registered claims (:func:`schemenets.study.claims.load`).
@@ -204,6 +240,12 @@ class Study:
         return [training_set(entry)] if "time" in entry else self.test_sets
 
 
+def of_tier(config: Mapping[str, Any]) -> Json:
+    """A configuration without the tiers that are not chosen."""
+    tier = config["tier"]
+    return {**config, "tiers": {tier: config["tiers"].get(tier)}}
+
+
 def training_set(experiment: Mapping[str, Any]) -> str:
     """Name of the data set that the networks of an experiment are trained on."""
     if "time" in experiment:
@@ -257,7 +299,10 @@ def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
 
 def _findings(config: Mapping[str, Any]) -> Iterator[str]:
     """What the schema cannot check: names in registries, references between keys, budgets, sizes of families."""
-    broken = [finding for name in config["methods"] for finding in _method_findings(config, name)]
+    broken = [*_family_findings(config)]
+    if config["tier"] not in config["tiers"]:
+        broken.append(str(UnknownNameError("tier", config["tier"], config["tiers"])))
+    broken += [finding for name in config["methods"] for finding in _method_findings(config, name)]
     k, length = config["network"]["kernel_size"], config["signals"]["length"]
     for name, entry in config["experiments"].items():
         if entry.get("kernel_size", 1) > length:
@@ -270,6 +315,29 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
         finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
     yield from broken or _dataset_findings(config)  # each step relies on those before it
+
+
+def _family_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Names of signal families, and numbers of their signals in every tier."""
+    trained = {"tuning.family": config["tuning"]["family"]}
+    trained |= {f"experiments.{name}.family": entry["family"] for name, entry in config["experiments"].items()}
+    tested = {f"test_families.{index}": family for index, family in enumerate(config["test_families"])}
+    known, wrong = signals.available(), False
+    for key, family in (trained | tested).items():
+        if family not in known:
+            wrong = True
+            yield f"{key}: {UnknownNameError('signal family', family, known)}"
+        elif key in trained and not {"train", "validation"} <= set(signals.get(family).SPLITS):
+            wrong = True
+            yield f"{key}: got {family!r}, expected a family with signals for training."
+    for tier, entry in {} if wrong else config["tiers"].items():
+        for split in ("train", "validation", "test"):
+            for family in dict.fromkeys((trained if split != "test" else trained | tested).values()):
+                if family not in entry[split]:
+                    yield f"tiers.{tier}.{split}: got no number for {family}, expected one for every family."
+            for family in entry[split]:
+                if family not in {"evolution", *known}:
+                    yield f"tiers.{tier}.{split}.{family}: {UnknownNameError('signal family', family, known)}"
 
 
 def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:

@@ -11,10 +11,12 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from schemenets.study.overrides import Source, resolved
 
 PLANS = Path(".snakemake/schemenets")
 PACKAGE = Path(__file__).parents[1]
@@ -42,26 +44,30 @@ class Plan:
         self._stages: Json = content["stages"]
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Plan":
+    def of(cls, config: Mapping[str, Any], given: Sequence[Source | Path] = ()) -> "Plan":
         """The plan of a configuration as Snakemake has merged it, with the results directory as ``out``.
+
+        Args:
+            config: the whole.
+            given: files and values that are merged into the project's configuration, to name in messages.
 
         Raises:
             PlanError: the configuration is invalid; one line per finding.
         """
-        own = {key: value for key, value in config.items() if key != "out"}
+        own = resolved({key: value for key, value in config.items() if key != "out"})
         key = _key(own)
         path = PLANS / f"{key}.json"
         out = config.get("out", "")
         if isinstance(out, bool) or set("{}\n") & set(str(out)):
             raise PlanError(f"out: got {out!r}, expected a directory without braces in its name")
         if not path.is_file():
-            _make(own, path)
+            _make(own, path, [str(each) if isinstance(each, Path) else each for each in given])
         content = json.loads(path.read_text(encoding="utf-8"))
         for file in (path, path.with_suffix(GIVEN)):  # in use, so not among the oldest
             if file.is_file():
                 os.utime(file)
-        given = None if content["registered"] else path.with_suffix(GIVEN)
-        return cls(content, Path(str(out) or content["results"]), given)
+        for_jobs = None if content["registered"] else path.with_suffix(GIVEN)
+        return cls(content, Path(str(out) or content["results"]), for_jobs)
 
     @property
     def options(self) -> str:
@@ -138,13 +144,13 @@ def _key(config: Json) -> str:
     return found.hexdigest()[:32]
 
 
-def _make(config: Json, path: Path) -> None:
+def _make(config: Json, path: Path, given: Sequence[Any] = ()) -> None:
     """Write a plan, in a separate process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = subprocess.run(
         [sys.executable, "-m", "schemenets.study.plan", str(path)],
-        input=json.dumps(config),
+        input=json.dumps([config, given]),
         env=environment,
         capture_output=True,
         text=True,
@@ -167,8 +173,8 @@ def _prune() -> None:
         old.with_suffix(GIVEN).unlink(missing_ok=True)
 
 
-def build(config: Mapping[str, Any]) -> Json:
-    """The content of the plan of a configuration.
+def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
+    """The content of the plan of a configuration; ``given`` as in :meth:`Plan.of`, with paths as text.
 
     Raises:
         SchemenetsError: the configuration or the registered claims are invalid.
@@ -179,7 +185,11 @@ def build(config: Mapping[str, Any]) -> Json:
     from schemenets.study.records.provenance import digest
 
     registered = schema.load(CONFIG, SCHEMA)  # rejects keys given twice, of which Snakemake keeps the last
-    study = Study.check(config)
+    sources = [(str(CONFIG), registered)]
+    for each in given:
+        name, own = (each, schema.read(Path(each))) if isinstance(each, str) else each
+        sources.append((name, resolved(own, config)))
+    study = Study.check(config, sources=sources)
     study.check_claims(claims.load(CLAIMS))
     content: Json = {
         "tier": study.tier,
@@ -205,9 +215,9 @@ def _main(path: Path) -> int:
     from schemenets import files
     from schemenets.errors import SchemenetsError
 
-    config = json.load(sys.stdin)
+    config, given = json.load(sys.stdin)
     try:
-        content = build(config)
+        content = build(config, given)
     except SchemenetsError as error:
         print(error, file=sys.stderr)
         return 2

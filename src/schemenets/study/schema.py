@@ -47,13 +47,23 @@ def load(path: Path, schema_path: Path) -> Any:
     Raises:
         ConfigError: the file is missing, is not YAML or breaks the schema.
     """
+    data = read(path)
+    validate(data, schema_path, path)
+    return data
+
+
+def read(path: Path) -> Any:
+    """Content of a YAML file, checked against nothing.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML.
+    """
     if not Path(path).is_file():
         raise ConfigError(f"{path}: file is missing; run this in the project's directory.")
     try:
         data = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
-    validate(data, schema_path, path)
     return data
 
 
@@ -63,11 +73,15 @@ def validate(data: object, schema_path: Path, source_path: Path) -> None:
     Raises:
         ConfigError: one line per violation, with file, key path (dots), value and what is expected.
     """
+    if lines := violations(data, schema_path):
+        raise ConfigError("\n".join(f"{source_path}: {line}" for line in lines))
+
+
+def violations(data: object, schema_path: Path) -> list[str]:
+    """One line per violation of the schema, with key path (dots), value and what is expected."""
     schema = json.loads(Path(schema_path).read_text(encoding="utf-8"))
     errors = sorted(_Validator(schema).iter_errors(data), key=lambda error: error.json_path)
-    if errors:
-        lines = dict.fromkeys(f"{source_path}: {line}" for error in errors for line in _lines(error))
-        raise ConfigError("\n".join(lines))
+    return list(dict.fromkeys(line for error in errors for line in _lines(error)))
 
 
 def _is_integer(checker: TypeChecker, value: object) -> bool:

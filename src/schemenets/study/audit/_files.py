@@ -1,13 +1,16 @@
 """The files themselves: hashes, missing and extra files, and the files that describe all others."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from schemenets import files
 from schemenets.study import schema
 from schemenets.study.audit._findings import Audited, Finding, difference
-from schemenets.study.config import CONFIG, SCHEMA
+from schemenets.study.config import CONFIG, SCHEMA, of_tier
 from schemenets.study.records import crate, manifest
+
+log = logging.getLogger("schemenets")
 
 
 def check(audited: Audited) -> Iterator[Finding]:
@@ -28,7 +31,7 @@ def check_manifest(audited: Audited) -> Iterator[Finding]:
     """Whether the manifest agrees with the files."""
     expected = manifest.build(audited.results, audited.study)
     # fingerprints cover the version, check_configuration the content of config files; their comments may change
-    expected |= {key: audited.manifest[key] for key in ("schemenets", "inputs")}
+    expected |= {key: audited.manifest[key] for key in ("schemenets", "inputs", "registered")}
     yield from difference(audited.results.manifest, audited.manifest, expected, "the files say")
 
 
@@ -39,10 +42,13 @@ def check_crate(audited: Audited) -> Iterator[Finding]:
 
 
 def check_configuration(audited: Audited) -> Iterator[Finding]:
-    """Whether the configuration of this tier is still that of the results; other tiers do not matter."""
-    tier = audited.study.tier
-    stored, registered = (
-        {"config": {**config, "tier": tier, "tiers": {tier: config["tiers"][tier]}}}
-        for config in (audited.study.config, schema.load(CONFIG, SCHEMA))
-    )
-    yield from difference(audited.results.manifest, stored, registered, f"{CONFIG} says")
+    """Whether the configuration of this tier is still that of the results; other tiers do not matter.
+
+    Results of a configuration of one's own are compared with that one alone, which is in the manifest.
+    """
+    if not audited.manifest["registered"]:
+        log.info("%s: of another configuration than that of the project, which it holds", audited.results.manifest)
+        return
+    registered = {**schema.load(CONFIG, SCHEMA), "tier": audited.study.tier}
+    stored, expected = ({"config": of_tier(config)} for config in (audited.study.config, registered))
+    yield from difference(audited.results.manifest, stored, expected, f"{CONFIG} says")

@@ -63,6 +63,7 @@ def build(results: Layout, study: Study) -> Json:
         "tier": study.tier,
         "finished": max(own["finished"] for own in provenances.values()),  # all are in UTC
         "config": study.config,
+        "registered": study.registered,
         "inputs": {name: {"sha256": files.sha256(name)} for name in given},
         "data": {
             name: {"sha256": data[name], "inputs": [CONFIG.as_posix()], "regenerated": True} for name in sorted(data)

@@ -4,7 +4,7 @@ from io import BytesIO
 
 import pandas as pd
 import torch
-from matplotlib import rc_context
+from matplotlib import style
 
 from schemenets import files, signals
 from schemenets.evaluation import PEAK
@@ -55,7 +55,7 @@ def run(job: Job) -> None:
     tables = summaries.read(job.results)
     tables["examples"] = examples(job.results, job.spec)
     for name in figures.available():
-        with rc_context(STYLE):
+        with style.context(STYLE, after_reset=True):  # whatever settings users have
             figure = figures.draw(name, tables)
             for suffix in SUFFIXES:
                 file = BytesIO()

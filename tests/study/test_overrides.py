@@ -1,0 +1,130 @@
+"""Configurations of one's own: what they mean, and that mistakes are blamed on the source that they are from."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemenets.errors import ConfigError
+from schemenets.study.config import Study
+from schemenets.study.overrides import blamed, merged, resolved
+from schemenets.study.plan import Plan, PlanError
+
+ROOT = Path(__file__).parents[2]
+WHOLE = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(content, name="mine.yaml"):
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_mappings_are_merged_key_by_key_and_all_else_is_replaced():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+    assert merged(base, {"a": {"c": [3]}, "e": {}}) == {"a": {"b": 1, "c": [3]}, "d": 4, "e": {}}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+
+
+def test_numbers_of_the_tier_may_stand_at_the_top():
+    found = resolved(WHOLE | {"tier": "smoke", "seeds": 3})
+    assert "seeds" not in found
+    assert found["tiers"]["smoke"] == WHOLE["tiers"]["smoke"] | {"seeds": 3}
+    assert found["tiers"]["study"] == WHOLE["tiers"]["study"]
+    assert resolved(WHOLE) == WHOLE
+    for wrong in ({"sead": 3}, {"experiments": {}}, {"tiers": 3}, {"tiers": {"smoke": 3}, "tier": "smoke", "seeds": 3}):
+        assert resolved(WHOLE | wrong) == WHOLE | wrong  # left for the schema
+
+
+def test_a_tier_takes_what_it_does_not_name_from_another():
+    own = {"like": "smoke", "epochs": 3, "train": {"scanlines": 128}}
+    found = resolved(WHOLE | {"tiers": WHOLE["tiers"] | {"mine": own}})["tiers"]["mine"]
+    smoke = WHOLE["tiers"]["smoke"]
+    assert found == smoke | {"epochs": 3, "train": smoke["train"] | {"scanlines": 128}}
+
+
+def test_a_file_may_hold_only_what_is_different(written):
+    path = written({"tier": "mine", "tiers": {"mine": {"like": "smoke", "seeds": 1}}, "signals": {"seed": 7}})
+    study = Study.load(config=path)
+    assert (study.tier, study.seeds, study.config["signals"]["seed"]) == ("mine", [0], 7)
+    assert study.config["signals"]["length"] == WHOLE["signals"]["length"]
+    assert list(study.denoisers) == list(Study.load(tier="smoke").denoisers)
+    assert not study.registered
+    assert Study.load(tier="smoke").registered
+    assert Study.load(config=written(WHOLE | {"tier": "smoke"}), tier="study").tier == "study"
+    less = WHOLE | {"methods": {k: v for k, v in WHOLE["methods"].items() if "learned" not in k}}
+    with pytest.raises(ConfigError, match="got 'symmetric-learned', expected some of"):  # a whole one is not merged
+        Study.load(config=written(less))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"training": {"batch": 0}}, "training.batch: got 0, expected at least 1."),
+        ({"seeds": 0}, "tiers.study.seeds: got 0, expected at least 1."),
+        ({"sedes": 3}, "(top level): got the key 'sedes', expected one of "),
+        ({"tiers": {"mine": {"seeds": 1}}}, "tiers.mine: got no epochs, train, "),
+        ({"tiers": {"mine": {"like": "smok"}}}, "tiers.mine: got the key 'like', expected one of "),
+        ({"tier": "mine"}, "tier: got 'mine', expected one of extended, smoke, study."),
+        ({"methods": {"new": {"network": "resnet", "flux": "rely"}}}, "methods.new: flux: got 'rely', expected one of"),
+        ({"tuning": {"family": "waves"}}, "tuning.family: signal family: got 'waves', expected one of "),
+        ({"tuning": {"family": "ecg"}}, "tuning.family: got 'ecg', expected a family with signals for training."),
+        (
+            {"tiers": {"study": {"test": {"waves": 3}}}},
+            "tiers.study.test.waves: signal family: got 'waves', expected one of",
+        ),
+    ],
+)
+def test_mistakes_are_blamed_on_the_file_that_they_are_in(content, message, written):
+    path = written(content)
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{path}: {message}')}"):
+        Study.load(config=path)
+
+
+def test_plans_blame_files_and_the_command_line(written):
+    content = {"seeds": 0, "training": {"batch": 0}}
+    path = written({"training": {"batch": 0}})
+    with pytest.raises(PlanError) as refusal:
+        Plan.of(merged(WHOLE, content), [path, ("--config", {"seeds": 0})])
+    assert str(refusal.value).splitlines() == [
+        "--config: tiers.study.seeds: got 0, expected at least 1.",
+        f"{path}: training.batch: got 0, expected at least 1.",
+    ]
+
+
+def test_the_last_source_that_gives_a_value_is_to_blame():
+    sources = [("first", {"a": {"b": [1, 2]}}), ("second", {"a": {"b": [1]}}), ("third", {"a": {}, "c": 1})]
+    assert blamed("a.b: got x", sources) == "second: a.b: got x"
+    assert blamed("a.b.1: got x", sources) == "first: a.b.1: got x"
+    assert blamed("a.d: got x", sources) == "third: a.d: got x"
+    assert blamed("a.b with c: got x", sources) == "second: a.b with c: got x"
+    assert blamed("(top level): got the key 'c', expected a", sources).startswith("third: ")
+    assert blamed("(top level): got no e, expected a value for each.", sources).startswith("third: ")
+
+
+def test_what_is_no_mapping_is_refused(written, tmp_path):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: got 3, expected keys and values\."):
+        Study.load(config=written(3))
+    with pytest.raises(ConfigError, match=r"none\.yaml: file is missing"):
+        Study.load(config=tmp_path / "none.yaml")
+
+
+def test_jobs_are_given_the_resolved_configuration(tmp_path, monkeypatch):
+    for name in ("config", "workflow"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    plan = Plan.of(WHOLE | {"tier": "smoke", "seeds": 3}, [("--config", {"tier": "smoke", "seeds": 3})])
+    given = json.loads(plan.config.read_text())
+    assert given["tiers"]["smoke"]["seeds"] == 3
+    assert Study.load(tier=plan.tier, config=plan.config).seeds == [0, 1, 2]
