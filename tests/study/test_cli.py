@@ -102,9 +102,9 @@ def test_a_reader_that_wants_no_more_ends_it_without_a_word(tmp_path):
     path = tmp_path / "network.safetensors"
     sn.save(sn.build("symmetric", blocks=1, filters=2, kernel_size=3, flux="relu", certified=True), path)
     command = [sys.executable, "-m", "schemenets", "certify", str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 141)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
 def test_an_interruption_is_no_error_with_a_traceback(tmp_path, capsys, monkeypatch):

@@ -46,7 +46,7 @@ def scalar(factor, flux="linear"):
     """A network of one block that multiplies every value by 1 - τ = ``factor``."""
     net = networks.build("symmetric", blocks=1, filters=1, kernel_size=1, flux=flux).double()
     net.blocks[0].K.data.fill_(1.0)
-    net.blocks[0].tau = torch.tensor(1 - factor, dtype=torch.float64)
+    net.blocks[0].tau = torch.tensor(max(1 - factor, 1e-13), dtype=torch.float64)
     return net
 
 
@@ -245,7 +245,7 @@ def test_signals_are_followed_through_the_blocks_of_linear_networks():
     net = networks.build("symmetric", blocks=3, filters=1, kernel_size=1, flux="linear").double()
     for block, factor in zip(net.blocks, (-1.5, 0.5, -3.0), strict=True):
         block.K.data.fill_(1.0)
-        block.tau = torch.tensor(1 - factor, dtype=torch.float64)
+        block.tau = torch.tensor(max(1 - factor, 1e-13), dtype=torch.float64)
     (entry,) = stage.followed(networks.stack([net]), [0], random_signals(2))
     assert entry["amplification"] == pytest.approx([1.5, 0.75, 2.25], rel=1e-12)
     assert entry["bounds"] == pytest.approx([1.5, 1.5, 4.5], rel=1e-12)

@@ -94,7 +94,7 @@ class Study:
     @property
     def registered(self) -> bool:
         """Whether the tier is configured as that of the project is, whatever other tiers are."""
-        return of_tier(self.config) == of_tier({**schema.load(CONFIG, SCHEMA), "tier": self.tier})
+        return of_tier(self.config) == of_tier({**schema.read(CONFIG), "tier": self.tier})
 
     def check_claims(self, registered: Mapping[str, Any]) -> None:
         """Make sure that this study can decide the registered claims (:func:`schemenets.study.claims.load`).
