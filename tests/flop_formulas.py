@@ -35,19 +35,18 @@ def of_cycle(architecture: CycleArchitecture, grid: Grid) -> int:
 
 
 def of_network(architecture: Architecture, N: int) -> int:
-    """Operations of a network of the registry for one signal of N points, by formula, with a sum of N to check it.
+    """Operations of a network of the registry for one signal of N points, by formula.
 
     Raises:
         UnknownNameError: a network other than ``multigrid_unet`` and ``unet``.
     """
-    check = N
     if architecture.name == "unet":
         F, k = architecture.filters, architecture.kernel_size
         stride = 2 ** (architecture.blocks - 1)
         N = stride * max(k, math.ceil(N / stride))
-        return sum(_of_level(architecture, N >> i, i) for i in range(architecture.blocks)) + (2 * F + 1) * N + check
+        return sum(_of_level(architecture, N >> i, i) for i in range(architecture.blocks)) + (2 * F + 1) * N
     if architecture.name == "multigrid_unet":
-        return architecture.blocks * _of_multigrid_unet(architecture, N) + check
+        return architecture.blocks * _of_multigrid_unet(architecture, N)
     raise UnknownNameError("network", architecture.name, ("multigrid_unet", "unet"))
 
 

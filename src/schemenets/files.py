@@ -128,7 +128,8 @@ def write_safetensors(
         import torch
         from safetensors.torch import save as save_tensors
 
-        content = save_tensors({name: torch.as_tensor(x).detach().contiguous() for name, x in tensors.items()}, header)
+        given = {name: np.asarray(x, order="C") if isinstance(x, np.ndarray) else x for name, x in tensors.items()}
+        content = save_tensors({name: torch.as_tensor(x).detach().contiguous() for name, x in given.items()}, header)
     atomic_write(path, content)
 
 

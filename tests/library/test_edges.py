@@ -131,7 +131,7 @@ def in_another_process(net, u, queue):
 @each_network
 def test_networks_are_pickled_and_copied_as_a_whole(net):
     net = copy.deepcopy(net).double().eval()
-    next(net.parameters()).requires_grad_(False)
+    next(net.parameters()).requires_grad_(False).mul_(1.1)
     u = PAIR.double()
     file = io.BytesIO()
     torch.save(net, file)
@@ -228,6 +228,7 @@ def test_values_inside_of_a_constraint_are_taken_also_at_its_ends(name, certifie
             for key in block.parametrizations:
                 setattr(to, key, getattr(block, key).detach())
                 torch.testing.assert_close(getattr(to, key), getattr(block, key), rtol=1e-5, atol=1e-6)
+        assert all(parameter.isfinite().all() for parameter in other.parameters())
 
 
 def test_cycles_refuse_a_damping_that_is_not_positive():

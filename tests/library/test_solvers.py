@@ -550,7 +550,7 @@ def test_signals_that_do_not_fit_are_refused():
     for net, wrong in (
         (network, b[0]),
         (network, b.double()),
-        (network, b.expand(2, 2, 16)),
+        (network, b.expand(2, 2, 2, 16)),
         (stacked, b),
         (stacked, b.expand(3, 2, 16)),
     ):

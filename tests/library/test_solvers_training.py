@@ -413,8 +413,8 @@ def test_jobs_that_are_not_possible(tmp_path):
     empty = {f"validation/{part}": np.empty((0, 32)) for part in ("b", "x")}
     with pytest.raises(InvalidParameterError, match=r"shape of validation/b"):
         fit(job(), arrays | empty, state, "test")
-    for batch in (0, 65):
-        with pytest.raises(InvalidParameterError, match=rf"batch: got {batch}, expected .*1 to 64"):
+    for batch, expected in ((0, "an integer of at least 1"), (65, "1 to 64")):
+        with pytest.raises(InvalidParameterError, match=rf"batch: got {batch}, expected {expected}"):
             fit(job(batch=batch), arrays, state, "test")
     with pytest.raises(InvalidParameterError, match=r"learning_rate: got .* one for each of 2 runs"):
         fit(job(learning_rate=(0.1, 0.1, 0.1)), arrays, state, "test")

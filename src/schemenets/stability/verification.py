@@ -87,6 +87,8 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
         InvalidParameterError: no second map is known for this network or flux, or signals shorter than the filters.
     """
     network = checkpoints.load(path, seed)
+    # of the values that the network has in its precision; those here are computed in double precision throughout
+    certificate, rounding = certify(network), 8 * torch.finfo(next(network.parameters()).dtype).eps
     if length < (k := network.architecture.kernel_size):
         raise InvalidParameterError("length", length, f"at least the kernel size {k}")
     scheme = _Dense.read(path, length, seed)
@@ -117,14 +119,14 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
         found.append(
             f"it moves signals apart by {apart:.6g}, but its Lipschitz bound by dense matrices is {lipschitz:.6g}"
         )
-    certificate, learned = certify(network), bool(scheme.blocks[0].shape)
+    learned = bool(scheme.blocks[0].shape)
     certified = math.inf if certificate.euclidean is None else certificate.euclidean
     if math.isfinite(bound) and not (learned and scheme.by_slopes):
         # where the theorem holds, the norm of K does not count any more
         most = bound if certificate.holds and not scheme.by_slopes else math.inf
-        if not bound * (1 - 1e-12) <= certified <= most * (1 + 1e-12):
+        if not bound * (1 - rounding) <= certified <= most * (1 + rounding):
             found.append(f"its bound is {certified:.6g}, but by dense matrices {bound:.6g}")
-    if math.isfinite(lipschitz) and not learned and not certificate.lipschitz >= lipschitz * (1 - 1e-9):
+    if math.isfinite(lipschitz) and not learned and not certificate.lipschitz >= lipschitz * (1 - rounding):
         found.append(f"its Lipschitz bound is {certificate.lipschitz:.6g}, but by dense matrices {lipschitz:.6g}")
     return found
 
