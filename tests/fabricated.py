@@ -213,6 +213,7 @@ def _job(layout, study, job, spec, diverged):
             "certified": certified,
             "failed_conditions": [] if certified or not symmetric else ["blocks.0: τ ≤ 2/(L‖K‖²)"],
             "euclidean_bound": (1.0 if certified else 3.0 + seed) if symmetric else None,
+            "drift_bound": 0.0 if symmetric else None,
             "lipschitz_bound": 5.0,
             "step_margins": [0.1, 0.2] if certified else [-2.0, 0.3] if symmetric else [None],
             "dense_step_margins": [0.12, 0.21] if certified else [-1.9, 0.31] if symmetric else [None, None],

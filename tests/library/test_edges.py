@@ -142,6 +142,7 @@ def test_networks_are_pickled_and_copied_as_a_whole(net):
         assert not other.training
         assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in net.parameters()]
         assert getattr(other, "implicit_gradients", None) == getattr(net, "implicit_gradients", None)
+    assert all(p is q for p, q in zip(copy.copy(net).parameters(), net.parameters(), strict=True))
     inside = pickle.loads(pickle.dumps(torch.nn.Sequential(net, torch.nn.Identity())))
     assert torch.equal(inside(u), net(u))
 

@@ -1,5 +1,6 @@
 """Certificates are true, tight where they can be, and refuse what breaks their conditions."""
 
+import copy
 import math
 import re
 from dataclasses import replace
@@ -216,31 +217,144 @@ def test_bounds_are_never_exceeded(name, flux, channels, seed):
             assert (ratios(net(u), u) <= certificate.euclidean * (1 + 1e-12)).all()
 
 
+def rms(u):
+    return torch.linalg.vector_norm(u, dim=-1) / u.shape[-1] ** 0.5
+
+
+def biased_network(seed, *, size=1.0, **arguments):
+    """With biases of this size."""
+    net = random_network(seed, biases=True, **arguments)
+    generator = torch.Generator().manual_seed(seed + 1)
+    for block in net.blocks:
+        for bias in (block.b1, block.b2):
+            bias.data = size * torch.randn(bias.shape, generator=generator, dtype=torch.float64)
+    return net
+
+
 @pytest.mark.parametrize(
     ("name", "biases"), [*((name, True) for name in MULTICHANNEL), ("resnet", False), ("feedforward", False)]
 )
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
 def test_bounds_of_networks_with_other_biases(name, biases, seed):
-    """Biases leave bounds of differences alone, and there is none of norms."""
+    """Biases leave bounds of differences alone, and those of norms become affine."""
     net = random_network(seed, name=name, flux="perona_malik", channels=2, biases=biases)
     certificate = certify(net)
     with torch.no_grad():
         u, v = pairs(seed)
         assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
-        if biases:
-            assert certificate.euclidean is None
-            assert not certificate.holds
-        elif name == "resnet":
-            assert (ratios(net(u), u) <= certificate.euclidean * (1 + 1e-12)).all()
+        if name == "feedforward":
+            assert (certificate.euclidean, certificate.drift) == (None, 0.0)
+            return
+        assert (certificate.drift > 0) == biases
+        assert certificate.amplification == (None if biases else certificate.euclidean)
+        for size in (1e-6, 1e-2, 1.0):
+            least = certificate.drift * (1 + 1e-12)
+            assert (rms(net(size * u)) <= (certificate.euclidean * rms(size * u) + least) * (1 + 1e-12)).all()
 
 
-def test_biases_that_are_zero_break_no_certificate():
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("flux", ["learned", "perona_malik", "relu"])
+@pytest.mark.parametrize("name", CERTIFIABLE)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.1, 10.0]), size=st.sampled_from([1e-3, 1.0]))
+def test_certified_networks_with_biases_amplify_nothing_and_drift_at_most_by_their_bound(
+    name, flux, tied, channels, seed, scale, size
+):
+    options = {"name": name, "flux": flux, "tied": tied, "channels": channels, "certified": True}
+    net = biased_network(seed, scale=scale, size=size, **options)
+    certificate, unbiased = certify(net), copy.deepcopy(net)
+    assert certificate.holds
+    assert certificate.theorem.endswith("; biases add at most the drift β to the root mean square")
+    for block in unbiased.blocks:
+        for bias in (block.b1, block.b2):
+            bias.data.zero_()
+    assert certificate.lipschitz == certify(unbiased).lipschitz
+    if name != "implicit":
+        assert certificate.euclidean == pytest.approx(1.0, abs=2e-6)
+    u, _ = pairs(seed)
+    with torch.no_grad():
+        for factor in (0.0, 1e-3, 1.0, 1e3):
+            bound = certificate.euclidean * rms(factor * u) + certificate.drift
+            assert (rms(net(factor * u)) <= bound * (1 + 1e-9)).all()
+
+
+def test_the_drift_is_attained():
+    """u - τK(Ku + b₁) + b₂ = -u - b₁ + b₂ for K = 2 and τ = 1/2."""
+    net = networks.build("symmetric", blocks=1, filters=1, kernel_size=1, flux="linear", biases=True).double()
+    (block,) = net.blocks
+    for parameter, value in ((block.K, 2.0), (block.b1, 0.3), (block.b2, -0.2)):
+        parameter.data.fill_(value)
+    block.tau = torch.tensor(0.5, dtype=torch.float64)
+    certificate = certify(net)
+    assert (certificate.euclidean, certificate.drift) == pytest.approx((1.0, 0.5))
+    u = torch.ones(1, 7, dtype=torch.float64)
+    assert rms(net(u)).item() == pytest.approx(rms(u).item() + 0.5)
+
+
+@pytest.mark.parametrize("blocks", [1, 40])
+def test_the_drift_of_implicit_networks_is_that_of_their_solution(blocks):
+    """u = f - τ(u + b₁) + b₂; many iterations drift by no more than ½√τ|b₁| + |b₂| and what is left of the start."""
+    size = {"blocks": blocks, "filters": 1, "kernel_size": 1}
+    net = networks.build("implicit", flux="linear", biases=True, **size).double()
+    (block,) = net.blocks
+    block.K.data.fill_(1.0)
+    block.b1.data.fill_(-0.4)
+    block.b2.data.fill_(0.1)
+    block.tau = torch.tensor(0.5, dtype=torch.float64)
+    certificate = certify(net)
+    if blocks == 1:
+        assert (certificate.euclidean, certificate.drift) == pytest.approx((1.0, 0.5 * 0.4 + 0.1))
+    else:
+        assert (certificate.euclidean, certificate.drift) == pytest.approx((1.0, 0.5**0.5 / 2 * 0.4 + 0.1))
+        (value,) = net(torch.zeros(1, 1, dtype=torch.float64)).flatten().tolist()
+        assert value == pytest.approx((0.5 * 0.4 + 0.1) / 1.5)
+
+
+def test_biases_that_are_zero_change_no_certificate():
     net = random_network(0, name="symmetric", flux="perona_malik", scale=0, biases=True)
-    assert certify(net) == replace(certify(net), euclidean=1.0)
-    assert certify(net).holds
+    without = random_network(0, name="symmetric", flux="perona_malik", scale=0)
+    assert certify(net) == certify(without)
     net.blocks[1].b2.data.fill_(1e-3)
-    assert certify(net).failed == ["blocks.1: no biases"]
+    certificate = certify(net)
+    assert (certificate.holds, certificate.drift, certificate.blocks[1].drift) == (True, 1e-3, 1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("flux", ["learned", "perona_malik", "tv_regularised"])
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_drifts_and_maps_with_biases_are_verified_by_dense_matrices(name, flux, channels, tmp_path, monkeypatch):
+    size = {"blocks": 3, "filters": 3, "kernel_size": 4, "channels": channels}
+    path = tmp_path / "net.safetensors"
+    for tied in (False, True):
+        net = biased_network(7, name=name, flux=flux, certified=True, tied=tied, size=0.1, **size)
+        checkpoints.save(net.float(), path)
+        assert verify(path, LENGTH) == []
+    true = certify(net)
+    dense = verification._Dense.read(path, LENGTH)
+    if not (flux == "learned" and name == "implicit"):  # whose slopes are those of all weights there
+        assert 0.9 * true.drift <= dense.drift() <= true.drift * (1 + 1e-6)
+        monkeypatch.setattr(verification, "certify", lambda network: replace(true, drift=0.8 * true.drift))
+        (problem,) = verify(path, LENGTH)
+        assert problem.startswith(f"its drift is {0.8 * true.drift:.6g}, but by dense matrices ")
+    monkeypatch.setattr(verification._Dense, "drift", lambda scheme: -100.0)
+    assert any("amplifies a signal by" in problem for problem in verify(path, LENGTH))
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_searches_find_no_signal_beyond_the_drift(name):
+    nets = [biased_network(seed, name=name, flux="perona_malik", certified=True, size=0.1) for seed in range(3)]
+    certificates = [certify(net) for net in nets]
+    drifts = torch.tensor([certificate.drift for certificate in certificates], dtype=torch.float64)
+    starts, _ = pairs(0)
+    of_each = starts[:3].expand(3, -1, -1)
+    found = largest_amplification(networks.stack(nets), of_each, steps=5, climb=30, drift=drifts)
+    free = largest_amplification(networks.stack(nets), of_each, steps=5, climb=30)
+    for amplification, without, certificate in zip(found.tolist(), free.tolist(), certificates, strict=True):
+        assert not certificate.refuted_by(amplification, 0.0)
+        assert certificate.refuted_by(without, 0.0)  # small signals are drowned in what biases add
+    assert largest_amplification(nets[0], starts[:3], steps=0, climb=0, drift=0.3).item() < free[0].item()
 
 
 def test_signed_steps_have_no_certificate():
@@ -250,11 +364,10 @@ def test_signed_steps_have_no_certificate():
     assert certificate.failed == ["positive steps"]
 
 
-@pytest.mark.parametrize(("key", "value"), [("biases", True), ("steps", "signed")])
-def test_verifications_are_of_the_schemes_of_the_papers(key, value, tmp_path):
+def test_networks_with_signed_steps_are_not_verified(tmp_path):
     path = tmp_path / "net.safetensors"
-    checkpoints.save(networks.build("symmetric", **{**ONE_BLOCK, key: value}), path)
-    with pytest.raises(InvalidParameterError, match=rf"{key}: got {value!r}, expected those of the papers' schemes"):
+    checkpoints.save(networks.build("symmetric", **ONE_BLOCK, steps="signed"), path)
+    with pytest.raises(InvalidParameterError, match=r"steps: got 'signed', expected positive, for a verification"):
         verify(path, LENGTH)
 
 
@@ -300,10 +413,10 @@ def test_a_flux_with_negative_diffusivities_is_not_certified():
 
 def test_certificates_of_residual_networks_name_what_makes_them_no_explicit_steps():
     certificate = certify(random_network(0, name="resnet", flux="relu"))
-    assert (certificate.euclidean, certificate.holds) == (None, False)
+    assert certificate.drift > 0
+    assert not certificate.holds
     assert {problem.partition(": ")[2] for problem in certificate.failed} == {
         "W₂ = −τW₁",
-        "no biases",
         "τ ≤ 2/(L‖W₁‖²)",
     }
     assert certificate.lipschitz > 1
@@ -340,9 +453,9 @@ def test_the_bound_of_a_residual_block_with_a_rest_is_attained():
     block.W1.data.fill_(2.0)
     block.W2.data.fill_(0.7)  # the part along W₁ has the wrong sign, so all of it is rest
     assert certify(net).euclidean == pytest.approx(1 + 1.4)
-    for bias in (block.b1, block.b2):
+    for bias, drift in ((block.b1, 0.07), (block.b2, 0.1)):
         bias.data.fill_(0.1)
-        assert "blocks.0: no biases" in certify(net).failed
+        assert certify(net).drift == pytest.approx(drift)
         bias.data.fill_(0.0)
     assert net(torch.ones(1, 3, dtype=torch.float64)).max().item() == pytest.approx(2.4)
 

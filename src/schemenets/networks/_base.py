@@ -79,7 +79,8 @@ class Architecture:
         Raises:
             UnknownNameError: unknown architecture or flux.
             InvalidParameterError: ``tied``, several ``channels``, ``biases`` or signed ``steps`` where the network
-                cannot have them, ``certified`` where there is no certificate, or the flux breaks its condition g ≥ 0.
+                cannot have them, ``certified`` where there is no certificate, as for signed ``steps``, or where the
+                flux breaks its condition g ≥ 0.
         """
         flux, network = fluxes.get(self.flux), self._network
         if self.tied and not network.tieable:
@@ -92,9 +93,8 @@ class Architecture:
             raise InvalidParameterError("steps", self.steps, f"positive for the network {self.name!r}")
         if self.certified and not network.certifiable:
             raise InvalidParameterError("certified", True, f"False, since no certificate of {self.name!r} is known")
-        if self.certified and (self.biased or self.steps == "signed"):
-            expected = "False, since no certificate with biases or signed steps is known"
-            raise InvalidParameterError("certified", True, expected)
+        if self.certified and self.steps == "signed":
+            raise InvalidParameterError("certified", True, "False, since no certificate with signed steps is known")
         if self.certified and not flux.nonnegative:
             raise InvalidParameterError("certified", True, f"False, since g of {flux.name!r} is negative somewhere")
 
@@ -157,6 +157,11 @@ class Portable(nn.Module):
     def __reduce__(self) -> Any:
         parameters = {name: (p.detach(), p.requires_grad) for name, p in self.named_parameters()}
         return rebuilt, (self.architecture, parameters, self.training, getattr(self, "implicit_gradients", None))
+
+    def __copy__(self) -> "Portable":  # which shares the parameters, as for any module
+        copied = type(self).__new__(type(self))
+        copied.__dict__ = dict(self.__dict__)
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Portable":  # all of it, as for any module
         copied = type(self).__new__(type(self))

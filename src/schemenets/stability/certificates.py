@@ -10,8 +10,19 @@ Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of 
 * ‖u^{k+1} - v^{k+1}‖₂ ≤ max(1 + τm‖K‖², |1 - τL'‖K‖²|) ‖u^k - v^k‖₂ with Φ' ∈ [-m, L'];
   where the shape of Φ is trained, for the weights that the filters have.
 
-Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖. Without
-biases they are explicit steps but for R = W₂ + τW₁, so the first is max(1, τL‖W₁‖² - 1) + L‖W₁‖‖R‖ (derived).
+Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖. They are
+explicit steps but for R = W₂ + τW₁, so the first is max(1, τL‖W₁‖² - 1) + L‖W₁‖‖R‖ (derived).
+
+Biases leave bounds of differences as they are, and turn those of norms into affine ones (derived). With G = diag g(s²)
+at s = Ku + b₁, an explicit step is (I - τKᵀGK)u - τKᵀGb₁ + b₂, so for root mean squares over the N positions
+
+    rms(u^{k+1}) ≤ c rms(u^k) + δ,   δ = τL‖K‖‖b₁‖₂ + ‖b₂‖₂,
+
+as G b₁ has at most N values of every filter. A network drifts by β, the sum of the δ of its blocks, each times the
+factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has a
+better bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
+
+    ‖u‖² ≤ ‖f + b₂‖‖u‖ + τL‖b₁‖²N/4,   so rms(u) ≤ rms(f) + D,   D = ½√(τL)‖b₁‖₂ + ‖b₂‖₂.
 
 The triangle inequality turns a factor c of explicit steps into one of networks that remember more than u^k (derived):
 
@@ -43,7 +54,6 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture, DenoisingNetwork
-from schemenets.networks._base import DiffusionBlock
 from schemenets.operators import norm_bound
 
 ADJOINT = 1e-6  # size of W₂ + τW₁ relative to W₂ up to which W₂ = -τW₁ but for rounding in single precision
@@ -54,7 +64,7 @@ class BlockCertificate:
     """Bounds of one block; where a network remembers more than u^k, of the explicit step inside the block.
 
     Attributes:
-        euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂; None where no theorem gives one.
+        euclidean: factor c with rms(output) ≤ c rms(input) + drift; None where no theorem gives one.
         lipschitz: Lipschitz constant in the Euclidean norm, at most.
         step_margin: 1 - x for the step-size condition x ≤ 1, for example x = τL‖K‖²/2 for explicit steps; negative if
             it fails, None where there is none.
@@ -65,6 +75,7 @@ class BlockCertificate:
     lipschitz: float
     step_margin: float | None
     conditions: Mapping[str, bool]
+    drift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,11 @@ class Certificate:
     Attributes:
         theorem: what holds if all blocks meet their conditions; None where no theorem is known.
         blocks: one for every application of a block.
-        euclidean: factor c with ‖output‖₂ ≤ c ‖input‖₂ for the whole network; None where no theorem gives one.
+        euclidean: factor c with rms(output) ≤ c rms(input) + drift for the whole network, rms the root mean square of a
+            signal; None where no theorem gives one.
         lipschitz: bound on the Lipschitz constant of the whole network; infinite where none is known.
         conditions: what the theorem asks of the network besides, and whether it is so.
+        drift: β, in the units of the signals, which biases add; 0 without, so that ‖output‖₂ ≤ c ‖input‖₂.
     """
 
     theorem: str | None
@@ -84,12 +97,19 @@ class Certificate:
     euclidean: float | None
     lipschitz: float
     conditions: Mapping[str, bool] = field(default_factory=dict)
+    drift: float = 0.0
+
+    @property
+    def amplification(self) -> float | None:
+        """c with ‖output‖₂ ≤ c ‖input‖₂; None where there is none, as with biases, which move u = 0."""
+        return None if self.drift else self.euclidean
 
     @property
     def bounds(self) -> dict[str, float | None]:
         """The bounds for records: None where there is none."""
         lipschitz = self.lipschitz if math.isfinite(self.lipschitz) else None
-        return {"euclidean_bound": self.euclidean, "lipschitz_bound": lipschitz}
+        drift = None if self.euclidean is None else self.drift
+        return {"euclidean_bound": self.euclidean, "drift_bound": drift, "lipschitz_bound": lipschitz}
 
     @property
     def failed(self) -> list[str]:
@@ -102,7 +122,12 @@ class Certificate:
         ]
 
     def refuted_by(self, amplification: float, expansion: float) -> bool:
-        """Whether a measured ‖N(u)‖₂ / ‖u‖₂ or ‖N(u) - N(v)‖₂ / ‖u - v‖₂ is above its bound, by more than rounding."""
+        """Whether something measured is above its bound, by more than rounding.
+
+        Args:
+            amplification: (rms(N(u)) - drift) / rms(u), without biases ‖N(u)‖₂ / ‖u‖₂.
+            expansion: ‖N(u) - N(v)‖₂ / ‖u - v‖₂.
+        """
         euclidean = math.inf if self.euclidean is None else self.euclidean
         return amplification > euclidean * (1 + 1e-12) or expansion > self.lipschitz * (1 + 1e-9)
 
@@ -147,8 +172,9 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     network = as_it_runs(network)
     with torch.no_grad():
         certificate = _CERTIFICATES[architecture.name](network, network.applied, norm)
-        if any(isinstance(block, DiffusionBlock) and block.b1 is not None for block in network.blocks):
-            certificate = _with_biases(certificate, network.applied)
+        if certificate.theorem and certificate.drift:
+            theorem = f"{certificate.theorem}; biases add at most the drift β to the root mean square"
+            certificate = replace(certificate, theorem=theorem)
         return _without_nan(certificate if architecture.channels == 1 else _with_ends(certificate, network))
 
 
@@ -164,23 +190,15 @@ def as_it_runs(network: Any) -> Any:
     return network.double()
 
 
-def _with_biases(certificate: Certificate, applied: Sequence[Any]) -> Certificate:
-    """What is left where diffusion blocks have biases: of bounds of the norm nothing, of those of differences all."""
-    unbiased = [not (block.b1.any() or block.b2.any()) for block in applied]
-    blocks = tuple(
-        replace(block, euclidean=block.euclidean if own else None, conditions={**block.conditions, "no biases": own})
-        for block, own in zip(certificate.blocks, unbiased, strict=True)
-    )
-    return replace(certificate, blocks=blocks, euclidean=certificate.euclidean if all(unbiased) else None)
-
-
 def _without_nan(certificate: Certificate) -> Certificate:
     """The certificate without bounds that are NaN because norms overflow."""
 
     def known(bounds: Any) -> dict[str, Any]:
-        euclidean = bounds.euclidean
+        euclidean, drift = bounds.euclidean, bounds.drift
+        unknown = euclidean is None or math.isnan(euclidean) or not math.isfinite(drift)
         return {
-            "euclidean": None if euclidean is None or math.isnan(euclidean) else euclidean,
+            "euclidean": None if unknown else euclidean,
+            "drift": 0.0 if unknown else drift,
             "lipschitz": math.inf if math.isnan(bounds.lipschitz) else bounds.lipschitz,
         }
 
@@ -188,17 +206,28 @@ def _without_nan(certificate: Certificate) -> Certificate:
     return replace(certificate, blocks=blocks, **known(certificate))
 
 
-def _certificate(
-    theorem: str | None, blocks: Sequence[BlockCertificate], combined: Callable[[list[float]], float]
-) -> Certificate:
-    """With the network's factor as a function ``combined`` of those of its blocks."""
-    factors = [block.euclidean for block in blocks if block.euclidean is not None]
+# bound of the last state, from that of the first one and the (c, δ) of all steps
+_Combined = Callable[[float, list[tuple[float, float]]], float]
+
+
+def _certificate(theorem: str | None, blocks: Sequence[BlockCertificate], combined: _Combined) -> Certificate:
+    """With the network's bounds as a function ``combined`` of those of its blocks."""
+    steps = [(block.euclidean, block.drift) for block in blocks if block.euclidean is not None]
+    known = len(steps) == len(blocks)
     return Certificate(
         theorem=theorem,
         blocks=tuple(blocks),
-        euclidean=combined(factors) if len(factors) == len(blocks) else None,
-        lipschitz=combined([block.lipschitz for block in blocks]),
+        euclidean=combined(1.0, [(c, 0.0) for c, _ in steps]) if known else None,
+        lipschitz=combined(1.0, [(block.lipschitz, 0.0) for block in blocks]),
+        drift=combined(0.0, steps) if known else 0.0,
     )
+
+
+def _one_step(e: float, steps: list[tuple[float, float]]) -> float:
+    """Of u^{k+1} that depends on u^k alone."""
+    for c, delta in steps:
+        e = c * e + delta
+    return e
 
 
 def _with_ends(certificate: Certificate, network: Any) -> Certificate:
@@ -207,6 +236,7 @@ def _with_ends(certificate: Certificate, network: Any) -> Certificate:
     return replace(
         certificate,
         euclidean=None if certificate.euclidean is None else gain * certificate.euclidean,
+        drift=float(network.projection.norm()) * certificate.drift,
         lipschitz=gain * certificate.lipschitz,
         conditions={**certificate.conditions, "‖lift‖‖projection‖ ≤ 1": gain <= 1},
     )
@@ -218,9 +248,16 @@ def _slopes(block: Any) -> tuple[float, float]:
     return float(m.max()), float(L_prime.max())
 
 
+def _drift(block: Any, gain: float) -> float:
+    """δ of a block whose W₂ has the norm ``gain``."""
+    if block.b1 is None:
+        return 0.0
+    return gain * block.flux.L * float(block.b1.norm()) + float(block.b2.norm())
+
+
 def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤ 2/(L‖K‖²)") -> BlockCertificate:
-    flux, (m, L_prime) = block.flux, _slopes(block)
-    step = float(tau * norm(block.K) ** 2)  # τ‖K‖²
+    flux, (m, L_prime), size = block.flux, _slopes(block), norm(block.K)
+    step = float(tau * size**2)  # τ‖K‖²
     margin = 1 - step * flux.L / 2
     if math.isnan(step):  # where norms overflow
         return BlockCertificate(None, math.inf, None, {"g ≥ 0": flux.nonnegative, condition: False})
@@ -229,16 +266,17 @@ def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤
         lipschitz=max(1 + step * m, abs(1 - step * L_prime)),
         step_margin=margin,
         conditions={"g ≥ 0": flux.nonnegative, condition: margin >= 0},
+        drift=_drift(block, float(tau * size)),
     )
 
 
-def _two_steps(betas: Sequence[float]) -> Callable[[list[float]], float]:
-    """The bound e_n as a function of the factors of the explicit steps."""
+def _two_steps(betas: Sequence[float]) -> _Combined:
+    """The bound e_n for u^{k+1} = β (explicit step of u^k) + (1-β) u^{k-1} + what biases add."""
 
-    def combined(factors: list[float]) -> float:
-        previous = e = 1.0
-        for beta, factor in zip(betas, factors, strict=True):
-            previous, e = e, beta * factor * e + abs(1 - beta) * previous
+    def combined(e: float, steps: list[tuple[float, float]]) -> float:
+        previous = e
+        for beta, (factor, delta) in zip(betas, steps, strict=True):
+            previous, e = e, beta * factor * e + abs(1 - beta) * previous + delta
         return e
 
     return combined
@@ -246,13 +284,13 @@ def _two_steps(betas: Sequence[float]) -> Callable[[list[float]], float]:
 
 def _symmetric(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = "explicit steps with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
-    return _certificate(theorem, [_explicit_step(block, block.tau, norm) for block in applied], math.prod)
+    return _certificate(theorem, [_explicit_step(block, block.tau, norm) for block in applied], _one_step)
 
 
 def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = (
-        "residual blocks with W₂ = −τW₁, no biases, 0 ≤ g ≤ L and τ ≤ 2/(L‖W₁‖²) do not increase ‖u‖₂, but for what "
-        "rounding makes of W₂"
+        "residual blocks with W₂ = −τW₁, 0 ≤ g ≤ L and τ ≤ 2/(L‖W₁‖²) do not increase ‖u‖₂, but for what rounding "
+        "makes of W₂"
     )
 
     def bounds(block: Any) -> BlockCertificate:
@@ -260,10 +298,9 @@ def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certif
         tau = (-(W1 * W2).sum() / W1.square().sum().clamp_min(torch.finfo(W1.dtype).tiny)).clamp_min(0)
         rest = W2 + tau * W1  # of an explicit step of size τ
         adjoint = bool(rest.norm() <= ADJOINT * W2.norm())
-        unbiased = all(b is None or not b.any() for b in (block.b1, block.b2))
         first, second = float(norm(W1)), float(norm(W2))
         step = float(tau) * first**2 * flux.L
-        bounded = unbiased and flux.nonnegative and math.isfinite(step)
+        bounded = flux.nonnegative and math.isfinite(step)
         return BlockCertificate(
             euclidean=max(1, step - 1) + flux.L * first * float(norm(rest)) if bounded else None,
             lipschitz=1 + max(_slopes(block)) * first * second,
@@ -271,12 +308,12 @@ def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certif
             conditions={
                 "g ≥ 0": flux.nonnegative,
                 "W₂ = −τW₁": adjoint,
-                "no biases": unbiased,
                 "τ ≤ 2/(L‖W₁‖²)": adjoint and step <= 2,
             },
+            drift=_drift(block, second) if bounded else 0.0,
         )
 
-    return _certificate(theorem, [bounds(block) for block in applied], math.prod)
+    return _certificate(theorem, [bounds(block) for block in applied], _one_step)
 
 
 def _feedforward(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
@@ -284,20 +321,22 @@ def _feedforward(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> C
         lipschitz = max(_slopes(block)) * float(norm(block.W1) * norm(block.W2))
         return BlockCertificate(euclidean=None, lipschitz=lipschitz, step_margin=None, conditions={})
 
-    return _certificate(None, [bounds(block) for block in applied], math.prod)
+    return _certificate(None, [bounds(block) for block in applied], _one_step)
 
 
 def _symmetric_feedforward(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     def bounds(block: Any) -> BlockCertificate:
-        gain = float(block.tau * norm(block.K) ** 2)  # τ‖K‖²
+        size = float(norm(block.K))
+        gain = float(block.tau) * size**2  # τ‖K‖²
         return BlockCertificate(
             euclidean=gain * block.flux.L if block.flux.nonnegative else None,
             lipschitz=gain * max(_slopes(block)),
             step_margin=None,
             conditions={},
+            drift=_drift(block, float(block.tau) * size),
         )
 
-    return _certificate(None, [bounds(block) for block in applied], math.prod)
+    return _certificate(None, [bounds(block) for block in applied], _one_step)
 
 
 def _unet(network: Any, applied: list[Any], norm: Norm) -> Certificate:
@@ -317,13 +356,13 @@ def _unet(network: Any, applied: list[Any], norm: Norm) -> Certificate:
     repeated = k * (stride - 1)  # how often the last value of a signal is repeated, at most: for the shortest ones
     ends = math.sqrt(1 + repeated) * float(network.W.norm())
     blocks = [BlockCertificate(euclidean=None, lipschitz=x, step_margin=None, conditions={}) for x in lipschitz[::-1]]
-    return _certificate(None, blocks, lambda factors: ends * factors[0])
+    return _certificate(None, blocks, lambda e, steps: e * ends * steps[0][0])
 
 
 def _multigrid_unet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     """No bound: one by composition would grow with the number of grids, hence with the length of the signals."""
     unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
-    return _certificate(None, [unknown] * len(applied), math.prod)
+    return _certificate(None, [unknown] * len(applied), _one_step)
 
 
 def _extrapolation(n: int) -> list[float]:
@@ -333,19 +372,30 @@ def _extrapolation(n: int) -> list[float]:
 
 def _fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = "FSI cycles of one linear operator with τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
-    blocks = [_explicit_step(block, block.tau, norm) for block in applied]
+    alphas = _extrapolation(len(applied))
+    blocks = [
+        # b₁ is in the explicit step, b₂ outside
+        replace(_explicit_step(block, block.tau, norm), drift=_drift(block, alpha * float(block.tau * norm(block.K))))
+        for block, alpha in zip(applied, alphas, strict=True)
+    ]
     certificate = replace(
-        _certificate(theorem, blocks, _two_steps(_extrapolation(len(applied)))),
+        _certificate(theorem, blocks, _two_steps(alphas)),
         # also an untied network of one block has but one operator
-        conditions={"shared weights": len(network.blocks) == 1, "linear flux": network.architecture.flux == "linear"},
+        conditions={
+            "shared weights": len(network.blocks) == 1,
+            "linear flux": network.architecture.flux == "linear",
+            "no biases": not any(block.drift for block in blocks),
+        },
     )
-    return replace(certificate, euclidean=1.0, lipschitz=1.0) if certificate.holds else certificate
+    if certificate.holds and not certificate.drift:
+        return replace(certificate, euclidean=1.0, lipschitz=1.0)
+    return certificate
 
 
 def _safeguarded(theorem: str, blocks: Sequence[BlockCertificate], betas: Sequence[float]) -> Certificate:
     """Of a safeguarded two-step network whose explicit steps these are."""
-    lipschitz = math.inf if max(betas) > 1 else _two_steps(betas)([block.lipschitz for block in blocks])
-    return replace(_certificate(theorem, blocks, math.prod), lipschitz=lipschitz)
+    lipschitz = math.inf if max(betas) > 1 else _two_steps(betas)(1.0, [(block.lipschitz, 0.0) for block in blocks])
+    return replace(_certificate(theorem, blocks, _one_step), lipschitz=lipschitz)
 
 
 def _safeguarded_fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
@@ -353,7 +403,7 @@ def _safeguarded_fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
     blocks = [_explicit_step(block, block.tau, norm) for block in applied]
     certificate = _safeguarded(theorem, blocks, _extrapolation(len(applied)))
     one_linear_operator = len(network.blocks) == 1 and network.architecture.flux == "linear"
-    if one_linear_operator and certificate.holds:  # the safeguard does not act, so this is FSI
+    if one_linear_operator and certificate.holds and not certificate.drift:  # the safeguard does not act: this is FSI
         return replace(certificate, lipschitz=1.0)
     return certificate
 
@@ -382,8 +432,10 @@ def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
             step,
             step_margin=None if step.step_margin is None else min(step.step_margin, 1 - rho),
             conditions={**step.conditions, "2τα ≤ 1": rho <= 1},
+            # b₁ is in the explicit step, b₂ outside
+            drift=_drift(block, rho / (1 + rho) * float(norm(block.K) / block.alpha)),
         )
-        for step, rho in zip(steps, rhos, strict=True)
+        for block, step, rho in zip(applied, steps, rhos, strict=True)
     ]
     return _certificate(theorem, blocks, _two_steps([2 * rho / (1 + rho) for rho in rhos]))
 
@@ -394,17 +446,22 @@ def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cert
     conditions = {"g ≥ 0": block.flux.nonnegative, "τ max(L', m)‖K‖² < 1": q < 1}
     bounds = replace(_explicit_step(block, block.tau, norm), step_margin=1 - q, conditions=conditions)
 
-    def combined(factors: list[float]) -> float:
-        e = factors[0]
+    def combined(e: float, steps: list[tuple[float, float]]) -> float:
+        first, (c, delta) = e, steps[0]
+        e = c * e + delta
         for _ in range(n - 1):
-            e = 1 + q * e
+            e = first + q * e + delta
         return e
 
     theorem = "for g ≥ 0 and τ max(L', m)‖K‖² < 1 the iteration contracts to u = f - τKᵀΦ(Ku), and ‖u‖₂ ≤ ‖f‖₂"
     certificate = _certificate(theorem, [bounds] * n, combined)
     if certificate.euclidean is None or not certificate.holds:
         return certificate
-    return replace(certificate, euclidean=min(certificate.euclidean, 1 + q ** (n + 1)))
+    if certificate.euclidean < 1 + q ** (n + 1):
+        return certificate
+    delta, c = bounds.drift, 1 + q ** (n + 1)
+    solution = _drift(block, math.sqrt(float(block.tau) / block.flux.L) / 2)  # D
+    return replace(certificate, euclidean=c, drift=c * solution + q**n * delta)
 
 
 _CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any], Norm], Certificate]] = {

@@ -4,7 +4,8 @@ Both start from given signals and from random ones of all sizes, once for every 
 float64, and count every iterate. From the worst few of each network they climb on until they stall. They find lower
 bounds of what certificates bound from above.
 
-Networks with N(0) ≠ 0 amplify small enough signals by any factor. So no iterate is smaller than the smallest start.
+Networks with N(0) ≠ 0 amplify small enough signals by any factor. So no iterate is smaller than the smallest start, and
+what biases add can be taken off.
 """
 
 import copy
@@ -36,8 +37,11 @@ def largest_amplification(
     climb: int = 300,
     rates: Sequence[float] = RATES,
     scales: tuple[float, ...] = SCALES,
+    drift: float | Tensor = 0.0,
 ) -> Tensor:
-    """Largest ‖N(u)‖₂ / ‖u‖₂ found by gradient ascent; a lower bound of the true maximum.
+    """Largest (rms(N(u)) - drift) / rms(u) found by gradient ascent; a lower bound of the true maximum.
+
+    Without a drift this is ‖N(u)‖₂ / ‖u‖₂.
 
     Args:
         network: it is not changed.
@@ -46,6 +50,7 @@ def largest_amplification(
         climb: most further steps from the worst signals of all.
         rates: lengths of the first step relative to ‖u‖₂; they shrink linearly.
         scales: root mean squares of random starts, each once smooth and once rough.
+        drift: of the certificate, a number or (seeds,).
 
     Returns:
         The maximum over the batch, of shape () or (seeds,), in float64; infinite where an output, or the square of its
@@ -55,10 +60,11 @@ def largest_amplification(
         InvalidParameterError: a start is zero, or holds NaN or infinite values.
     """
     network, u = _prepared(network, starts, scales)
+    least = torch.as_tensor(drift, dtype=torch.float64)[..., None, None] * u.shape[-1] ** 0.5
 
     def measure(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u = u.requires_grad_()
-        amplification = _norm(network(u)) / _norm(u)
+        amplification = (_norm(network(u)) - least) / _norm(u)
         (gradient,) = torch.autograd.grad(amplification.sum(), u)
         return amplification.detach(), gradient, v
 

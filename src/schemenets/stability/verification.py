@@ -111,7 +111,8 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
     for condition, margin in (margins | {ENDS: 1 - scheme.ends()}).items():
         if not margin >= 0:
             found.append(f"{condition} fails by dense matrices, with a margin of {margin:.6g}")
-    bound, gain = scheme.bound(), float((size_after / size).max())
+    bound, drift = scheme.bound(), scheme.drift()
+    gain = float(((size_after - drift * math.sqrt(length)) / size).max())
     if not gain <= bound * (1 + 1e-12):
         found.append(f"it amplifies a signal by {gain:.6g}, but its bound by dense matrices is {bound:.6g}")
     lipschitz, apart = scheme.lipschitz(), float((_distances(expected) / _distances(f)).max())
@@ -126,6 +127,8 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
         most = bound if certificate.holds and not scheme.by_slopes else math.inf
         if not bound * (1 - rounding) <= certified <= most * (1 + rounding):
             found.append(f"its bound is {certified:.6g}, but by dense matrices {bound:.6g}")
+        if math.isfinite(certified) and not certificate.drift >= drift * (1 - rounding):
+            found.append(f"its drift is {certificate.drift:.6g}, but by dense matrices {drift:.6g}")
     if math.isfinite(lipschitz) and not learned and not certificate.lipschitz >= lipschitz * (1 - rounding):
         found.append(f"its Lipschitz bound is {certificate.lipschitz:.6g}, but by dense matrices {lipschitz:.6g}")
     return found
@@ -133,8 +136,7 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
 
 def can_verify(architecture: Architecture) -> bool:
     """Whether ``verify`` knows network and flux."""
-    plain = not architecture.biased and architecture.steps == "positive"
-    return plain and architecture.name in _SCHEMES and architecture.flux in _FLUXES
+    return architecture.steps == "positive" and architecture.name in _SCHEMES and architecture.flux in _FLUXES
 
 
 def to_verify(architecture: Architecture, certificate: Certificate) -> bool:
@@ -194,9 +196,18 @@ class _Block:
         rows = len(self.K) // len(W)  # of every filter
         self.lam = np.repeat(lam, rows)
         self.shape = [np.repeat(BOX * np.tanh(parameters["w"]), rows, axis=0)] if "w" in parameters else []
+        b1, b2 = (np.atleast_1d(parameters.get(name, np.zeros(1))) for name in ("b1", "b2"))
+        self.b1, self.b2 = np.repeat(b1, rows) if b1.size > 1 else b1, np.repeat(b2, length) if b2.size > 1 else b2
+        # root mean squares over the positions of what they add, ‖b₁‖√(N'/N) and ‖b₂‖
+        self.size_of_b1 = float(np.linalg.norm(b1) * math.sqrt(rows / length))
+        self.size_of_b2 = float(np.linalg.norm(b2))
 
     def __call__(self, u: Array) -> Array:
-        return self.K.T @ (self.lam * self.flux.phi(self.K @ u / self.lam, *self.shape))
+        return self.K.T @ (self.lam * self.flux.phi((self.K @ u + self.b1) / self.lam, *self.shape))
+
+    def drift(self, tau: float) -> float:
+        """δ of the explicit step of size τ, without b₂."""
+        return tau * self.flux.L * math.sqrt(self.norm_squared) * self.size_of_b1
 
     def lipschitz(self, tau: float) -> float:
         """That of the explicit step of size τ."""
@@ -231,9 +242,8 @@ class _Dense:
             if architecture[key] not in known:
                 expected = f"one of {', '.join(sorted(known))}, whose certificates are verified by dense matrices"
                 raise InvalidParameterError(f"{what}network to verify", architecture[key], expected)
-        for key in ("biases", "steps"):
-            if architecture.get(key):
-                raise InvalidParameterError(key, architecture[key], "those of the papers' schemes, for a verification")
+        if architecture.get("steps", "positive") != "positive":
+            raise InvalidParameterError("steps", architecture["steps"], "positive, for a verification")
         certified, flux = architecture["certified"], _FLUXES[architecture["flux"]]
         parameters: dict[str, dict[str, Array]] = {}
         for key, array in arrays.items():  # such as blocks.0.parametrizations.K.original, or blocks.0.K
@@ -251,8 +261,12 @@ class _Dense:
         return self.projection @ self.run(np.kron(self.lift, f).astype(np.float64)).reshape(len(self.lift), -1)
 
     def bound(self) -> float:
-        """c with ‖output‖₂ ≤ c ‖f‖₂; infinite where the theorem says nothing."""
+        """c with rms(output) ≤ c rms(f) + drift; infinite where the theorem says nothing."""
         return self.ends() * self.factor()
+
+    def drift(self) -> float:
+        """What biases add to root mean squares."""
+        return float(np.linalg.norm(self.projection)) * self.added()
 
     def lipschitz(self) -> float:
         """c with ‖output - output'‖₂ ≤ c ‖f - f'‖₂; infinite where none is known."""
@@ -269,6 +283,10 @@ class _Dense:
         """That of the steps; infinite where the theorem says nothing."""
         raise NotImplementedError
 
+    def added(self) -> float:
+        """What the biases of the steps add, where the theorem says something."""
+        raise NotImplementedError
+
     def expansion(self) -> float:
         """Lipschitz bound of the steps; infinite where none is known."""
         raise NotImplementedError
@@ -281,11 +299,20 @@ class _Dense:
 class _Symmetric(_Dense):
     def run(self, u: Array) -> Array:
         for A in self.blocks:
-            u = explicit.step(u, _as_operator(A), self._tau(A))
+            u = explicit.step(u, _as_operator(A), self._tau(A)) + A.b2
         return u
 
     def factor(self) -> float:
-        return math.prod(max(1.0, self._tau(A) * A.flux.L * A.norm_squared - 1) for A in self.blocks)
+        return math.prod(self._factor(A) for A in self.blocks)
+
+    def added(self) -> float:
+        beta = 0.0
+        for A in self.blocks:
+            beta = self._factor(A) * beta + A.drift(self._tau(A)) + A.size_of_b2
+        return beta
+
+    def _factor(self, A: _Block) -> float:
+        return max(1.0, self._tau(A) * A.flux.L * A.norm_squared - 1)
 
     def expansion(self) -> float:
         return math.prod(A.lipschitz(self._tau(A)) for A in self.blocks)
@@ -303,11 +330,19 @@ class _DuFortFrankel(_Dense):
         for A in self.blocks:
             alpha, rho = self._weights(A)
             tau = rho / (2 * alpha)
-            previous, u = u, du_fort_frankel.step(u, previous, _as_operator(A), tau, alpha)
+            previous, u = u, du_fort_frankel.step(u, previous, _as_operator(A), tau, alpha) + A.b2
         return u
 
     def factor(self) -> float:
         return 1.0 if all(min(self.margins(A).values()) >= 0 for A in self.blocks) else math.inf
+
+    def added(self) -> float:
+        before = beta = 0.0
+        for A in self.blocks:  # convex combinations of an explicit step and the state before
+            alpha, rho = self._weights(A)
+            new, old = 2 * rho / (1 + rho), (1 - rho) / (1 + rho)
+            before, beta = beta, new * (beta + A.drift(1 / (2 * alpha))) + old * before + A.size_of_b2
+        return beta
 
     def expansion(self) -> float:
         weights = [self._weights(A) for A in self.blocks]
@@ -328,13 +363,19 @@ class _Implicit(_Dense):
     def run(self, u: Array) -> Array:
         f = u
         for A in self.blocks:
-            u = implicit.relax(u, f, _as_operator(A), self._tau(A))
+            u = implicit.relax(u, f, _as_operator(A), self._tau(A)) + A.b2
         return u
 
     def factor(self) -> float:
         q = 1 - self.margins(self.blocks[0])[CONTRACTION]
         n = len(self.blocks)  # the first iterate is an explicit step
         return math.inf if q >= 1 else 1 + q ** (n + 1) if n > 1 else 1.0
+
+    def added(self) -> float:
+        A, n, q = self.blocks[0], len(self.blocks), 1 - self.margins(self.blocks[0])[CONTRACTION]
+        delta = A.drift(self._tau(A)) + A.size_of_b2
+        of_solution = math.sqrt(self._tau(A) * A.flux.L) / 2 * A.size_of_b1 + A.size_of_b2
+        return delta if n == 1 else (1 + q ** (n + 1)) * of_solution + q**n * delta
 
     def expansion(self) -> float:
         A, q = self.blocks[0], 1 - self.margins(self.blocks[0])[CONTRACTION]
@@ -365,8 +406,8 @@ class _SafeguardedFSI(_Symmetric):
     def run(self, u: Array) -> Array:
         previous = start = u
         for k, A in enumerate(self.blocks):
-            alpha = (4 * k + 2) / (2 * k + 3)
-            previous, u = u, safeguarded_fsi.step(u, previous, start, _as_operator(A), self._tau(A), alpha)
+            alpha, tau = (4 * k + 2) / (2 * k + 3), self._tau(A)
+            previous, u = u, safeguarded_fsi.step(u, previous, start, _as_operator(A, tau), tau, alpha)
         return u
 
 
@@ -377,12 +418,21 @@ class _SafeguardedDuFortFrankel(_Dense):
         previous = start = u
         for A in self.blocks:
             alpha, rho = self._alpha(A), float(_positive(A.parameters["rho"]))
-            step = safeguarded_du_fort_frankel.step
-            previous, u = u, step(u, previous, start, _as_operator(A), rho / (2 * alpha), alpha)
+            step, A_b = safeguarded_du_fort_frankel.step, _as_operator(A, 1 / (2 * alpha))
+            previous, u = u, step(u, previous, start, A_b, rho / (2 * alpha), alpha)
         return u
 
     def factor(self) -> float:
-        return math.prod(max(1.0, A.flux.L * A.norm_squared / (2 * self._alpha(A)) - 1) for A in self.blocks)
+        return math.prod(self._factor(A) for A in self.blocks)
+
+    def added(self) -> float:
+        beta = 0.0
+        for A in self.blocks:
+            beta = self._factor(A) * beta + A.drift(1 / (2 * self._alpha(A))) + A.size_of_b2
+        return beta
+
+    def _factor(self, A: _Block) -> float:
+        return max(1.0, A.flux.L * A.norm_squared / (2 * self._alpha(A)) - 1)
 
     def expansion(self) -> float:
         rho = [float(_positive(A.parameters["rho"])) for A in self.blocks]
@@ -413,9 +463,9 @@ def _two_steps(slopes: Sequence[float], s: Sequence[float]) -> float:
     return e
 
 
-def _as_operator(A: _Block) -> Any:
-    """Steps of schemes need nothing of their operators but A(u)."""
-    return A
+def _as_operator(A: _Block, tau: float | None = None) -> Any:
+    """Steps of schemes need nothing of their operators but A(u); with τ, b₂ is in the explicit step u - τA(u)."""
+    return A if tau is None or not A.b2.any() else lambda u: A(u) - A.b2 / tau
 
 
 def _positive(theta: Array) -> Array:

@@ -20,6 +20,7 @@ import torch
 import schemenets
 from schemenets import checkpoints, devices, files, fluxes, kernels, multigrid, networks, operators, signals, stability
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
+from schemenets.evaluation import PEAK
 from schemenets.study import stages
 from schemenets.study.layout import Layout
 
@@ -271,13 +272,14 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
     lines: dict[str, object] = {
         "network": f"{network.architecture.name} with {network.architecture.flux}",
         "theorem": certificate.theorem or "none for this network",
-        "‖N(u)‖ ≤ c ‖u‖": f"c = {certificate.euclidean:.6g}" if certificate.euclidean is not None else "no bound",
+        **_bound(certificate),
         "Lipschitz bound": f"{certificate.lipschitz:.6g}",
         **{condition: "holds" if holds else "FAILS" for condition, holds in certificate.conditions.items()},
     }
     for index, block in enumerate(certificate.blocks):
         conditions = [f"{name} {'holds' if holds else 'FAILS'}" for name, holds in block.conditions.items()]
         numbers = {"step margin": block.step_margin, "c =": block.euclidean, "Lipschitz": block.lipschitz}
+        numbers |= {"δ =": block.drift} if block.drift else {}
         numbers_given = [f"{name} {value:.6g}" for name, value in numbers.items() if value is not None]
         lines[f"block {index}"] = "; ".join(conditions + numbers_given)
     guarantee = "holds" if certificate.holds else "does not hold" if certificate.theorem else "none is known"
@@ -292,6 +294,16 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
             problems = ["not possible: dense matrices cannot compute networks or fluxes of this kind"]
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
     return lines, certificate.holds and not problems
+
+
+def _bound(certificate: stability.Certificate) -> dict[str, object]:
+    """The bound of norms, with the drift in the units of the signals and in grey values."""
+    if certificate.euclidean is None:
+        return {"‖N(u)‖ ≤ c ‖u‖": "no bound"}
+    if not certificate.drift:
+        return {"‖N(u)‖ ≤ c ‖u‖": f"c = {certificate.euclidean:.6g}"}
+    beta = f"β = {certificate.drift:.6g} for signals on [0, 1], {PEAK * certificate.drift:.4g} grey values"
+    return {"rms(N(u)) ≤ c rms(u) + β": f"c = {certificate.euclidean:.6g}, {beta}"}
 
 
 def _of_cycle(network: multigrid.CycleNetwork, length: int | None) -> tuple[dict[str, object], bool]:

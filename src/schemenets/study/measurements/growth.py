@@ -210,7 +210,7 @@ def _norm(u: Tensor) -> Tensor:
 
 def bounds_of(network: DenoisingNetwork, depths: Sequence[int], index: int = 0) -> list[float | None]:
     """Certified factors of the first blocks of one network in a stack; equal for all if certified by construction."""
-    return [certify(networks.unstack(truncated(network, depth), index)).euclidean for depth in depths]
+    return [certify(networks.unstack(truncated(network, depth), index)).amplification for depth in depths]
 
 
 def perturbations_of(starts: Tensor) -> Tensor:

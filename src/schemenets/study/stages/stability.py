@@ -13,6 +13,7 @@ from schemenets import fluxes, networks, signals
 from schemenets.evaluation import PEAK
 from schemenets.networks import DenoisingNetwork
 from schemenets.stability import (
+    Certificate,
     certify,
     dense_norm,
     largest_amplification,
@@ -28,7 +29,7 @@ from schemenets.study.stages._rows import OF_A_RUN, of_run
 OUTPUTS = {"stability": "runs/{experiment}/{method}/{size}/stability.json"}
 RECORD = "stability"
 KINDS = ("monotone", "nonmonotone", "undecided")
-BOUNDS = ["euclidean_bound", "lipschitz_bound"]
+BOUNDS = ["euclidean_bound", "drift_bound", "lipschitz_bound"]
 FOUND = ["largest_amplification_found", "largest_expansion_found", "overflow", "counterexample", "shift"]
 TABLES = {
     "stability": [
@@ -54,17 +55,20 @@ def run(job: Job) -> None:
     starts = torch.from_numpy(signals.read(job.results.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]) / PEAK
     trained = _trained.read(job.results, job.name)
     nets = list(trained.networks.values())
-    found = searched(nets, starts, spec)
+    certificates = [certify(network) for network in nets]
+    found = searched(nets, starts, spec, [certificate.drift for certificate in certificates])
     numbers = growth.log_spaced(spec["repetitions"])
     certified = nets[0].architecture.certified
     repeated = _repeated(nets, starts, numbers) if certified else [None] * len(nets)
     checked = [
         {
             "seed": seed,
-            **_checked(network, path, seed, starts, *of_search),
+            **_checked(network, certificate, path, seed, starts, *of_search),
             "repeated": of_repetition,
         }
-        for (seed, network), of_search, of_repetition in zip(trained.networks.items(), found, repeated, strict=True)
+        for (seed, network), certificate, of_search, of_repetition in zip(
+            trained.networks.items(), certificates, found, repeated, strict=True
+        )
     ]
     job.write_record({"job": job.name, "repetitions": numbers, "networks": checked})
 
@@ -80,7 +84,7 @@ def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
 
 def _row(job: str, entry: Json, numbers: list[int]) -> Json:
     margins, dense, contradictions = entry["step_margins"], entry["dense_step_margins"], entry["contradictions"]
-    repeated = entry["repeated"]
+    repeated, bound, drift = entry["repeated"], entry["euclidean_bound"], entry["drift_bound"]
     return {
         **of_run(job, entry["seed"]),
         "certified": entry["certified"],
@@ -91,7 +95,8 @@ def _row(job: str, entry: Json, numbers: list[int]) -> Json:
         **{key: entry[key] for key in FOUND},
         "contradictions": None if contradictions is None else len(contradictions),
         "repetitions": None if repeated is None else numbers[-1],
-        "excess": None if repeated is None else excess(repeated, numbers, entry["euclidean_bound"]),
+        # biases move signals with every repetition, so that powers of the factor are no bounds
+        "excess": None if repeated is None or drift else excess(repeated, numbers, bound),
         **{f"{kind}_fluxes": entry["learned_fluxes"].get(kind, 0) for kind in KINDS},
     }
 
@@ -105,7 +110,7 @@ def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float
 
 
 def searched(
-    nets: Sequence[DenoisingNetwork], starts: torch.Tensor, spec: Mapping[str, Any]
+    nets: Sequence[DenoisingNetwork], starts: torch.Tensor, spec: Mapping[str, Any], drifts: Sequence[float]
 ) -> list[tuple[float, float]]:
     """The largest amplification and the largest expansion found for each network, infinite after an overflow.
 
@@ -113,11 +118,12 @@ def searched(
         nets: of one architecture.
         starts: signals (batch, length) on the scale [0, 1].
         spec: with ``steps`` and ``climb``, the length of the search.
+        drifts: what the certificates of the networks say that biases add.
     """
     stacked, of_each = networks.stack(nets), starts.expand(len(nets), -1, -1)
     effort = {key: spec[key] for key in ("steps", "climb")}
-    found = [search(stacked, of_each, **effort).tolist() for search in (largest_amplification, largest_expansion)]
-    return list(zip(*found, strict=True))
+    amplified = largest_amplification(stacked, of_each, **effort, drift=torch.tensor(drifts, dtype=torch.float64))
+    return list(zip(amplified.tolist(), largest_expansion(stacked, of_each, **effort).tolist(), strict=True))
 
 
 def _repeated(
@@ -130,9 +136,14 @@ def _repeated(
 
 
 def _checked(
-    network: DenoisingNetwork, path: Path, seed: int, starts: torch.Tensor, amplification: float, expansion: float
+    network: DenoisingNetwork,
+    certificate: Certificate,
+    path: Path,
+    seed: int,
+    starts: torch.Tensor,
+    amplification: float,
+    expansion: float,
 ) -> dict[str, Any]:
-    certificate = certify(network)
     dense = certify(network, partial(dense_norm, length=starts.shape[-1]))
     zero = torch.zeros_like(starts[:1])
     with torch.no_grad():

@@ -16,7 +16,8 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
     spec, path, networks = job.spec, job.output("growth"), _trained.read(job.results, job.name).networks
     record, depths = files.read_json(path), list(range(1, spec["architecture"]["blocks"] + 1))
     numbers = log_spaced(spec["repetitions"]) if spec["repetitions"] else []
-    bounds = {seed: [certify(truncated(net, n)).euclidean for n in depths] for seed, net in networks.items()}
+    measured = {seed: net.double() for seed, net in networks.items()}  # as the stage does
+    bounds = {seed: [certify(truncated(net, n)).amplification for n in depths] for seed, net in measured.items()}
     expected = {
         **{"job": job.name, "depths": depths, "repetitions": numbers},
         "repetition": [{"seed": seed, "start": start} for seed in networks for start in ("test", "random") if numbers],

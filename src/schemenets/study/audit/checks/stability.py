@@ -41,7 +41,7 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
             problem = f"got signals amplified by {amplified} and moved apart by {apart}, expected at most {bounds}"
             yield Finding(path, f"seed {entry['seed']}: {problem}")
         if spec["architecture"]["certified"]:
-            bounds_of_n = powers(certificate.euclidean, numbers)
+            bounds_of_n = powers(certificate.amplification, numbers)
             yield from above(path, f"seed {entry['seed']}, repeated", numbers, entry["repeated"], bounds_of_n)
 
 
@@ -49,7 +49,8 @@ def again(audited: Audited, job: Job) -> Iterator[Finding]:
     """The search for the worst signals."""
     spec, path, trained = job.spec, job.output("stability"), _trained.read(job.results, job.name)
     noisy = signals.read(audited.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]
-    found = searched(list(trained.networks.values()), torch.from_numpy(noisy) / PEAK, spec)
+    nets = list(trained.networks.values())
+    found = searched(nets, torch.from_numpy(noisy) / PEAK, spec, [certify(network).drift for network in nets])
     for entry, own in zip(files.read_json(path)["networks"], found, strict=True):
         for key, new in zip(FOUND, own, strict=True):
             old = infinite(entry[key])
