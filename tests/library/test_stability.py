@@ -18,7 +18,16 @@ from scipy.linalg import svdvals
 from schemenets import checkpoints, fluxes, networks
 from schemenets.errors import InvalidParameterError
 from schemenets.operators import norm_bound
-from schemenets.stability import certify, dense_norm, largest_amplification, largest_expansion, verification, verify
+from schemenets.stability import (
+    certify,
+    dense_norm,
+    largest_amplification,
+    largest_expansion,
+    lipschitz_part,
+    of_sequence,
+    verification,
+    verify,
+)
 
 LENGTH = 40
 MULTICHANNEL = [name for name in networks.available() if name not in ("multigrid_unet", "unet")]
@@ -355,6 +364,40 @@ def test_searches_find_no_signal_beyond_the_drift(name):
         assert not certificate.refuted_by(amplification, 0.0)
         assert certificate.refuted_by(without, 0.0)  # small signals are drowned in what biases add
     assert largest_amplification(nets[0], starts[:3], steps=0, climb=0, drift=0.3).item() < free[0].item()
+
+
+@given(seed=st.integers(0, 10**6), constant=st.sampled_from([0.5, 2.0]), at_zero=st.sampled_from([0.0, 0.3]))
+def test_bounds_of_sequences_hold(seed, constant, at_zero):
+    options = {"name": "symmetric", "flux": "perona_malik"}
+    parts = [biased_network(seed, size=0.1, **options), random_network(seed + 1, **options)]
+    certificates = [certify(net) for net in parts]
+    bounds = of_sequence([certificates[0], lipschitz_part(constant, at_zero), certificates[1]])
+
+    def whole(u):
+        return parts[1](constant * parts[0](u) + at_zero)
+
+    u, v = pairs(seed)
+    with torch.no_grad():
+        for size in (0.0, 1e-3, 1.0):
+            assert (rms(whole(size * u)) <= (bounds.euclidean * rms(size * u) + bounds.drift) * (1 + 1e-12)).all()
+        assert (ratios(whole(u) - whole(v), u - v) <= bounds.lipschitz * (1 + 1e-9)).all()
+
+
+def test_bounds_of_sequences_are_attained():
+    """u ↦ 2u + 1 twice."""
+    assert of_sequence([lipschitz_part(2.0, 1.0)] * 2) == (4.0, 3.0, 4.0)
+    assert of_sequence([]) == (1.0, 0.0, 1.0)
+    unknown = certify(networks.build("multigrid_unet", **ONE_BLOCK))
+    assert of_sequence([unknown, lipschitz_part(0.0)]) == (0.0, 0.0, 0.0)
+    assert of_sequence([lipschitz_part(2.0, 1.0), unknown]) == (math.inf, math.inf, math.inf)
+
+
+def test_parts_that_are_none_are_named():
+    with pytest.raises(InvalidParameterError, match="part: got 'float', expected a certificate"):
+        of_sequence([2.0])
+    for arguments, name in (((-1.0,), "constant"), ((1.0, math.nan), "at_zero")):
+        with pytest.raises(InvalidParameterError, match=f"{name}: got .*, expected a number of at least 0"):
+            lipschitz_part(*arguments)
 
 
 def test_signed_steps_have_no_certificate():
