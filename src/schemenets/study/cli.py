@@ -18,10 +18,22 @@ from typing import Any
 import torch
 
 import schemenets
-from schemenets import checkpoints, devices, files, fluxes, kernels, multigrid, networks, operators, signals, stability
+from schemenets import (
+    checkpoints,
+    devices,
+    files,
+    fluxes,
+    kernels,
+    multigrid,
+    networks,
+    operators,
+    pretrained,
+    signals,
+    stability,
+)
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, UnknownNameError
 from schemenets.evaluation import PEAK
-from schemenets.study import stages
+from schemenets.study import denoise, stages
 from schemenets.study.layout import Layout
 
 OK, FINDING, MISUSE, UNEXPECTED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
@@ -116,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_info(commands)
     _add_certify(commands)
+    _add_denoise(commands)
     _add_stages(commands)
     _add_audit(commands)
     return parser
@@ -178,6 +191,40 @@ def _add_certify(commands: Any) -> None:
         "contradicts the certificate or a condition of its theorem; status 1 if anything does, or if the network "
         "cannot be verified; for a learned cycle: the number of grid points",
     )
+
+
+def _add_denoise(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "denoise",
+        _denoise,
+        "denoise signals in a file: CSV with one signal per column, or .npy of shape (length,) or (signals, length)",
+        "schemenets denoise signal.csv -o denoised.csv",
+        "schemenets denoise scanlines lines.npy -o denoised.npy --range 0 255",
+        f"schemenets denoise {WEIGHTS} signal.csv -o denoised.csv --seed 0",
+    )
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        help="a trained network (.safetensors), or one that comes with the package, for noise of standard deviation "
+        f"4 %% of the range: {', '.join(pretrained.available())} (default: the first)",
+    )
+    parser.add_argument("signal", type=Path, help="the signals, of any length")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="where to write them (.csv or .npy)")
+    parser.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values that become 0 and 1 for the network (default: the smallest and the largest of the file); the "
+        "output is in the units of the input",
+    )
+    _add_seed(parser)
+
+
+def _denoise(options: argparse.Namespace) -> None:
+    span = None if options.range is None else tuple(options.range)
+    denoise.run(options.checkpoint, options.signal, options.output, options.seed, span)
 
 
 def _add_audit(commands: Any) -> None:
