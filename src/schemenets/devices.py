@@ -91,7 +91,7 @@ def is_dual(x: Tensor) -> bool:
 
 
 def autocasts(x: Tensor) -> bool:
-    """Whether operations on x may be cast to a lower precision, see :func:`torch.autocast`."""
+    """Whether operations on x may be cast to a lower precision, see ``torch.autocast``."""
     return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 

@@ -51,7 +51,7 @@ def block(
 
     Returns:
         y, (batch, C_out, N) or (seeds, batch, C_out, N), differentiable in all tensors; in their precision, even under
-        :func:`torch.autocast`.
+        ``torch.autocast``.
 
     Raises:
         InvalidParameterError: shapes or dtypes that do not fit together, something else than a flux, weights of

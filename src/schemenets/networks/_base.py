@@ -127,7 +127,7 @@ def entry(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A method of a network as users call it: with or without channels, and with or without autocast.
 
     Signals (..., batch, channels, length) are denoised channel by channel. The network stays in its own precision under
-    :func:`torch.autocast`, since certificates are about that one.
+    ``torch.autocast``, since certificates are about that one.
     """
 
     @wraps(method)
