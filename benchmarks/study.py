@@ -1,6 +1,10 @@
 """What the whole study costs, by rule: CPU time of all processes, their start and the compiling of loops included.
 
-    python -m benchmarks.study [--tier study] [--cores 2] [--out results/tables/study_benchmark.csv]
+    python -m benchmarks.study [--tier study] [--cores 2] [--sample 5] [--out results/tables/study_benchmark.csv]
+
+With ``--sample`` only every fifth training is run, with all that follows from it alone, and the cost of a rule is that
+of its jobs that were run, times all of its jobs over these. What needs all results at once, the report and what it is
+made of, is not run then.
 
 It is run in a copy of the project, so nothing that was computed or compiled before is taken, and its results are thrown
 away. If it is interrupted, `--directory` goes on with what is there, but only what is computed then is counted.
@@ -11,16 +15,21 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import yaml
+
 from benchmarks import table, timing, workflow
 from benchmarks.targets import Row
+from schemenets.study.plan import Plan
 
 COPIED = (*workflow.COPIED, ".git")  # which says what commit is measured
 WORKFLOW = "the workflow itself"
-COLUMNS = ("rule", "jobs", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "machine")
+OF_ALL = "tables", "claims", "figures", "report", "manifest"  # stages that need all results at once
+COLUMNS = ("rule", "jobs", "run", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "machine")
 # stands for `python` in the rules, and notes what each call costs
 SHIM = """#!{python}
 import json, os, sys, time
@@ -46,28 +55,55 @@ def shimmed(directory: Path) -> tuple[Path, Path]:
     return shims, notes
 
 
-def measured(directory: Path, tier: str, cores: str) -> list[Row]:
-    """Run the study there; a row for every rule, and one for the workflow itself."""
+def measured(directory: Path, tier: str, cores: str, sample: int = 1) -> list[Row]:
+    """Run the study there, or every so-manieth training; a row for every rule, and one for the workflow itself."""
     shims, notes = shimmed(directory)
     path = f"{shims}{os.pathsep}{os.environ['PATH']}"
-    total = workflow.measured(directory, "--cores", cores, tier=tier, path=path, quiet=False)
+    targets, jobs = planned(directory, tier, sample)
+    total = workflow.measured(directory, "--cores", cores, "--", *targets, tier=tier, path=path, quiet=False)
     costs = [json.loads(line) for line in notes.read_text().splitlines()]
-    return rows(costs, total.cpu, total.wall, tier)
+    return rows(costs, total.cpu, total.wall, tier, jobs)
 
 
-def rows(costs: Sequence[tuple[str, float, float]], total: float, wall: float, tier: str) -> list[Row]:
-    """The table, from rule, CPU and wall seconds of every job, and those of everything together."""
+def planned(directory: Path, tier: str, sample: int) -> tuple[list[str], dict[str, int]]:
+    """The files to ask for, none for everything, and the number of jobs of every rule of the tier."""
+    with chdir(directory):
+        config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+        plan = Plan.of(config | {"tier": tier})
+    jobs = {stage: len(plan.names(stage)) for stage in plan.stages}
+    if sample == 1:
+        return [], jobs
+    chosen = set(sorted(plan.names("train"))[::sample])
+    alone = [stage for stage in plan.stages if set(plan.names(stage)) <= set(plan.names("train"))]
+    single = [stage for stage in plan.stages if stage not in {*alone, "tune", *OF_ALL}]
+    wanted = [(stage, name) for stage in alone for name in plan.names(stage) if name in chosen]
+    wanted += [(stage, name) for stage in single for name in plan.names(stage)]
+    return [file for stage, name in wanted for file in plan.files(stage, name)], jobs
+
+
+def rows(
+    costs: Sequence[tuple[str, float, float]], total: float, wall: float, tier: str, jobs: Mapping[str, int]
+) -> list[Row]:
+    """The table, from rule, CPU and wall seconds of every job that was run, those of everything together, and jobs."""
     by_rule = defaultdict(list)
     for rule, cpu, seconds in costs:
         by_rule[rule].append((cpu, seconds))
-    groups = {rule: (len(each), sum(c for c, _ in each), sum(w for _, w in each)) for rule, each in by_rule.items()}
-    groups["all"] = len(costs), total, wall
-    groups[WORKFLOW] = 0, total - sum(cpu for _, cpu, _ in costs), None
+    groups: dict[str, tuple[int, int, float, float | None]] = {}
+    for rule, each in by_rule.items():
+        times = jobs[rule] / len(each)
+        groups[rule] = jobs[rule], len(each), times * sum(c for c, _ in each), times * sum(w for _, w in each)
+    own = total - sum(cpu for _, cpu, _ in costs)
+    own *= sum(jobs[rule] for rule in by_rule) / max(len(costs), 1)
+    whole = len(costs) == sum(jobs.values())
+    total = own + sum(cpu for _, _, cpu, _ in groups.values())
+    groups["all"] = sum(jobs[rule] for rule in by_rule), len(costs), total, wall if whole else None
+    groups[WORKFLOW] = 0, 0, own, None
     machine, longest = timing.description(), {rule: max(cpu for cpu, _ in each) for rule, each in by_rule.items()}
     return [
         {
             "rule": rule,
-            "jobs": jobs,
+            "jobs": count,
+            "run": run,
             "cpu_minutes": round(cpu / 60, 2),
             "wall_minutes": None if seconds is None else round(seconds / 60, 2),
             "share": round(cpu / total, 4),
@@ -75,7 +111,7 @@ def rows(costs: Sequence[tuple[str, float, float]], total: float, wall: float, t
             "tier": tier,
             "machine": machine,
         }
-        for rule, (jobs, cpu, seconds) in sorted(groups.items(), key=lambda item: -item[1][1])
+        for rule, (count, run, cpu, seconds) in sorted(groups.items(), key=lambda item: -item[1][2])
     ]
 
 
@@ -84,15 +120,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tier", default="study", help="tier to run (default: study; smoke takes minutes)")
     parser.add_argument("--cores", default="2", help="cores, which should be idle otherwise (default: 2)")
+    parser.add_argument("--sample", type=int, default=1, metavar="N", help="run only every Nth training (default: all)")
     parser.add_argument("--directory", type=Path, help="where to work and leave everything (default: temporary)")
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/study_benchmark.csv")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as temporary:
         directory = (options.directory or Path(temporary)).resolve()
         workflow.copied(directory, COPIED)
-        found = measured(directory, options.tier, options.cores)
+        found = measured(directory, options.tier, options.cores, options.sample)
     for row in found:
-        print(f"{row['rule']:20} {row['jobs']:5} jobs {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
+        run = f"{row['run']} of {row['jobs']} jobs"
+        print(f"{row['rule']:20} {run:>16} {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
     if options.out:
         table.write(options.out, found, COLUMNS)
     return 0

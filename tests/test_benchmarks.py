@@ -15,7 +15,7 @@ import torch
 import trained
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__, checkouts, gpu, jobs, measurements, rivals, solvers, study, targets, timing
+from benchmarks import __main__, checkouts, gpu, jobs, measurements, rivals, solvers, study, targets, timing, workflow
 from benchmarks.jobs import Job, chain
 from schemenets import files, fluxes, kernels, networks, signals
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
@@ -565,10 +565,39 @@ def test_costs_of_jobs_are_noted(tmp_path):
 
 def test_the_table_of_the_study_is_by_rule():
     costs = [("train", 60.0, 70.0), ("evaluate", 6.0, 6.0), ("train", 30.0, 35.0)]
-    found = {row["rule"]: row for row in study.rows(costs, total=102.0, wall=60.0, tier="smoke")}
+    jobs = {"train": 2, "evaluate": 1}
+    found = {row["rule"]: row for row in study.rows(costs, total=102.0, wall=60.0, tier="smoke", jobs=jobs)}
     assert list(found) == ["all", "train", "evaluate", study.WORKFLOW]
     train = {"jobs": 2, "cpu_minutes": 1.5, "wall_minutes": 1.75, "share": 0.8824, "longest_job_minutes": 1.0}
     assert {key: found["train"][key] for key in train} == train
     assert (found["all"]["jobs"], found["all"]["cpu_minutes"], found["all"]["wall_minutes"]) == (3, 1.7, 1.0)
     assert (found[study.WORKFLOW]["cpu_minutes"], found[study.WORKFLOW]["jobs"]) == (0.1, 0)
     assert all(set(row) == set(study.COLUMNS) for row in found.values())
+
+
+def test_the_table_of_a_sample_is_that_of_all_jobs():
+    costs = [("train", 60.0, 70.0), ("evaluate", 6.0, 6.0), ("train", 30.0, 35.0)]
+    jobs = {"train": 6, "evaluate": 3, "report": 1}
+    found = {row["rule"]: row for row in study.rows(costs, total=102.0, wall=60.0, tier="study", jobs=jobs)}
+    assert {rule: (row["run"], row["jobs"], row["cpu_minutes"]) for rule, row in found.items()} == {
+        "all": (3, 9, 5.1),
+        "train": (2, 6, 4.5),
+        "evaluate": (1, 3, 0.3),
+        study.WORKFLOW: (0, 0, 0.3),
+    }
+    assert found["all"]["wall_minutes"] is None
+    assert found["train"]["longest_job_minutes"] == 1.0
+
+
+def test_a_sample_is_every_nth_training_with_what_follows_from_it(tmp_path):
+    workflow.copied(tmp_path)
+    everything, jobs = study.planned(tmp_path, "smoke", 1)
+    assert (everything, jobs["train"], jobs["report"]) == ([], 8, 1)
+    targets, same = study.planned(tmp_path, "smoke", 4)
+    assert same == jobs
+    trained = [file for file in targets if file.endswith("record.json")]
+    assert len(trained) == 2
+    folders = {file.rpartition("/")[0] for file in trained}
+    assert {file.rpartition("/")[0] for file in targets if "/runs/" in file} == folders
+    assert any(file.endswith("solvers.json") for file in targets)
+    assert not any("/tables/" in file or "/tuning/" in file or file.endswith("report.html") for file in targets)

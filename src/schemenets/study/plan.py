@@ -83,9 +83,18 @@ class Plan:
         """Patterns of the files that a stage writes, by key."""
         return {key: f"{self.results}/{pattern}" for key, pattern in self._stages[stage]["outputs"].items()}
 
+    @property
+    def stages(self) -> list[str]:
+        """Names of all stages."""
+        return list(self._stages)
+
+    def files(self, stage: str, name: str) -> list[str]:
+        """Files that a job of a stage writes."""
+        return self._written([stage, name])
+
     def all_outputs(self, stage: str) -> list[str]:
         """Files that all jobs of a stage write."""
-        return [file for name in self.names(stage) for file in self._written([stage, name])]
+        return [file for name in self.names(stage) for file in self.files(stage, name)]
 
     def inputs(self, stage: str) -> Callable[[Any], dict[str, list[str]]]:
         """The files that a job reads, by key, as a function of its wildcards."""
