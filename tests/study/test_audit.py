@@ -18,7 +18,7 @@ from schemenets.study import audit, stages
 from schemenets.study.audit import _jobs, checks
 from schemenets.study.audit._findings import Audited, difference, disagreement
 from schemenets.study.audit.checks import evaluate_solvers, train
-from schemenets.study.config import CLAIMS, CONFIG
+from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.records import crate as crates
 from schemenets.study.stages import Job
 
@@ -226,6 +226,16 @@ def test_configuration_changed_after_the_runs(results):
     CONFIG.write_text(text.replace("kernel_size: 3", "kernel_size: 4", 1), encoding="utf-8")
     expected = "config.network.kernel_size: got 3, expected 4, as config/config.yaml says"
     assert general(results)["manifest.json"] == [expected]
+
+
+def test_results_of_a_configuration_of_ones_own_are_compared_with_that_alone(results, caplog):
+    text = CONFIG.read_text(encoding="utf-8")
+    CONFIG.write_text(text.replace("kernel_size: 3", "kernel_size: 4", 1), encoding="utf-8")
+    assert not Study.check(files.read_json(results / "manifest.json")["config"]).registered
+    edit(results / "manifest.json", "registered", value=False)  # as the manifest of such a run says
+    with caplog.at_level(logging.INFO, logger="schemenets"):
+        assert "manifest.json" not in general(results)
+    assert "of another configuration than that of the project, which it holds" in caplog.text
 
 
 def test_comments_and_other_tiers_do_not_matter(results):

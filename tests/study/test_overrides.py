@@ -62,6 +62,7 @@ def test_a_file_may_hold_only_what_is_different(written):
     assert list(study.denoisers) == list(Study.load(tier="smoke").denoisers)
     assert not study.registered
     assert Study.load(tier="smoke").registered
+    assert Study.load(config=written({"tier": "smoke", "tiers": {"extended": {"seeds": 3}}})).registered
     assert Study.load(config=written(WHOLE | {"tier": "smoke"}), tier="study").tier == "study"
     less = WHOLE | {"methods": {k: v for k, v in WHOLE["methods"].items() if "learned" not in k}}
     with pytest.raises(ConfigError, match="got 'symmetric-learned', expected some of"):  # a whole one is not merged
