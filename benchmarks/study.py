@@ -56,7 +56,7 @@ def shimmed(directory: Path) -> tuple[Path, Path]:
 
 
 def measured(directory: Path, tier: str, cores: str, sample: int = 1) -> list[Row]:
-    """Run the study there, or every so-manieth training; a row for every rule, and one for the workflow itself."""
+    """Run the study there, or a sample of its trainings; a row for every rule, and one for the workflow itself."""
     shims, notes = shimmed(directory)
     path = f"{shims}{os.pathsep}{os.environ['PATH']}"
     targets, jobs = planned(directory, tier, sample)

@@ -88,6 +88,11 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def plain(value: Any) -> Any:
+    """A number of Python instead of one of NumPy, which JSON does not take."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def write_json(path: Path | str, obj: Any) -> None:
     """Write ``obj`` atomically as JSON, keys in their order.
 

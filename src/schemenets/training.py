@@ -135,12 +135,7 @@ class Training:
         for key in ("seeds", "learning_rate", "epochs", "batch"):
             value = getattr(self, key)
             several = isinstance(value, tuple | list | np.ndarray) and np.ndim(value) > 0
-            object.__setattr__(self, key, tuple(map(_plain, value)) if several else _plain(value))
-
-
-def _plain(value: Any) -> Any:
-    """A number of Python instead of one of NumPy."""
-    return value.item() if isinstance(value, np.generic) else value
+            object.__setattr__(self, key, tuple(map(files.plain, value)) if several else files.plain(value))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def norm_bound(weight: Tensor, length: int | None = None) -> Tensor:
     omega = torch.arange(M // 2 + 1, dtype=torch.float64, device=weight.device) * (2 * math.pi / M)
     taps = torch.arange(k, device=weight.device)
     phase = taps[:, None] * omega
-    cosine, sine = phase.cos().to(weight.dtype), phase.sin().to(weight.dtype)
+    cosine = phase.cos().to(weight.dtype)
     # only the largest value is differentiated: the others would cost several times as much
     if 1 in weight.shape[-3:-1]:  # K̂ is a vector, with ‖K̂(ω)‖² = Σ_ij (WᵀW)_ij cos((i-j)ω)
         W = weight.flatten(-3, -2)
@@ -57,7 +57,7 @@ def norm_bound(weight: Tensor, length: int | None = None) -> Tensor:
         largest = (products.detach() @ cosines).argmax(-1)
         squared = (products * cosines.mT[largest[..., None]].squeeze(-2)).sum(-1)
     else:
-        real, imag = weight @ cosine, weight @ sine  # (..., F, C, M//2+1)
+        real, imag = weight @ cosine, weight @ phase.sin().to(weight.dtype)  # (..., F, C, M//2+1)
         symbol = torch.complex(real, imag).movedim(-1, -3)
         gram = (symbol.mH @ symbol).detach()
         largest = torch.linalg.eigvalsh(gram)[..., -1].argmax(-1)[..., None, None, None]

@@ -99,7 +99,7 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
 
 def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
     """With numbers of Python instead of those of NumPy."""
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in spec.items()}
+    return {key: files.plain(value) for key, value in spec.items()}
 
 
 def dataset_name(spec: Mapping[str, Any]) -> str:

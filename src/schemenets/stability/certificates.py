@@ -36,7 +36,7 @@ max(L', m)‖W₁‖‖W₂‖; τL‖K‖² and τ max(L', m)‖K‖².
 The U-net has a Lipschitz bound by composition of its layers: double convolutions max(L', m)²‖W₁‖‖W₂‖, maxima of pairs
 1 (each is nonexpansive on its pair), the transposed convolution of stride 2 and length 2 the norm of its matrix that
 maps a value of all channels to a pair of values of all channels, concatenation √(a² + b²). For the multigrid U-net no
-bound is derived.
+bound is derived: one by composition would grow with the number of grids, hence with the length of the signals.
 
 What holds beyond that is proved in the modules of the networks. Norms are bounded by
 :func:`schemenets.operators.norm_bound`, which is a theorem.
@@ -359,12 +359,6 @@ def _unet(network: Any, applied: list[Any], norm: Norm) -> Certificate:
     return _certificate(None, blocks, lambda e, steps: e * ends * steps[0][0])
 
 
-def _multigrid_unet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
-    """No bound: one by composition would grow with the number of grids, hence with the length of the signals."""
-    unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
-    return _certificate(None, [unknown] * len(applied), _one_step)
-
-
 def _extrapolation(n: int) -> list[float]:
     """The weights α_k of a cycle of n steps."""
     return [(4 * k + 2) / (2 * k + 3) for k in range(n)]
@@ -469,7 +463,6 @@ _CERTIFICATES: dict[str, Callable[[DenoisingNetwork, list[Any], Norm], Certifica
     "feedforward": _feedforward,
     "fsi": _fsi,
     "implicit": _implicit,
-    "multigrid_unet": _multigrid_unet,
     "resnet": _resnet,
     "safeguarded_du_fort_frankel": _safeguarded_du_fort_frankel,
     "safeguarded_fsi": _safeguarded_fsi,

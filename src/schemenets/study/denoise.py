@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from schemenets import checkpoints, files, pretrained
-from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.errors import CheckpointError, InvalidParameterError, MissingFileError
 from schemenets.networks import DenoisingNetwork
 
 SUFFIXES = ".csv", ".npy"
@@ -80,7 +80,7 @@ def read(path: Path) -> Signals:
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f"{path}: got the suffix {path.suffix!r}, expected {' or '.join(SUFFIXES)}")
     if not path.is_file():
-        raise CheckpointError(f"{path}: file is missing")
+        raise MissingFileError(path)
     return _from_npy(path) if path.suffix == ".npy" else _from_csv(path)
 
 
