@@ -255,7 +255,10 @@ def _drift(block: Any, gain: float) -> float:
     return gain * block.flux.L * float(block.b1.norm()) + float(block.b2.norm())
 
 
-def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤ 2/(L‖K‖²)") -> BlockCertificate:
+def _explicit_step(
+    block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤ 2/(L‖K‖²)", share: float = 1.0
+) -> BlockCertificate:
+    """Of a step of size τ; its share in the next state scales what b₁ adds, which is inside, but not b₂."""
     flux, (m, L_prime), size = block.flux, _slopes(block), norm(block.K)
     step = float(tau * size**2)  # τ‖K‖²
     margin = 1 - step * flux.L / 2
@@ -266,7 +269,7 @@ def _explicit_step(block: Any, tau: Tensor, norm: Norm, condition: str = "τ ≤
         lipschitz=max(1 + step * m, abs(1 - step * L_prime)),
         step_margin=margin,
         conditions={"g ≥ 0": flux.nonnegative, condition: margin >= 0},
-        drift=_drift(block, float(tau * size)),
+        drift=_drift(block, share * float(tau * size)),
     )
 
 
@@ -367,11 +370,7 @@ def _extrapolation(n: int) -> list[float]:
 def _fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = "FSI cycles of one linear operator with τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
     alphas = _extrapolation(len(applied))
-    blocks = [
-        # b₁ is in the explicit step, b₂ outside
-        replace(_explicit_step(block, block.tau, norm), drift=_drift(block, alpha * float(block.tau * norm(block.K))))
-        for block, alpha in zip(applied, alphas, strict=True)
-    ]
+    blocks = [_explicit_step(block, block.tau, norm, share=alpha) for block, alpha in zip(applied, alphas, strict=True)]
     certificate = replace(
         _certificate(theorem, blocks, _two_steps(alphas)),
         # also an untied network of one block has but one operator
@@ -402,16 +401,20 @@ def _safeguarded_fsi(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
     return certificate
 
 
-def _stabilised_steps(applied: list[Any], norm: Norm) -> list[BlockCertificate]:
+def _stabilised_steps(applied: list[Any], norm: Norm, shares: Sequence[float]) -> list[BlockCertificate]:
     """Of the explicit steps of size 1/(2α) inside of Du Fort-Frankel steps."""
-    return [_explicit_step(block, 1 / (2 * block.alpha), norm, "1/(2α) ≤ 2/(L‖K‖²)") for block in applied]
+    condition = "1/(2α) ≤ 2/(L‖K‖²)"
+    return [
+        _explicit_step(block, 1 / (2 * block.alpha), norm, condition, share)
+        for block, share in zip(applied, shares, strict=True)
+    ]
 
 
 def _safeguarded_du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
     theorem = (
         "safeguarded Du Fort-Frankel steps with 0 ≤ g ≤ L and 1/(2α) ≤ 2/(L‖K‖²) do not increase ‖u‖₂ beyond the start"
     )
-    steps = _stabilised_steps(applied, norm)
+    steps = _stabilised_steps(applied, norm, [1.0] * len(applied))
     return _safeguarded(theorem, steps, [2 * float(block.rho) / (1 + float(block.rho)) for block in applied])
 
 
@@ -419,19 +422,18 @@ def _du_fort_frankel(network: DenoisingNetwork, applied: list[Any], norm: Norm) 
     theorem = (
         "Du Fort-Frankel steps with 0 ≤ g ≤ L, 1/(2α) ≤ 2/(L‖K‖²) and 2τα ≤ 1 do not increase ‖u‖₂ beyond the start"
     )
-    steps = _stabilised_steps(applied, norm)
     rhos = [float(block.rho) for block in applied]
+    betas = [2 * rho / (1 + rho) for rho in rhos]
+    steps = _stabilised_steps(applied, norm, betas)
     blocks = [
         replace(
             step,
             step_margin=None if step.step_margin is None else min(step.step_margin, 1 - rho),
             conditions={**step.conditions, "2τα ≤ 1": rho <= 1},
-            # b₁ is in the explicit step, b₂ outside
-            drift=_drift(block, rho / (1 + rho) * float(norm(block.K) / block.alpha)),
         )
-        for block, step, rho in zip(applied, steps, rhos, strict=True)
+        for step, rho in zip(steps, rhos, strict=True)
     ]
-    return _certificate(theorem, blocks, _two_steps([2 * rho / (1 + rho) for rho in rhos]))
+    return _certificate(theorem, blocks, _two_steps(betas))
 
 
 def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
