@@ -4,6 +4,9 @@
 #   snakemake --cores all --config tier=smoke    the same in miniature, to results/smoke
 #
 # Every computation is in the package: `python -m schemenets --help`.
+import subprocess
+import sys
+
 from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
@@ -40,6 +43,10 @@ onstart:
         LOCK.acquire(timeout=0)
     except Timeout:
         raise WorkflowError(f"another run is working in this directory (it holds {LOCK.lock_file})")
+    if DEVICE == "cuda" and workflow.local_exec:
+        found = subprocess.run([sys.executable, "-m", "schemenets", "info"], capture_output=True, text=True)
+        if found.returncode:
+            raise WorkflowError(found.stderr.strip())
 
 
 include: "workflow/rules/common.smk"

@@ -3,9 +3,12 @@
 A step is that of the study, in single precision: signals, loss, gradients of all seeds, Adam. The contenders:
 
 * ours: the library's trainer, gradients as one CUDA graph;
-* operations: the same, with the operations launched one by one;
-* compiled_graph: a CUDA graph of the network under ``torch.compile``;
 * processor: the trainer on one core of the processor beside the GPU, in compiled loops where numba is installed;
+
+and for two of the networks also
+
+* operations: the trainer on the GPU, with the operations launched one by one;
+* compiled_graph: a CUDA graph of the network under ``torch.compile``;
 * idiomatic, compiled, vmap: torch's own layers one seed at a time, the same under ``torch.compile``, and
   ``torch.func.vmap`` over stacked modules, all on the GPU.
 """
@@ -15,6 +18,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -25,13 +29,13 @@ from benchmarks import __main__, measurements, rivals, table, timing
 from benchmarks.jobs import Job, chain
 from benchmarks.measurements import PAIRS, UNETS, Contender
 from benchmarks.targets import SEEDS, STEP, STUDY, Row
-from schemenets.devices import captured, keep_freed_memory
+from schemenets.devices import DEVICE, captured, keep_freed_memory
 from schemenets.progress import Progress
-from schemenets.training import Denoising
 
 COLUMNS = (*__main__.ABOUT, "machine")
+ROUNDS = 5
 OTHER = "network beyond the study"
-MORE_SEEDS = (1, 100)
+MORE_SEEDS = 100
 FAST = ("compiled", "vmap")
 
 
@@ -43,21 +47,26 @@ def finish() -> None:
 def steps(job: Job, fast: bool) -> Iterator[Row]:
     """Training steps of one of the :data:`PAIRS`; ``fast`` adds contenders."""
     rivalling = measurements.stepping_rivals(job, FAST if fast else (), finish)
-    return _rows(STEP, job, own(job, fast) | rivalling)
+    return _rows(STEP, job, own(job) | variants(job, fast) | rivalling)
 
 
 def any_network(what: str, job: Job) -> Iterator[Row]:
     """Training steps of any network of the library."""
-    return _rows(what, job, own(job) | {"idiomatic": measurements.convolutional(job, finish)})
+    return _rows(what, job, own(job))
 
 
-def own(job: Job, fast: bool = False) -> dict[str, Contender]:
-    """The library's trainer in its variants."""
-    with patch.dict(os.environ, SCHEMENETS_DEVICE="cpu"):
+def own(job: Job) -> dict[str, Contender]:
+    """The library's trainer on the GPU and on the processor."""
+    with patch.dict(os.environ, {DEVICE: "cpu"}):
         processor = job.trainer()
-    ours, plain = job.trainer(), job.trainer()
+    trainers = {"ours": job.trainer(), "processor": processor}
+    return {name: measurements.ours(trainer, job, finish) for name, trainer in trainers.items()}
+
+
+def variants(job: Job, fast: bool) -> dict[str, Contender]:
+    """The library's trainer in variants; ``fast`` adds the one that has to be compiled."""
+    trainers = {"operations": (plain := job.trainer())}
     plain.differentiate = plain._differentiate
-    trainers = {"ours": ours, "operations": plain, "processor": processor}
     if fast:
         trainers["compiled_graph"] = graph = job.trainer()
         graph.net = rivals.compiled(graph.net)
@@ -66,7 +75,7 @@ def own(job: Job, fast: bool = False) -> dict[str, Contender]:
 
 
 def _rows(what: str, job: Job, contenders: dict[str, Contender]) -> Iterator[Row]:
-    for row in measurements.timed(job.row(what), contenders):
+    for row in measurements.timed(job.row(what), contenders, ROUNDS):
         yield {key: row[key] for key in __main__.ABOUT}
 
 
@@ -76,18 +85,23 @@ def todo(quick: bool, compiled: bool) -> list[Callable[[], Iterator[Row]]]:
     found: list[Callable[[], Iterator[Row]]] = [partial(steps, pair, compiled) for pair in pairs]
     if quick:
         return found
-    found += [
-        partial(steps, Job(architecture=pair.architecture, seeds=seeds), False)
-        for pair in pairs
-        for seeds in MORE_SEEDS
-    ]
-    largest: dict[str, Job] = {}
+    largest: dict[tuple[str, bool, bool], Job] = {}
     for job in measurements.study_jobs():
         a = job.architecture
-        if isinstance(job.task, Denoising) and a.channels == 1 and job.seeds == SEEDS:
-            largest[a.name] = max(largest.get(a.name, job), job, key=lambda job: job.architecture.blocks)
-    found += [partial(any_network, STUDY, job) for job in largest.values()]
-    return found + [partial(any_network, OTHER, Job(architecture=chain(*pair, blocks=2))) for pair in UNETS]
+        kind = a.name, getattr(a, "certified", False), getattr(a, "channels", 1) > 1
+        if job.seeds == SEEDS:
+            largest[kind] = max(largest.get(kind, job), job, key=_depth)
+    jobs = [(STUDY, job) for job in largest.values()]
+    known = {job.architecture.name for job in largest.values()}
+    others = [pair for pair in UNETS if pair[0] not in known]
+    jobs += [(OTHER, Job(architecture=chain(*pair, blocks=2))) for pair in others]
+    return found + [
+        partial(any_network, what, replace(job, seeds=seeds)) for what, job in jobs for seeds in (SEEDS, MORE_SEEDS)
+    ]
+
+
+def _depth(job: Job) -> int:
+    return int(getattr(job.architecture, "blocks", 0) or getattr(job.architecture, "cycles", 0))
 
 
 def machine() -> str:
@@ -115,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("python -m benchmarks.gpu: got no GPU, expected one that this torch can use", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    os.environ["SCHEMENETS_DEVICE"] = "cuda"
+    os.environ[DEVICE] = "cuda"
     torch.set_num_threads(1)
     keep_freed_memory()
     here = machine()

@@ -2,18 +2,25 @@
 
 import ctypes
 import gc
+import getpass
+import itertools
 import os
+import platform
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from schemenets.errors import InvalidParameterError
 
+DEVICE = "SCHEMENETS_DEVICE"  # environment variable
 WARM_UP = 3  # calls before a function is captured, in which libraries prepare themselves
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
 KEPT = {M_MMAP_THRESHOLD: 2**25, M_TRIM_THRESHOLD: 2**30, M_TOP_PAD: 2**25}  # bytes; glibc takes no larger first one
@@ -23,13 +30,71 @@ def device() -> torch.device:
     """Where trainings run: the environment variable ``SCHEMENETS_DEVICE``, ``cpu`` (if it is not set) or ``cuda``.
 
     Raises:
-        InvalidParameterError: another value, or there is no such device.
+        InvalidParameterError: another value, there is no such device, or it is too old for this torch.
     """
-    name = os.environ.get("SCHEMENETS_DEVICE", "cpu")
+    name = os.environ.get(DEVICE, "cpu")
     allowed = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     if name not in allowed:
-        raise InvalidParameterError("SCHEMENETS_DEVICE", name, f"{' or '.join(allowed)} on this machine")
+        raise InvalidParameterError(DEVICE, name, f"{' or '.join(allowed)} on this machine")
+    if name == "cuda" and (own := torch.cuda.get_device_capability()) < (oldest := _oldest_capability()):
+        old = f"{torch.cuda.get_device_name()} of compute capability {own[0]}.{own[1]}"
+        raise InvalidParameterError(DEVICE, old, f"{oldest[0]}.{oldest[1]} or more with torch {torch.__version__}")
     return torch.device(name)
+
+
+def described() -> str:
+    """The device in words: the model of the GPU, or of the processor.
+
+    Raises:
+        InvalidParameterError: as for :func:`device`.
+    """
+    return torch.cuda.get_device_name() if device().type == "cuda" else processor()
+
+
+def processor() -> str:
+    """The model of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _oldest_capability() -> tuple[int, int]:
+    """The least compute capability that this torch has code for, such as (7, 5) of sm_75."""
+    found = [name.rpartition("_")[2].rstrip("af") for name in torch.cuda.get_arch_list()]
+    return min(((int(name[:-1]), int(name[-1])) for name in found), default=(0, 0))
+
+
+@contextmanager
+def claimed() -> Iterator[None]:
+    """Take one of several GPUs for this process, the first that no other process has taken in this way.
+
+    If all are taken, they are shared evenly. Does nothing if trainings run on the processor, or if one GPU is visible,
+    as in a job of a cluster.
+    """
+    count = torch.cuda.device_count() if device().type == "cuda" else 0
+    if count < 2:
+        yield
+        return
+    locks = Path(tempfile.gettempdir()) / f"schemenets-{getpass.getuser()}"
+    locks.mkdir(exist_ok=True)
+    slots = ((slot, FileLock(locks / f"gpu-{slot}.lock")) for slot in itertools.count())
+    slot, lock = next((slot, lock) for slot, lock in slots if _acquired(lock))
+    try:
+        with torch.cuda.device(slot % count):
+            yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
 
 
 def captured(function: Callable[[Tensor], Any], example: Tensor) -> Callable[[Tensor], Any]:

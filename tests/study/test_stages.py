@@ -288,7 +288,8 @@ def test_provenance_tells_specification_code_and_changes(monkeypatch, status):
     monkeypatch.setattr(provenance, "_git", lambda *arguments: {"rev-parse": "c0ffee", "status": status}[arguments[0]])
     spec = {"family": "ecg"}
     source = of_stage("signals", spec)
-    found = provenance.collect(provenance.Stopwatch(), spec=spec, source=source, inputs={"x": "y"})
+    found = provenance.collect(provenance.Stopwatch(), spec=spec, source=source, inputs={"x": "y"}, device="a GPU")
+    assert found["device"] == "a GPU"
     assert found["git"] == {"commit": "c0ffee", "dirty": bool(status)}
     assert found["config_sha256"] == hashlib.sha256(b'{"family":"ecg"}').hexdigest()
     assert found["inputs_sha256"] == {"x": "y"}

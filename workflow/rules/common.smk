@@ -1,15 +1,23 @@
-# What all chapters share: the plan of the run, and how a rule runs a stage of the package.
+# What all chapters share: the plan of the run, where trainings run, and how a rule runs a stage of the package.
 #
 # A stage declares the files, inputs and digests of its rule (src/schemenets/study/stages). A job reruns if its
 # specification (params.spec) or its code (params.source) has changed.
 
-from schemenets.study.plan import Plan, PlanError
+import os
+
+from schemenets.study.plan import Plan, PlanError, device
 
 GIVEN = workflow.config_settings  # by --configfile and --config
+GPUS = workflow.global_resources.get("gpu")
 try:
     PLAN = Plan.of(config, [*GIVEN.configfiles, ("--config", dict(GIVEN.config))])
+    DEVICE = device(config, GPUS.value if GPUS else 0)
 except PlanError as error:
     raise WorkflowError(str(error))
+
+os.environ["SCHEMENETS_DEVICE"] = DEVICE  # not in the commands: a result of another device need not be made again
+if DEVICE == "cuda" and GPUS is None:
+    workflow.register_resource("gpu", 1)  # one training at a time, whatever the number of cores
 
 # The shell command is what you would type: python -m schemenets STAGE NAME --tier TIER --out DIRECTORY
 RUN = "OMP_NUM_THREADS={threads} python -m schemenets"

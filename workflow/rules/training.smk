@@ -14,6 +14,7 @@ rule tune:
     resources:
         mem_mb=2000,
         runtime=60,
+        gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("tune"),
     shell:
@@ -33,6 +34,7 @@ rule train:
     resources:
         mem_mb=2000,
         runtime=120,
+        gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("train"),
     shell:

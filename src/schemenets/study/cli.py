@@ -158,6 +158,7 @@ def _add_info(commands: Any) -> None:
         "show what is installed, or what a checkpoint holds",
         "schemenets info",
         f"schemenets info {WEIGHTS} --seed 0",
+        f"{devices.DEVICE}=cuda schemenets info",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, help="one or more trained networks (.safetensors)")
     _add_seed(parser)
@@ -396,6 +397,7 @@ def _info(options: argparse.Namespace) -> None:
             "schemenets": schemenets.__version__,
             "torch": torch.__version__,
             "kernel": kernels.backend(),
+            "device": devices.described(),
             "networks": ", ".join(networks.available()),
             "fluxes": ", ".join(fluxes.available()),
             "signals": ", ".join(signals.available()),

@@ -23,11 +23,29 @@ PACKAGE = Path(__file__).parents[1]
 READ = ("config", "workflow/schemas")  # of the project, besides the configuration that is given
 KEPT = 20  # plans; older ones are removed
 GIVEN = ".config.json"  # suffix of the configuration stored beside its plan
+OF_RUN = ("out", "device")  # keys of the configuration that say where a run computes, not what
+DEVICES = ("cpu", "cuda")
 Json = dict[str, Any]
 
 
 class PlanError(Exception):
     """There is no plan for this configuration; the message says why."""
+
+
+def device(config: Mapping[str, Any], gpus: int) -> str:
+    """Where trainings run, cpu or cuda: as the configuration says, or on a GPU if the run may use any.
+
+    Args:
+        config: as Snakemake has merged it.
+        gpus: the resource ``gpu`` of the run, 0 if it is not given.
+
+    Raises:
+        PlanError: another device.
+    """
+    name = config.get("device", "cuda" if gpus else "cpu")
+    if name not in DEVICES:
+        raise PlanError(f"device: got {name!r}, expected {' or '.join(DEVICES)}.")
+    return str(name)
 
 
 class Plan:
@@ -45,7 +63,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], given: Sequence[Source | Path] = ()) -> "Plan":
-        """The plan of a configuration as Snakemake has merged it, with the results directory as ``out``.
+        """The plan of a configuration as Snakemake has merged it, with the keys :data:`OF_RUN`.
 
         Args:
             config: the whole.
@@ -54,7 +72,7 @@ class Plan:
         Raises:
             PlanError: the configuration is invalid; one line per finding.
         """
-        own = resolved({key: value for key, value in config.items() if key != "out"})
+        own = resolved({key: value for key, value in config.items() if key not in OF_RUN})
         key = _key(own)
         path = PLANS / f"{key}.json"
         out = config.get("out", "")

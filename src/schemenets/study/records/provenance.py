@@ -16,7 +16,6 @@ import torch
 
 import schemenets
 from schemenets import kernels
-from schemenets.devices import device
 
 _PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
 
@@ -35,7 +34,9 @@ class Stopwatch:
         }
 
 
-def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+def collect(
+    stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, inputs: Mapping[str, str], device: str
+) -> dict[str, Any]:
     """Provenance of a result, to be stored with it.
 
     Args:
@@ -43,6 +44,7 @@ def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, input
         spec: specification of the computation.
         source: fingerprint of the code (:func:`schemenets.study.records.fingerprints.of_stage`).
         inputs: SHA-256 of every input file, by name.
+        device: what it ran on, in words.
     """
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -51,7 +53,7 @@ def collect(stopwatch: Stopwatch, *, spec: Mapping[str, Any], source: str, input
         "source_sha256": source,
         "inputs_sha256": dict(inputs),
         "git": git_state(),
-        "device": _processor(),
+        "device": device,
         "kernel": kernels.backend(),
         "threads": torch.get_num_threads(),
         "platform": f"{platform.system()}-{platform.machine()}",
@@ -102,14 +104,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    if device().type == "cuda":
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -10,6 +10,7 @@ A stage is declared in its module and nowhere else. The module holds
   strings, or lists of these;
 * ``run(job)``: the computation. A job's files are in ``job.results``; it reads only what is declared;
 * if its records become tables, ``TABLES``: the columns of every table, and ``tables(records)``: their rows;
+* ``TRAINS = True``, if it uses the device that trainings run on; all others use the processor;
 * if it depends on more code than ``run`` reaches, ``code(spec)``: the other roots of its fingerprint.
 
 Layout, rules, manifest, audit, fingerprints and the diagram in the documentation follow from these declarations.
@@ -18,12 +19,13 @@ Layout, rules, manifest, audit, fingerprints and the diagram in the documentatio
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemenets import files, registry
+from schemenets import devices, files, registry
 from schemenets.errors import InvalidParameterError
 from schemenets.study.layout import Layout
 from schemenets.study.records.fingerprints import of_stage
@@ -62,7 +64,8 @@ class Job:
 
     def provenance(self) -> Json:
         """Where the results of this job come from; reads all inputs for their hashes."""
-        return collect(self.stopwatch, spec=self.spec, source=self.source, inputs=self.inputs_sha256)
+        device = devices.described() if trains(self.stage) else devices.processor()
+        return collect(self.stopwatch, spec=self.spec, source=self.source, inputs=self.inputs_sha256, device=device)
 
     @property
     def source(self) -> str:
@@ -157,6 +160,11 @@ def has_provenance(name: str) -> bool:
     return hasattr(module(name), "RECORD")
 
 
+def trains(name: str) -> bool:
+    """Whether a stage uses the device that trainings run on."""
+    return getattr(module(name), "TRAINS", False)
+
+
 def record_key(stage: str) -> str:
     """Key of the record among the outputs of a stage that writes records."""
     return str(module(stage).RECORD)
@@ -180,7 +188,8 @@ def run(stage: str, name: str, spec: Mapping[str, Any], results: Layout) -> None
         InvalidParameterError: the jobs of this stage have names of another form.
     """
     output_files(stage, name)
-    module(stage).run(Job(stage, name, dict(spec), results))
+    with devices.claimed() if trains(stage) else nullcontext():
+        module(stage).run(Job(stage, name, dict(spec), results))
 
 
 def written(reference: Reference) -> Iterator[str]:

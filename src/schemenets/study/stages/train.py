@@ -12,6 +12,7 @@ OUTPUTS = {
     "weights": "runs/{experiment}/{method}/{size}/weights.safetensors",
 }
 RECORD = "record"
+TRAINS = True
 ARCHITECTURE = ["flux", "blocks", "filters", "kernel_size", "tied", "certified"]
 TRAINING = ["learning_rate", "epochs", "batch"]
 TABLES = {

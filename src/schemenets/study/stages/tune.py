@@ -8,6 +8,7 @@ from schemenets.study.stages import Job, Json, _fits, dataset
 
 OUTPUTS = {"trials": "tuning/{method}.json"}
 RECORD = "trials"
+TRAINS = True
 TABLES = {"tuning": ["method", "learning_rate", "chosen", "nothing", "seed", "status", "validation"]}
 
 
