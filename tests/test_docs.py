@@ -1,6 +1,7 @@
 """The documentation: its examples run and print what they say, nothing registered is missing, what it shows exists."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from schemenets import fluxes, networks, registry
@@ -119,56 +121,40 @@ def test_every_stage_is_in_the_table_with_what_it_does(pictures, graph):
     assert "all other stages" in rows["manifest"][0]
 
 
-ADDED = """
-import sys
-from pathlib import Path
-
-from matplotlib import rc_context
-
-from schemenets.study import figures, stages, summaries
-from schemenets.study.figures._style import STYLE
-from schemenets.study.layout import Layout
-from schemenets.study.records import manifest
-
-sys.path.append(sys.argv[2])
-from fabricated import study
-
-study, results = study(), Layout(Path(sys.argv[1]))
-for stage in ("filters", "tables"):
-    for name, spec in study.specs(stage).items():
-        stages.run(stage, name, spec, results)
-tables = summaries.read(results)
-assert set(tables["filters"]["run"]) < set(tables["runs"]["run"])
-assert (tables["filters"]["mean_absolute"] > 0).all()
-picture = results.figure("filters", "png")
-picture.parent.mkdir(exist_ok=True)
-with rc_context(STYLE):
-    figures.draw("filters", tables).savefig(picture)
-assert figures.headline("filters", tables).startswith("The mean absolute value")
-made = {result.name for result in manifest.results_of(study)}
-job = next(iter(study.specs("filters")))
-assert {f"runs/{job}/filters.json", "tables/filters.csv", "figures/filters.svg"} <= made
-"""
-
-
 @pytest.mark.slow
-def test_a_measurement_is_added_as_shown(made_up, tmp_path):
-    """The three texts are put into a copy of the project: networks are measured, and Snakemake knows the rule."""
+def test_everything_is_added_as_shown(tmp_path):
+    """All files of the page, put into a copy of the project: from the signals to the report and its audit."""
     for name in ("Snakefile", "config", "workflow", "src"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
-    shown = FILE.findall(PAGES["docs/extending.md"])
-    assert len(shown) == 3
-    for name, text in shown:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "profiles").symlink_to("workflow/profiles")
+    for name, text in FILE.findall(PAGES["docs/extending.md"]):
         path = tmp_path / name
-        before = path.read_text(encoding="utf-8") if path.suffix == ".smk" else ""
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
         path.write_text(before + text, encoding="utf-8")
-    results = shutil.copytree(made_up[0].root, tmp_path / "results/made")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
-    options = {"cwd": tmp_path, "env": environment, "check": True, "text": True, "stdout": subprocess.PIPE}
-    subprocess.run([sys.executable, "-c", ADDED, str(results), str(ROOT / "tests")], **options)
-    assert (results / "figures/filters.png").stat().st_size > 0
-    planned = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--config", "tier=smoke"]
-    job = "factorial/symmetric-perona_malik-certified/blocks-4"
-    asked = f"results/smoke/runs/{job}/filters.json"
-    subprocess.run([*planned, "--", asked], **options)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "PATH": path, "SCHEMENETS_KERNEL": "fused"}
+
+    def successful(*command):
+        found = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
+
+    successful("snakemake", "--cores", "2", "--configfile", "mine.yaml")
+    successful("schemenets", "audit", "results/mine")
+    results = tmp_path / "results/mine"
+    job = results / "runs/sawtooth/heavy_ball-huber/blocks-4"
+    records = {name: json.loads((job / f"{name}.json").read_text()) for name in ("record", "stability", "filters")}
+    assert records["record"]["provenance"]["kernel"] == "fused"
+    assert {seed["certificate"]["theorem"] for seed in records["stability"]["seeds"].values()} == {None}
+    tables = {name: pd.read_csv(results / f"tables/{name}.csv") for name in ("runs", "filters")}
+    assert set(tables["filters"]["run"]) == set(tables["runs"]["run"])
+    assert (tables["filters"]["mean_absolute"] > 0).all()
+    claims = {claim["id"]: claim for claim in json.loads((results / "claims.json").read_text())["claims"]}
+    assert claims["M1"]["verdict"] == "inconclusive"  # with two seeds
+    report = (results / "report.html").read_text(encoding="utf-8")
+    for shown in ("Momentum helps", "The mean absolute value of the filters lies between", "heavy_ball"):
+        assert shown in report

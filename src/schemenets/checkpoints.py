@@ -56,7 +56,10 @@ def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Pat
     """
     of_all: list[Any] = list(trained.values())
     stacked: Any = networks.stack(of_all)
-    dtype, implicit = _same("dtype", map(_dtype, of_all)), _same("implicit_gradients", map(_implicit_gradients, of_all))
+    dtype, implicit = (
+        _same("dtype", map(_dtype, of_all)),
+        _same("implicit_gradients", (each.implicit_gradients for each in of_all)),
+    )
     if dtype not in DTYPES.values():
         raise InvalidParameterError(
             "dtype of the network", dtype, f"one of {', '.join(DTYPES)}, such as network.float()"
@@ -148,15 +151,6 @@ def _same(key: str, values: Iterable[Any]) -> Any:
         if other != first:
             raise InvalidParameterError(key, other, f"{first}, that of the first network")
     return first
-
-
-def _dtype(network: Any) -> torch.dtype:
-    dtype: torch.dtype = next(network.parameters()).dtype
-    return dtype
-
-
-def _implicit_gradients(network: Any) -> bool:
-    return bool(getattr(network, "implicit_gradients", False))
 
 
 def _foreign(path: Path | str, error: Exception) -> CheckpointError:

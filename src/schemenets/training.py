@@ -287,7 +287,7 @@ class Trainer:
         with torch.no_grad():
             self.net(_rows(self.inputs, self._batches()[0][:, :1]))  # whatever cannot be compiled shows
         program, operands = self._recorded()
-        if kernels.takes(program, [self.inputs, operands]) and not getattr(self.net, "implicit_gradients", False):
+        if kernels.takes(program, [self.inputs, operands]) and not self.net.implicit_gradients:
             self.differentiate = self._differentiate_compiled
         if self.device.type == "cuda":  # where many small operations take as long as large ones
             self.differentiate = captured(self._differentiate, self._batches()[0])

@@ -86,7 +86,6 @@ def test_autocast_leaves_blocks_and_iterations_in_their_own_precision():
 def test_all_ways_to_derivatives_agree(net, kernel, monkeypatch):
     monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
     net = copy.deepcopy(net).double()
-    net.implicit_gradients = getattr(net, "implicit_gradients", False)
     u = PAIR.double()
     expected = functional.jacobian(net, u)
     assert expected.abs().max() > 0.5
@@ -141,7 +140,7 @@ def test_networks_are_pickled_and_copied_as_a_whole(net):
         assert other.architecture == net.architecture
         assert not other.training
         assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in net.parameters()]
-        assert getattr(other, "implicit_gradients", None) == getattr(net, "implicit_gradients", None)
+        assert other.implicit_gradients == net.implicit_gradients
     assert all(p is q for p, q in zip(copy.copy(net).parameters(), net.parameters(), strict=True))
     inside = pickle.loads(pickle.dumps(torch.nn.Sequential(net, torch.nn.Identity())))
     assert torch.equal(inside(u), net(u))

@@ -48,10 +48,11 @@ def test_numbers_of_the_tier_may_stand_at_the_top():
 
 
 def test_a_tier_takes_what_it_does_not_name_from_another():
-    own = {"like": "smoke", "epochs": 3, "train": {"scanlines": 128}}
+    own = {"like": "smoke", "epochs": 3, "train": {"scanlines": 128}, "experiments": {"factorial": None}}
     found = resolved(WHOLE | {"tiers": WHOLE["tiers"] | {"mine": own}})["tiers"]["mine"]
     smoke = WHOLE["tiers"]["smoke"]
-    assert found == smoke | {"epochs": 3, "train": smoke["train"] | {"scanlines": 128}}
+    kept = {key: value for key, value in smoke["experiments"].items() if key != "factorial"}
+    assert found == smoke | {"epochs": 3, "train": smoke["train"] | {"scanlines": 128}, "experiments": kept}
 
 
 def test_a_file_may_hold_only_what_is_different(written):

@@ -153,10 +153,11 @@ class Portable(nn.Module):
     """
 
     architecture: Any
+    implicit_gradients = False  # whether gradients are those of the solution, see the implicit network
 
     def __reduce__(self) -> Any:
         parameters = {name: (p.detach(), p.requires_grad) for name, p in self.named_parameters()}
-        return rebuilt, (self.architecture, parameters, self.training, getattr(self, "implicit_gradients", None))
+        return rebuilt, (self.architecture, parameters, self.training, self.implicit_gradients)
 
     def __copy__(self) -> "Portable":  # which shares the parameters, as for any module
         copied = type(self).__new__(type(self))
@@ -171,7 +172,7 @@ class Portable(nn.Module):
 
 
 def rebuilt(
-    architecture: Any, parameters: Mapping[str, tuple[Tensor, bool]], training: bool, implicit_gradients: bool | None
+    architecture: Any, parameters: Mapping[str, tuple[Tensor, bool]], training: bool, implicit_gradients: bool
 ) -> Any:
     """The network that was pickled, stacked if it was."""
     values, _ = next(iter(parameters.values()))
@@ -179,8 +180,8 @@ def rebuilt(
     for name, parameter in network.named_parameters():
         parameter.data, requires_grad = parameters[name]
         parameter.requires_grad_(requires_grad)
-    if implicit_gradients is not None:
-        network.implicit_gradients = implicit_gradients
+    if implicit_gradients:
+        network.implicit_gradients = True
     return network
 
 

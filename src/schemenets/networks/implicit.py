@@ -65,7 +65,6 @@ class Implicit(DenoisingNetwork):
     certifiable = True
     block = Block
     values = DIFFUSION
-    implicit_gradients = False
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(replace(architecture, tied=True), generator)

@@ -411,32 +411,22 @@ class _SafeguardedFSI(_Symmetric):
         return u
 
 
-class _SafeguardedDuFortFrankel(_Dense):
+class _SafeguardedDuFortFrankel(_Symmetric):
+    """Its bounds are those of explicit steps of the size τ = 1/(2α)."""
+
     tolerances = ROOTS
 
     def run(self, u: Array) -> Array:
         previous = start = u
         for A in self.blocks:
-            alpha, rho = self._alpha(A), float(_positive(A.parameters["rho"]))
-            step, A_b = safeguarded_du_fort_frankel.step, _as_operator(A, 1 / (2 * alpha))
-            previous, u = u, step(u, previous, start, A_b, rho / (2 * alpha), alpha)
+            alpha, rho, tau = self._alpha(A), self._rho(A), self._tau(A)
+            step = safeguarded_du_fort_frankel.step
+            previous, u = u, step(u, previous, start, _as_operator(A, tau), rho * tau, alpha)
         return u
 
-    def factor(self) -> float:
-        return math.prod(self._factor(A) for A in self.blocks)
-
-    def added(self) -> float:
-        beta = 0.0
-        for A in self.blocks:
-            beta = self._factor(A) * beta + A.drift(1 / (2 * self._alpha(A))) + A.size_of_b2
-        return beta
-
-    def _factor(self, A: _Block) -> float:
-        return max(1.0, A.flux.L * A.norm_squared / (2 * self._alpha(A)) - 1)
-
     def expansion(self) -> float:
-        rho = [float(_positive(A.parameters["rho"])) for A in self.blocks]
-        slopes = [A.lipschitz(1 / (2 * self._alpha(A))) for A in self.blocks]
+        rho = [self._rho(A) for A in self.blocks]
+        slopes = [A.lipschitz(self._tau(A)) for A in self.blocks]
         return math.inf if max(rho) > 1 else _two_steps(slopes, [(x - 1) / (x + 1) for x in rho])
 
     def margins(self, A: _Block) -> dict[str, float]:
@@ -444,6 +434,12 @@ class _SafeguardedDuFortFrankel(_Dense):
 
     def _alpha(self, A: _Block) -> float:
         return A.above("alpha", A.flux.L / 4)
+
+    def _tau(self, A: _Block) -> float:
+        return 1 / (2 * self._alpha(A))
+
+    def _rho(self, A: _Block) -> float:
+        return float(_positive(A.parameters["rho"]))
 
 
 _SCHEMES = {

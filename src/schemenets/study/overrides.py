@@ -4,7 +4,7 @@ A file that is given with ``--configfile`` (``make study CONFIG=mine.yaml``) or 
 ``config/config.yaml``, key by key. Two things are said more easily there:
 
 * a number of the chosen tier at the top, such as ``seeds: 3`` or ``--config seeds=3``;
-* ``like: smoke`` in a tier of one's own, which takes what it does not name from that tier.
+* ``like: smoke`` in a tier of one's own, which takes what it does not name from that tier; null leaves something out.
 """
 
 import re
@@ -40,7 +40,7 @@ def resolved(config: Mapping[str, Any], whole: Mapping[str, Any] | None = None) 
     found, tiers = dict(config), dict(_mapping(config.get("tiers")))
     for name, own in tiers.items():
         if isinstance(own, Mapping) and isinstance(tiers.get(str(own.get(LIKE))), Mapping):
-            tiers[name] = merged(tiers[own[LIKE]], {key: value for key, value in own.items() if key != LIKE})
+            tiers[name] = _without_nulls(merged(tiers[own[LIKE]], {key: own[key] for key in own if key != LIKE}))
     loose = {
         key: found.pop(key)
         for key, value in config.items()
@@ -49,6 +49,14 @@ def resolved(config: Mapping[str, Any], whole: Mapping[str, Any] | None = None) 
     if loose:
         tiers[chosen] = {**_mapping(tiers.get(chosen)), **loose}
     return found | {"tiers": tiers} if tiers else found
+
+
+def _without_nulls(mapping: Mapping[str, Any]) -> Json:
+    return {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in mapping.items()
+        if value is not None
+    }
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
