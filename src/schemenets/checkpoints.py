@@ -56,10 +56,8 @@ def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Pat
     """
     of_all: list[Any] = list(trained.values())
     stacked: Any = networks.stack(of_all)
-    dtype, implicit = (
-        _same("dtype", map(_dtype, of_all)),
-        _same("implicit_gradients", (each.implicit_gradients for each in of_all)),
-    )
+    dtype = _same("dtype", (next(net.parameters()).dtype for net in of_all))
+    implicit = _same("implicit_gradients", (net.implicit_gradients for net in of_all))
     if dtype not in DTYPES.values():
         raise InvalidParameterError(
             "dtype of the network", dtype, f"one of {', '.join(DTYPES)}, such as network.float()"
