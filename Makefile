@@ -4,11 +4,12 @@ TIER ?=
 CONFIG ?=
 CORES ?= all
 OUT ?=
+PROFILE ?=
 
 .PHONY: study test benchmark lint docs
 
-study: .venv/study.stamp ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2]
-	. .venv/bin/activate && snakemake --cores $(CORES) $(if $(CONFIG),--configfile "$(CONFIG)") \
+study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]
+	. .venv/bin/activate && snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
 	  $(if $(TIER)$(OUT),--config) $(if $(TIER),tier=$(TIER)) $(if $(OUT),"out=$(OUT)")
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
@@ -31,6 +32,10 @@ docs: .venv/docs.stamp ## build the documentation, offline
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --requirement requirements/study.txt
 	.venv/bin/python -m pip install --no-deps --editable .
+	touch $@
+
+.venv/slurm.stamp: .venv/study.stamp requirements/slurm.txt
+	.venv/bin/python -m pip install --requirement requirements/slurm.txt
 	touch $@
 
 .venv/test.stamp: .venv/study.stamp requirements/test.txt

@@ -43,10 +43,24 @@ onstart:
         LOCK.acquire(timeout=0)
     except Timeout:
         raise WorkflowError(f"another run is working in this directory (it holds {LOCK.lock_file})")
-    if DEVICE == "cuda" and workflow.local_exec:
+    if workflow.local_exec and DEVICE == "cuda":
         found = subprocess.run([sys.executable, "-m", "schemenets", "info"], capture_output=True, text=True)
         if found.returncode:
             raise WorkflowError(found.stderr.strip())
+    elif prefix := getattr(workflow.executor_settings, "jobname_prefix", None):  # of SLURM
+        from schemenets.errors import ConfigError
+        from schemenets.study import cluster
+
+        try:
+            jobs = cluster.running(prefix, Path.cwd())
+        except ConfigError as error:
+            raise WorkflowError(str(error))
+        if jobs:
+            numbers = " ".join(job.split()[0] for job in jobs)
+            raise WorkflowError(
+                "\n  ".join(["jobs of an earlier run still work in this directory:", *jobs])
+                + f"\nwait until they have ended, or cancel them: scancel {numbers}"
+            )
 
 
 include: "workflow/rules/common.smk"

@@ -2,6 +2,8 @@
 
     python -m benchmarks.study [--tier study] [--cores 2] [--sample 5] [--out results/tables/study_benchmark.csv]
 
+It also writes ``costs.csv`` beside the table, from which ``schemenets plan`` forecasts the costs of other tiers.
+
 With ``--sample`` only every fifth training is run, with all that follows from it alone, and the cost of a rule is that
 of its jobs that were run, times all of its jobs over these. What needs all results at once, the report and what it is
 made of, is not run then.
@@ -24,12 +26,18 @@ import yaml
 
 from benchmarks import table, timing, workflow
 from benchmarks.targets import Row
+from schemenets.study import forecast
+from schemenets.study.config import Study
+from schemenets.study.layout import Layout
 from schemenets.study.plan import Plan
 
 COPIED = (*workflow.COPIED, ".git")  # which says what commit is measured
 WORKFLOW = "the workflow itself"
 OF_ALL = "tables", "claims", "figures", "report", "manifest"  # stages that need all results at once
-COLUMNS = ("rule", "jobs", "run", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "tier", "machine")
+COLUMNS = (
+    *("rule", "jobs", "run", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "largest_job_megabytes"),
+    *("tier", "machine"),
+)
 # stands for `python` in the rules, and notes what each call costs
 SHIM = """#!{python}
 import json, os, sys, time
@@ -37,7 +45,7 @@ start = time.perf_counter()
 child = os.posix_spawn({python!r}, [{python!r}, *sys.argv[1:]], os.environ)
 _, status, usage = os.wait4(child, 0)
 cost = usage.ru_utime + usage.ru_stime
-line = json.dumps([sys.argv[3], cost, time.perf_counter() - start]) + "\\n"
+line = json.dumps([sys.argv[3], cost, time.perf_counter() - start, usage.ru_maxrss / 1024]) + "\\n"
 file = os.open({notes!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 os.write(file, line.encode())
 sys.exit(os.waitstatus_to_exitcode(status))
@@ -58,11 +66,12 @@ def shimmed(directory: Path) -> tuple[Path, Path]:
 def measured(directory: Path, tier: str, cores: str, sample: int = 1) -> list[Row]:
     """Run the study there, or a sample of its trainings; a row for every rule, and one for the workflow itself."""
     shims, notes = shimmed(directory)
+    machine = timing.description()  # with the commit, which may be another one when it ends
     path = f"{shims}{os.pathsep}{os.environ['PATH']}"
     targets, jobs = planned(directory, tier, sample)
     total = workflow.measured(directory, "--cores", cores, "--", *targets, tier=tier, path=path, quiet=False)
     costs = [json.loads(line) for line in notes.read_text().splitlines()]
-    return rows(costs, total.cpu, total.wall, tier, jobs)
+    return rows(costs, total.cpu, total.wall, tier, jobs, machine)
 
 
 def planned(directory: Path, tier: str, sample: int) -> tuple[list[str], dict[str, int]]:
@@ -82,23 +91,30 @@ def planned(directory: Path, tier: str, sample: int) -> tuple[list[str], dict[st
 
 
 def rows(
-    costs: Sequence[tuple[str, float, float]], total: float, wall: float, tier: str, jobs: Mapping[str, int]
+    costs: Sequence[tuple[str, float, float, float]],
+    total: float,
+    wall: float,
+    tier: str,
+    jobs: Mapping[str, int],
+    machine: str,
 ) -> list[Row]:
-    """The table, from rule, CPU and wall seconds of every job that was run, those of everything together, and jobs."""
+    """The table, from rule, CPU and wall seconds and memory of every job that was run, and the sums of everything."""
     by_rule = defaultdict(list)
-    for rule, cpu, seconds in costs:
+    largest: dict[str, float] = defaultdict(float)
+    for rule, cpu, seconds, megabytes in costs:
         by_rule[rule].append((cpu, seconds))
+        largest[rule] = max(largest[rule], megabytes)
     groups: dict[str, tuple[int, int, float, float | None]] = {}
     for rule, each in by_rule.items():
         times = jobs[rule] / len(each)
         groups[rule] = jobs[rule], len(each), times * sum(c for c, _ in each), times * sum(w for _, w in each)
-    own = total - sum(cpu for _, cpu, _ in costs)
+    own = total - sum(cpu for _, cpu, *_ in costs)
     own *= sum(jobs[rule] for rule in by_rule) / max(len(costs), 1)
     whole = len(costs) == sum(jobs.values())
     total = own + sum(cpu for _, _, cpu, _ in groups.values())
     groups["all"] = sum(jobs[rule] for rule in by_rule), len(costs), total, wall if whole else None
     groups[WORKFLOW] = 0, 0, own, None
-    machine, longest = timing.description(), {rule: max(cpu for cpu, _ in each) for rule, each in by_rule.items()}
+    longest = {rule: max(cpu for cpu, _ in each) for rule, each in by_rule.items()}
     return [
         {
             "rule": rule,
@@ -108,6 +124,7 @@ def rows(
             "wall_minutes": None if seconds is None else round(seconds / 60, 2),
             "share": round(cpu / total, 4),
             "longest_job_minutes": round(longest[rule] / 60, 2) if rule in longest else None,
+            "largest_job_megabytes": round(largest[rule]) if rule in largest else None,
             "tier": tier,
             "machine": machine,
         }
@@ -128,6 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         directory = (options.directory or Path(temporary)).resolve()
         workflow.copied(directory, COPIED)
         found = measured(directory, options.tier, options.cores, options.sample)
+        if options.out:
+            with chdir(directory):
+                own = Study.load(tier=options.tier)
+                costs = forecast.measured(Layout(directory / own.results), own, found[0]["machine"])
+            table.write(options.out.with_name(forecast.COSTS.name), costs, forecast.COLUMNS)
     for row in found:
         run = f"{row['run']} of {row['jobs']} jobs"
         print(f"{row['rule']:20} {run:>16} {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")

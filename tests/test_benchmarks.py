@@ -559,16 +559,16 @@ def test_costs_of_jobs_are_noted(tmp_path):
     for module, status in (("platform", 0), ("no_such_module", 1)):
         assert subprocess.run([shims / "python", "-m", module, "train"], capture_output=True).returncode == status
     costs = [json.loads(line) for line in notes.read_text().splitlines()]
-    assert [rule for rule, _, _ in costs] == ["train", "train"]
-    assert all(0 < cpu < 60 and 0 < wall < 60 for _, cpu, wall in costs)
+    assert [rule for rule, *_ in costs] == ["train", "train"]
+    assert all(0 < cpu < 60 and 0 < wall < 60 and 1 < size < 1000 for _, cpu, wall, size in costs)
 
 
 def test_the_table_of_the_study_is_by_rule():
-    costs = [("train", 60.0, 70.0), ("evaluate", 6.0, 6.0), ("train", 30.0, 35.0)]
+    costs = [("train", 60.0, 70.0, 500.0), ("evaluate", 6.0, 6.0, 400.0), ("train", 30.0, 35.0, 600.4)]
     jobs = {"train": 2, "evaluate": 1}
-    found = {row["rule"]: row for row in study.rows(costs, total=102.0, wall=60.0, tier="smoke", jobs=jobs)}
+    found = {row["rule"]: row for row in study.rows(costs, 102.0, 60.0, "smoke", jobs, "here")}
     assert list(found) == ["all", "train", "evaluate", study.WORKFLOW]
-    train = {"jobs": 2, "cpu_minutes": 1.5, "wall_minutes": 1.75, "share": 0.8824, "longest_job_minutes": 1.0}
+    train = {"jobs": 2, "cpu_minutes": 1.5, "wall_minutes": 1.75, "share": 0.8824, "largest_job_megabytes": 600}
     assert {key: found["train"][key] for key in train} == train
     assert (found["all"]["jobs"], found["all"]["cpu_minutes"], found["all"]["wall_minutes"]) == (3, 1.7, 1.0)
     assert (found[study.WORKFLOW]["cpu_minutes"], found[study.WORKFLOW]["jobs"]) == (0.1, 0)
@@ -576,9 +576,9 @@ def test_the_table_of_the_study_is_by_rule():
 
 
 def test_the_table_of_a_sample_is_that_of_all_jobs():
-    costs = [("train", 60.0, 70.0), ("evaluate", 6.0, 6.0), ("train", 30.0, 35.0)]
+    costs = [("train", 60.0, 70.0, 500.0), ("evaluate", 6.0, 6.0, 400.0), ("train", 30.0, 35.0, 600.4)]
     jobs = {"train": 6, "evaluate": 3, "report": 1}
-    found = {row["rule"]: row for row in study.rows(costs, total=102.0, wall=60.0, tier="study", jobs=jobs)}
+    found = {row["rule"]: row for row in study.rows(costs, 102.0, 60.0, "study", jobs, "here")}
     assert {rule: (row["run"], row["jobs"], row["cpu_minutes"]) for rule, row in found.items()} == {
         "all": (3, 9, 5.1),
         "train": (2, 6, 4.5),

@@ -14,7 +14,7 @@ import yaml
 from schemenets.study import plan as module
 from schemenets.study import stages
 from schemenets.study.config import Study
-from schemenets.study.plan import Plan, PlanError
+from schemenets.study.plan import Plan, PlanError, device
 
 ROOT = Path(__file__).parents[2]
 JOB = {"experiment": "capacity", "method": "resnet-relu", "size": "budget-240"}
@@ -208,3 +208,18 @@ def test_the_comment_of_every_rule_names_its_files():
             assert all(any(fnmatch(file, each) for each in files) for file in written)
         else:
             assert files == written
+
+
+def test_trainings_run_where_the_configuration_says_or_on_the_gpus_of_the_run():
+    assert device({}, 0) == "cpu"
+    assert device({}, 2) == "cuda"
+    assert device({"device": "cpu"}, 2) == "cpu"
+    assert device({"device": "cuda"}, 0) == "cuda"
+    with pytest.raises(PlanError, match=r"^device: got 'gpu', expected cpu or cuda\.$"):
+        device({"device": "gpu"}, 0)
+
+
+def test_where_a_run_computes_is_no_part_of_its_plan(monkeypatch):
+    made = Plan.of(CONFIG)
+    monkeypatch.setattr("schemenets.study.plan._make", None)  # not called again
+    assert Plan.of(CONFIG | {"device": "cuda", "out": "elsewhere"}).names("train") == made.names("train")

@@ -23,3 +23,19 @@ if DEVICE == "cuda" and GPUS is None:
 RUN = "OMP_NUM_THREADS={threads} python -m schemenets"
 OPTIONS = f"{PLAN.options} --log {{log:q}}"
 JOB = "{wildcards.experiment}/{wildcards.method}/{wildcards.size}"
+
+
+def growing(amount):
+    """A resource of which every attempt gets more: MB or minutes of a job that was stopped for exceeding them."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+# on a cluster, what takes seconds is run by Snakemake itself
+localrules:
+    all,
+    signals,
+    tables,
+    claims,
+    figures,
+    report,
+    manifest,

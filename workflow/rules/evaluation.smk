@@ -11,8 +11,8 @@ rule evaluate:
         PLAN.log("evaluate"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         **PLAN.digests("evaluate"),
     shell:
@@ -29,8 +29,8 @@ rule schemes:
         PLAN.log("schemes"),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=growing(1000),
+        runtime=growing(20),
     params:
         **PLAN.digests("schemes"),
     shell:

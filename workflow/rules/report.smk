@@ -11,8 +11,8 @@ rule tables:
         PLAN.log("tables"),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("tables"),
     shell:
@@ -29,8 +29,8 @@ rule claims:
         PLAN.log("claims"),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("claims"),
     shell:
@@ -54,8 +54,8 @@ rule figures:
         PLAN.log("figures"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         **PLAN.digests("figures"),
     shell:
@@ -72,8 +72,8 @@ rule report:
         PLAN.log("report"),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("report"),
     shell:
@@ -90,8 +90,8 @@ rule manifest:
         PLAN.log("manifest"),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("manifest"),
     shell:

@@ -11,8 +11,8 @@ rule signals:
         PLAN.log("signals"),
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("signals"),
     shell:
@@ -30,8 +30,8 @@ rule evolution:
     priority: 1  # its trainings come last anyway
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("evolution"),
     shell:
@@ -49,8 +49,8 @@ rule problems:
     priority: 1
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **PLAN.digests("problems"),
     shell:

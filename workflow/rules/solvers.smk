@@ -11,8 +11,8 @@ rule evaluate_solvers:
         PLAN.log("evaluate_solvers"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("evaluate_solvers"),
     shell:
@@ -29,8 +29,8 @@ rule solvers:
         PLAN.log("solvers"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("solvers"),
     shell:

@@ -12,8 +12,8 @@ rule stability:
         PLAN.log("stability"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("stability"),
     shell:
@@ -30,8 +30,8 @@ rule robustness:
         PLAN.log("robustness"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("robustness"),
     shell:
@@ -48,8 +48,8 @@ rule growth:
         PLAN.log("growth"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("growth"),
     shell:
@@ -66,8 +66,8 @@ rule random_growth:
         PLAN.log("random_growth"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("random_growth"),
     shell:
@@ -84,8 +84,8 @@ rule fixed_points:
         PLAN.log("fixed_points"),
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **PLAN.digests("fixed_points"),
     shell:

@@ -12,8 +12,8 @@ rule tune:
     priority: 2
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
         gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("tune"),
@@ -32,8 +32,8 @@ rule train:
     priority: 1
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
         gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("train"),

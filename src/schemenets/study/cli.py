@@ -130,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_certify(commands)
     _add_denoise(commands)
     _add_stages(commands)
+    _add_plan(commands)
     _add_audit(commands)
     return parser
 
@@ -226,6 +227,41 @@ def _add_denoise(commands: Any) -> None:
 def _denoise(options: argparse.Namespace) -> None:
     span = None if options.range is None else tuple(options.range)
     denoise.run(options.checkpoint, options.signal, options.output, options.seed, span)
+
+
+def _add_plan(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "plan",
+        _plan,
+        "say what a tier will cost (jobs, hours, disk, critical path), from the measured costs of an earlier run",
+        "schemenets plan --tier extended",
+        "schemenets plan --tier extended --device cuda",
+        "schemenets plan --tier extended --runs 100000",
+        "schemenets plan --records results/mine",
+    )
+    parser.add_argument("--tier", help="tier of the configuration (default: the one named there)")
+    parser.add_argument("--config", type=Path, help="configuration (default: config/config.yaml)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where trainings run (default: cpu)")
+    parser.add_argument("--runs", type=int, help="with as many seeds as give so many trained networks")
+    parser.add_argument(
+        "--records",
+        type=Path,
+        help="results whose records tell the costs, on machines such as yours (default: a table)",
+    )
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from schemenets.study import forecast  # needs the packages of the study, as _stage does
+    from schemenets.study.config import CONFIG, Study
+
+    study = Study.load(tier=options.tier, config=options.config or CONFIG)
+    if options.runs is not None:
+        if options.runs < 1:
+            raise InvalidParameterError("--runs", options.runs, "at least 1")
+        study = forecast.with_runs(study, options.runs)
+    for line in forecast.told(study, options.device, options.records):
+        print(line)
 
 
 def _add_audit(commands: Any) -> None:

@@ -1,0 +1,65 @@
+"""What runs on a cluster need besides their plan: values of the site, and whether jobs of an earlier run still work."""
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from schemenets.errors import ConfigError
+from schemenets.study import schema
+
+SITE = Path("config/site.yaml")
+EXAMPLE = Path("config/site.example.yaml")
+SCHEMA = Path("workflow/schemas/site.schema.json")
+FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
+Json = dict[str, Any]
+
+
+def site() -> Json:
+    """The values of the site, in the project's directory; what it does not say is as in the example.
+
+    Raises:
+        ConfigError: the file is missing or invalid.
+    """
+    if not SITE.is_file():
+        raise ConfigError(f"{SITE}: file is missing; copy {EXAMPLE} to it and set the values of your cluster")
+    given = schema.read(SITE) or {}
+    schema.validate(given, SCHEMA, SITE)
+    return {**schema.read(EXAMPLE), **given}
+
+
+def preparation(values: Json) -> str:
+    """The shell commands that a job runs first."""
+    commands = [values["setup"]] if values["setup"] else []
+    if values["scratch"]:
+        folder = f'"{values["scratch"]}/schemenets-$USER"'  # variables are those of the node
+        commands.append(f"mkdir -p {folder} && export TMPDIR={folder} NUMBA_CACHE_DIR={folder}")
+    return " && ".join(commands)
+
+
+def default_resources(values: Json) -> list[str]:
+    """Resources of every job, as expressions of Snakemake."""
+    named = {"slurm_partition": "partition", "slurm_account": "account", "slurm_extra": "sbatch"}
+    return [f"{resource}={values[key]!r}" for resource, key in named.items() if values[key]]
+
+
+def running(prefix: str, directory: Path) -> list[str]:
+    """Jobs whose names begin so and that wait or work in this directory: number, state and what they do.
+
+    Raises:
+        ConfigError: the controller of SLURM does not say.
+    """
+    command = ["squeue", "--me", "--noheader", f"--format={FIELDS}"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ConfigError(f"{shlex.join(command)}: {error}; expected SLURM on this machine") from error
+    if found.returncode:
+        message = f"{found.stderr.strip()}; whether jobs of an earlier run still work is not known"
+        raise ConfigError(f"{shlex.join(command)}: {message}: try again when the controller answers")
+    jobs = [line.split("|", 4) for line in found.stdout.splitlines()]
+    return [
+        f"{number} {state} {comment}"
+        for number, state, name, comment, place in jobs
+        if name.startswith(f"{prefix}_") and Path(place) == directory.resolve()
+    ]

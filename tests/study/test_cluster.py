@@ -1,0 +1,103 @@
+"""Values of a cluster's site, and jobs that an earlier run has left behind."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemenets.errors import ConfigError
+from schemenets.study import cluster
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A directory with what sites are read from; ``squeue`` prints the file queue, or fails if there is one broken."""
+    for name in (cluster.EXAMPLE, cluster.SCHEMA):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    program = tmp_path / "bin/squeue"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n[ -e broken ] && { cat broken >&2; exit 1; }\ncat queue\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(content):
+    cluster.SITE.write_text(yaml.safe_dump(content))
+
+
+def test_a_site_says_what_differs_from_the_example(project):
+    written({"partition": "long", "gpus": 2})
+    example = yaml.safe_load(cluster.EXAMPLE.read_text())
+    assert cluster.site() == example | {"partition": "long", "gpus": 2}
+    cluster.SITE.write_text("# nothing\n")
+    assert cluster.site() == example
+
+
+def test_a_missing_site_says_what_to_copy(project):
+    with pytest.raises(
+        ConfigError, match=r"^config/site\.yaml: file is missing; copy config/site\.example\.yaml to it"
+    ):
+        cluster.site()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"partitions": "long"}, r"site\.yaml: \(top level\): got the key 'partitions', expected one of .*'partition'"),
+        ({"gpus": 0}, r"site\.yaml: gpus: got 0, expected at least 1"),
+        ({"container": "yes"}, r"site\.yaml: container: got 'yes', expected a value of type boolean"),
+        ([1], r"site\.yaml: \(top level\): got \[1\], expected a value of type object"),
+    ],
+)
+def test_mistakes_in_a_site_are_named(project, content, message):
+    written(content)
+    with pytest.raises(ConfigError, match=message):
+        cluster.site()
+
+
+def test_resources_of_every_job_are_those_that_the_site_names(project):
+    written({"partition": "it's", "account": "p1"})
+    assert cluster.default_resources(cluster.site()) == ['slurm_partition="it\'s"', "slurm_account='p1'"]
+    written({})
+    assert cluster.default_resources(cluster.site()) == []
+
+
+def test_every_job_prepares_its_node(project):
+    written({})
+    assert cluster.preparation(cluster.site()) == ""
+    written({"setup": "module load cuda", "scratch": "$TMPDIR"})
+    first, second, third = cluster.preparation(cluster.site()).split(" && ")
+    assert first == "module load cuda"
+    assert second == 'mkdir -p "$TMPDIR/schemenets-$USER"'
+    assert third == 'export TMPDIR="$TMPDIR/schemenets-$USER" NUMBA_CACHE_DIR="$TMPDIR/schemenets-$USER"'
+
+
+def test_jobs_that_still_work_here_are_listed(project):
+    here, other = project.resolve(), project.resolve() / "other"
+    (project / "queue").write_text(
+        f"7|RUNNING|schemenets_1234|rule_train_wildcards_a|{here}\n8|PENDING|schemenets_1234|rule_tune|{here}\n"
+        f"9|RUNNING|schemenets_1234|rule_train|{other}\n10|RUNNING|other_1234|rule_train|{here}\n"
+    )
+    assert cluster.running("schemenets", project) == ["7 RUNNING rule_train_wildcards_a", "8 PENDING rule_tune"]
+    (project / "queue").write_text("")
+    assert cluster.running("schemenets", project) == []
+
+
+def test_a_controller_that_does_not_answer_is_no_empty_queue(project):
+    (project / "broken").write_text("Unable to contact slurm controller")
+    with pytest.raises(
+        ConfigError, match=r"Unable to contact slurm controller; .* try again when the controller answers"
+    ):
+        cluster.running("schemenets", project)
+
+
+def test_a_machine_without_slurm_is_named(project, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match=r"^squeue .*expected SLURM on this machine"):
+        cluster.running("schemenets", project)

@@ -1,0 +1,157 @@
+"""What a tier costs before it is run."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from schemenets.errors import CheckpointError, ConfigError
+from schemenets.study import cli, forecast, stages
+from schemenets.study.config import Study
+from schemenets.study.forecast import ANY, START, Forecast, Rate
+from schemenets.study.layout import Layout
+
+ROOT = Path(__file__).parents[2]
+STUDY = Study.load(root=ROOT, tier="smoke")
+JOB = "capacity/resnet-relu/budget-240"
+
+
+@pytest.fixture(autouse=True)
+def _project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_work_is_the_product_of_the_numbers_that_it_grows_with():
+    spec = STUDY.specs("train")[JOB]
+    a = spec["architecture"]
+    size = a["blocks"] * a["filters"] * a["kernel_size"]
+    assert forecast.work(STUDY, "train", spec) == len(spec["seeds"]) * spec["epochs"] * size * 1024
+    longer = {**spec, "epochs": 3 * spec["epochs"], "architecture": {**a, "channels": 8}}
+    assert forecast.work(STUDY, "train", longer) == 24 * forecast.work(STUDY, "train", spec)
+    signals = STUDY.specs("signals")["piecewise_affine-10"]
+    assert forecast.work(STUDY, "signals", signals) == (1024 + 128 + 128) * 256
+    assert forecast.work(STUDY, "report", {"anything": [1, 2, 3]}) == 1
+
+
+def test_kinds_of_networks_have_rates_of_their_own():
+    assert forecast.kind({}) == ANY
+    assert forecast.kind({"architecture": {"name": "symmetric", "certified": True}}) == "symmetric certified"
+    assert forecast.kind({"architecture": {"name": "resnet", "channels": 8}}) == "resnet 8 channels"
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Two trainings of known cost."""
+    results = Layout(tmp_path)
+    for name, seconds in ((JOB, 6.0), ("capacity/symmetric-perona_malik/budget-240", 20.0)):
+        for key, path in results.files("train", name).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = json.dumps({"provenance": {"cpu_seconds": seconds}}) if key == "record" else "x" * 1000
+            path.write_text(content)
+    results.files("manifest")["manifest"].write_text(json.dumps({"config": STUDY.config}))
+    return results
+
+
+def test_measured_costs_are_those_of_the_records(records):
+    rows = forecast.measured(records, STUDY, "a machine")
+    assert [(row["stage"], row["network"], row["cpu_seconds"]) for row in rows] == [
+        ("train", "resnet", 6.0),
+        ("train", "symmetric", 20.0),
+    ]
+    assert set(rows[0]) == set(forecast.COLUMNS)
+    known = forecast.rates(rows)
+    spec = STUDY.specs("train")[JOB]
+    assert known["train", "resnet"].seconds * forecast.work(STUDY, "train", spec) == pytest.approx(6)
+    assert known["train", "resnet"].megabytes == pytest.approx(rows[0]["megabytes"] / 2)
+    total = sum(
+        forecast.work(STUDY, "train", STUDY.specs("train")[name])
+        for name in (JOB, JOB.replace("resnet-relu", "symmetric-perona_malik"))
+    )
+    assert known["train", ANY].seconds == pytest.approx(26 / total)
+
+
+def test_a_run_without_records_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no records of the tier smoke"):
+        forecast.measured(Layout(tmp_path), STUDY, "")
+
+
+def test_every_job_costs_its_start_and_its_work():
+    known = {("train", ANY): Rate(1e-6, 0.5), ("train", "symmetric certified"): Rate(1e-3, 0.0)}
+    jobs = Forecast(STUDY, known).jobs
+    assert len(jobs) == sum(len(STUDY.specs(stage)) for stage in stages.available())
+    own = forecast.work(STUDY, "train", STUDY.specs("train")[JOB])
+    assert jobs["train", JOB].cpu_seconds == pytest.approx(START + 1e-6 * own)
+    assert jobs["train", JOB].megabytes == 0.5 * 2
+    assert jobs["claims", "all"].seconds == START
+    certified = "factorial/symmetric-perona_malik-certified/blocks-4"
+    assert jobs["train", certified].seconds > 100 * jobs["train", JOB].seconds
+
+
+def test_a_gpu_takes_the_trainings_over():
+    known = {("train", ANY): Rate(1e-3, 0.0)}
+    plain, fast = (Forecast(STUDY, known, speed).jobs for speed in (None, {ANY: 10.0, "resnet": 20.0}))
+    alone = plain["train", JOB].cpu_seconds - START
+    assert fast["train", JOB].gpu_seconds == pytest.approx(alone / 20 + START)
+    assert fast["train", JOB].cpu_seconds == START
+    assert (
+        fast[
+            "stability",
+            JOB.replace("capacity/resnet-relu/budget-240", "factorial/symmetric-perona_malik-certified/blocks-4"),
+        ].gpu_seconds
+        == 0
+    )
+
+
+def test_the_critical_path_is_the_longest_way_through_the_jobs():
+    known = {("train", "implicit certified"): Rate(1.0, 0.0), ("tune", ANY): Rate(1e-3, 0.0)}
+    path = Forecast(STUDY, known).critical_path()
+    assert path[0] == ("signals", "piecewise_affine-10")
+    assert path[2] == ("train", "factorial/implicit-perona_malik-certified/blocks-4")
+    assert path[-1] == ("manifest", "all")
+    for job, (stage, name) in itertools.pairwise(path):
+        given = stages.references(stage, STUDY.specs(stage)[name]).values()
+        assert job in {(each[0], each[1]) for found in given for each in found if not isinstance(each, str)}
+
+
+def test_more_runs_are_more_seeds():
+    more = forecast.with_runs(STUDY, 1000)
+    jobs = len(STUDY.specs("train"))
+    assert more.seeds == list(range(math.ceil(1000 / jobs)))
+    assert Forecast(more, {}).runs >= 1000
+
+
+def test_the_speed_of_a_gpu_is_from_its_benchmark():
+    row = {"contender": "processor", "certified": "False", "times_slower_than_ours": "4.0"}
+    rows = [{**row, "network": "resnet"}, {**row, "network": "resnet", "times_slower_than_ours": "9"}]
+    rows += [{**row, "network": "symmetric", "certified": "True"}, {**row, "contender": "ours", "network": "resnet"}]
+    found = forecast.speeds(rows)
+    assert found == pytest.approx({"resnet": 6.0, "symmetric certified": 4.0, ANY: 144 ** (1 / 3)})
+    with pytest.raises(ConfigError, match="no rows of the contender processor"):
+        forecast.speeds([])
+
+
+def test_the_command_prints_a_table_with_its_sources(records, capsys):
+    assert cli.main(["plan", "--tier", "extended", "--records", str(records.root), "--device", "cuda"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    study = Study.load(tier="extended")
+    assert (
+        lines[0] == f"tier extended: {len(Forecast(study, {}).jobs)} jobs, {Forecast(study, {}).runs} trained networks"
+    )
+    assert any(line.startswith("tune*") for line in lines)
+    assert any(line.startswith("train ") for line in lines)
+    assert any(line.startswith("critical path: ") for line in lines)
+    assert f"from the records in {records.root}" in lines
+    assert any(line.startswith("from results/tables/gpu_benchmark.csv: NVIDIA") for line in lines)
+
+
+def test_mistakes_are_named(tmp_path, capsys):
+    assert cli.main(["plan", "--runs", "0"]) == cli.MISUSE
+    assert cli.main(["plan", "--records", str(tmp_path)]) == cli.MISUSE
+
+
+def test_the_table_of_the_project_is_that_of_its_stages():
+    known = forecast.rates(forecast.read(ROOT / forecast.COSTS))
+    for stage in stages.available():
+        assert not stages.has_provenance(stage) or (stage, ANY) in known
