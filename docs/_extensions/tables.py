@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from contextlib import chdir
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 
 from schemenets import fluxes, networks
 from schemenets.networks import Architecture
+from schemenets.study import forecast
+from schemenets.study.config import Study
 
 FIRST, SECOND = "#2a78d6", "#d6602a"  # legible on light and on dark pages
 
@@ -122,6 +125,42 @@ def speed_table(root: Path) -> str:
     return table(["what", "blocks", "network", "flux", "seeds", *contenders.values()], rows)
 
 
+def plan_table(root: Path) -> str:
+    """What every tier costs, and the largest one with 100,000 trained networks."""
+    with chdir(root):
+        known = forecast.rates(forecast.read(forecast.COSTS))
+        speed = forecast.speeds(forecast.read(forecast.GPU))
+        studies = {f"`{tier}`": Study.load(tier=tier) for tier in ("smoke", "study", "extended")}
+        studies["`extended --runs 100000`"] = forecast.with_runs(studies["`extended`"], 100_000)
+        rows = []
+        for name, own in studies.items():
+            on_cores, on_gpus = forecast.Forecast(own, known), forecast.Forecast(own, known, speed)
+            jobs = on_cores.jobs.values()
+            path = sum(on_cores.jobs[job].seconds for job in on_cores.critical_path())
+            rows.append(
+                [
+                    name,
+                    f"{on_cores.runs:,}",
+                    f"{len(jobs):,}",
+                    f"{sum(job.cpu_seconds for job in jobs) / 3600:.3g}",
+                    f"{sum(job.gpu_seconds for job in on_gpus.jobs.values()) / 3600:.3g}",
+                    f"{sum(job.megabytes for job in jobs) / 1000:.2g}",
+                    f"{max(job.seconds for job in jobs) / 3600:.2g}",
+                    f"{path / 3600:.2g}",
+                ]
+            )
+    columns = ["tier", "trained networks", "jobs", "CPU-hours", "GPU-hours, if trainings run there"]
+    return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows)
+
+
+def plan_source(root: Path) -> str:
+    """What the costs of the plan were measured on."""
+    with chdir(root):
+        costs, gpu = forecast.read(forecast.COSTS), forecast.read(forecast.GPU)
+    jobs = sum(int(row["jobs"]) for row in costs)
+    return f"{jobs} jobs on {costs[0]['machine']}; trainings on {gpu[0]['machine']}"
+
+
 def substitutions(root: Path) -> dict[str, str]:
     """What pages insert by ``{{ name }}``."""
     return {
@@ -131,4 +170,6 @@ def substitutions(root: Path) -> dict[str, str]:
         "claim_table": claim_table(root),
         "tier_table": tier_table(root),
         "speed_table": speed_table(root),
+        "plan_table": plan_table(root),
+        "plan_source": plan_source(root),
     }

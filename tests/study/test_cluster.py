@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.profiles import ProfileConfigFileParser
 
 from schemenets.errors import ConfigError
 from schemenets.study import cluster
@@ -101,3 +102,48 @@ def test_a_machine_without_slurm_is_named(project, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match=r"^squeue .*expected SLURM on this machine"):
         cluster.running("schemenets", project)
+
+
+def profile(name):
+    """A profile as Snakemake reads it."""
+    with (ROOT / f"workflow/profiles/{name}/config.yaml").open() as file:
+        return dict(ProfileConfigFileParser().parse(file))
+
+
+SHARED = ("rerun-incomplete", "nolock", "scheduler", "show-failed-logs")
+ON_CLUSTERS = (
+    "jobs",
+    "retries",
+    "keep-going",
+    "latency-wait",
+    "local-cores",
+    "slurm-no-requeue",
+    "slurm-jobname-prefix",
+)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "workflow/profiles").iterdir()))
+def test_every_profile_is_complete_in_itself(project, name):
+    written({})
+    own, default = profile(name), profile("default")
+    assert {key: own[key] for key in SHARED} == {key: default[key] for key in SHARED}
+    assert {"max-jobs-per-timespan", "quiet"} <= set(own)
+    if name.startswith("slurm"):
+        assert {key: own[key] for key in ON_CLUSTERS} == {key: profile("slurm")[key] for key in ON_CLUSTERS}
+        assert own["executor"] == "slurm"
+    assert ("gpu" in name) == any(each.startswith("gpu=") for each in own.get("resources", []))
+
+
+def test_profiles_take_the_values_of_the_site(project):
+    written({"partition": "long", "gpu_partition": "gpus", "gpus": 8, "jobs": 50, "setup": "module load cuda"})
+    for name in ("slurm", "slurm-gpu"):
+        own = profile(name)
+        assert own["jobs"] == "50"
+        assert own["default-resources"] == ["slurm_partition='long'"]
+        assert own["precommand"] == "module load cuda"
+        assert "software-deployment-method" not in own
+    assert profile("slurm-gpu")["resources"] == ["gpu=8"]
+    assert profile("slurm-gpu")["set-resources"] == ["train:slurm_partition=gpus", "tune:slurm_partition=gpus"]
+    written({"container": True})
+    assert profile("slurm")["software-deployment-method"] == "apptainer"
+    assert "set-resources" not in profile("slurm-gpu")

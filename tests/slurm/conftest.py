@@ -1,0 +1,25 @@
+"""The cluster of the tests; without SLURM they are skipped, or fail if the environment says ``SLURM=required``."""
+
+import os
+from pathlib import Path
+
+import one_node
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """One node with two cores and a GPU in name."""
+    if reason := one_node.missing():
+        if os.environ.get("SLURM") == "required":
+            pytest.fail(f"{reason}, but SLURM=required")
+        pytest.skip(reason)
+    found = one_node.Cluster(tmp_path_factory.mktemp("slurm"))
+    os.environ["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
