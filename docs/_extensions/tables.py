@@ -125,6 +125,15 @@ def speed_table(root: Path) -> str:
     return table(["what", "blocks", "network", "flux", "seeds", *contenders.values()], rows)
 
 
+def cost_table(root: Path) -> str:
+    """What the study costs by rule, as measured."""
+    path = root / "results/tables/study_benchmark.csv"
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    shown = [[row["rule"], row["jobs"], row["run"], row["cpu_minutes"], f"{float(row['share']):.1%}"] for row in rows]
+    source = f"Tier `{rows[0]['tier']}`, {rows[0]['machine']}."
+    return table(["rule", "jobs", "of these measured", "CPU-minutes", "share"], shown) + f"\n\n{source}"
+
+
 def plan_table(root: Path) -> str:
     """What every tier costs, and the largest one with 100,000 trained networks."""
     with chdir(root):
@@ -170,6 +179,7 @@ def substitutions(root: Path) -> dict[str, str]:
         "claim_table": claim_table(root),
         "tier_table": tier_table(root),
         "speed_table": speed_table(root),
+        "cost_table": cost_table(root),
         "plan_table": plan_table(root),
         "plan_source": plan_source(root),
     }
