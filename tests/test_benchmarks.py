@@ -15,9 +15,23 @@ import torch
 import trained
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import __main__, checkouts, gpu, jobs, measurements, rivals, solvers, study, targets, timing, workflow
+from benchmarks import (
+    __main__,
+    certified,
+    checkouts,
+    gpu,
+    jobs,
+    measurements,
+    rivals,
+    solvers,
+    study,
+    targets,
+    timing,
+    workflow,
+)
 from benchmarks.jobs import Job, chain
 from schemenets import files, fluxes, kernels, networks, signals
+from schemenets.errors import InvalidParameterError
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
 from schemenets.study.config import Study
@@ -601,3 +615,39 @@ def test_a_sample_is_every_nth_training_with_what_follows_from_it(tmp_path):
     assert {file.rpartition("/")[0] for file in targets if "/runs/" in file} == folders
     assert any(file.endswith("solvers.json") for file in targets)
     assert not any("/tables/" in file or "/tuning/" in file or file.endswith("report.html") for file in targets)
+
+
+def symmetric_network(**arguments):
+    return (
+        Architecture(name="symmetric", flux="linear", blocks=3, filters=2, kernel_size=3, **arguments).build().double()
+    )
+
+
+def test_steps_relative_to_the_filters_amplify_nothing_whatever_these_are():
+    change, net = certified.CASES["relative step"][1], symmetric_network()
+    for block in net.blocks:
+        block.K = torch.nn.Parameter(5 * block.K.detach())
+        block.tau = torch.tensor(100.0, dtype=torch.float64)
+    u = torch.randn(4, 64, dtype=torch.float64)
+    with change():
+        assert (net(u).norm(dim=-1) <= u.norm(dim=-1)).all()
+    assert (net(u).norm(dim=-1) > u.norm(dim=-1)).all()
+
+
+def test_long_steps_are_those_that_certified_networks_refuse():
+    with certified.CASES["long step"][1]():
+        symmetric_network(certified=True).blocks[0].tau = torch.tensor(15.9, dtype=torch.float64)
+    with pytest.raises(InvalidParameterError, match=r"tau: got 15\.9"):
+        symmetric_network(certified=True).blocks[0].tau = torch.tensor(15.9, dtype=torch.float64)
+
+
+@pytest.mark.slow
+def test_certified_networks_are_compared_with_free_ones(reference_kernel):
+    found = {(row["network"], row["biases"]): row for row in certified.rows(2, 1, dict.fromkeys(certified.COUNTS, 64))}
+    assert len(found) == 2 * len(certified.CASES)
+    assert all(set(row) == set(certified.COLUMNS) for row in found.values())
+    assert found["certified", True]["step"] <= 1
+    assert found["relative step", True]["step"] <= 1
+    assert found["certified", True]["drift"] > 0
+    assert found["certified", False]["drift"] == 0
+    assert found["free", True]["drift"] is None
