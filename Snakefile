@@ -17,7 +17,7 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-# built from workflow/Containerfile; used only with --sdm apptainer, and not tested
+# built from workflow/Containerfile; used only with --sdm apptainer
 container: "workflow/schemenets.sif"
 
 

@@ -125,6 +125,18 @@ def speed_table(root: Path) -> str:
     return table(["what", "blocks", "network", "flux", "seeds", *contenders.values()], rows)
 
 
+def certified_table(root: Path) -> str:
+    """What certified networks lose to free ones."""
+    path = root / "results/tables/certified.csv"
+    rows = []
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        step = f"{float(row['step']):.2g}" if row["step"] else "–"
+        drift = f"{float(row['drift']):.2g}" if row["drift"] and row["biases"] == "True" else "–"
+        psnr = f"{float(row['psnr']):.2f} ± {float(row['standard_deviation']):.2f}"
+        rows.append([row["network"], "yes" if row["biases"] == "True" else "no", psnr, step, drift])
+    return table(["network", "biases", "PSNR in dB", "largest step over its limit", "drift β"], rows)
+
+
 def cost_table(root: Path) -> str:
     """What the study costs by rule, as measured."""
     path = root / "results/tables/study_benchmark.csv"
@@ -179,6 +191,7 @@ def substitutions(root: Path) -> dict[str, str]:
         "claim_table": claim_table(root),
         "tier_table": tier_table(root),
         "speed_table": speed_table(root),
+        "certified_table": certified_table(root),
         "cost_table": cost_table(root),
         "plan_table": plan_table(root),
         "plan_source": plan_source(root),

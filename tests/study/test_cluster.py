@@ -1,6 +1,7 @@
 """Values of a cluster's site, and jobs that an earlier run has left behind."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,19 @@ def test_profiles_take_the_values_of_the_site(project):
     written({"container": True})
     assert profile("slurm")["software-deployment-method"] == "apptainer"
     assert "set-resources" not in profile("slurm-gpu")
+
+
+def test_the_container_holds_what_the_study_needs_on_a_python_that_it_supports():
+    """As far as this can be seen without building it."""
+    lines = [line for line in (ROOT / "workflow/Containerfile").read_text().splitlines() if not line.startswith("#")]
+    told = dict(line.split(" ", 1) for line in lines)
+    assert set(told) == {"FROM", "COPY", "RUN", "ENV"}
+    versions = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert re.fullmatch(r"python:(3\.\d+)-slim", told["FROM"])[1] in versions
+    source, target = told["COPY"].split()
+    assert source == "requirements/study.txt"
+    assert (ROOT / source).is_file()
+    assert told["RUN"].endswith(f"--requirement {target}")
+    assert not [line for line in (ROOT / source).read_text().splitlines() if line.startswith("-")]  # no other files
+    name, value = told["ENV"].split("=")
+    assert (name, (ROOT / value / "schemenets").is_dir()) == ("PYTHONPATH", True)
