@@ -137,6 +137,12 @@ def certified_table(root: Path) -> str:
     return table(["network", "biases", "PSNR in dB", "largest step over its limit", "drift β"], rows)
 
 
+def certified_seeds(root: Path) -> str:
+    """Of how many seeds the means are."""
+    text = (root / "results/tables/certified.csv").read_text(encoding="utf-8")
+    return next(csv.DictReader(text.splitlines()))["seeds"]
+
+
 def cost_table(root: Path) -> str:
     """What the study costs by rule, as measured."""
     path = root / "results/tables/study_benchmark.csv"
@@ -192,6 +198,7 @@ def substitutions(root: Path) -> dict[str, str]:
         "tier_table": tier_table(root),
         "speed_table": speed_table(root),
         "certified_table": certified_table(root),
+        "certified_seeds": certified_seeds(root),
         "cost_table": cost_table(root),
         "plan_table": plan_table(root),
         "plan_source": plan_source(root),

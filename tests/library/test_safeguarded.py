@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from schemenets import fluxes, networks
+from schemenets import checkpoints, fluxes, networks
 from schemenets.kernels import extrapolation
 from schemenets.kernels.extrapolation import factor
 from schemenets.operators import derivative
 from schemenets.schemes import Diffusion, du_fort_frankel, explicit, fsi, safeguarded_du_fort_frankel, safeguarded_fsi
-from schemenets.stability import certify
+from schemenets.stability import certify, verification
 
 LINEAR = fluxes.get("linear")
 NAMES = ["safeguarded_fsi", "safeguarded_du_fort_frankel"]
@@ -342,6 +342,32 @@ def test_the_bound_holds_for_signals_whose_squares_vanish_or_overflow(name, dtyp
     u = net(size * f) / size
     assert (u.double().norm(dim=-1) <= f.double().norm(dim=-1) * (1 + 1e-5)).all()
     torch.testing.assert_close(u, net(f), rtol=0, atol=1e-3 if dtype == torch.float32 else 1e-9)
+
+
+@pytest.mark.slow
+@each_network
+@pytest.mark.parametrize("kernel", ["reference", "fused"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_biases_may_be_far_larger_than_the_signals(name, kernel, dtype, channels, tmp_path, monkeypatch):
+    """So far that squares of steps would overflow in units of the start, which may be zero."""
+    monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+    for seed in range(4):
+        net = random_network(name, seed, blocks=4, channels=channels, biases=True).to(dtype)
+        checkpoints.save(net, tmp_path / "net.safetensors")
+        certificate = certify(net)
+        assert certificate.holds
+        scheme = verification._Dense.read(tmp_path / "net.safetensors", 24)
+        for size in (0.0, 1e-30, 1e-20, 1e-6, 1.0):
+            f = size * signals(1, 24)
+            output = net(f.to(dtype))
+            expected = torch.from_numpy(scheme(f[0].numpy()))
+            error = (output[0].detach().double() - expected).norm() / expected.norm()
+            assert error < verification.ROOTS[dtype]
+            rms = output.detach().square().mean().sqrt()
+            assert rms <= (size + certificate.drift) * (1 + 1e-5)
+            gradients = torch.autograd.grad(output.sum(), list(net.parameters()))
+            assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @each_network

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import svdvals
 
-from schemenets import checkpoints, fluxes, networks
+from schemenets import checkpoints, fluxes, networks, stability
 from schemenets.errors import InvalidParameterError
 from schemenets.operators import norm_bound
 from schemenets.stability import (
@@ -1111,3 +1111,60 @@ def test_constraints_hold_for_weights_whose_squares_vanish_or_overflow(name, fac
     bound = certify(net).euclidean
     assert bound <= 2
     assert (net(u).norm(dim=-1) <= bound * u.norm(dim=-1) * (1 + 1e-6)).all()
+
+
+def test_a_sequence_with_a_part_of_no_bound_has_none_even_behind_zeros():
+    """Of a network without a theorem on norms, biases move the zero signal by what is not known."""
+    net = networks.build("feedforward", blocks=2, filters=2, kernel_size=3, flux="relu")
+    with torch.no_grad():
+        net.blocks[-1].b2.fill_(0.7)
+    found = stability.of_sequence([stability.lipschitz_part(0.0), stability.certify(net)])
+    assert net(torch.zeros(1, 32)).abs().max() > 0.5
+    assert (found.drift, found.lipschitz) == (math.inf, 0.0)
+
+
+def biased(dtype=torch.float64, size=1.0, **arguments):
+    """A certified network with biases of this size."""
+    shape = {"blocks": 3, "filters": 3, "kernel_size": 3, "flux": "perona_malik", "certified": True, "biases": True}
+    net = networks.build("symmetric", **{**shape, **arguments}).to(dtype)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for block in net.blocks:
+            for bias in (block.b1, block.b2):
+                bias.copy_(size * torch.randn(bias.shape, generator=generator, dtype=torch.float64))
+    return net
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_nothing_contradicts_networks_in_either_precision_whatever_their_biases_are(dtype, size, tmp_path):
+    """Parameters in double precision are not those in single precision, and biases may be far larger than signals."""
+    checkpoints.save(biased(dtype, size), tmp_path / "net.safetensors")
+    for length in (3, 24):
+        assert stability.verify(tmp_path / "net.safetensors", length) == []
+
+
+def test_the_search_refutes_no_network_by_rounding_of_its_drift():
+    net = biased(size=1e2)
+    certificate, starts = stability.certify(net), 1e-6 * torch.randn(4, 24, dtype=torch.float64)
+    found = stability.largest_amplification(net, starts, steps=5, climb=20, drift=certificate.drift).item()
+    assert not certificate.refuted_by(found, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_searches_are_of_the_values_that_certificates_are_about(seed):
+    """Constrained values in single precision; in double precision they differ, and linear networks attain bounds."""
+    shape = {"blocks": 2, "filters": 1, "kernel_size": 1, "flux": "linear"}
+    net = networks.build("symmetric", **shape, seed=seed)
+    with torch.no_grad():
+        for block in net.blocks:
+            block.K.fill_(1.1)
+            block.tau = torch.tensor(2.0 + 0.1 * seed)
+    certificate = stability.certify(net)
+    starts = torch.randn(2, 8, dtype=torch.float64)
+    found = [
+        search(net, starts, steps=3, climb=5).item()
+        for search in (stability.largest_amplification, stability.largest_expansion)
+    ]
+    assert found[0] == pytest.approx(certificate.euclidean, rel=1e-9)
+    assert not certificate.refuted_by(*found)

@@ -67,8 +67,9 @@ class _Extrapolation(torch.autograd.Function):
             found = iter(torch.autograd.grad(_extrapolated(*views), used, grad, create_graph=True))
             return tuple(next(found) if x.requires_grad else None for x in views)
         s_k, w, previous, start = inputs
-        scale = magnitude(start, (-2, -1))
-        change = _dot(grad, w - previous)  # with respect to s
+        d = w - previous
+        scale = _scale(w, d, start)
+        change = _dot(grad, d)  # with respect to s
         p = torch.where(root > 0, change / scale / torch.where(root > 0, root, 1), 0)
         e = torch.addcmul(grad, p, u / scale, value=-1)
         d_w = torch.addcmul((1 + s) * e, torch.where(inside, 0, p), w / scale)
@@ -82,7 +83,7 @@ class Factor(NamedTuple):
     Attributes:
         s: the factor, with finite derivatives.
         acts: whether it is not s_k.
-        root: √(b² + ac) where s is a root, for u^0 with largest value 1, and 0 elsewhere.
+        root: √(b² + ac) where s is a root, for w, d and u^0 with largest value 1, and 0 elsewhere.
         inside: whether ‖w‖ < ‖u^0‖, up to rounding.
     """
 
@@ -101,20 +102,26 @@ def factor(s_k: Tensor, w: Tensor, d: Tensor, start: Tensor) -> Factor:
         d: w - u^{k-1}, of that shape.
         start: u^0, of that shape.
     """
-    scale = magnitude(start, (-2, -1))  # s does not depend on it, squares overflow and vanish without
+    scale = _scale(w, d, start)  # s does not depend on it, squares overflow and vanish without
     w, d, start = w / scale, d / scale, start / scale
     R2, eps = _dot(start, start), torch.finfo(w.dtype).eps
     # ‖w + s d‖² - ‖w‖² = a s² + 2 b s, which may be as large as c = R² - ‖w‖²
     a, b, c = _dot(d, d), _dot(w, d), (_dot(start + w, start - w) + ROUNDING * eps * R2).clamp_min(0)
     acts = (s_k > 0) & (s_k * (s_k * a + 2 * b) > c)
     square = b * b + a * c
-    regular = acts & (square > (eps**2 * R2) ** 2)  # else s = 0, and the derivative of the root is infinite
+    smallest = eps**2 * torch.maximum(R2, torch.maximum(a, _dot(w, w)))
+    regular = acts & (square > smallest**2)  # else s = 0, and the derivative of the root is infinite
     root = torch.where(regular, square, 1).sqrt()
     forward = b > 0  # for either sign of b the form that does not subtract; what is not taken must be finite, too
     positive = c / torch.where(regular & forward, b + root, 1)
     negative = (root - b) / torch.where(regular & ~forward, a, 1)
     s = torch.where(regular, torch.where(forward, positive, negative), torch.where(acts, 0, s_k))
     return Factor(s, acts, torch.where(regular, root, 0), c > 0)
+
+
+def _scale(w: Tensor, d: Tensor, start: Tensor) -> Tensor:
+    """The largest value of all three: with biases, w and d may be far larger than u^0, which may be 0."""
+    return magnitude(torch.maximum(torch.maximum(w.abs(), d.abs()), start.abs()), (-2, -1))
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

@@ -14,23 +14,25 @@ from schemenets.kernels.simd import INLINE, INNER, add, fma, load, number, store
 
 @njit(**INLINE)
 def _factor(a, w, previous, start, s_k, count, precision, tiny, rounding):  # type: ignore[no-untyped-def]
-    """s, 1 where it is not s_k, √(b² + ac) where it is a root, 1 where ‖w‖ < ‖u⁰‖, and 1/max |u⁰|."""
+    """s, 1 where it is not s_k, √(b² + ac) where it is a root, 1 where ‖w‖ < ‖u⁰‖, and what all is
+    scaled by, the inverse of the largest value of w, d and u⁰."""
     zero = 0.0 * s_k
     largest = zero + tiny
     for i in range(count):
-        largest = max(abs(load(a, start + i)), largest)
+        v = load(a, w + i)
+        largest = max(max(abs(load(a, start + i)), abs(v)), max(abs(v - load(a, previous + i)), largest))
     inverse = 1.0 / largest
-    A = B = C = R2 = zero  # ‖w + s d‖² - ‖w‖² = A s² + 2 B s, which may be as large as C
+    A = B = C = R2 = W2 = zero  # ‖w + s d‖² - ‖w‖² = A s² + 2 B s, which may be as large as C
     for i in range(count):
         v, u0 = inverse * load(a, w + i), inverse * load(a, start + i)
         d = v - inverse * load(a, previous + i)
-        A, B, R2 = fma(d, d, A), fma(v, d, B), fma(u0, u0, R2)
+        A, B, R2, W2 = fma(d, d, A), fma(v, d, B), fma(u0, u0, R2), fma(v, v, W2)
         C = fma(u0 + v, u0 - v, C)
     C = max(C + rounding * precision * R2, zero)
     square = fma(B, B, A * C)
     extrapolates = where(s_k > 0.0, 1.0 + zero, zero)
     acts = where(s_k * (s_k * A + 2.0 * B) > C, extrapolates, zero)
-    smallest = precision * precision * R2
+    smallest = precision * precision * max(max(R2, W2), A)
     regular = where(square > smallest * smallest, acts, zero)  # else s = 0, and the root's derivative is infinite
     root = math.sqrt(where(regular > 0.0, square, 1.0 + zero))
     # for either sign of B the form that does not subtract

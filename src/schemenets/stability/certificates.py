@@ -19,8 +19,8 @@ at s = Ku + b₁, an explicit step is (I - τKᵀGK)u - τKᵀGb₁ + b₂, so f
     rms(u^{k+1}) ≤ c rms(u^k) + δ,   δ = τL‖K‖‖b₁‖₂ + ‖b₂‖₂,
 
 as G b₁ has at most N values of every filter. A network drifts by β, the sum of the δ of its blocks, each times the
-factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has a
-better bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
+factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has another
+bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
 
     ‖u‖² ≤ ‖f + b₂‖‖u‖ + τL‖b₁‖²N/4,   so rms(u) ≤ rms(f) + D,   D = ½√(τL)‖b₁‖₂ + ‖b₂‖₂.
 
@@ -69,6 +69,8 @@ class BlockCertificate:
         step_margin: 1 - x for the step-size condition x ≤ 1, for example x = τL‖K‖²/2 for explicit steps; negative if
             it fails, None where there is none.
         conditions: what the network's theorem asks of this block, and whether it is so.
+        drift: what its biases add to the next state, in units of the signals; where the step has a share in it,
+            ``b₁`` has the same.
     """
 
     euclidean: float | None

@@ -63,8 +63,9 @@ def of_sequence(parts: Sequence[Certificate | Bounds]) -> Bounds:
         if not isinstance(part, Certificate | Bounds):
             expected = "a certificate, Bounds, or lipschitz_part(constant)"
             raise InvalidParameterError("part", type(part).__name__, expected)
-        own = math.inf if part.euclidean is None else part.euclidean
-        c, beta, ell = _times(own, c), part.drift + _times(own, beta), _times(part.lipschitz, ell)
+        # without a bound nothing is known of its output, not even for the zero signal
+        own, added = (math.inf, math.inf) if part.euclidean is None else (part.euclidean, part.drift)
+        c, beta, ell = _times(own, c), added + _times(own, beta), _times(part.lipschitz, ell)
     return Bounds(c, beta, ell)
 
 

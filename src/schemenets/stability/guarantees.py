@@ -1,6 +1,7 @@
 """What theory guarantees for every scheme, under which condition, and whether training keeps it, in words.
 
-The study counts how many trained networks meet the conditions of their certificates. Proofs are in the modules of the
+Bounds of norms are for networks without biases; these add a drift (:mod:`schemenets.stability.certificates`). The
+study counts how many trained networks meet the conditions of their certificates. Proofs are in the modules of the
 networks and in :mod:`schemenets.stability.certificates`; "derived" marks what is not from [A] or [B].
 """
 

@@ -8,7 +8,6 @@ Networks with N(0) ≠ 0 amplify small enough signals by any factor. So no itera
 what biases add can be taken off.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -18,12 +17,14 @@ from torch.nn.utils import parametrize
 
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import DenoisingNetwork
+from schemenets.stability.certificates import as_it_runs
 
 SCALES = (1e-3, 1e-1, 1.0, 1e1, 1e3)  # root mean squares of the starts; signals of the study lie in [0, 1]
 NEAR = 1e-4  # half the distance of a pair relative to its midpoint: small, yet rounding takes but 1e-11 of it away
 RATES = (0.3, 0.03)  # lengths of first steps relative to the signal
 CLIMBERS = 3  # signals of each network from which is climbed on
 LONGER, SHORTER = 1.5, 0.5  # factors of the step when climbing, after success and failure
+ROUNDING = 1e-12  # relative to the drift, which may be far larger than a signal
 STALLED = 1e-3  # no climbing with steps shorter than that, relative to the signal
 
 # (u, v) -> quotient (..., batch, 1), its gradient with respect to u, and the next v
@@ -60,7 +61,8 @@ def largest_amplification(
         InvalidParameterError: a start is zero, or holds NaN or infinite values.
     """
     network, u = _prepared(network, starts, scales)
-    least = torch.as_tensor(drift, dtype=torch.float64)[..., None, None] * u.shape[-1] ** 0.5
+    taken_off = (1 + ROUNDING) * torch.as_tensor(drift, dtype=torch.float64)  # however small u is
+    least = taken_off[..., None, None] * u.shape[-1] ** 0.5
 
     def measure(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u = u.requires_grad_()
@@ -155,8 +157,8 @@ def _worse(new: tuple[Tensor, Tensor, Tensor], old: tuple[Tensor, Tensor, Tensor
 
 
 def _prepared(network: DenoisingNetwork, starts: Tensor, scales: tuple[float, ...]) -> tuple[DenoisingNetwork, Tensor]:
-    """A copy in float64 and all starts."""
-    network = copy.deepcopy(network).double().requires_grad_(False)
+    """A copy in float64, with the values that certificates are about, and all starts."""
+    network = as_it_runs(network)
     starts = starts.detach().double()
     network.check_signals(starts)
     if not _norm(starts).all():

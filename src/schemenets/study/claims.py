@@ -354,7 +354,9 @@ def _repetitions(tables: Tables, checked: pd.DataFrame) -> pd.DataFrame:
     """Growth of these checkpoints under repetition; ``excess``: amplification over bound^n."""
     growth = tables["growth"]
     own = growth.loc[growth["kind"] == "repetition", ["run", "n", "amplification"]].astype({"run": object})
-    grown = own.merge(checked[["run", "euclidean_bound"]], on="run")
+    # biases add with every repetition: of networks with them, checked["excess"] tells, which takes that off
+    bounded = checked.loc[~(checked["drift_bound"] > 0), ["run", "euclidean_bound"]]
+    grown = own.merge(bounded, on="run")
     return grown.assign(excess=over_power(grown["amplification"], grown["n"], grown["euclidean_bound"]))
 
 

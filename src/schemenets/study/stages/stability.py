@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from schemenets import fluxes, networks, signals
@@ -21,6 +22,7 @@ from schemenets.stability import (
     to_verify,
     verify,
 )
+from schemenets.stability.certificates import as_it_runs
 from schemenets.study.config import Study
 from schemenets.study.measurements import growth
 from schemenets.study.stages import Job, Json, _trained, dataset
@@ -30,6 +32,7 @@ OUTPUTS = {"stability": "runs/{experiment}/{method}/{size}/stability.json"}
 RECORD = "stability"
 KINDS = ("monotone", "nonmonotone", "undecided")
 BOUNDS = ["euclidean_bound", "drift_bound", "lipschitz_bound"]
+ROUNDING = 1e-9  # of growth by repetition, as in the claims
 FOUND = ["largest_amplification_found", "largest_expansion_found", "overflow", "counterexample", "shift"]
 TABLES = {
     "stability": [
@@ -59,7 +62,7 @@ def run(job: Job) -> None:
     found = searched(nets, starts, spec, [certificate.drift for certificate in certificates])
     numbers = growth.log_spaced(spec["repetitions"])
     certified = nets[0].architecture.certified
-    repeated = _repeated(nets, starts, numbers) if certified else [None] * len(nets)
+    repeated = _repeated(nets, starts, numbers, certificates) if certified else [None] * len(nets)
     checked = [
         {
             "seed": seed,
@@ -84,7 +87,7 @@ def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
 
 def _row(job: str, entry: Json, numbers: list[int]) -> Json:
     margins, dense, contradictions = entry["step_margins"], entry["dense_step_margins"], entry["contradictions"]
-    repeated, bound, drift = entry["repeated"], entry["euclidean_bound"], entry["drift_bound"]
+    repeated, bound = entry["repeated"], entry["euclidean_bound"]
     return {
         **of_run(job, entry["seed"]),
         "certified": entry["certified"],
@@ -95,8 +98,7 @@ def _row(job: str, entry: Json, numbers: list[int]) -> Json:
         **{key: entry[key] for key in FOUND},
         "contradictions": None if contradictions is None else len(contradictions),
         "repetitions": None if repeated is None else numbers[-1],
-        # biases move signals with every repetition, so that powers of the factor are no bounds
-        "excess": None if repeated is None or drift else excess(repeated, numbers, bound),
+        "excess": None if repeated is None else excess(repeated, numbers, bound),
         **{f"{kind}_fluxes": entry["learned_fluxes"].get(kind, 0) for kind in KINDS},
     }
 
@@ -127,12 +129,30 @@ def searched(
 
 
 def _repeated(
-    nets: Sequence[DenoisingNetwork], starts: torch.Tensor, numbers: Sequence[int]
+    nets: Sequence[DenoisingNetwork],
+    starts: torch.Tensor,
+    numbers: Sequence[int],
+    certificates: Sequence[Certificate],
 ) -> list[list[float | None]]:
-    """Largest ‖u_n‖₂ / ‖u_0‖₂ of each network over the starts, for these n; null after an overflow."""
-    network = networks.stack(nets).double().requires_grad_(False)
-    factors = growth.repetition(network, starts.double().expand(len(nets), -1, -1), numbers).factors.amax(-1)
+    """Largest (rms(u_n) - drift) / rms(u_0) of each network over the starts, for these n; null after an overflow.
+
+    The drift is that of n repetitions, the sum of β c^k over k < n.
+    """
+    network = as_it_runs(networks.stack(nets))
+    factors = growth.repetition(network, starts.double().expand(len(nets), -1, -1), numbers).factors
+    size = starts.double().square().mean(-1).sqrt()
+    added = [[_added(certificate, n) for certificate in certificates] for n in numbers]
+    factors = (factors - torch.tensor(added, dtype=torch.float64)[..., None] / size).clamp_min(0).amax(-1)
     return [[_number(x) for x in own] for own in factors.T.tolist()]
+
+
+def _added(certificate: Certificate, n: int) -> float:
+    """What biases add in n repetitions, and rounding to it."""
+    c, beta = certificate.euclidean, certificate.drift
+    if c is None or not beta:
+        return 0.0
+    with np.errstate(over="ignore"):
+        return float((1 + ROUNDING) * beta * (n if c == 1 else (np.float64(c) ** n - 1) / (c - 1)))
 
 
 def _checked(
