@@ -43,8 +43,8 @@ ReturnToService=2
 MailProg=/bin/true
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} Gres=gpu:1 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=1:00:00 State=UP
-PartitionName=gpus Nodes={host} MaxTime=1:00:00 State=UP
+PartitionName=main Nodes={host} Default=YES MaxTime=24:00:00 State=UP
+PartitionName=gpus Nodes={host} MaxTime=24:00:00 State=UP
 """
 GRES = "NodeName={host} Name=gpu File=/dev/null\n"
 

@@ -23,6 +23,16 @@ SITE = {"partition": "main", "gpu_partition": "gpus", "gpus": 1}
 QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
 TUNED = "tuning/resnet-relu.json"
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    while STARTED:
+        if (process := STARTED.pop()).poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
 
 def project(directory, **tier):
     """A copy of the project whose smoke tier is a miniature with one way through all stages."""
@@ -59,7 +69,7 @@ def start(directory, *arguments, profile="slurm"):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "SCHEMENETS_KERNEL": "reference",  # compiling the others takes longer than all this
     }
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command, *(QUICK if "slurm" in profile else ()), *arguments],
         cwd=directory,
         env=environment,
@@ -68,6 +78,8 @@ def start(directory, *arguments, profile="slurm"):
         text=True,
         start_new_session=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def run(directory, *arguments, profile="slurm"):

@@ -19,8 +19,8 @@ at s = Ku + b₁, an explicit step is (I - τKᵀGK)u - τKᵀGb₁ + b₂, so f
     rms(u^{k+1}) ≤ c rms(u^k) + δ,   δ = τL‖K‖‖b₁‖₂ + ‖b₂‖₂,
 
 as G b₁ has at most N values of every filter. A network drifts by β, the sum of the δ of its blocks, each times the
-factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has another
-bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
+factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has
+another bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
 
     ‖u‖² ≤ ‖f + b₂‖‖u‖ + τL‖b₁‖²N/4,   so rms(u) ≤ rms(f) + D,   D = ½√(τL)‖b₁‖₂ + ‖b₂‖₂.
 

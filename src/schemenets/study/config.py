@@ -24,6 +24,7 @@ RESULTS = {"smoke": Path("results/smoke")}  # by tier
 # keys of every configuration; one without some of them says what is different in that of the project
 REQUIRED = {"tier", "network", "training", "signals", "methods", "experiments", "tiers"}
 MINE = Path("results/mine")  # of all other tiers; committed results are never overwritten unasked
+SPLITS = ("train", "validation", "test")
 SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 CYCLE = "cycle"  # the network that is given the problem; all others are in the registry
 
@@ -312,7 +313,7 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
         broken.append(f"network.kernel_size: got {k}, expected at most signals.length = {length}.")
     broken += [*_stability_findings(config), *_solver_findings(config), *_names_findings(config)]
     broken = broken or [
-        finding for tier, entry in config["tiers"].items() for finding in _tier_findings(config, f"tiers.{tier}", entry)
+        finding for tier, entry in _tiers(config) for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
     yield from broken or _dataset_findings(config)  # each step relies on those before it
 
@@ -331,13 +332,28 @@ def _family_findings(config: Mapping[str, Any]) -> Iterator[str]:
             wrong = True
             yield f"{key}: got {family!r}, expected a family with signals for training."
     for tier, entry in {} if wrong else config["tiers"].items():
-        for split in ("train", "validation", "test"):
-            for family in dict.fromkeys((trained if split != "test" else trained | tested).values()):
-                if family not in entry[split]:
-                    yield f"tiers.{tier}.{split}: got no number for {family}, expected one for every family."
+        if tier == config["tier"]:
+            for split, family in _without_number(config, entry):
+                yield f"tiers.{tier}.{split}: got no number for {family}, expected one for every family."
+        for split in SPLITS:
             for family in entry[split]:
                 if family not in {"evolution", *known}:
                     yield f"tiers.{tier}.{split}.{family}: {UnknownNameError('signal family', family, known)}"
+
+
+def _without_number(config: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Splits and families of which a tier does not say how many signals they have."""
+    trained = [config["tuning"]["family"], *(own["family"] for own in config["experiments"].values())]
+    for split in SPLITS:
+        families = trained if split != "test" else [*trained, *config["test_families"]]
+        yield from ((split, family) for family in dict.fromkeys(families) if family not in entry[split])
+
+
+def _tiers(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The chosen tier, and all others that know every family: in a tier of one's own, there may be more of them."""
+    for tier, entry in config["tiers"].items():
+        if tier == config["tier"] or not any(_without_number(config, entry)):
+            yield tier, entry
 
 
 def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
@@ -431,7 +447,7 @@ def _group_findings(
 
 
 def _dataset_findings(config: Mapping[str, Any]) -> Iterator[str]:
-    for tier, entry in config["tiers"].items():
+    for tier, entry in _tiers(config):
         noises = [f"{noise:g}" for noise in entry["test_noises"]]
         for noise in noises:
             if noises.count(noise) > 1 or not re.fullmatch(r"[0-9.]+", noise):
