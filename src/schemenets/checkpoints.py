@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from schemenets import files, networks
-from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError
+from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, integer
 from schemenets.networks import Architecture, DenoisingNetwork
-from schemenets.networks._base import check_finite
+from schemenets.networks._base import Portable, check_finite
 
 if TYPE_CHECKING:
     from schemenets.multigrid import CycleArchitecture, CycleNetwork
@@ -52,9 +52,13 @@ def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Pat
 
     Raises:
         InvalidParameterError: no networks, or some of different architectures or precisions; one with a parameter that
-            is not finite, or of a precision that files do not have. Nothing is written.
+            is not finite, or of a precision that files do not have, or with parts that its architecture does not have.
+            Nothing is written.
     """
     of_all: list[Any] = list(trained.values())
+    seeds = [integer("seed", seed, 0) for seed in trained]
+    for network in of_all:
+        _check_parts(network)
     stacked: Any = networks.stack(of_all)
     dtype = _same("dtype", (next(net.parameters()).dtype for net in of_all))
     implicit = _same("implicit_gradients", (net.implicit_gradients for net in of_all))
@@ -65,10 +69,32 @@ def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Pat
     for seed, network in trained.items():
         for name, parameter in network.named_parameters():
             check_finite(f"seed {seed}, {name}", parameter)
-    rest: dict[str, Any] = {"seeds": [int(seed) for seed in trained], "dtype": str(dtype).removeprefix("torch.")}
+    rest: dict[str, Any] = {"seeds": seeds, "dtype": str(dtype).removeprefix("torch.")}
     rest |= {"implicit_gradients": True} if implicit else {}
-    header = json.dumps({"architecture": stacked.architecture.arguments(), **rest})
+    header = json.dumps({"architecture": stacked.architecture.arguments(), **rest}, default=files.plain)
     files.write_safetensors(path, stacked.state_dict(), header)
+
+
+def _check_parts(network: Any) -> None:
+    """Make sure that a network is what its architecture says, as this is all that a file can hold.
+
+    Raises:
+        InvalidParameterError: it is not.
+    """
+    if not isinstance(network, Portable):
+        raise InvalidParameterError("network", type(network).__name__, "a network of schemenets")
+    if network.seeds:
+        raise InvalidParameterError("network", f"one of {network.seeds} stacked", "single ones, see networks.unstack")
+    fresh = network.architecture.build()
+    if type(network) is not type(fresh):
+        expected_type = f"{type(fresh).__name__}, as its architecture says, which is all that a file holds"
+        raise InvalidParameterError("network", type(network).__name__, expected_type)
+    expected, found = ({name: tuple(x.shape) for name, x in each.state_dict().items()} for each in (fresh, network))
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            have = "no such parameter" if name not in found else f"shape {found[name]}"
+            want = "no such parameter" if name not in expected else f"shape {expected[name]}"
+            raise InvalidParameterError(name, have, f"{want}, by the architecture of the network")
 
 
 def load(path: Path | str, seed: int | None = None) -> Any:

@@ -3,10 +3,20 @@
 import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class SchemenetsError(ValueError):
     """Base of every error that schemenets raises about its input."""
+
+    def __reduce__(self) -> Any:  # by its message: a process that raises it may send it to another one
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[SchemenetsError], message: str) -> SchemenetsError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    return error
 
 
 class UnknownNameError(SchemenetsError):

@@ -1,10 +1,14 @@
 """Checkpoints of all kinds of networks: what is written is read again, and what cannot be read is named."""
 
+import copy
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils.parametrize import remove_parametrizations
 
 import schemenets as sn
 from schemenets import checkpoints, networks
@@ -207,3 +211,52 @@ def test_both_kinds_of_architecture_answer_the_same_questions():
         assert 0 <= architecture.count().convolution <= architecture.count().total
     consistent = [name for name, architecture in ARCHITECTURES.items() if architecture.consistent]
     assert consistent == ["multigrid_unet", "cycle", "fixed"]
+
+
+def without_constraint(net):
+    remove_parametrizations(net.blocks[0], "tau")
+    return net
+
+
+def of_another_shape(net):
+    net.blocks[0].tau = torch.full((3,), 0.5)
+    return net
+
+
+def with_a_block_more(net):
+    net.blocks.append(copy.deepcopy(net.blocks[0]))
+    return net
+
+
+def of_a_class_of_its_own(net):
+    net.__class__ = type("Mine", (type(net),), {})
+    return net
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            without_constraint,
+            r"blocks\.0\.parametrizations\.tau\.original: got 'no such parameter', expected shape \(\)",
+        ),
+        (of_another_shape, r"tau\.original: got 'shape \(3,\)', expected shape \(\)"),
+        (with_a_block_more, r"blocks\.2\.K: got 'shape \(2, 1, 3\)', expected no such parameter"),
+        (of_a_class_of_its_own, r"network: got 'Mine', expected Symmetric"),
+        (lambda net: networks.stack([net, net]), r"network: got 'one of \(2,\) stacked', expected single ones"),
+        (lambda net: nn.Linear(2, 2), r"network: got 'Linear', expected a network of schemenets"),
+    ],
+)
+def test_nothing_is_saved_that_is_not_what_its_architecture_says(change, message, tmp_path):
+    net = change(networks.build("symmetric", blocks=2, filters=2, kernel_size=3, flux="perona_malik"))
+    with pytest.raises(InvalidParameterError, match=message):
+        checkpoints.save(net, tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_are_integers_and_truth_values_may_be_those_of_numpy(tmp_path):
+    net = networks.build("symmetric", blocks=1, filters=2, kernel_size=3, flux="relu", biases=np.True_)
+    with pytest.raises(InvalidParameterError, match=r"seed: got 0\.5, expected an integer"):
+        checkpoints.save_all({0: net, 0.5: net}, tmp_path / "nets.safetensors")
+    checkpoints.save_all({np.int64(3): net}, tmp_path / "nets.safetensors")
+    assert checkpoints.load(tmp_path / "nets.safetensors", 3).architecture.biases is True

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad, functional
 
 from schemenets import checkpoints, evaluation, files, fluxes, kernels, multigrid, networks, signals, stability
-from schemenets.errors import CheckpointError, InvalidParameterError
+from schemenets.errors import CheckpointError, ConfigError, InvalidParameterError, MissingFileError, UnknownNameError
 from schemenets.networks import Architecture
 from schemenets.training import Training, fit
 
@@ -388,3 +388,12 @@ def test_a_lock_that_another_process_holds_is_named(tmp_path, monkeypatch, caplo
         files.locked(tmp_path / "file/state", "x"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidParameterError("a", 1, "b"), UnknownNameError("flux", "x", ["y"]), MissingFileError("p"), ConfigError("c")],
+)
+def test_errors_reach_other_processes(error):
+    for other in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert (type(other), str(other)) == (type(error), str(error))

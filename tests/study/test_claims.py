@@ -93,9 +93,10 @@ def solvers(errors):
 
 def stability(runs):
     """A flawless row for each of these runs."""
-    columns = ["run", "method", "seed", "certified", "euclidean_bound", "least_step_margin", "least_dense_step_margin"]
+    columns = ["run", "method", "seed", "certified", "euclidean_bound", "drift_bound"]
+    columns += ["least_step_margin", "least_dense_step_margin"]
     columns += ["largest_amplification_found", "counterexample", "contradictions", "repetitions", "excess"]
-    rows = [[run, run.split("/")[1], int(run[-1]), True, 1.0, 0.1, 0.2, 0.9, False, 0, 1000, 0.8] for run in runs]
+    rows = [[run, run.split("/")[1], int(run[-1]), True, 1.0, 0.0, 0.1, 0.2, 0.9, False, 0, 1000, 0.8] for run in runs]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -476,6 +477,18 @@ def test_growth_is_measured_by_the_bound_to_the_power_of_the_repetitions():
     assert claim["effect"] == 0
     assert claim["evidence"]["certified checkpoints whose bound exceeds 1, so that its powers allow much"] == 6
     measured["growth"].loc[repeated, "amplification"] *= 1 + 2e-9
+    assert of_claim("C3", measured)["effect"] == 6
+
+
+def test_repetitions_of_networks_with_biases_count_by_what_their_drift_leaves():
+    """Amplification alone has no bound there; the excess, which takes n drifts off, has."""
+    measured = certified(6)
+    repeated = measured["growth"]["kind"] == "repetition"
+    measured["growth"].loc[repeated, ["n", "amplification"]] = 20, 3.0
+    assert of_claim("C3", measured)["effect"] == 6
+    measured["stability"]["drift_bound"] = 0.1
+    assert of_claim("C3", measured)["effect"] == 0
+    measured["stability"]["excess"] = 1 + 2e-9
     assert of_claim("C3", measured)["effect"] == 6
 
 

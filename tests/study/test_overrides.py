@@ -31,6 +31,14 @@ def written(tmp_path):
     return write
 
 
+def test_a_tier_may_be_like_one_that_comes_later():
+    tiers = WHOLE["tiers"] | {"first": {"like": "second"}, "second": {"like": "smoke", "epochs": 7}}
+    found = resolved(WHOLE | {"tiers": tiers})["tiers"]
+    assert found["first"] == found["second"] == WHOLE["tiers"]["smoke"] | {"epochs": 7}
+    circle = WHOLE | {"tiers": WHOLE["tiers"] | {"first": {"like": "second"}, "second": {"like": "first"}}}
+    assert "like" in resolved(circle)["tiers"]["second"]  # for the schema
+
+
 def test_mappings_are_merged_key_by_key_and_all_else_is_replaced():
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
     assert merged(base, {"a": {"c": [3]}, "e": {}}) == {"a": {"b": 1, "c": [3]}, "d": 4, "e": {}}
@@ -79,6 +87,15 @@ def test_a_file_may_hold_only_what_is_different(written):
         ({"tiers": {"mine": {"seeds": 1}}}, "tiers.mine: got no epochs, train, "),
         ({"tiers": {"mine": {"like": "smok"}}}, "tiers.mine: got the key 'like', expected one of "),
         ({"tier": "mine"}, "tier: got 'mine', expected one of extended, smoke, study."),
+        ({"tier": ["smoke"]}, "tier: got ['smoke'], expected a value of type string."),
+        # what comes up at a key of the project, but only with this file
+        (
+            {"training": {"batch": 5000}},
+            "tiers.smoke.train.piecewise_affine: got 1024, expected at least training.batch",
+        ),
+        ({"network": {"kernel_size": 300}}, "tuning.budget with methods.resnet-relu: budget: got 240"),
+        ({"stability": {"fluxes": ["nope"]}}, "tiers.smoke.stability.networks, symmetric with nope: flux: got 'nope'"),
+        ({"test_families": ["ecg"]}, "tiers.smoke.robustness.experiment, on piecewise_affine at noise 10: got"),
         ({"methods": {"new": {"network": "resnet", "flux": "rely"}}}, "methods.new: flux: got 'rely', expected one of"),
         ({"tuning": {"family": "waves"}}, "tuning.family: signal family: got 'waves', expected one of "),
         ({"tuning": {"family": "ecg"}}, "tuning.family: got 'ecg', expected a family with signals for training."),

@@ -106,7 +106,9 @@ def run(program: Program, inputs: Sequence[Tensor], operands: Tensor) -> Tensor:
         try:
             return autograd.run(program, inputs, operands)
         except autograd.NumbaError as error:
-            _refuse(program, str(error))
+            _refuse(program, f"the scalar form of the flux cannot be compiled: {error}")
+        except OSError as error:  # when the disk is full, for example
+            _refuse(program, f"there is no place for compiled code: {error}")
     return reference.run(program, inputs, operands)
 
 
@@ -116,10 +118,7 @@ _refused: set[Flux] = set()  # fluxes that numba cannot compile
 def _refuse(program: Program, message: str) -> None:
     names = ", ".join(flux.name for flux in program.all_fluxes)
     reason = next(line for line in message.splitlines() if line.strip())
-    warnings.warn(
-        f"the scalar form of the flux cannot be compiled, so it takes plain torch operations: {names}: {reason}",
-        stacklevel=4,
-    )
+    warnings.warn(f"{names}: plain torch operations are taken, since {reason}", stacklevel=4)
     _refused.update(program.all_fluxes)
 
 

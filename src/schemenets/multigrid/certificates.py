@@ -61,6 +61,8 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
         expected = "a learned cycle; schemenets.stability.certify is for networks that denoise"
         raise InvalidParameterError("network", type(network).__name__, expected)
     architecture = network.architecture
+    if (dtype := next(network.parameters()).dtype) not in (torch.float32, torch.float64):
+        raise InvalidParameterError("precision of the network", dtype, "single or double, which certificates are about")
     if not architecture.linear:
         expected = "one with a linear problem, a linear Ψ, an additive skip and the coarse side of FAS"
         raise InvalidParameterError("architecture", architecture, expected)

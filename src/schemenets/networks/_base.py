@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from schemenets import fluxes, kernels, registry
 from schemenets.devices import autocasts, is_readable
 from schemenets.errors import InvalidParameterError, UnknownNameError, integer
+from schemenets.files import plain
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Program, Recorder, State
 from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within, constrain
@@ -51,6 +52,8 @@ class Architecture:
     def __post_init__(self) -> None:
         for key in ("blocks", "filters", "kernel_size", "channels"):
             object.__setattr__(self, key, integer(key, getattr(self, key), 1))
+        for key in ("tied", "certified", "biases"):
+            object.__setattr__(self, key, plain(getattr(self, key)))  # of NumPy's truth values those of Python
         for key in ("tied", "certified"):
             if not isinstance(getattr(self, key), bool):
                 raise InvalidParameterError(key, getattr(self, key), "True or False")

@@ -91,6 +91,8 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
     network = checkpoints.load(path, seed)
     # of the values that the network has in its precision; those here are computed in double precision throughout
     certificate, rounding = certify(network), 8 * torch.finfo(next(network.parameters()).dtype).eps
+    if (dtype := next(network.parameters()).dtype) not in TOLERANCES:
+        raise InvalidParameterError("precision of the network", dtype, "single or double")
     if length < (k := network.architecture.kernel_size):
         raise InvalidParameterError("length", length, f"at least the kernel size {k}")
     scheme = _Dense.read(path, length, seed)

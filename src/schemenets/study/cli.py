@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="spelled")
     try:
         status = _run(_parser().parse_args(arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the shell has closed it
+            sys.stdout.flush()
     except BrokenPipeError:  # head has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end
         return UNREAD
@@ -67,10 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _log_to(options.log)
+    try:
+        _log_to(options.log)
+    except OSError as error:
+        _log_to(None)
+        log.error("schemenets: --log: %s", error)
+        return MISUSE
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # more are slower: the networks are tiny
     devices.keep_freed_memory()
+    os.environ["MPLBACKEND"] = "agg"  # that of a notebook may not be installed here
     try:
         status: int | None = options.command(options)
     except SchemenetsError as error:
@@ -84,6 +91,9 @@ def _run(options: argparse.Namespace) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
+    except OSError as error:  # such as a folder where nothing may be written, or a full disk
+        log.error("schemenets: %s", error)
+        return UNEXPECTED
     except Exception:
         log.exception("schemenets: unexpected error")
         return UNEXPECTED

@@ -89,7 +89,7 @@ class Study:
         """
         if findings := schema.violations(config, root / SCHEMA) or list(_findings(config)):
             sources = sources or [(str(root / CONFIG), config)]
-            raise ConfigError("\n".join(blamed(finding, sources) for finding in findings))
+            raise ConfigError("\n".join(_blamed(finding, sources, root) for finding in findings))
         return cls(config)
 
     @property
@@ -239,6 +239,21 @@ class Study:
         """Names of the data sets that networks are tested on: denoisers on all test sets, evolutions on their own."""
         entry = self.config["experiments"].get(experiment, {})
         return [training_set(entry)] if "time" in entry else self.test_sets
+
+
+def _blamed(finding: str, sources: Sequence[Source], root: Path) -> str:
+    """The finding, behind the name of the source that it is from.
+
+    If it names a key of the project, but comes up only with what a later source says, it is from that one.
+    """
+    named = blamed(finding, sources)
+    if len(sources) > 1 and named.startswith(f"{sources[0][0]}: "):
+        whole: Json = {}
+        for name, content in sources:
+            whole = merged(whole, content)
+            if finding in (schema.violations(whole, root / SCHEMA) or list(_findings(whole))):
+                return f"{name}: {finding}"
+    return named
 
 
 def of_tier(config: Mapping[str, Any]) -> Json:

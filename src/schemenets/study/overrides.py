@@ -35,10 +35,11 @@ def resolved(config: Mapping[str, Any], whole: Mapping[str, Any] | None = None) 
         whole: what ``config`` is a part of.
     """
     whole = config if whole is None else whole
-    chosen: Any = whole.get("tier")
+    chosen: Any = whole.get("tier") if isinstance(whole.get("tier"), str) else None
     settings = _mapping(_mapping(whole.get("tiers")).get(chosen))
     found, tiers = dict(config), dict(_mapping(config.get("tiers")))
-    for name, own in tiers.items():
+    for name in _in_order(tiers):
+        own: Any = tiers[name]
         if isinstance(own, Mapping) and isinstance(tiers.get(str(own.get(LIKE))), Mapping):
             tiers[name] = _without_nulls(merged(tiers[own[LIKE]], {key: own[key] for key in own if key != LIKE}))
     loose = {
@@ -49,6 +50,22 @@ def resolved(config: Mapping[str, Any], whole: Mapping[str, Any] | None = None) 
     if loose:
         tiers[chosen] = {**_mapping(tiers.get(chosen)), **loose}
     return found | {"tiers": tiers} if tiers else found
+
+
+def _in_order(tiers: Mapping[str, Any]) -> list[str]:
+    """Names of the tiers, each behind the one that it is like."""
+    found: list[str] = []
+
+    def add(name: str, behind: tuple[str, ...] = ()) -> None:
+        like = str(_mapping(tiers[name]).get(LIKE))
+        if like in tiers and like not in (*behind, name):
+            add(like, (*behind, name))
+        if name not in found:
+            found.append(name)
+
+    for name in tiers:
+        add(name)
+    return found
 
 
 def _without_nulls(mapping: Mapping[str, Any]) -> Json:

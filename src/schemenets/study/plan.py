@@ -174,7 +174,7 @@ def _key(config: Json) -> str:
 def _make(config: Json, path: Path, given: Sequence[Any] = ()) -> None:
     """Write a plan, in a separate process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}  # that of a notebook may be missing
     found = subprocess.run(
         [sys.executable, "-m", "schemenets.study.plan", str(path)],
         input=json.dumps([config, given]),
