@@ -397,3 +397,26 @@ def test_a_lock_that_another_process_holds_is_named(tmp_path, monkeypatch, caplo
 def test_errors_reach_other_processes(error):
     for other in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert (type(other), str(other)) == (type(error), str(error))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_blocks_and_implicit_gradients_are_compiled_by_torch():
+    u, K, lam = torch.rand(4, 1, 32), 0.3 * torch.randn(3, 1, 5), torch.full((3,), 0.1)
+
+    def block(u):
+        return kernels.block(u, K, None, -0.1 * K, lam, fluxes.get("perona_malik"), onto=u)
+
+    torch.testing.assert_close(torch.compile(block, backend="eager")(u), block(u))
+    net = EVERYTHING["implicit gradients"]
+    torch.testing.assert_close(torch.compile(net, backend="eager")(PAIR), net(PAIR))
+
+
+def test_blocks_under_autocast_take_what_layers_before_them_give():
+    K, lam = 0.3 * torch.randn(3, 1, 5), torch.full((3,), 0.1)
+    u = torch.rand(4, 1, 32).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = kernels.block(u, K, None, -0.1 * K, lam, fluxes.get("perona_malik"), onto=u)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(
+        y, kernels.block(u.float(), K, None, -0.1 * K, lam, fluxes.get("perona_malik"), onto=u.float())
+    )

@@ -59,12 +59,14 @@ def block(
     """
     if autocasts(u):
         with torch.autocast(u.device.type, enabled=False):
+            u, onto = u.to(W1.dtype), None if onto is None else onto.to(W1.dtype)  # of layers that were cast
             return block(u, W1, b1, W2, lam, flux, w, onto)
     _check_shapes(u, W1, b1, W2, lam, flux, w, onto)
     given = {"W1": W1, "b1": b1, "W2": W2, "lam": lam if flux.scaled else None, "w": w}
     weights = {name: x for name, x in given.items() if x is not None}
     inputs = [u] if onto is None or onto is u else [u, onto]
-    if not (hasattr(flux, "scalar") and compiles([flux]) and are_plain([*inputs, *weights.values()])):
+    compiled = not torch.compiler.is_compiling() and hasattr(flux, "scalar") and compiles([flux])
+    if not (compiled and are_plain([*inputs, *weights.values()])):
         return reference.block(u, W1, b1, W2, lam, flux, w, onto)
     seeds = W1.ndim - 3
     shapes = tuple((name, tuple(x.shape[seeds:])) for name, x in weights.items())

@@ -22,6 +22,7 @@ class Guarantee(NamedTuple):
     per_block: str
 
 
+DRIFT = "; with biases, root mean squares grow by a drift β at most (derived)"
 GUARANTEES = {
     "resnet": Guarantee(
         guarantee="none",
@@ -29,7 +30,7 @@ GUARANTEES = {
         per_block="there is nothing to keep",
     ),
     "symmetric": Guarantee(
-        guarantee="‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂ in every block",
+        guarantee="‖uᵏ⁺¹‖₂ ≤ ‖uᵏ‖₂ in every block" + DRIFT,
         condition="0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) in every block; Φ may be nonmonotone",
         per_block="yes: the condition is one on single blocks",
     ),
@@ -44,6 +45,7 @@ GUARANTEES = {
     "du_fort_frankel": Guarantee(
         guarantee=(
             "for 2τα ≤ 1 ‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k (derived); for every τ > 0 bounded iterates, though not by ‖u⁰‖₂"
+            + DRIFT
         ),
         condition=(
             "0 ≤ g ≤ L, α ≥ L‖K‖²/4 and 2τα ≤ 1 in every block, Φ may be nonmonotone; for 2τα > 1 one linear operator: "
@@ -54,7 +56,7 @@ GUARANTEES = {
         ),
     ),
     "safeguarded_fsi": Guarantee(
-        guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k (derived)",
+        guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k (derived)" + DRIFT,
         condition="0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) in every block; Φ may be nonmonotone",
         per_block=(
             "yes: the extrapolation ends at the ball of the start, and the condition is one on single blocks; no "
@@ -62,7 +64,7 @@ GUARANTEES = {
         ),
     ),
     "safeguarded_du_fort_frankel": Guarantee(
-        guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k and every τ > 0 (derived)",
+        guarantee="‖uᵏ‖₂ ≤ ‖u⁰‖₂ for all k and every τ > 0 (derived)" + DRIFT,
         condition="0 ≤ g ≤ L and α ≥ L‖K‖²/4 in every block; Φ may be nonmonotone",
         per_block=(
             "yes: the extrapolation ends at the ball of the start, and the condition is one on single blocks; for "
@@ -70,7 +72,7 @@ GUARANTEES = {
         ),
     ),
     "implicit": Guarantee(
-        guarantee="‖u‖₂ ≤ ‖f‖₂ for the solution of u = f − τKᵀΦ(Ku), for every τ > 0",
+        guarantee="‖u‖₂ ≤ ‖f‖₂ for the solution of u = f − τKᵀΦ(Ku), for every τ > 0" + DRIFT,
         condition="g ≥ 0; for the iteration to reach the only solution, τ max(L′, m)‖K‖² < 1",
         per_block=(
             "weights are shared by nature. After n iterations with the rate q < 1 it is ‖uⁿ‖₂ ≤ (1 + qⁿ⁺¹)‖f‖₂ "
