@@ -136,7 +136,7 @@ def test_a_study_survives_a_cancelled_job_and_a_controller_that_is_away(cluster,
 
 def test_a_job_that_exceeds_its_memory_gets_more(cluster, local, tmp_path):
     directory = project(tmp_path / "project")
-    output = successful(directory, "--set-resources", "tune:mem_mb=350*attempt*attempt", "--", f"{RESULTS}/{TUNED}")
+    output = successful(directory, "--set-resources", "tune:mem_mb=100*attempt**4", "--", f"{RESULTS}/{TUNED}")
     assert "Trying to restart job" in output
     assert results(directory)[TUNED] == local[TUNED]
 

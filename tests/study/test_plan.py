@@ -210,13 +210,17 @@ def test_the_comment_of_every_rule_names_its_files():
             assert files == written
 
 
-def test_trainings_run_where_the_configuration_says_or_on_the_gpus_of_the_run():
+def test_trainings_run_where_the_configuration_says_or_on_the_gpus_of_the_run(monkeypatch):
+    monkeypatch.delenv("SCHEMENETS_DEVICE", raising=False)
     assert device({}, 0) == "cpu"
     assert device({}, 2) == "cuda"
     assert device({"device": "cpu"}, 2) == "cpu"
     assert device({"device": "cuda"}, 0) == "cuda"
     with pytest.raises(PlanError, match=r"^device: got 'gpu', expected cpu or cuda\.$"):
         device({"device": "gpu"}, 0)
+    monkeypatch.setenv("SCHEMENETS_DEVICE", "cuda")  # as jobs of a run on a cluster find it
+    assert device({}, 0) == "cuda"
+    assert device({"device": "cpu"}, 0) == "cpu"
 
 
 def test_where_a_run_computes_is_no_part_of_its_plan(monkeypatch):

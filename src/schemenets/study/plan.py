@@ -35,6 +35,8 @@ class PlanError(Exception):
 def device(config: Mapping[str, Any], gpus: int) -> str:
     """Where trainings run, cpu or cuda: as the configuration says, or on a GPU if the run may use any.
 
+    Else it is as the environment says: in a job of a cluster, that is the one of the run, without its resources.
+
     Args:
         config: as Snakemake has merged it.
         gpus: the resource ``gpu`` of the run, 0 if it is not given.
@@ -42,7 +44,7 @@ def device(config: Mapping[str, Any], gpus: int) -> str:
     Raises:
         PlanError: another device.
     """
-    name = config.get("device", "cuda" if gpus else "cpu")
+    name = config.get("device", "cuda" if gpus else os.environ.get("SCHEMENETS_DEVICE", "cpu"))
     if name not in DEVICES:
         raise PlanError(f"device: got {name!r}, expected {' or '.join(DEVICES)}.")
     return str(name)
