@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from schemenets import files, networks
 from schemenets.errors import CheckpointError, InvalidParameterError, SchemenetsError, integer
@@ -86,9 +87,10 @@ def _check_parts(network: Any) -> None:
     if network.seeds:
         raise InvalidParameterError("network", f"one of {network.seeds} stacked", "single ones, see networks.unstack")
     fresh = network.architecture.build()
-    if type(network) is not type(fresh):
-        expected_type = f"{type(fresh).__name__}, as its architecture says, which is all that a file holds"
-        raise InvalidParameterError("network", type(network).__name__, expected_type)
+    own, known = map(type_before_parametrizations, (network, fresh))
+    if own is not known:
+        known_name = f"{known.__name__}, as its architecture says, which is all that a file holds"
+        raise InvalidParameterError("network", own.__name__, known_name)
     expected, found = ({name: tuple(x.shape) for name, x in each.state_dict().items()} for each in (fresh, network))
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
