@@ -192,9 +192,14 @@ def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_p
 def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
     """There is none, which is the error of the first training."""
     directory = project(tmp_path / "project")
+
+    def jobs():
+        return set(cluster.jobs("RUNNING", "PENDING", "COMPLETED", "FAILED", rule="tune"))
+
+    before = jobs()
     process = start(directory, "--retries", "0", "--", f"{RESULTS}/{TUNED}", profile="slurm-gpu")
-    wait(lambda: cluster.jobs("RUNNING", "PENDING", "COMPLETED", "FAILED", rule="tune"), "a job tunes")
-    number = cluster.jobs("RUNNING", "PENDING", "COMPLETED", "FAILED", rule="tune")[0]
+    wait(lambda: jobs() > before, "a job tunes")
+    (number,) = jobs() - before
     asked = cluster.answer("scontrol", "show", "job", number)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
