@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -475,18 +476,26 @@ def gaussian_error(t):
     return special.erf(t), 2.0 / math.sqrt(math.pi) * math.exp(-t * t)
 
 
+def importing(t):
+    from scipy import special as own
+
+    return own.erf(t), 2.0 / math.sqrt(math.pi) * math.exp(-t * t)
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
         ("learned", {"phi": lambda t, w: w[..., 0] * torch.relu(t), "scalar": half_linear, "initial": (0.5,)}),
         ("perona_malik", {"phi": torch.erf, "scalar": gaussian_error}),
+        ("perona_malik", {"phi": torch.erf, "scalar": importing}),
+        ("perona_malik", {"phi": torch.erf, "scalar": partial(gaussian_error)}),
     ],
-    ids=["if_with_weights", "unknown_function"],
+    ids=["if_with_weights", "unknown_function", "import", "no_function"],
 )
 def test_scalar_forms_that_cannot_be_compiled_are_told_and_done_without(name, change):
     flux = replace(fluxes.get(name), name="half_known", **change)
     x = inputs(flux)
-    with pytest.warns(UserWarning, match="cannot be compiled, so it takes plain torch operations: half_known") as told:
+    with pytest.warns(UserWarning, match="half_known: plain torch operations are taken, since the scalar form") as told:
         kernels.block(**x, flux=flux)
     assert len(told) == 1
     assert_equal_to_torch(x, flux, falls_back=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit, types
-from numba.core.errors import NumbaError, TypingError
+from numba.core.errors import NumbaError, TypingError, UnsupportedBytecodeError
 from numba.extending import overload
 
 from schemenets.kernels import vector_math  # noqa: F401, which makes exp and expm1 known
@@ -74,11 +74,16 @@ def _(name, s, lam, inverse, w):  # type: ignore[no-untyped-def]
 
 def _on_vectors(scalar: Scalar, s: Vector, weights: int) -> Any:
     """A scalar form as a function of vectors; lane by lane if it chooses with ``if`` or calls what vectors lack."""
-    phi = njit(scalar, **ELEMENTWISE)
+    try:
+        phi = njit(scalar, **ELEMENTWISE)
+    except TypeError as error:  # no function
+        raise TypingError(str(error)) from error
     arguments = (s, types.UniTuple(s, weights)) if weights else (s,)
     try:
         phi.get_call_template(arguments, {})
         return phi
+    except UnsupportedBytecodeError as error:  # which is no error of numba's own kind
+        raise TypingError(str(error)) from error
     except NumbaError:
         alone, count = njit(scalar, **ELEMENTWISE), s.lanes
     if weights:
