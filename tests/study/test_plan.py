@@ -1,6 +1,7 @@
 """The plan of a run: what the rules of the workflow know of the jobs, made once for a configuration and the code."""
 
 import copy
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import yaml
 from schemenets.study import plan as module
 from schemenets.study import stages
 from schemenets.study.config import Study
-from schemenets.study.plan import Plan, PlanError, device
+from schemenets.study.plan import Plan, PlanError, chosen_device
 
 ROOT = Path(__file__).parents[2]
 JOB = {"experiment": "capacity", "method": "resnet-relu", "size": "budget-240"}
@@ -210,17 +211,30 @@ def test_the_comment_of_every_rule_names_its_files():
             assert files == written
 
 
-def test_trainings_run_where_the_configuration_says_or_on_the_gpus_of_the_run(monkeypatch):
-    monkeypatch.delenv("SCHEMENETS_DEVICE", raising=False)
-    assert device({}, 0) == "cpu"
-    assert device({}, 2) == "cuda"
-    assert device({"device": "cpu"}, 2) == "cpu"
-    assert device({"device": "cuda"}, 0) == "cuda"
+@pytest.mark.parametrize(
+    ("config", "gpus", "environment", "expected"),
+    [
+        ({}, 0, None, "cpu"),
+        ({}, 2, None, "cuda"),
+        ({}, 2, "cpu", "cuda"),
+        ({"device": "cpu"}, 2, "cuda", "cpu"),
+        ({"device": "cuda"}, 0, None, "cuda"),
+        ({}, 0, "cuda", "cuda"),  # as jobs of a run on a cluster find it
+    ],
+)
+def test_trainings_run_where_the_configuration_says_or_on_the_gpus_of_the_run(
+    config, gpus, environment, expected, monkeypatch
+):
+    monkeypatch.setenv("SCHEMENETS_DEVICE", environment or "cpu")
+    if environment is None:
+        monkeypatch.delenv("SCHEMENETS_DEVICE")
+    assert chosen_device(config, gpus) == expected
+    assert os.environ["SCHEMENETS_DEVICE"] == expected
+
+
+def test_an_unknown_device_is_named():
     with pytest.raises(PlanError, match=r"^device: got 'gpu', expected cpu or cuda\.$"):
-        device({"device": "gpu"}, 0)
-    monkeypatch.setenv("SCHEMENETS_DEVICE", "cuda")  # as jobs of a run on a cluster find it
-    assert device({}, 0) == "cuda"
-    assert device({"device": "cpu"}, 0) == "cpu"
+        chosen_device({"device": "gpu"}, 0)
 
 
 def test_where_a_run_computes_is_no_part_of_its_plan(monkeypatch):

@@ -3,19 +3,16 @@
 # A stage declares the files, inputs and digests of its rule (src/schemenets/study/stages). A job reruns if its
 # specification (params.spec) or its code (params.source) has changed.
 
-import os
-
-from schemenets.study.plan import Plan, PlanError, device
+from schemenets.study.plan import Plan, PlanError, chosen_device
 
 GIVEN = workflow.config_settings  # by --configfile and --config
 GPUS = workflow.global_resources.get("gpu")
 try:
     PLAN = Plan.of(config, [*GIVEN.configfiles, ("--config", dict(GIVEN.config))])
-    DEVICE = device(config, GPUS.value if GPUS else 0)
+    DEVICE = chosen_device(config, GPUS.value if GPUS else 0)
 except PlanError as error:
     raise WorkflowError(str(error))
 
-os.environ["SCHEMENETS_DEVICE"] = DEVICE  # not in the commands: a result of another device need not be made again
 if DEVICE == "cuda" and GPUS is None:
     workflow.register_resource("gpu", 1)  # one training at a time, whatever the number of cores
 

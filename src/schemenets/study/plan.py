@@ -24,7 +24,7 @@ READ = ("config", "workflow/schemas")  # of the project, besides the configurati
 KEPT = 20  # plans; older ones are removed
 GIVEN = ".config.json"  # suffix of the configuration stored beside its plan
 OF_RUN = ("out", "device")  # keys of the configuration that say where a run computes, not what
-DEVICES = ("cpu", "cuda")
+DEVICE, DEVICES = "SCHEMENETS_DEVICE", ("cpu", "cuda")  # variable of the environment
 Json = dict[str, Any]
 
 
@@ -32,10 +32,12 @@ class PlanError(Exception):
     """There is no plan for this configuration; the message says why."""
 
 
-def device(config: Mapping[str, Any], gpus: int) -> str:
+def chosen_device(config: Mapping[str, Any], gpus: int) -> str:
     """Where trainings run, cpu or cuda: as the configuration says, or on a GPU if the run may use any.
 
-    Else it is as the environment says: in a job of a cluster, that is the one of the run, without its resources.
+    Else it is as the environment says: in a job of a cluster, that is the one of the run, without its resources. From
+    now on, the environment says it. It is not in the commands of the rules, as results of one device need not be made
+    again on another.
 
     Args:
         config: as Snakemake has merged it.
@@ -44,9 +46,10 @@ def device(config: Mapping[str, Any], gpus: int) -> str:
     Raises:
         PlanError: another device.
     """
-    name = config.get("device", "cuda" if gpus else os.environ.get("SCHEMENETS_DEVICE", "cpu"))
+    name = config.get("device", "cuda" if gpus else os.environ.get(DEVICE, "cpu"))
     if name not in DEVICES:
         raise PlanError(f"device: got {name!r}, expected {' or '.join(DEVICES)}.")
+    os.environ[DEVICE] = name
     return str(name)
 
 
