@@ -85,7 +85,7 @@ def test_a_file_may_hold_only_what_is_different(written):
         ({"seeds": 0}, "tiers.study.seeds: got 0, expected at least 1."),
         ({"sedes": 3}, "(top level): got the key 'sedes', expected one of "),
         ({"tiers": {"mine": {"seeds": 1}}}, "tiers.mine: got no epochs, train, "),
-        ({"tiers": {"mine": {"like": "smok"}}}, "tiers.mine: got the key 'like', expected one of "),
+        ({"tiers": {"mine": {"like": "smok"}}}, "tiers.mine.like: got 'smok', expected one of smoke, study, extended."),
         ({"tier": "mine"}, "tier: got 'mine', expected one of extended, smoke, study."),
         ({"tier": ["smoke"]}, "tier: got ['smoke'], expected a value of type string."),
         # what comes up at a key of the project, but only with this file

@@ -14,7 +14,7 @@ from schemenets.errors import ConfigError, SchemenetsError, UnknownNameError
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
 from schemenets.study import schema
-from schemenets.study.overrides import Source, blamed, merged, resolved
+from schemenets.study.overrides import LIKE, Source, blamed, merged, resolved
 
 Json = dict[str, Any]
 CONFIG = Path("config/config.yaml")
@@ -87,7 +87,7 @@ class Study:
         Raises:
             ConfigError: one line per finding, with source, key, value and what is expected.
         """
-        if findings := schema.violations(config, root / SCHEMA) or list(_findings(config)):
+        if findings := _unresolved(config) or schema.violations(config, root / SCHEMA) or list(_findings(config)):
             sources = sources or [(str(root / CONFIG), config)]
             raise ConfigError("\n".join(_blamed(finding, sources, root) for finding in findings))
         return cls(config)
@@ -239,6 +239,19 @@ class Study:
         """Names of the data sets that networks are tested on: denoisers on all test sets, evolutions on their own."""
         entry = self.config["experiments"].get(experiment, {})
         return [training_set(entry)] if "time" in entry else self.test_sets
+
+
+def _unresolved(config: Mapping[str, Any]) -> list[str]:
+    """Tiers that are like one that is not there, or like each other."""
+    tiers = config.get("tiers")
+    if not isinstance(tiers, Mapping):
+        return []
+    found = []
+    for name, own in tiers.items():
+        if isinstance(own, Mapping) and LIKE in own:
+            others = ", ".join(other for other in tiers if other != name)
+            found.append(f"tiers.{name}.{LIKE}: got {own[LIKE]!r}, expected one of {others}.")
+    return found
 
 
 def _blamed(finding: str, sources: Sequence[Source], root: Path) -> str:
