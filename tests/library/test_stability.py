@@ -1144,6 +1144,15 @@ def test_nothing_contradicts_networks_in_either_precision_whatever_their_biases_
         assert stability.verify(tmp_path / "net.safetensors", length) == []
 
 
+def test_signals_are_not_moved_apart_by_rounding_of_large_biases(tmp_path):
+    """Where the Lipschitz bound of 1 is attained, as steps are tiny."""
+    net = biased(size=1e6, flux="linear")
+    for block in net.blocks:
+        block.tau = torch.tensor(1e-12, dtype=torch.float64)
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    assert stability.verify(tmp_path / "net.safetensors", 24) == []
+
+
 def test_the_search_refutes_no_network_by_rounding_of_its_drift():
     net = biased(size=1e2)
     certificate, starts = stability.certify(net), 1e-6 * torch.randn(4, 24, dtype=torch.float64)
