@@ -52,15 +52,9 @@ onstart:
         from schemenets.study import cluster
 
         try:
-            jobs = cluster.running(prefix, Path.cwd())
+            cluster.check_idle(prefix, Path.cwd())
         except ConfigError as error:
             raise WorkflowError(str(error))
-        if jobs:
-            numbers = " ".join(job.split()[0] for job in jobs)
-            raise WorkflowError(
-                "\n  ".join(["jobs of an earlier run still work in this directory:", *jobs])
-                + f"\nwait until they have ended, or cancel them: scancel {numbers}"
-            )
 
 
 include: "workflow/rules/common.smk"

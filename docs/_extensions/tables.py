@@ -1,6 +1,5 @@
 """Tables and the plot of fluxes that are made, while building, from what the code and the study declare."""
 
-import csv
 import io
 import re
 from contextlib import chdir
@@ -16,6 +15,7 @@ from schemenets.networks import Architecture
 from schemenets.study import forecast
 from schemenets.study.config import Study
 
+CERTIFIED = "results/tables/certified.csv"
 FIRST, SECOND = "#2a78d6", "#d6602a"  # legible on light and on dark pages
 
 
@@ -110,7 +110,7 @@ def speed_table(root: Path) -> str:
     if not path.is_file():
         return "*Not measured in these results; `make benchmark` measures it.*"
     cases: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+    for row in forecast.read(path):
         size = tuple(row[key] for key in ("blocks", "filters", "length", "channels"))
         usual = {"forward and backward": ("1", "8", "256", "1"), "training step": ("4", "8", "256", "1")}
         if size == usual.get(row["what"]) and row["seeds"] in ("1", "10"):
@@ -127,9 +127,8 @@ def speed_table(root: Path) -> str:
 
 def certified_table(root: Path) -> str:
     """What certified networks lose to free ones."""
-    path = root / "results/tables/certified.csv"
     rows = []
-    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+    for row in forecast.read(root / CERTIFIED):
         limited = row["step"] and not row["network"].startswith("Du Fort")  # whose theorem limits another step
         step = f"{float(row['step']):.2g}" if limited else "–"
         drift = f"{float(row['drift']):.2g}" if row["drift"] and row["biases"] == "True" else "–"
@@ -140,14 +139,12 @@ def certified_table(root: Path) -> str:
 
 def certified_seeds(root: Path) -> str:
     """Of how many seeds the means are."""
-    text = (root / "results/tables/certified.csv").read_text(encoding="utf-8")
-    return next(csv.DictReader(text.splitlines()))["seeds"]
+    return forecast.read(root / CERTIFIED)[0]["seeds"]
 
 
 def cost_table(root: Path) -> str:
     """What the study costs by rule, as measured."""
-    path = root / "results/tables/study_benchmark.csv"
-    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    rows = forecast.read(root / "results/tables/study_benchmark.csv")
     shown = [[row["rule"], row["jobs"], row["run"], row["cpu_minutes"], f"{float(row['share']):.1%}"] for row in rows]
     source = f"Tier `{rows[0]['tier']}`, {rows[0]['machine']}."
     return table(["rule", "jobs", "of these measured", "CPU-minutes", "share"], shown) + f"\n\n{source}"

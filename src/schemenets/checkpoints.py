@@ -7,6 +7,7 @@ dimension over the seeds, and its header is ``{"architecture": {...}, "seeds": [
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,17 +87,26 @@ def _check_parts(network: Any) -> None:
         raise InvalidParameterError("network", type(network).__name__, "a network of schemenets")
     if network.seeds:
         raise InvalidParameterError("network", f"one of {network.seeds} stacked", "single ones, see networks.unstack")
-    fresh = network.architecture.build()
-    own, known = map(type_before_parametrizations, (network, fresh))
+    own, found = _parts(network)
+    known, expected = _parts_of(network.architecture)  # the same for all seeds
     if own is not known:
         known_name = f"{known.__name__}, as its architecture says, which is all that a file holds"
         raise InvalidParameterError("network", own.__name__, known_name)
-    expected, found = ({name: tuple(x.shape) for name, x in each.state_dict().items()} for each in (fresh, network))
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             have = "no such parameter" if name not in found else f"shape {found[name]}"
             want = "no such parameter" if name not in expected else f"shape {expected[name]}"
             raise InvalidParameterError(name, have, f"{want}, by the architecture of the network")
+
+
+def _parts(network: Any) -> tuple[type, dict[str, tuple[int, ...]]]:
+    """The class of a network, and the shapes of everything that is saved of it."""
+    return type_before_parametrizations(network), {name: tuple(x.shape) for name, x in network.state_dict().items()}
+
+
+@lru_cache(maxsize=1)
+def _parts_of(architecture: Any) -> tuple[type, dict[str, tuple[int, ...]]]:
+    return _parts(architecture.build())
 
 
 def load(path: Path | str, seed: int | None = None) -> Any:

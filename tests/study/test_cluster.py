@@ -87,8 +87,11 @@ def test_jobs_that_still_work_here_are_listed(project):
         f"9|RUNNING|schemenets_1234|rule_train|{other}\n10|RUNNING|other_1234|rule_train|{here}\n"
     )
     assert cluster.running("schemenets", project) == ["7 RUNNING rule_train_wildcards_a", "8 PENDING rule_tune"]
+    with pytest.raises(ConfigError, match=r"(?s)7 RUNNING rule_train_wildcards_a\n.*cancel them: scancel 7 8$"):
+        cluster.check_idle("schemenets", project)
     (project / "queue").write_text("")
     assert cluster.running("schemenets", project) == []
+    cluster.check_idle("schemenets", project)
 
 
 def test_a_controller_that_does_not_answer_is_no_empty_queue(project):

@@ -89,10 +89,10 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
         InvalidParameterError: no second map is known for this network or flux, or signals shorter than the filters.
     """
     network = checkpoints.load(path, seed)
+    if (own := next(network.parameters()).dtype) not in TOLERANCES:
+        raise InvalidParameterError("precision of the network", own, "single or double")
     # of the values that the network has in its precision; those here are computed in double precision throughout
-    certificate, rounding = certify(network), 8 * torch.finfo(next(network.parameters()).dtype).eps
-    if (dtype := next(network.parameters()).dtype) not in TOLERANCES:
-        raise InvalidParameterError("precision of the network", dtype, "single or double")
+    certificate, rounding = certify(network), 8 * torch.finfo(own).eps
     if length < (k := network.architecture.kernel_size):
         raise InvalidParameterError("length", length, f"at least the kernel size {k}")
     scheme = _Dense.read(path, length, seed)

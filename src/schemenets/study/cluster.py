@@ -63,3 +63,15 @@ def running(prefix: str, directory: Path) -> list[str]:
         for number, state, name, comment, place in jobs
         if name.startswith(f"{prefix}_") and Path(place) == directory.resolve()
     ]
+
+
+def check_idle(prefix: str, directory: Path) -> None:
+    """Make sure that no job of an earlier run works in this directory.
+
+    Raises:
+        ConfigError: some do, or the controller of SLURM does not say.
+    """
+    if jobs := running(prefix, directory):
+        listed = "\n  ".join(["jobs of an earlier run still work in this directory:", *jobs])
+        numbers = " ".join(job.split()[0] for job in jobs)
+        raise ConfigError(f"{listed}\nwait until they have ended, or cancel them: scancel {numbers}")

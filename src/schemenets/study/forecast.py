@@ -231,7 +231,7 @@ def read(path: Path) -> list[dict[str, str]]:
         ConfigError: the file is missing.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: file is missing; expected a table of measured costs")
+        raise ConfigError(f"{path}: file is missing; expected a table of measurements")
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
