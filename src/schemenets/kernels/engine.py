@@ -34,14 +34,18 @@ from schemenets.kernels.simd import (
     first_lanes,
     fma,
     load,
+    load_all,
     load_lanes,
+    load_square,
     number,
     plain,
     pointer,
     repeated,
     starts_of,
     store,
+    store_all,
     store_lanes,
+    store_square,
     total,
 )
 
@@ -257,17 +261,25 @@ def _passes(kind: str) -> tuple[Any, Any]:
     return forward, backward
 
 
-@njit(**INLINE)
+@njit(**INNER)
 def gather(a, at, x, starts):  # type: ignore[no-untyped-def]
     """Signals of x, one per lane, from where ``starts`` of :func:`rows_of` says."""
-    for n in range(x.shape[2]):
+    alone()
+    rest = x.shape[2] % len(starts)
+    for n in range(0, x.shape[2] - rest, len(starts)):
+        store_all(a, at + n, load_square(x, starts, n))
+    for n in range(x.shape[2] - rest, x.shape[2]):
         store(a, at + n, load_lanes(x, starts, n))
 
 
-@njit(**INLINE)
+@njit(**INNER)
 def scatter(a, at, x, starts):  # type: ignore[no-untyped-def]
     """The other way round."""
-    for n in range(x.shape[2]):
+    alone()
+    rest = x.shape[2] % len(starts)
+    for n in range(0, x.shape[2] - rest, len(starts)):
+        store_square(x, starts, n, load_all(starts, a, at + n))
+    for n in range(x.shape[2] - rest, x.shape[2]):
         store_lanes(x, starts, n, load(a, at + n))
 
 

@@ -331,6 +331,47 @@ def store_lanes(context: Any, array: Any, starts: Any, n: Any, x: Any) -> Any:
     return types.void(array, starts, types.intp, x), code
 
 
+def _transposed(builder: Any, square: list[Any]) -> list[Any]:
+    """As many vectors as each has lanes, with rows and columns exchanged, in squares of 2, 4, 8, ..."""
+    count = len(square)
+    for h in (2**i for i in range(count.bit_length() - 1)):
+        for i in (i for i in range(count) if not i & h):
+            x, y = square[i], square[i | h]
+            for to, low, high in ((i, 0, count - h), (i | h, h, count)):
+                places = [ir.IntType(32)(lane + high if lane & h else lane + low) for lane in range(count)]
+                square[to] = builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), count), places))
+    return square
+
+
+@intrinsic
+def load_square(context: Any, array: Any, starts: Any, n: Any) -> Any:
+    """The vectors of the n-th numbers and those after them, as many as a vector has lanes: see ``load_lanes``."""
+    kind = types.UniTuple(Vector(array.dtype), starts.count)
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        rows = [
+            _load(builder, array, builder.bitcast(row, kind.dtype.llvm.as_pointer()), INDEX(0))
+            for row in _numbers_at(context, builder, array, *arguments)
+        ]
+        return context.make_tuple(builder, kind, _transposed(builder, rows))
+
+    return kind(array, starts, types.intp), code
+
+
+@intrinsic
+def store_square(context: Any, array: Any, starts: Any, n: Any, square: Any) -> Any:
+    """Put vectors there: see ``store_lanes``."""
+
+    def code(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointers = _numbers_at(context, builder, array, *arguments[:3])
+        rows = _transposed(builder, cgutils.unpack_tuple(builder, arguments[3]))
+        for row, pointer in reversed([*zip(rows, pointers, strict=True)]):
+            builder.store(row, builder.bitcast(pointer, row.type.as_pointer())).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, starts, types.intp, square), code
+
+
 @intrinsic
 def first_lanes(context: Any, x: Any, count: Any) -> Any:
     """The vector with zeros in all lanes but so many."""
