@@ -32,6 +32,9 @@ wildcard_constraints:
     method=r"[^/]+",
     size=r"[^/]+",
     network=r"[^/]+",
+    family=r"[^/]+",
+    size_class=r"[^/]+",
+    cell=r"[^/]+",
 
 
 # Snakemake's own lock outlives a killed run; this one is released by the operating system (see the profile).

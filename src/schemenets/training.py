@@ -119,9 +119,11 @@ class Training:
         architecture: what is trained, a network of :mod:`schemenets.networks` or a learned cycle.
         seeds: seed of the initial weights and of the shuffling of every run.
         learning_rate: the largest of the one-cycle schedule, of all runs or of every one.
-        epochs: passes over the training signals.
+        epochs: how often the validation signals are looked at; passes over the training signals, see ``passes``.
         batch: signals per step; an incomplete last batch is left out.
         task: what is learned.
+        passes: passes over the training signals per epoch, for so few of them that more are wanted between two
+            validations.
     """
 
     architecture: "Architecture | CycleArchitecture"
@@ -130,9 +132,10 @@ class Training:
     epochs: int
     batch: int
     task: Task = Denoising()
+    passes: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("seeds", "learning_rate", "epochs", "batch"):
+        for key in ("seeds", "learning_rate", "epochs", "batch", "passes"):
             value = getattr(self, key)
             several = isinstance(value, tuple | list | np.ndarray) and np.ndim(value) > 0
             object.__setattr__(self, key, tuple(map(files.plain, value)) if several else files.plain(value))
@@ -206,6 +209,7 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
         integer("a seed", seed, 0)
     integer("epochs", job.epochs, 1)
     integer("batch", job.batch, 1)
+    integer("passes", job.passes, 1)
     if not (np.min(job.learning_rate) > 0 and np.isfinite(job.learning_rate).all()):
         raise InvalidParameterError("learning_rate", job.learning_rate, "positive and finite numbers")
     keys = [f"{split}/{part}" for split in ("train", "validation") for part in job.task.pair]
@@ -275,7 +279,7 @@ class Trainer:
         pair = (torch.from_numpy(array).to(self.device) for array in train)
         self.inputs, self.targets, self.scale, self.grid = job.task.prepare(*pair)
         self.signals = self.inputs.shape[-2]
-        self.steps = self.signals // job.batch  # per epoch
+        self.steps = job.passes * (self.signals // job.batch)  # per epoch
         self.adam = Adam(self.net)
         rates = np.broadcast_to(job.learning_rate, len(job.seeds))
         self.largest = torch.tensor(rates).to(self.adam.values).unsqueeze(1)
@@ -325,8 +329,11 @@ class Trainer:
     def _batches(self) -> list[Tensor]:
         """Indices of the signals of every step of an epoch, (seeds, batch)."""
         # every seed shuffles for itself, and anew from (seed, epoch), so that resuming needs no generator state
-        shuffled = [np.random.default_rng([seed, self.epoch]).permutation(self.signals) for seed in self.job.seeds]
-        return list(torch.from_numpy(np.stack(shuffled)).to(self.device).split(self.job.batch, dim=1)[: self.steps])
+        whole = self.signals - self.signals % self.job.batch
+        generators = [np.random.default_rng([seed, self.epoch]) for seed in self.job.seeds]
+        passes = [[rng.permutation(self.signals)[:whole] for _ in range(self.job.passes)] for rng in generators]
+        shuffled = np.array(passes).reshape(len(passes), -1)
+        return list(torch.from_numpy(shuffled).to(self.device).split(self.job.batch, dim=1))
 
     def _recorded(self) -> tuple[Program, Tensor]:
         """What is trained as a program, and its operands."""

@@ -1,7 +1,7 @@
 # Training: the learning rate of every method is chosen on validation data; then all seeds of a job are trained at once.
 
 
-# tuning/{method}.json
+# tuning/{family}/{method}/{size_class}.json
 rule tune:
     input:
         unpack(PLAN.inputs("tune")),
@@ -18,7 +18,25 @@ rule tune:
     params:
         **PLAN.digests("tune"),
     shell:
-        f"{RUN} tune {{wildcards.method}} {OPTIONS}"
+        f"{RUN} tune {{wildcards.family}}/{{wildcards.method}}/{{wildcards.size_class}} {OPTIONS}"
+
+
+# rates.yaml
+rule rates:
+    input:
+        unpack(PLAN.inputs("rates")),
+    output:
+        **PLAN.outputs("rates"),
+    log:
+        PLAN.log("rates"),
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        **PLAN.digests("rates"),
+    shell:
+        f"{RUN} rates {OPTIONS}"
 
 
 # runs/{experiment}/{method}/{size}/record.json, runs/{experiment}/{method}/{size}/weights.safetensors
@@ -39,3 +57,22 @@ rule train:
         **PLAN.digests("train"),
     shell:
         f"{RUN} train {JOB} {OPTIONS}"
+
+
+# map/{cell}.json
+rule cells:
+    input:
+        unpack(PLAN.inputs("cells")),
+    output:
+        **PLAN.outputs("cells"),
+    log:
+        PLAN.log("cells"),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(120),
+        gpu=int(DEVICE == "cuda"),
+    params:
+        **PLAN.digests("cells"),
+    shell:
+        f"{RUN} cells {{wildcards.cell}} {OPTIONS}"

@@ -52,6 +52,7 @@ def build(
     certified: bool = False,
     biases: bool | None = None,
     steps: str = "positive",
+    initialisation: str = "scaled",
     seed: int = 0,
 ) -> DenoisingNetwork:
     """A freshly initialised network that maps signals of shape (batch, length) to denoised signals of that shape.
@@ -71,6 +72,8 @@ def build(
         biases: whether blocks have biases b₁ inside the flux and b₂ outside; None for what is usual, with them in the
             networks of the literature, without them in those made of schemes.
         steps: ``positive``, or ``signed``: every filter has a step size of its own, of either sign.
+        initialisation: ``scaled``, near the identity for deep networks, or ``glorot``; see
+            :func:`schemenets.networks._base.first_step`.
         seed: seed of the initial weights.
 
     Raises:
@@ -92,6 +95,7 @@ def build(
         certified=certified,
         biases=biases,
         steps=steps,
+        initialisation=initialisation,
     ).build(seed)
 
 

@@ -17,11 +17,11 @@ from schemenets.errors import InvalidParameterError, UnknownNameError, integer
 from schemenets.files import plain
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Program, Recorder, State
-from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within, constrain
+from schemenets.networks._parametrizations import Below, Bounded, Positive, Stable, Unit, UnitNorm, Within, constrain
 
 WEIGHTS = "W1", "b1", "W2", "lam", "w", "b2"  # operands of a block
 LAMBDA_0 = 0.1  # initial contrast parameter, for signals in [0, 1]
-TAU_0 = 0.3  # initial step size
+TAU_0 = 0.3  # initial step size for filters of norm 1
 
 
 class Count(NamedTuple):
@@ -48,6 +48,7 @@ class Architecture:
     certified: bool = False
     biases: bool | None = None
     steps: str = "positive"
+    initialisation: str = "scaled"
 
     def __post_init__(self) -> None:
         for key in ("blocks", "filters", "kernel_size", "channels"):
@@ -61,10 +62,12 @@ class Architecture:
             raise InvalidParameterError("biases", self.biases, "True, False, or None for those of the literature")
         if self.steps not in STEPS:
             raise UnknownNameError("steps", self.steps, STEPS)
+        if self.initialisation not in INITIALISATIONS:
+            raise UnknownNameError("initialisation", self.initialisation, INITIALISATIONS)
 
     def arguments(self) -> dict[str, Any]:
         """All fields by name, as records and checkpoints keep them; optional ones where they are not as usual."""
-        usual = {"channels": 1, "biases": None, "steps": "positive"}
+        usual = {"channels": 1, "biases": None, "steps": "positive", "initialisation": "scaled"}
         return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
     def build(self, seed: int = 0) -> "DenoisingNetwork":
@@ -393,11 +396,17 @@ class Values:
 
 DIFFUSION = {"K": 3, "tau": 0, "b1": 1, "b2": 0, "lam": 1, "w": 2}  # values of diffusion blocks
 STEPS = "positive", "signed"
+INITIALISATIONS = "scaled", "glorot"
 
 
 class DiffusionBlock(nn.Module):
-    """The weights of u ↦ KᵀΦ(Ku + b₁) and b₂: filters K, with ‖K‖ ≤ 1 in certified networks, and those of the flux."""
+    """The weights of u ↦ KᵀΦ(Ku + b₁) and b₂: filters K, and those of the flux.
 
+    Attributes:
+        normalised: whether ‖K‖ ≤ 1 in certified networks; else their step size has a limit that depends on K.
+    """
+
+    normalised: ClassVar[bool] = True
     flux: Flux
     b1: Tensor | None
     b2: Tensor | None
@@ -406,12 +415,18 @@ class DiffusionBlock(nn.Module):
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__()
-        fan = architecture.filters * architecture.channels * architecture.kernel_size
-        self.K = derivative_filters(architecture, generator, 1 / math.sqrt(fan))
+        F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
+        of_norm_1 = 1 / math.sqrt(F * C * k) if self.starts_normalised(architecture) else None
+        self.K = derivative_filters(architecture, generator, of_norm_1)
         if architecture.certified:
-            constrain(self, "K", UnitNorm())
+            constrain(self, "K", UnitNorm() if self.normalised else Bounded())
         add_biases(self, architecture, architecture.biased)
         add_flux(self, architecture)
+
+    @classmethod
+    def starts_normalised(cls, architecture: Architecture) -> bool:
+        """Whether filters begin with a norm of about 1, instead of as those of the standard residual network."""
+        return cls.normalised
 
     def step(self, u: Tensor, tau: Tensor, onto: Tensor) -> Tensor:
         """``onto`` - τKᵀΦ(Ku + b₁) + b₂ with τ of shape (), in stacked networks (seeds,)."""
@@ -457,15 +472,29 @@ def check_finite(what: str, x: Tensor) -> None:
             raise InvalidParameterError(what, x[~finite][0].item(), "finite values")
 
 
-def add_step_size(block: nn.Module, architecture: Architecture, limit: float) -> None:
-    """Give ``block`` a positive step size ``tau``, below ``limit`` in certified networks; or signed ones of filters."""
+def first_step(architecture: Architecture) -> float:
+    """Initial step size τ, with which all residual networks start as u - τW₁ᵀΦ(W₁u), the standard one included.
+
+    So -τW₁ has the standard deviation that weights W₂ usually have at first: that which keeps the variance of a
+    rectified signal (He et al. 2015), divided by the depth, so that a deep network starts near the identity; or that of
+    W₁ (Glorot and Bengio 2010).
+    """
+    if architecture.initialisation == "glorot":
+        return 1.0
+    return math.sqrt(architecture.channels / architecture.filters) / architecture.blocks
+
+
+def add_step_size(block: DiffusionBlock, architecture: Architecture, limit: float) -> None:
+    """Give ``block`` a positive step size ``tau``, in certified networks below ``limit``/‖K‖²; or signed ones of filters."""
+    tau = TAU_0 if block.normalised else first_step(architecture)
     if architecture.steps == "signed":
-        block.tau = nn.Parameter(torch.full((architecture.filters,), TAU_0))
+        block.tau = nn.Parameter(torch.full((architecture.filters,), tau))
     elif architecture.certified:
-        block.tau = nn.Parameter(torch.tensor(min(TAU_0, limit / 2)))
-        constrain(block, "tau", Below(limit))
+        constraint = Below(limit) if block.normalised else Stable(block, limit)
+        block.tau = nn.Parameter(constraint(torch.tensor(0.0)).clamp_max(tau).detach())
+        constrain(block, "tau", constraint)
     else:
-        block.tau = nn.Parameter(torch.tensor(TAU_0))
+        block.tau = nn.Parameter(torch.tensor(tau))
         constrain(block, "tau", Positive())
 
 
@@ -483,14 +512,22 @@ def random_filters(architecture: Architecture, generator: torch.Generator, scale
     return nn.Parameter(scale * torch.randn(shape, generator=generator))
 
 
-def derivative_filters(architecture: Architecture, generator: torch.Generator, scale: float) -> nn.Parameter:
-    """Random filters with zero mean, which annihilate constants as derivatives do.
+def derivative_filters(
+    architecture: Architecture, generator: torch.Generator, scale: float | None = None
+) -> nn.Parameter:
+    """The first filters of a block: random ones with zero mean, which annihilate constants as derivatives do.
 
-    The first filters of all networks start like this, of the proposed ones and of the baseline: a better start for
-    some of them would decide the comparison.
+    Those of all residual networks start like this, of the proposed ones and of the baseline: a better start for some of
+    them would decide the comparison. After Glorot and Bengio (2010), they may have a mean.
+
+    Args:
+        scale: their standard deviation, if it is another one than keeps the variance of a rectified signal.
     """
-    W = random_filters(architecture, generator, scale)
-    if architecture.kernel_size > 1:
+    F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
+    if architecture.initialisation == "glorot" and scale is None:
+        return random_filters(architecture, generator, math.sqrt(2 / ((F + C) * k)))
+    W = random_filters(architecture, generator, fan_in_scale(C * k) if scale is None else scale)
+    if k > 1:
         W.data -= W.data.mean(-1, keepdim=True)
     return W
 

@@ -5,6 +5,7 @@ in the range of the constraint.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from schemenets.errors import InvalidParameterError
 from schemenets.kernels.extrapolation import magnitude
 
 SAFETY = 1e-6  # by which constraints are stricter than their limits: more than rounding in single precision takes away
+LARGEST_NORM = 1e4  # of filters
 LARGEST = 30.0  # of |θ| in exp θ: single precision still holds the value, its inverse and their squares
 
 
@@ -70,6 +72,34 @@ class Below(Constraint):
         return (value / self.limit).clamp_max(1 - torch.finfo(value.dtype).eps).logit()
 
 
+class Stable(Below):
+    """θ ↦ limit · sigmoid θ/‖K‖², a share of the largest stable step size for whatever filters K the block has.
+
+    They stay free, as the condition is about τ‖K‖². A value that is assigned has to fit the filters of that time.
+    """
+
+    def __init__(self, block: Any, limit: float) -> None:
+        super().__init__(limit)
+        self._block = (block,)  # no part of this module
+
+    def forward(self, theta: Tensor) -> Tensor:
+        return super().forward(theta) / self._squared_norm()
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return super().right_inverse(value * self._squared_norm())
+
+    def _squared_norm(self) -> Tensor:
+        K = self._block[0].K
+        bound = operators.norm_bound(K).clamp_min(torch.finfo(K.dtype).eps) * (1 + SAFETY)  # K = 0 stays 0
+        return bound.square()
+
+    def check(self, value: Tensor, inside: Tensor, expected: str) -> None:
+        squared = self._squared_norm()
+        limit = (self.nominal / squared).min().item() if is_readable(squared) else math.nan
+        expected = f"a number above 0 and below {limit:.6g}, the limit of a certified network with these filters"
+        super().check(value / squared, inside, expected)
+
+
 class Within(Constraint):
     """θ ↦ limit · tanh θ, in (-limit, limit)."""
 
@@ -97,6 +127,20 @@ class Unit(Constraint):
     def right_inverse(self, v: Tensor) -> Tensor:
         self.check(v, v.isfinite(), "finite numbers")
         return v
+
+
+class Bounded(Constraint):
+    """W ↦ W for ‖W‖₂ ≤ 10⁴, far beyond all that is of use, and shortened to that norm beyond: squares do not overflow."""
+
+    def forward(self, W: Tensor) -> Tensor:
+        size = magnitude(W, (-3, -2, -1))
+        direction = W / size
+        norm = direction.square().sum((-3, -2, -1), keepdim=True).sqrt()
+        return direction * torch.minimum(size, LARGEST_NORM / norm.clamp_min(torch.finfo(W.dtype).tiny))
+
+    def right_inverse(self, W: Tensor) -> Tensor:
+        self.check(W, W.isfinite(), "finite numbers")
+        return W
 
 
 class UnitNorm(Constraint):

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from schemenets import operators
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Recorder, State
 from schemenets.networks._base import (
@@ -31,10 +32,11 @@ from schemenets.networks._base import (
     DiffusionBlock,
     count_diffusion,
     diffusion_operands,
+    first_step,
 )
 from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Constraint, Positive, constrain
 
-RHO_0 = 0.3  # initial ρ; with α = L/2 it makes τ = 0.3/L
+RHO_0 = 0.3  # initial ρ of certified networks; with α = L/2 it makes τ = 0.3/L
 
 
 class Above(Constraint):
@@ -59,10 +61,17 @@ class Block(DiffusionBlock):
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
-        self.alpha = nn.Parameter(torch.tensor(self.flux.L / 2))
-        self.rho = nn.Parameter(torch.tensor(RHO_0))
+        alpha, rho = torch.tensor(self.flux.L / 2), torch.tensor(RHO_0)
+        if not architecture.certified:
+            alpha = alpha * operators.norm_bound(self.K.detach()).square()
+            rho = 2 * alpha * first_step(architecture)
+        self.alpha, self.rho = nn.Parameter(alpha), nn.Parameter(rho)
         constrain(self, "alpha", Above(self.flux.L / 4) if architecture.certified else Positive())
         constrain(self, "rho", Below(1.0) if architecture.certified else Positive())
+
+    @classmethod
+    def starts_normalised(cls, architecture: Architecture) -> bool:
+        return architecture.certified
 
     @property
     def tau(self) -> Tensor:

@@ -20,9 +20,8 @@ from schemenets.networks._base import (
     add_flux,
     bias_operands,
     derivative_filters,
-    fan_in_scale,
+    first_step,
     flux_count,
-    random_filters,
 )
 
 
@@ -35,10 +34,8 @@ class Block(nn.Module):
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__()
-        F, C, k = architecture.filters, architecture.channels, architecture.kernel_size
-        self.W1 = derivative_filters(architecture, generator, fan_in_scale(C * k))
-        # divided by the depth, so that a deep network starts near the identity
-        self.W2 = random_filters(architecture, generator, fan_in_scale(F * k) / architecture.blocks)
+        self.W1 = derivative_filters(architecture, generator)
+        self.W2 = nn.Parameter(-first_step(architecture) * self.W1.detach())
         add_biases(self, architecture, architecture.biased)
         add_flux(self, architecture)
 

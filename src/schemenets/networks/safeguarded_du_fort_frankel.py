@@ -16,7 +16,7 @@ Unlike FSI the scheme itself can exceed its start for one linear operator, so th
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from schemenets.kernels.program import Numbers, Recorder
@@ -32,7 +32,6 @@ class Block(du_fort_frankel.Block):
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
         remove_parametrizations(self, "rho")
-        self.rho = nn.Parameter(torch.tensor(du_fort_frankel.RHO_0))
         constrain(self, "rho", Positive())
 
 

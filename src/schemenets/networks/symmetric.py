@@ -27,6 +27,7 @@ from schemenets.networks._base import (
 class Block(DiffusionBlock):
     """u ↦ u - τ Kᵀ Φ(K u)."""
 
+    normalised = False
     tau: Tensor
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:

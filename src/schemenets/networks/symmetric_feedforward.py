@@ -16,7 +16,14 @@ import torch
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Recorder, State
 from schemenets.networks import symmetric
-from schemenets.networks._base import TAU_0, WEIGHTS, Architecture, diffusion_operands, fan_in_scale, random_filters
+from schemenets.networks._base import (
+    WEIGHTS,
+    Architecture,
+    diffusion_operands,
+    fan_in_scale,
+    first_step,
+    random_filters,
+)
 
 
 class Block(symmetric.Block):
@@ -24,7 +31,7 @@ class Block(symmetric.Block):
 
     def __init__(self, architecture: Architecture, generator: torch.Generator) -> None:
         super().__init__(architecture, generator)
-        scale = fan_in_scale(architecture.filters * architecture.kernel_size) / math.sqrt(TAU_0)
+        scale = fan_in_scale(architecture.filters * architecture.kernel_size) / math.sqrt(first_step(architecture))
         self.K = random_filters(architecture, generator, scale)
 
 

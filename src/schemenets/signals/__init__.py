@@ -9,7 +9,7 @@ values in [0, 255].
 from types import ModuleType
 
 from schemenets import registry
-from schemenets.signals._datasets import check, dataset_name, generate, read, write
+from schemenets.signals._datasets import DRAW, check, dataset_name, generate, read, write
 
 __all__ = ["available", "check", "dataset_name", "generate", "get", "read", "write"]
 

@@ -15,6 +15,7 @@ from schemenets.errors import CheckpointError, InvalidParameterError, integer
 from schemenets.metrics import psnr
 
 SPLITS = ("train", "validation", "test")
+DRAW = "draw"
 
 
 def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -26,7 +27,8 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Args:
         spec: ``family``, ``length``, ``noise`` (its standard deviation, on the scale [0, 255]), ``seed``, and
-            the number of signals of each wanted split under ``train``, ``validation``, ``test``.
+            the number of signals of each wanted split under ``train``, ``validation``, ``test``. A number ``draw``,
+            if given, makes all of it another draw: each network of a study is trained on its own.
 
     Returns:
         float32 arrays (count, length) named ``"train/clean"``, ``"train/noisy"``, ...
@@ -121,12 +123,12 @@ def check(spec: Mapping[str, Any]) -> None:
     if missing := [key for key in required if key not in spec]:
         raise InvalidParameterError("data set", dict(spec), f"a dictionary that also has {', '.join(missing)}")
     family = _family(spec)
-    splits = set(spec) - set(required)
+    splits = set(spec) - {*required, DRAW}
     if not splits or not splits <= set(family.SPLITS):
         expected = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
         raise InvalidParameterError("splits", sorted(splits), expected)
-    for name, least in {"length": 2, "seed": 0, **dict.fromkeys(splits, 1)}.items():
-        integer(name, spec[name], least)
+    for name, least in {"length": 2, "seed": 0, DRAW: 0, **dict.fromkeys(splits, 1)}.items():
+        integer(name, spec.get(name, 0), least)
     noise = spec["noise"]
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < math.inf:
         raise InvalidParameterError("noise", noise, "a finite number of at least 0")
@@ -141,7 +143,8 @@ def _counts(spec: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _stream(spec: Mapping[str, Any], split: str, kind: str) -> np.random.Generator:
-    return np.random.default_rng([spec["seed"], *(crc32(key.encode()) for key in (spec["family"], split, kind))])
+    own = [spec[DRAW]] if DRAW in spec else []
+    return np.random.default_rng([spec["seed"], *(crc32(key.encode()) for key in (spec["family"], split, kind)), *own])
 
 
 def _family(spec: Mapping[str, Any]) -> ModuleType:

@@ -191,11 +191,12 @@ _FLUXES = {
 class _Block:
     """A(u) = KᵀΦ(Ku) by a dense matrix, with the other parameters of a block."""
 
-    def __init__(self, parameters: Mapping[str, Array], flux: _Flux, certified: bool, length: int) -> None:
+    def __init__(self, parameters: Mapping[str, Array], flux: _Flux, certified: bool, normalised: bool, length: int) -> None:
         self.parameters, self.flux, self.certified = parameters, flux, certified
         W = parameters["K"]
-        if certified and W.any():
-            W = W / (_norm_bound(W) * (1 + SAFETY))
+        self.bound = max(_norm_bound(W), np.finfo(np.float32).eps) * (1 + SAFETY)  # ≥ ‖K‖
+        if certified and normalised and W.any():
+            W = W / self.bound
         self.K = dense_matrix(W, length)
         self.norm_squared = _largest_singular_value(self.K) ** 2
         lam = _positive(parameters["lam"]) if "lam" in parameters else np.ones(len(W))
@@ -235,6 +236,7 @@ class _Dense:
 
     tolerances = TOLERANCES
     by_slopes = False  # whether the bound of norms depends on the slopes of the flux
+    normalised = True  # whether certified networks have filters of norm 1
 
     def __init__(self, blocks: list[_Block], lift: Array, projection: Array) -> None:
         self.blocks, self.lift, self.projection = blocks, lift, projection
@@ -256,12 +258,14 @@ class _Dense:
             where, _, name = key.removesuffix(".original").replace("parametrizations.", "").rpartition(".")
             parameters.setdefault(where, {})[name] = array[index].astype(np.float64)
         outside = parameters.pop("", {})
-        distinct = [_Block(parameters[f"blocks.{i}"], flux, certified, length) for i in range(len(parameters))]
+        scheme = _SCHEMES[architecture["name"]]
+        each = [parameters[f"blocks.{i}"] for i in range(len(parameters))]
+        distinct = [_Block(own, flux, certified, scheme.normalised, length) for own in each]
         blocks = [distinct[i % len(distinct)] for i in range(architecture["blocks"])]
         ends = [outside.get(name, np.ones(1)) for name in ("lift", "projection")]
         if certified and outside:
             ends = [v / (np.linalg.norm(v) * (1 + SAFETY)) for v in ends]
-        return _SCHEMES[architecture["name"]](blocks, *ends)
+        return scheme(blocks, *ends)
 
     def __call__(self, f: Array) -> Array:
         return self.projection @ self.run(np.kron(self.lift, f).astype(np.float64)).reshape(len(self.lift), -1)
@@ -303,6 +307,8 @@ class _Dense:
 
 
 class _Symmetric(_Dense):
+    normalised = False
+
     def run(self, u: Array) -> Array:
         for A in self.blocks:
             u = explicit.step(u, _as_operator(A), self._tau(A)) + A.b2
@@ -327,7 +333,7 @@ class _Symmetric(_Dense):
         return {"τ ≤ 2/(L‖K‖²)": 1 - self._tau(A) * A.flux.L * A.norm_squared / 2}
 
     def _tau(self, A: _Block) -> float:
-        return A.below("tau", 2 / A.flux.L)
+        return A.below("tau", 2 / A.flux.L) / (A.bound**2 if A.certified else 1)
 
 
 class _DuFortFrankel(_Dense):
@@ -420,6 +426,7 @@ class _SafeguardedFSI(_Symmetric):
 class _SafeguardedDuFortFrankel(_Symmetric):
     """Its bounds are those of explicit steps of the size τ = 1/(2α)."""
 
+    normalised = True
     tolerances = ROOTS
 
     def run(self, u: Array) -> Array:

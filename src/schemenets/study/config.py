@@ -24,6 +24,8 @@ RESULTS = {"smoke": Path("results/smoke")}  # by tier
 # keys of every configuration; one without some of them says what is different in that of the project
 REQUIRED = {"tier", "network", "training", "signals", "methods", "experiments", "tiers"}
 MINE = Path("results/mine")  # of all other tiers; committed results are never overwritten unasked
+RATES_SCHEMA = Path("workflow/schemas/rates.schema.json")  # in the project's directory
+TUNED = "tuned"  # learning rates, by the run itself
 SPLITS = ("train", "validation", "test")
 SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 CYCLE = "cycle"  # the network that is given the problem; all others are in the registry
@@ -156,24 +158,37 @@ class Study:
         from schemenets.study import stages  # they import this module
 
         if stage not in self._specs:
-            self._specs[stage] = stages.module(stage).specs(self)
+            self._specs[stage] = stages.module(stage).specs(self) if self.has(stage) else {}
         return self._specs[stage]
+
+    def has(self, stage: str) -> bool:
+        """Whether the tier has jobs of a stage at all."""
+        return stage in self.settings.get("stages", (stage,))
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of weights and shuffling, the same for every training job."""
-        return list(range(self.settings["seeds"]))
+        """Seeds of weights, shuffling and training signals, the same for every training job that decides nothing."""
+        return self._seeds(self.settings["seeds"])
+
+    def _seeds(self, count: int) -> list[int]:
+        first = self.settings["first_seed"]
+        return list(range(first, first + count))
 
     @cached_property
-    def trainings(self) -> list[tuple[str, str, str]]:
-        """Experiment, method and size of every job that trains denoisers, whatever the order of the keys."""
-        return [
-            (experiment, method, size)
+    def trainings(self) -> dict[tuple[str, str, str], list[int]]:
+        """Seeds by experiment, method and size of every job that trains denoisers, whatever the order of the keys."""
+        return {
+            (experiment, method, size): self._seeds(group.get("seeds", self.settings["seeds"]))
             for experiment, groups in sorted(self.settings["experiments"].items())
             for group in groups
             for method in group["methods"]
             for size in _sizes(group)
-        ]
+        }
+
+    @property
+    def data(self) -> Json:
+        """Seed and length of all signals."""
+        return {"seed": self.settings["data_seed"], "length": self.config["signals"]["length"]}
 
     @property
     def denoisers(self) -> dict[str, Json]:
@@ -198,13 +213,83 @@ class Study:
         kind, _, number = size.rpartition("-")
         return _sized(_architecture(self.config, method, experiment), kind, int(number))
 
-    def tuned_architecture(self, method: str) -> Architecture:
-        """Architecture that a method's learning rate is tuned with."""
-        return _tuned(self.config, method)
+    @cached_property
+    def tuned(self) -> dict[str, tuple[str, str, str]]:
+        """Experiment, method and size that every learning rate is tuned with, by its name: family/method/class.
+
+        Of all jobs with this rate, the one whose number of parameters is the (lower) median.
+        """
+        found: dict[str, list[tuple[int, tuple[str, str, str]]]] = {}
+        for place in self.trainings:
+            parameters = self.architecture(place[1], place[2], place[0]).count().total
+            found.setdefault(self.rate_name(*place), []).append((parameters, place))
+        return {name: sorted(each)[(len(each) - 1) // 2][1] for name, each in sorted(found.items())}
+
+    def rate_name(self, experiment: str, method: str, size: str) -> str:
+        """Name of the learning rate of a job: signal family, method, and class of its number of parameters."""
+        family = training_set(self.config["experiments"][experiment]).rpartition("-")[0]
+        parameters = self.architecture(method, size, experiment).count().total
+        return f"{family}/{method}/{size_class(self.config, parameters)}"
+
+    @property
+    def tunes(self) -> bool:
+        """Whether learning rates are tuned in the run itself."""
+        return bool(self.settings["rates"] == TUNED)
+
+    @cached_property
+    def rates(self) -> Mapping[str, float]:
+        """Frozen learning rates by name.
+
+        Raises:
+            ConfigError: their file is missing, or is none.
+        """
+        path = Path(self.settings["rates"])
+        found = schema.load(path, RATES_SCHEMA)["rates"]
+        return {
+            f"{family}/{method}/{size}": rate
+            for family, methods in found.items()
+            for method, sizes in methods.items()
+            for size, rate in sizes.items()
+        }
+
+    def rate(self, name: str) -> Json:
+        """The frozen learning rate of this name, for a specification; none if the run tunes.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.tunes:
+            return {}
+        if name not in self.rates:
+            expected = f"the learning rates of this tier (make study TIER=tuning), or {TUNED!r} in the tier"
+            raise ConfigError(f"{self.settings['rates']}: {name}: got none, expected {expected}.")
+        return {"learning_rate": self.rates[name]}
 
     def training(self, length: float = 1) -> Json:
         """Epochs, ``length`` times as many as the tier says, and the batch size."""
         return {"epochs": _epochs(length * self.settings["epochs"]), "batch": self.config["training"]["batch"]}
+
+    def drawn(self, experiment: str) -> Json:
+        """What training on signals that every seed draws for itself needs to know of an experiment.
+
+        With fewer signals than the tier has, an epoch has as many more passes over them, so that the number of steps is
+        about the same.
+        """
+        entry = self.config["experiments"][experiment]
+        usual = self.settings["train"][entry["family"]]
+        count, batch = entry.get("train", usual), self.config["training"]["batch"]
+        passes = max(1, round((usual // batch) / max(1, count // batch)))
+        signals_of_seeds = {"family": entry["family"], "noise": entry["noise"], **self.data, "train": count}
+        return {"draws": signals_of_seeds} | ({"passes": passes} if passes > 1 else {})
+
+    def solver_rate_name(self, method: str) -> str:
+        """Name of the learning rate of a method that solves."""
+        return f"solving/{method}/all"
+
+    @property
+    def solver_seeds(self) -> list[int]:
+        """Seeds of networks that solve."""
+        return self._seeds(self.settings["solvers"].get("seeds", self.settings["seeds"]))
 
     @property
     def points(self) -> int:
@@ -269,6 +354,11 @@ def _blamed(finding: str, sources: Sequence[Source], root: Path) -> str:
     return named
 
 
+def size_class(config: Mapping[str, Any], parameters: int) -> str:
+    """Class of a number of parameters, in each of which learning rates are tuned."""
+    return "small" if parameters <= config["tuning"]["small"] else "large"
+
+
 def of_tier(config: Mapping[str, Any]) -> Json:
     """A configuration without the tiers that are not chosen."""
     tier = config["tier"]
@@ -307,18 +397,9 @@ def _solver(config: Mapping[str, Any], method: str, problem: str) -> Architectur
 
 def _architecture(config: Mapping[str, Any], method: str, experiment: str | None = None) -> Architecture:
     """Architecture of a method, with one block and the filter length of the experiment, if it has one of its own."""
-    entry = {key: value for key, value in config["methods"][method].items() if key != "tuning_blocks"}
+    entry = dict(config["methods"][method])
     own = {key: value for key, value in config["experiments"].get(experiment, {}).items() if key == "kernel_size"}
-    return Architecture(name=entry.pop("network"), blocks=1, **{**config["network"], **own}, **entry)
-
-
-def _tuned(config: Mapping[str, Any], method: str) -> Architecture:
-    """Architecture in the tuning: with the method's own number of blocks, or as many as fit the tuning budget."""
-    blocks = config["methods"][method].get("tuning_blocks")
-    architecture = _architecture(config, method)
-    return (
-        _sized(architecture, "blocks", blocks) if blocks else _sized(architecture, "budget", config["tuning"]["budget"])
-    )
+    return Architecture(name=entry.pop("network"), blocks=1, **{**config["network"], **own, **entry})
 
 
 def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
@@ -348,8 +429,7 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _family_findings(config: Mapping[str, Any]) -> Iterator[str]:
     """Names of signal families, and numbers of their signals in every tier."""
-    trained = {"tuning.family": config["tuning"]["family"]}
-    trained |= {f"experiments.{name}.family": entry["family"] for name, entry in config["experiments"].items()}
+    trained = {f"experiments.{name}.family": entry["family"] for name, entry in config["experiments"].items()}
     tested = {f"test_families.{index}": family for index, family in enumerate(config["test_families"])}
     known, wrong = signals.available(), False
     for key, family in (trained | tested).items():
@@ -371,7 +451,7 @@ def _family_findings(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _without_number(config: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Splits and families of which a tier does not say how many signals they have."""
-    trained = [config["tuning"]["family"], *(own["family"] for own in config["experiments"].values())]
+    trained = [own["family"] for own in config["experiments"].values()]
     for split in SPLITS:
         families = trained if split != "test" else [*trained, *config["test_families"]]
         yield from ((split, family) for family in dict.fromkeys(families) if family not in entry[split])
@@ -391,11 +471,6 @@ def _method_findings(config: Mapping[str, Any], method: str) -> Iterator[str]:
         architecture.check()
     except SchemenetsError as error:
         yield f"{key}: {error}"
-        return
-    try:
-        _tuned(config, method)
-    except SchemenetsError as error:
-        yield f"tuning.budget with {key}: {error} (or give the method tuning_blocks)"
 
 
 def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
@@ -486,12 +561,23 @@ def _dataset_findings(config: Mapping[str, Any]) -> Iterator[str]:
                 signals.check(spec)
             except SchemenetsError as error:
                 yield f"tiers.{tier}, data set {name}: {error}"
-            if spec.get("train", math.inf) < config["training"]["batch"]:
-                yield (
-                    f"tiers.{tier}.train.{spec['family']}: got {spec['train']}, "
-                    f"expected at least training.batch = {config['training']['batch']}."
-                )
+        yield from _drawn_findings(config, tier)
         yield from _evolution_findings(config, tier)
+
+
+def _drawn_findings(config: Mapping[str, Any], tier: str) -> Iterator[str]:
+    """What networks draw for themselves."""
+    study, batch = Study({**config, "tier": tier}), config["training"]["batch"]
+    for experiment in study.settings["experiments"]:
+        spec = study.drawn(experiment)["draws"]
+        own = "train" in config["experiments"][experiment]
+        key = f"experiments.{experiment}.train" if own else f"tiers.{tier}.train.{spec['family']}"
+        if spec["train"] < batch:
+            yield f"{key}: got {spec['train']}, expected at least training.batch = {batch}."
+        try:
+            signals.check(spec)
+        except SchemenetsError as error:
+            yield f"{key}: {error}"
 
 
 def _evolution_findings(config: Mapping[str, Any], tier: str) -> Iterator[str]:

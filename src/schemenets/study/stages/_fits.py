@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from schemenets import networks, signals, training
 from schemenets.study.records.provenance import dumps
 from schemenets.study.stages import Job
@@ -27,10 +29,23 @@ def fitted(job: Job, learning_rates: list[float]) -> Iterator[list[Run]]:
         learning_rate=tuple(rate for rate in learning_rates for _ in seeds),
         epochs=spec["epochs"],
         batch=spec["batch"],
+        passes=spec.get("passes", 1),
     )
-    yield training.fit(made, signals.read(job.results.dataset(spec["dataset"])), state, f"{job.stage} {job.name}")
+    yield training.fit(made, data(job, len(learning_rates)), state, f"{job.stage} {job.name}")
     state.unlink(missing_ok=True)
     state.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def data(job: Job, times: int = 1) -> dict[str, np.ndarray]:
+    """The data set of a job; with ``draws`` in its specification, training signals that every seed draws for itself.
+
+    These are of shape (times seeds, signals, length), the same for a seed every time.
+    """
+    found = signals.read(job.results.dataset(job.spec["dataset"]))
+    if draws := job.spec.get("draws"):
+        each = [signals.generate({**draws, signals.DRAW: seed}) for seed in job.spec["seeds"]] * times
+        found |= {name: np.stack([own[name] for own in each]) for name in each[0]}
+    return found
 
 
 def _state_file(job: Job, learning_rates: list[float]) -> Path:

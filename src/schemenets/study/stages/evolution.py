@@ -31,7 +31,7 @@ def specs(study: Study) -> dict[str, Json]:
         if "time" in entry:
             counts = {split: study.settings[split]["evolution"] for split in SPLITS}
             given = {"source": signals.dataset_name(entry), "time": entry["time"], **study.config["evolution"]}
-            found[training_set(entry)] = {**given, **study.config["signals"], **counts}
+            found[training_set(entry)] = {**given, **study.data, **counts}
     return found
 
 

@@ -13,8 +13,8 @@ def specs(study: Study) -> dict[str, Json]:
     own = study.settings["solvers"]
     shared = {
         "length": study.config["solvers"]["points"],
-        "seed": study.config["signals"]["seed"],
-        "noise": study.config["tuning"]["noise"],
+        "seed": study.data["seed"],
+        "noise": study.config["solvers"]["noise"],
         **{key: own[key] for key in ("train", "validation", "test", "others", "points")},
     }
     return {f"problem_{name}": {"problem": study.problem(name).arguments(), **shared} for name in own["problems"]}

@@ -35,14 +35,18 @@ def specs(study: Study) -> dict[str, Json]:
 
 def _denoisers(study: Study) -> dict[str, Json]:
     found = {}
-    for experiment, method, size in study.trainings:
+    for (experiment, method, size), seeds in study.trainings.items():
         entry = study.config["experiments"][experiment]
+        rate = study.rate_name(experiment, method, size)
         found[f"{experiment}/{method}/{size}"] = {
             **{"experiment": experiment, "method": method, "size": size},
             "architecture": study.architecture(method, size, experiment).arguments(),
             "task": {"name": "denoising"},
             "dataset": training_set(entry),
-            "seeds": study.seeds,
+            "seeds": seeds,
+            "rate": rate,
+            **study.rate(rate),
+            **({} if "time" in entry else study.drawn(experiment)),
             **study.training(entry.get("training_length", 1)),
         }
     return found
@@ -53,23 +57,28 @@ def _solvers(study: Study) -> dict[str, Json]:
     for problem, methods in sorted(study.settings["solvers"]["problems"].items()):
         for method in methods:
             place = {"experiment": f"{SOLVE}{problem}", "method": method, "size": f"points-{study.points}"}
+            rate = study.solver_rate_name(method)
             found["/".join(place.values())] = {
                 **place,
                 **study.solver_training(method, problem),
-                "seeds": study.seeds,
+                "seeds": study.solver_seeds,
+                "rate": rate,
+                **study.rate(rate),
             }
     return found
 
 
 def inputs(spec: Json) -> Json:
-    """Training data, and the tuning of the learning rate."""
-    return {"data": dataset(spec["dataset"]), "tuning": ("tune", spec["method"])}
+    """The data set, and the tuning of the learning rate if that is not frozen."""
+    tuned = {} if "learning_rate" in spec else {"tuning": ("tune", spec["rate"])}
+    return {"data": dataset(spec["dataset"]), **tuned}
 
 
 def run(job: Job) -> None:
-    """Train at the method's tuned learning rate."""
+    """Train at the frozen or tuned learning rate."""
     spec = job.spec
-    learning_rate = files.read_json(job.results.file("tune", spec["method"], "trials"))["learning_rate"]
+    tuned = {} if "learning_rate" in spec else files.read_json(job.results.file("tune", spec["rate"], "trials"))
+    learning_rate = (spec | tuned)["learning_rate"]
     count = networks.architecture(spec["architecture"]).count()
     data = files.read_json(job.results.dataset(spec["dataset"]).with_suffix(".json"))["spec"]
     with _fits.fitted(job, [learning_rate]) as runs:
@@ -81,7 +90,8 @@ def run(job: Job) -> None:
             "convolution_weights": count.convolution,
             "dataset": spec["dataset"],
             "data_seed": data["seed"],
-            "training": {"learning_rate": learning_rate, "epochs": spec["epochs"], "batch": spec["batch"]},
+            "training": {"learning_rate": learning_rate, **{key: spec[key] for key in ("epochs", "batch")}},
+            "training_signals": spec.get("draws", {}).get("train", data.get("train")),
             "runs": [
                 {
                     "seed": run.seed,  # of the initial weights and of the shuffling

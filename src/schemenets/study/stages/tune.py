@@ -1,83 +1,133 @@
-"""Choose a method's learning rate on validation data, and record every trial."""
+"""Choose a learning rate on validation data, and record every trial."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 
 from schemenets import signals, training
-from schemenets.study.config import Study
+from schemenets.study.config import Study, training_set
 from schemenets.study.stages import Job, Json, _fits, dataset
 
-OUTPUTS = {"trials": "tuning/{method}.json"}
+OUTPUTS = {"trials": "tuning/{family}/{method}/{size_class}.json"}
 RECORD = "trials"
 TRAINS = True
-TABLES = {"tuning": ["method", "learning_rate", "chosen", "nothing", "seed", "status", "validation"]}
+TABLES = {
+    "tuning": [
+        *("family", "method", "size_class", "size", "learning_rate", "chosen", "at_edge_of_grid", "nothing"),
+        *("seed", "status", "validation"),
+    ]
+}
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """Every method that a job of this tier uses."""
-    tuning, own = study.config["tuning"], study.settings["tuning"]
-    methods = dict.fromkeys(method for _, method, _ in study.trainings)
-    denoisers = {
-        method: {
-            "architecture": study.tuned_architecture(method).arguments(),
+    """Every learning rate that a job of this tier uses, unless they are frozen."""
+    if not study.tunes:
+        return {}
+    tuning = study.config["tuning"]
+    shared = {"seeds": [tuning["first_seed"] + i for i in range(tuning["seeds"])], "flat": tuning["flat"]}
+    found: dict[str, Json] = {}
+    for name, (experiment, method, size) in study.tuned.items():
+        entry = study.config["experiments"][experiment]
+        found[name] = {
+            "size": size,
+            "architecture": study.architecture(method, size, experiment).arguments(),
             "task": {"name": "denoising"},
-            "dataset": signals.dataset_name(tuning),
-            **_trials(study, own),
-            **study.training(),
+            "dataset": training_set(entry),
+            "learning_rates": study.settings.get("learning_rates", tuning["learning_rates"]),
+            **shared,
+            **({} if "time" in entry else study.drawn(experiment)),
+            **study.training(entry.get("training_length", 1)),
         }
-        for method in methods
-    }
     solving, problem = study.settings["solvers"], study.config["solvers"]["tuning_problem"]
-    solvers = {
-        method: {**study.solver_training(method, problem), **_trials(study, solving["tuning"])}
-        for methods in solving["problems"].values()
-        for method in methods
-    }
-    return denoisers | solvers
-
-
-def _trials(study: Study, own: Json) -> Json:
-    first = study.config["tuning"]["first_seed"]
-    return {"seeds": [first + index for index in range(own["seeds"])], "learning_rates": own["learning_rates"]}
+    for method in dict.fromkeys(method for methods in solving["problems"].values() for method in methods):
+        found[study.solver_rate_name(method)] = {
+            "size": f"points-{study.points}",
+            **study.solver_training(method, problem),
+            "learning_rates": solving.get("learning_rates", study.config["solvers"]["learning_rates"]),
+            **shared,
+        }
+    return found
 
 
 def inputs(spec: Json) -> Json:
-    """Training and validation data."""
+    """The data set."""
     return {"data": dataset(spec["dataset"])}
 
 
 def run(job: Job) -> None:
-    """Train at every learning rate and choose the best.
+    """Train at learning rates from the middle of the grid until the best is not the last that was tried; choose it.
 
     The best has the best mean over the seeds on validation data. A diverged seed counts as having done nothing. Of
-    equals, the smaller learning rate is chosen.
+    equals, the smaller learning rate is chosen. The search also ends where the last step along the grid changes less
+    than ``flat``, in dB.
     """
     spec = job.spec
     task = training.task(spec["task"])
     arrays = signals.read(job.results.dataset(spec["dataset"]))
     nothing = task.unlearned(*(arrays[f"validation/{part}"] for part in task.pair))
-    learning_rates, seeds = sorted(spec["learning_rates"]), len(spec["seeds"])
-    with _fits.fitted(job, learning_rates) as every:
-        trials = []
-        for index, learning_rate in enumerate(learning_rates):
-            runs = every[index * seeds : (index + 1) * seeds]
-            values = [nothing if run.outcome is None else run.outcome for run in runs]
-            trials.append(
-                {
-                    "learning_rate": learning_rate,
+    trials: dict[float, Json] = {}
+
+    grid, seeds = sorted(spec["learning_rates"]), len(spec["seeds"])
+    with ExitStack() as states:  # kept until all is stored
+
+        def measure(rates: list[float]) -> None:
+            runs = states.enter_context(_fits.fitted(job, rates))
+            for index, rate in enumerate(rates):
+                own = runs[index * seeds : (index + 1) * seeds]
+                values = [nothing if run.outcome is None else run.outcome for run in own]
+                trials[rate] = {
+                    "learning_rate": rate,
                     "mean_validation": float(np.mean(values)),
-                    "runs": [{"seed": run.seed, "status": run.status, "validation": run.outcome} for run in runs],
+                    "runs": [{"seed": run.seed, "status": run.status, "validation": run.outcome} for run in own],
                 }
-            )
-        best = best_of(trials, task.larger_is_better)
+
+        search(grid, measure, lambda rate: float(trials[rate]["mean_validation"]), task.larger_is_better, spec["flat"])
+        tried = [trials[rate] for rate in sorted(trials)]
+        best = best_of(tried, task.larger_is_better)
         job.write_record(
             {
-                "method": job.name,
+                "name": job.name,
+                "size": spec["size"],
                 "learning_rate": best["learning_rate"],
-                "at_edge_of_grid": best in (trials[0], trials[-1]),
+                "at_edge_of_grid": best["learning_rate"] in (grid[0], grid[-1]),
                 "nothing": nothing,
-                "trials": trials,
-            },
+                "trials": tried,
+            }
         )
+
+
+def search(
+    grid: list[float],
+    measure: Callable[[list[float]], None],
+    value: Callable[[float], float],
+    larger_is_better: bool,
+    flat: float,
+) -> None:
+    """Measure rates of a grid: three in the middle, then on in the direction of the best until that is inside.
+
+    Args:
+        grid: ascending.
+        measure: measures these rates.
+        value: of a rate that was measured.
+        larger_is_better: whether larger values are.
+        flat: where the outermost rate is better than the next by no more, it counts as inside.
+    """
+    sign = 1 if larger_is_better else -1
+    middle = (len(grid) - 1) // 2
+    low, high = max(0, middle - 1), min(len(grid) - 1, middle + 1)
+    measure(grid[low : high + 1])
+    while True:
+        values = [sign * value(rate) for rate in grid[low : high + 1]]
+        best = low + int(np.argmax(values))
+        if best == low > 0 and values[0] > values[1] + flat:
+            low -= 1
+            measure([grid[low]])
+        elif best == high < len(grid) - 1 and values[-1] > values[-2] + flat:
+            high += 1
+            measure([grid[high]])
+        else:
+            return
 
 
 def best_of(trials: list[Json], larger_is_better: bool) -> Json:
@@ -91,13 +141,13 @@ def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
     return {
         "tuning": [
             {
-                "method": method,
+                **dict(zip(("family", "method", "size_class"), name.split("/"), strict=True)),
                 "learning_rate": trial["learning_rate"],
                 "chosen": trial["learning_rate"] == record["learning_rate"],
-                "nothing": record["nothing"],
+                **{key: record[key] for key in ("size", "at_edge_of_grid", "nothing")},
                 **run,
             }
-            for method, record in records.items()
+            for name, record in records.items()
             for trial in record["trials"]
             for run in trial["runs"]
         ]

@@ -1,0 +1,133 @@
+"""Compare two networks under one combination of choices of the map, and record both sides."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from schemenets import networks, signals
+from schemenets.evaluation import denoised_psnr
+from schemenets.metrics import psnr
+from schemenets.networks import Architecture
+from schemenets.study.config import Study
+from schemenets.study.measurements.design import balanced
+from schemenets.study.stages import Job, Json, _fits, dataset
+
+OUTPUTS = {"cell": "map/{cell}.json"}
+RECORD = "cell"
+TRAINS = True
+EPOCHS = 5  # of as many passes as make the number of steps
+DESIGN, AROUND = "design", "around"  # kinds of cells: of the balanced design, or one choice changed at the centre
+DEPTH, PARAMETERS, REFERENCE = "equal_depth", "equal_parameters", "reference"  # sides of a cell
+CHOICES = ["biases", "pair", "depth", "noise", "train", "kernel_size", "initialisation", "family"]
+FURTHER = ["channels", "filters", "steps"]  # that only cells around the centre change
+TABLES = {
+    "map": [
+        *("cell", "kind", *CHOICES, *FURTHER, "side", "network", "flux", "blocks", "parameters"),
+        *("learning_rate", "at_edge_of_grid", "seed", "status", "noisy_psnr", "psnr"),
+    ]
+}
+
+
+def specs(study: Study) -> dict[str, Json]:
+    """The first cells of the balanced design, and those around its centre, as many as the tier has."""
+    section, own = study.config["map"], study.settings.get("map")
+    if own is None:
+        return {}
+    made = balanced(section["factors"], section["cells"])
+    # spread over the design, whose rows are sorted
+    chosen = [made[i * len(made) // own["cells"]] for i in range(own["cells"])]
+    usual = {key: study.config["network"].get(key, 1) for key in ("channels", "filters")} | {"steps": own["steps"]}
+    cells = [{"kind": DESIGN, **usual, **cell} for cell in chosen]
+    around = [{}, *section["around"]][: own["around"]]
+    cells += [{"kind": AROUND, **usual, **section["centre"], **change} for change in around]
+    shared = {
+        "seeds": study.seeds,
+        "learning_rates": own["learning_rates"],
+        "batch": study.config["training"]["batch"],
+        "data": study.data,
+    }
+    found = {}
+    for number, cell in enumerate(cells):
+        sides = {side: architecture.arguments() for side, architecture in _sides(cell).items()}
+        name = signals.dataset_name(cell)
+        found[f"cell-{number:02d}"] = {"cell": cell, "sides": sides, "dataset": name, **shared}
+    return found
+
+
+def _sides(cell: Mapping[str, Any]) -> dict[str, Architecture]:
+    candidate, reference = cell["pair"].split("/")
+    shared = {key: cell[key] for key in ("biases", "filters", "kernel_size", "channels", "initialisation")}
+    symmetric = Architecture(name="symmetric", flux=candidate, blocks=cell["depth"], **shared)
+    resnet = Architecture(name="resnet", flux=reference, blocks=cell["depth"], **shared)
+    most = networks.blocks_for_budget(symmetric, resnet.count().total)
+    return {DEPTH: symmetric, PARAMETERS: replace(symmetric, blocks=most), REFERENCE: resnet}
+
+
+def data_sets(study: Study) -> list[Json]:
+    """Family and noise of every data set that cells are tested on."""
+    cells = [spec["cell"] for spec in study.specs("cells").values()]
+    return [{key: cell[key] for key in ("family", "noise")} for cell in cells]
+
+
+def inputs(spec: Json) -> Json:
+    """The data set."""
+    return {"data": dataset(spec["dataset"])}
+
+
+def run(job: Job) -> None:
+    """Train every side at every learning rate, and test the networks with the best one.
+
+    The best has the best mean over the seeds on validation signals. A diverged seed has done nothing: it has the PSNR of
+    the noisy signals.
+    """
+    spec, cell = job.spec, job.spec["cell"]
+    arrays = signals.read(job.results.dataset(spec["dataset"]))
+    noisy, clean = arrays["test/noisy"], arrays["test/clean"]
+    nothing = float(psnr(arrays["validation/noisy"], arrays["validation/clean"]).mean())
+    rates, seeds, batch = sorted(spec["learning_rates"]), spec["seeds"], spec["batch"]
+    per_pass = max(1, cell["train"] // batch)
+    training = {"epochs": EPOCHS, "passes": max(1, round(cell["steps"] / (EPOCHS * per_pass)))}
+    draws = {**{key: cell[key] for key in ("family", "noise", "train")}, **spec["data"]}
+    found = {}
+    for side, architecture in spec["sides"].items():
+        own = {**spec, **training, "architecture": architecture, "task": {"name": "denoising"}, "draws": draws}
+        with _fits.fitted(replace(job, spec=own), rates) as runs:
+            values = np.array([nothing if run.outcome is None else run.outcome for run in runs])
+            best = int(values.reshape(len(rates), -1).mean(1).argmax())
+            chosen = runs[best * len(seeds) : (best + 1) * len(seeds)]
+            found[side] = {
+                "learning_rate": rates[best],
+                "at_edge_of_grid": best in (0, len(rates) - 1),
+                "parameters": networks.architecture(architecture).count().total,
+                "runs": [
+                    {
+                        "seed": run.seed,
+                        "status": run.status,
+                        "psnr": float(denoised_psnr(run.network, noisy, clean).mean()) if run.status == "ok" else None,
+                    }
+                    for run in chosen
+                ],
+            }
+    job.write_record({"sides": found, "noisy_psnr": float(psnr(noisy, clean).mean()), **spec["cell"]})
+
+
+def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
+    """Every tested network."""
+    return {"map": [row for name, record in records.items() for row in _rows(name, record)]}
+
+
+def _rows(name: str, record: Json) -> Iterator[Json]:
+    sides = {side: architecture.arguments() for side, architecture in _sides(record).items()}
+    for side, found in record["sides"].items():
+        for run in found["runs"]:
+            yield {
+                "cell": name,
+                **{key: record[key] for key in ("kind", *CHOICES, *FURTHER, "noisy_psnr")},
+                "side": side,
+                "network": sides[side]["name"],
+                **{key: sides[side][key] for key in ("flux", "blocks")},
+                **{key: found[key] for key in ("parameters", "learning_rate", "at_edge_of_grid")},
+                **run,
+            }
