@@ -191,7 +191,9 @@ _FLUXES = {
 class _Block:
     """A(u) = KᵀΦ(Ku) by a dense matrix, with the other parameters of a block."""
 
-    def __init__(self, parameters: Mapping[str, Array], flux: _Flux, certified: bool, normalised: bool, length: int) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Array], flux: _Flux, certified: bool, normalised: bool, length: int
+    ) -> None:
         self.parameters, self.flux, self.certified = parameters, flux, certified
         W = parameters["K"]
         self.bound = max(_norm_bound(W), np.finfo(np.float32).eps) * (1 + SAFETY)  # ≥ ‖K‖

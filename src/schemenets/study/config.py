@@ -1,6 +1,5 @@
 """The study's configuration, checked as a whole before anything runs, and the jobs that follow from it."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -483,7 +482,8 @@ def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
         depths, names = own["stability"]["depths"], own["stability"]["networks"]
         for name, flux in product(names, entry["fluxes"]):
             try:  # tied is refused if blocks differ in shape, so that their number is not free
-                Architecture(name=name, blocks=1, flux=flux, tied=True, **config["network"]).check()
+                size = {**config["network"], "biases": False}
+                Architecture(name=name, blocks=1, flux=flux, tied=True, **size).check()
             except SchemenetsError as error:
                 yield f"tiers.{tier}.stability.networks, {name} with {flux}: {error}"
         if depths != sorted(depths):

@@ -4,7 +4,7 @@ Every level of every factor occurs equally often, and the levels of any two fact
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -36,15 +36,31 @@ def balanced(factors: Mapping[str, Sequence[Any]], cells: int) -> list[dict[str,
         if cells % count:
             raise InvalidParameterError("cells", cells, f"a multiple of {count}, the levels of {name}")
     rng = np.random.default_rng(0)
-    columns = [rng.permutation(np.repeat(np.arange(count), cells // count)) for count in counts]
-    for _ in range(SWAPS):
-        j, (first, second) = int(rng.integers(len(columns))), rng.integers(cells, size=2)
+    columns = [rng.permutation(np.repeat(np.arange(count), cells // count)).tolist() for count in counts]
+    met = {
+        (j, i): np.histogram2d(columns[j], columns[i], [range(counts[j] + 1), range(counts[i] + 1)])[0].tolist()
+        for j, i in permutations(range(len(columns)), 2)
+    }
+    draws = (rng.integers(n, size=SWAPS).tolist() for n in (len(columns), cells, cells))
+    for j, first, second in zip(*draws, strict=True):
         column = columns[j]
-        before = _unevenness(columns, counts, j)
-        column[[first, second]] = column[[second, first]]
-        if _unevenness(columns, counts, j) > before:
-            column[[first, second]] = column[[second, first]]
-    rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
+        x, y = column[first], column[second]
+        if x == y:
+            continue
+        # what the exchange adds to the sum of squares over 2, each column weighted by the number of its levels
+        change = 0
+        for i, other in enumerate(columns):
+            u, v, pair = other[first], other[second], met.get((j, i))
+            if pair and u != v:
+                change += counts[i] * (pair[x][v] + pair[y][u] - pair[x][u] - pair[y][v] + 2)
+        if change <= 0:
+            column[first], column[second] = y, x
+            for i, other in enumerate(columns):
+                if i != j:
+                    for level, row, by in ((x, first, -1), (y, second, -1), (y, first, 1), (x, second, 1)):
+                        met[j, i][level][other[row]] += by
+                        met[i, j][other[row]][level] += by
+    rows = sorted(zip(*columns, strict=True))
     levels = list(factors.values())
     return [dict(zip(factors, (own[i] for own, i in zip(levels, row, strict=True)), strict=True)) for row in rows]
 
@@ -60,13 +76,3 @@ def pairs(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], NDArray[n
             counts[key] = counts.get(key, 0) + 1
         found[x, y] = np.array([counts[key] for key in sorted(counts)])
     return found
-
-
-def _unevenness(columns: Sequence[NDArray[np.int64]], counts: Sequence[int], j: int) -> int:
-    """Sum of the squared numbers of pairs of levels of column j and any other, weighted by how many pairs there are."""
-    total = 0
-    for i, column in enumerate(columns):
-        if i != j:
-            met = np.bincount(columns[j] * counts[i] + column, minlength=counts[i] * counts[j])
-            total += int(counts[i] * counts[j] * (met**2).sum())
-    return total

@@ -79,8 +79,7 @@ def inputs(spec: Json) -> Json:
 def run(job: Job) -> None:
     """Train every side at every learning rate, and test the networks with the best one.
 
-    The best has the best mean over the seeds on validation signals. A diverged seed has done nothing: it has the PSNR of
-    the noisy signals.
+    The best has the best mean over the seeds on validation signals. A diverged seed counts as having done nothing.
     """
     spec, cell = job.spec, job.spec["cell"]
     arrays = signals.read(job.results.dataset(spec["dataset"]))

@@ -37,9 +37,8 @@ def specs(study: Study) -> dict[str, Json]:
 def _drawn(study: Study, name: str, blocks: int) -> Iterator[Json]:
     """Random networks of one name and their step sizes, and the worst of all, without those that cannot be built."""
     for flux, tied, certified in product(study.config["stability"]["fluxes"], (False, True), (False, True)):
-        architecture = Architecture(
-            name=name, flux=flux, blocks=blocks, tied=tied, certified=certified, **{**study.config["network"], "biases": False}
-        )
+        size = {**study.config["network"], "biases": False}
+        architecture = Architecture(name=name, flux=flux, blocks=blocks, tied=tied, certified=certified, **size)
         try:
             architecture.check()
         except InvalidParameterError:
