@@ -485,7 +485,7 @@ def first_step(architecture: Architecture) -> float:
 
 
 def add_step_size(block: DiffusionBlock, architecture: Architecture, limit: float) -> None:
-    """Give ``block`` a positive step size ``tau``, in certified networks below ``limit``/‖K‖²; or signed ones of filters."""
+    """Give ``block`` a positive step size ``tau``, certified below ``limit``/‖K‖²; or signed ones of its filters."""
     tau = TAU_0 if block.normalised else first_step(architecture)
     if architecture.steps == "signed":
         block.tau = nn.Parameter(torch.full((architecture.filters,), tau))

@@ -130,7 +130,7 @@ class Unit(Constraint):
 
 
 class Bounded(Constraint):
-    """W ↦ W for ‖W‖₂ ≤ 10⁴, far beyond all that is of use, and shortened to that norm beyond: squares do not overflow."""
+    """W ↦ W, but for ‖W‖₂ > 10⁴, far beyond all that is of use: shortened to that, so that squares do not overflow."""
 
     def forward(self, W: Tensor) -> Tensor:
         size = magnitude(W, (-3, -2, -1))

@@ -12,7 +12,7 @@ from types import ModuleType
 from schemenets import registry
 from schemenets.signals._datasets import DRAW, check, dataset_name, generate, read, write
 
-__all__ = ["available", "check", "dataset_name", "generate", "get", "read", "write"]
+__all__ = ["DRAW", "available", "check", "dataset_name", "generate", "get", "read", "write"]
 
 
 def available() -> list[str]:

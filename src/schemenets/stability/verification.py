@@ -196,7 +196,7 @@ class _Block:
     ) -> None:
         self.parameters, self.flux, self.certified = parameters, flux, certified
         W = parameters["K"]
-        self.bound = max(_norm_bound(W), np.finfo(np.float32).eps) * (1 + SAFETY)  # ≥ ‖K‖
+        self.bound = max(_norm_bound(W), float(np.finfo(np.float32).eps)) * (1 + SAFETY)  # ≥ ‖K‖
         if certified and normalised and W.any():
             W = W / self.bound
         self.K = dense_matrix(W, length)

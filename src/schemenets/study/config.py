@@ -58,8 +58,7 @@ class Study:
         content, sources = schema.read(root / config), []
         complete = isinstance(content, Mapping) and content.keys() >= REQUIRED
         if config != CONFIG and not complete:
-            registered = schema.load(root / CONFIG, root / SCHEMA)
-            sources.append((str(root / CONFIG), registered))
+            sources.append((str(root / CONFIG), schema.read(root / CONFIG)))
         sources.append((str(root / config), content))
         if tier is not None:
             sources.append(("--tier", {"tier": tier}))
@@ -96,7 +95,7 @@ class Study:
     @property
     def registered(self) -> bool:
         """Whether the tier is configured as that of the project is, whatever other tiers are."""
-        return of_tier(self.config) == of_tier({**schema.read(CONFIG), "tier": self.tier})
+        return of_tier(self.config) == of_tier(resolved({**schema.read(CONFIG), "tier": self.tier}))
 
     def check_claims(self, registered: Mapping[str, Any]) -> None:
         """Make sure that this study can decide the registered claims (:func:`schemenets.study.claims.load`).

@@ -212,11 +212,11 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
         SchemenetsError: the configuration or the registered claims are invalid.
     """
     from schemenets.study import claims, schema, stages
-    from schemenets.study.config import CLAIMS, CONFIG, SCHEMA, Study
+    from schemenets.study.config import CLAIMS, CONFIG, Study
     from schemenets.study.records.fingerprints import of_stage
     from schemenets.study.records.provenance import digest
 
-    registered = schema.load(CONFIG, SCHEMA)  # rejects keys given twice, of which Snakemake keeps the last
+    registered = schema.read(CONFIG)  # rejects keys given twice, of which Snakemake keeps the last
     sources = [(str(CONFIG), registered)]
     for each in given:
         name, own = (each, schema.read(Path(each))) if isinstance(each, str) else each
@@ -226,7 +226,7 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
     content: Json = {
         "tier": study.tier,
         "results": study.results.as_posix(),
-        "registered": {**registered, "tier": study.tier} == config,
+        "registered": resolved({**registered, "tier": study.tier}) == config,
         "stages": {},
     }
     for stage in stages.available():
