@@ -72,9 +72,9 @@ def median(differences: ArrayLike) -> float:
 def median_interval(differences: ArrayLike, level: float = 0.95) -> MedianInterval:
     """The k-th smallest to the k-th largest difference, with the largest k that has the coverage.
 
-    These miss the median of the differences if fewer than k of them are below it, or above. If it is unique, each has
-    the probability P(X < k), X ~ Bin(n, ½), whatever the distribution: n = 16 gives k = 4 and a coverage of 97.9 %.
-    A pair that failed on both sides makes the interval wider at both ends.
+    These miss the median of the differences if fewer than k of them are below it, or above. Each has the probability
+    P(X < k), X ~ Bin(n, ½), of continuous distributions, and at most that of others: n = 16 gives k = 4 and a coverage
+    of 97.9 %. A pair that failed on both sides makes the interval wider at both ends.
 
     Args:
         differences: shape (n,), may be infinite, and NaN where both runs failed.
