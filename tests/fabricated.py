@@ -149,7 +149,7 @@ def _solver_job(layout, study, job, spec, diverged):
     values = dict.fromkeys(("relative_error", "residual", "energy_gap"), errors)
     kinds = kinds_iterated(architecture.build())
     several = {"converged": 1.0, "iterations": 7.0, "factor": 0.1, "moved": 1e-14, "local_radius": 0.2}
-    several["own_error"] = None if cycle else 0.05
+    several |= {"own_error": None, "from_fas": None} if cycle else {"own_error": 0.05, "from_fas": 1e-15}
     iterated = {key: [value if error else None for error in errors] for key, value in several.items()}
     iterated["operations"] = 12_000
     evaluation = {
@@ -234,7 +234,7 @@ def _job(layout, study, job, spec, diverged):
         }
         for seed in spec["seeds"]
     ]
-    _write(layout, "stability", job, {"job": job, "repetitions": [1, 20], "networks": entries})
+    _write(layout, "stability", job, {"job": job, "repetitions": [1, 20], "signals_rms": 0.5, "networks": entries})
 
 
 def _grown(job, spec, diverged):

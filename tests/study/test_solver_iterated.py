@@ -12,7 +12,7 @@ from schemenets.multigrid import CycleArchitecture, LearnedEquation, Problem, ce
 from schemenets.multigrid.data import Condition
 from schemenets.networks import Architecture
 from schemenets.study.measurements import solving
-from schemenets.study.measurements.solving import iterated, kinds_iterated, local_radius
+from schemenets.study.measurements.solving import by_scheme, iterated, kinds_iterated, local_radius
 
 PROBLEM = Problem(tau=20.0, flux="charbonnier", contrast=0.05, extent=32.0)
 
@@ -81,9 +81,10 @@ def test_what_multigrid_networks_do_to_solutions_of_their_own_equations():
     nets = [network(seed=seed) for seed in range(2)]
     b, x = solved(home().grid)
     found = iterated(networks.stack(nets), nets, home(), b, x)
-    assert set(found) == {"converged", "iterations", "factor", "moved", "local_radius", "own_error"}
+    assert set(found) == {"converged", "iterations", "factor", "moved", "local_radius", "own_error", "from_fas"}
     assert {len(each) for each in found.values()} == {2}
     assert (found["moved"] < 1e-10).all()
+    assert (found["from_fas"] < 1e-12).all()
     for index, net in enumerate(nets):
         own = torch.stack([limit(net.blocks[-1], row) for row in b])
         error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean().item()
@@ -99,6 +100,19 @@ def test_what_multigrid_networks_do_to_solutions_of_their_own_equations():
         assert found["iterations"][index] == taken
         assert found["converged"][index] == 1
         torch.testing.assert_close(y, own, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("points", [64, 36, 25])
+@pytest.mark.parametrize("flux", ["charbonnier", "perona_malik", "relu"])
+def test_the_cycle_of_a_multigrid_network_is_that_of_the_numpy_scheme(flux, points):
+    net, b, generator = network(flux, seed=4), right_hand_sides(points), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in net.parameters():  # transfers, dampings and scalings as well
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        for row in b:
+            scheme = by_scheme(LearnedEquation(net.blocks[-1], points), row.numpy())
+            assert np.abs(scheme - row.numpy()).max() > 1e-3
+            np.testing.assert_allclose(net.cycle(row[None], row[None])[0], scheme, rtol=0, atol=1e-12)
 
 
 def relative_residuals(block, y, b):

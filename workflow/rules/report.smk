@@ -19,7 +19,7 @@ rule tables:
         f"{RUN} tables {OPTIONS}"
 
 
-# claims.json, tables/claims.csv, tables/sensitivity.csv
+# claims.json, tables/claims.csv, tables/sensitivity.csv, tables/power.csv
 rule claims:
     input:
         unpack(PLAN.inputs("claims")),

@@ -34,12 +34,15 @@ class LearnedEquation:
         Raises:
             InvalidParameterError: that residual was not reached.
         """
+        return newton(b, self.operator(self.N), float(self.block.tau.detach()))
+
+    def operator(self, N: int, scale: float = 1.0) -> Diffusion:
+        """KᵀΦ(Kx) on N points, with the filters times ``scale``."""
         block = self.block
         with torch.no_grad():
-            filters, tau = block.K[:, 0].numpy(), float(block.tau)
-            rows = self.N - filters.shape[-1] + 1
+            filters = scale * block.K[:, 0].numpy()
+            rows = N - filters.shape[-1] + 1
             # those of the first filter come first
             lam, w = (None if each is None else each.repeat_interleave(rows, 0) for each in (block.lam, block.w))
-        K = sp.vstack([sp.diags_array(list(own), offsets=range(own.size), shape=(rows, self.N)) for own in filters])
-        A = Diffusion(sp.csr_array(K), block.flux, 1.0 if lam is None else lam.numpy(), w)
-        return newton(b, A, tau)
+        K = sp.vstack([sp.diags_array(list(own), offsets=range(own.size), shape=(rows, N)) for own in filters])
+        return Diffusion(sp.csr_array(K), block.flux, 1.0 if lam is None else lam.numpy(), w)

@@ -122,10 +122,10 @@ class Study:
                 if entry["experiment"] in self.settings["experiments"] and name not in tested_on:
                     key = f"claims.{claim['id']}.{entry['experiment']}"
                     findings.append(f"{key}, test_set and noise: got {name}, expected one of {tested_on}.")
-            section = self.config["solvers"]
-            for entry in claim.get("ratios", ()):
+            section, budgets = self.config["solvers"], claim.get("budgets")
+            for entry in [*claim.get("ratios", ()), *([budgets] if budgets else [])]:
                 for key, kind in (("problem", "problems"), ("candidate", "methods"), ("reference", "methods")):
-                    if entry[key] not in section[kind]:
+                    if key in entry and entry[key] not in section[kind]:
                         expected = ", ".join(section[kind])
                         findings.append(f"claims.{claim['id']}.{key}: got {entry[key]!r}, expected one of {expected}.")
         if findings:

@@ -83,8 +83,13 @@ def short(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """An interval in brackets; empty for none."""
-    return "" if low is None or math.isnan(low) else f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+    """An interval in brackets, infinite where only one end is known; empty for none.
+
+    >>> interval(-0.5, 1, 1), interval(None, 1, 1), interval(None, None)
+    ('[−0.5, 1.0]', '[−∞, 1.0]', '')
+    """
+    ends = [None if end is None or math.isnan(end) else fixed(end, digits) for end in (low, high)]
+    return f"[{ends[0] or '−∞'}, {ends[1] or '∞'}]" if any(ends) else ""
 
 
 def sentence(text: str) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -14,7 +15,10 @@ from schemenets.multigrid import CycleNetwork, Grid, LearnedEquation, iterate
 from schemenets.multigrid.certificates import spectral_radius
 from schemenets.multigrid.data import Condition
 from schemenets.multigrid.iteration import Equation
-from schemenets.networks.multigrid_unet import MultigridUNet
+from schemenets.networks.multigrid_unet import SWEEPS, MultigridUNet, coarsens
+from schemenets.schemes import fas
+from schemenets.schemes._base import Diffusion
+from schemenets.schemes.implicit import residual
 
 TOLERANCE, LIMIT = 1e-8, 60  # of the relative residual; most cycles
 FEW = 4  # right-hand sides that are iterated
@@ -93,8 +97,9 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
         ``local_radius``: spectral radius of the derivative of a cycle at the first of these solutions, below 1 if and
         only if iterations from near enough converge to it exponentially, NaN on grids of more than :data:`CERTIFIED`
         points, and where solutions are no fixed points; ``own_error``: mean distance of these solutions to the given
-        ones, relative to those, NaN where these need not be unique or the network is given the equation. Each of
-        shape (seeds,).
+        ones, relative to those, NaN where these need not be unique or the network is given the equation; ``from_fas``:
+        largest relative distance of the cycle from b to that of :func:`by_scheme`, NaN if the network is given the
+        equation. Each of shape (seeds,).
     """
     grid = condition.grid
     if isinstance(stacked, CycleNetwork):
@@ -103,7 +108,7 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
         radii = unknown = np.full(len(nets), np.nan)
         if grid.N <= CERTIFIED and stacked.architecture.consistent:
             radii = np.array([local_radius(partial(net.cycle, grid=grid), b[:1], x[:1]) for net in nets])
-        return found | {"local_radius": radii, "own_error": unknown}
+        return found | {"local_radius": radii, "own_error": unknown, "from_fas": unknown}
     every = []
     for network in nets:
         equation = LearnedEquation(network.applied[-1], grid.N)
@@ -113,9 +118,49 @@ def iterated(stacked: Any, nets: Sequence[Any], condition: Condition, b: Tensor,
             own = torch.full_like(b, torch.nan)
         error = ((own - x).norm(dim=-1) / x.norm(dim=-1)).mean() if grid.unique else torch.tensor(torch.nan)
         radius = local_radius(network.cycle, b[:1], own[:1]) if grid.N <= CERTIFIED else np.nan
-        found = _iterated(network.cycle, equation, b, own, b)
-        every.append(found | {"local_radius": np.asarray(radius), "own_error": error.numpy()})
+        with torch.inference_mode():
+            once = network.cycle(b, b)
+        scheme = torch.from_numpy(np.stack([by_scheme(equation, row) for row in b.numpy()]))
+        apart = ((once - scheme).norm(dim=-1) / scheme.norm(dim=-1)).max()
+        measured = {"local_radius": np.asarray(radius), "own_error": error.numpy(), "from_fas": apart.numpy()}
+        every.append(_iterated(network.cycle, equation, b, own, b) | measured)
     return {key: np.stack([found[key] for found in every]) for key in every[0]}
+
+
+def by_scheme(equation: LearnedEquation, b: np.ndarray) -> np.ndarray:
+    """The cycle of a multigrid U-net's block from b, shape (N,), by the NumPy scheme with the block's weights.
+
+    A second way to the same numbers: operators and transfers as matrices, the cycle of
+    :mod:`schemenets.schemes.fas`, and this network's smoother and coarsest grid.
+    """
+    block, levels, diagonals = equation.block, [], {}
+    with torch.no_grad():
+        K, r, omega = (each.numpy() for each in (block.K, block.r.flatten(), block.omega))
+        tau, c, s = (float(each) for each in (block.tau, block.c, block.s))
+    N, depth = b.size, 0
+    while True:
+        A = equation.operator(N, s**depth)
+        diagonals[N] = 1 + tau * A.flux.L * float(np.square(s**depth * K).sum())
+        if not coarsens(N, K.shape[-1]):
+            levels.append(fas.Level(A, sp.csr_array((0, N)), sp.csr_array((N, 0))))
+            break
+        R = np.zeros((N // 2, N + 2))  # on the signal mirrored by one value
+        for row in range(N // 2):
+            R[row, 2 * row : 2 * row + 4] = r
+        R[:, 1] += R[:, 0]
+        R[:, -2] += R[:, -1]
+        levels.append(fas.Level(A, sp.csr_array(R[:, 1:-1]), sp.csr_array(c * R[:, 1:-1].T)))
+        N, depth = N // 2, depth + 1
+
+    def smoother(x: np.ndarray, b: np.ndarray, A: Diffusion, tau: float, damping: float) -> np.ndarray:
+        return x + damping * residual(x, b, A, tau) / diagonals[x.size]
+
+    def coarsest(x: np.ndarray, b: np.ndarray, A: Diffusion, tau: float) -> np.ndarray:
+        for damping in np.tile(omega, 2):
+            x = smoother(x, b, A, tau, damping)
+        return x
+
+    return fas.cycle(levels, b, b, tau, (SWEEPS, SWEEPS), omega, smoother=smoother, coarsest=coarsest)
 
 
 def _iterated(step: Step, equation: Equation, b: Tensor, x: Tensor, start: Tensor) -> dict[str, np.ndarray]:

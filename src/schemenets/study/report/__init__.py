@@ -20,6 +20,7 @@ BENCHMARKS = Path("results/tables")  # the project's, not those of one run of th
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 # tables by section, with their sources; a section shows the tables whose sources exist
 SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
+    "verdicts": {content.power: ("power",)},
     "methods": {
         content.methods: ("runs", "tuning"),
         content.quality: ("runs", "psnr"),

@@ -10,12 +10,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from schemenets.study import summaries
+from schemenets.study.claims import RATIO, SOME
+from schemenets.study.config import SOLVE
 from schemenets.study.layout import Layout
+from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import Tables, rows
-from schemenets.study.wording import NOTHING, fixed, interval, label, short, signed, size_label
+from schemenets.study.wording import NOTHING, fixed, interval, label, ranged, short, signed, size_label
 
-RATIO = "ratio of errors"  # unit of thresholds of claims on errors
-SIDES = ("candidate", "reference")
 LENGTHS = ("short", "long")  # experiments with another training length than capacity
 _NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
 
@@ -41,37 +42,50 @@ ATTACKED = ("attacked", "random", "psnr_guaranteed")  # columns of robustness
 
 def comparisons(claim: dict[str, Any]) -> Table:
     """The primary comparisons of a claim."""
-    primary = [c for c in claim["comparisons"] if c["role"] == "primary"]
-    if claim["threshold"]["unit"] == RATIO:
-        caption = "relative error of the candidate over that of the reference, geometric mean over seeds"
-        columns = ["Problem", "Candidate", "Reference", "Parameters", "Operations", "Ratio of errors"]
-        cells = [
-            [
-                label(c["size"]),
-                *(solver(c[side], c["size"]) for side in SIDES),
-                *(" / ".join(f"{c[f'{side}_{what}']:,}" for side in SIDES) for what in ("parameters", "operations")),
-                _with_interval(short(c["effect"]), c["interval"], 3),
-            ]
-            for c in primary
-        ]
-    else:
-        caption = "test PSNR of the candidate minus that of the reference, mean over seeds"
-        columns = ["Experiment, size", "Candidate", "Reference", "Difference (dB)"]
-        cells = [
-            [
-                f"{c['experiment']}, {c['size']}",
-                *(_job(c[side], c) for side in SIDES),
-                _with_interval(signed(c["effect"]), c["interval"]),
-            ]
-            for c in primary
-        ]
-    return Table(
-        f"Primary comparisons for {claim['id']}: {caption}.",
-        ["tables/claims.csv"],
-        [*columns, "p (Holm)", "p (opposite direction)", "Outcome"],
+    primary, ratio = [c for c in claim["comparisons"] if c["role"] == "primary"], claim["threshold"]["unit"] == RATIO
+    what = "relative error of the candidate over that of the reference" if ratio else "PSNR, candidate minus reference"
+    solves = [f"{c['experiment']}".startswith(SOLVE) for c in primary]
+    sizes = ["Parameters", "Operations"] if any(solves) else []
+    rows = [
         [
-            [*own, short(c["p_holm"]), short(c["p_opposite_holm"]), c["outcome"]]
-            for own, c in zip(cells, primary, strict=True)
+            f"{label(c['experiment'])}, {size_label(c['size'])}" if "-" in c["size"] else label(c["size"]),
+            *(_method(c[side], c) for side in SIDES),
+            *(" / ".join(f"{c[f'{side}_{key.lower()}']:,}" for side in SIDES) for key in sizes),
+            _with_interval(_number(c["effect"], ratio), c["interval"], 3 if ratio else 2),
+            _with_interval(_number(c["mean"], ratio), c["mean_interval"], 3 if ratio else 2),
+            *(short(c[key]) for key in ("p", "p_holm", "p_opposite_holm")),
+            " / ".join(str(c[f"{side}_failed"]) for side in SIDES),
+            c["outcome"],
+        ]
+        for c in primary
+    ]
+    return Table(
+        f"Primary comparisons for {claim['id']}: {what}, over seeds.",
+        ["tables/claims.csv"],
+        [
+            *("Where", "Candidate", "Reference", *sizes, "Median", "Mean"),
+            *("p", "p (Holm)", "p (opposite direction)", "Failed", "Outcome"),
+        ],
+        rows,
+    )
+
+
+def _number(value: float | None, ratio: bool) -> str:
+    return short(value) if ratio else signed(value)
+
+
+def power(tables: Tables) -> Table:
+    """What the sign test can show with so many seeds."""
+    table = tables["power"]
+    keys, effects = ["seeds", "family", "wins_needed"], table["effect"].unique()
+    return Table(
+        "What the sign test can show: the probability of showing an effect, by its distance from the margin in "
+        "standard deviations of the differences. Of a family the least that Holm's correction leaves.",
+        ["tables/power.csv"],
+        ["Seeds", "Comparisons of the family", "Seeds needed beyond the margin", *(f"{each:g} sd" for each in effects)],
+        [
+            [*(str(own[key].iloc[0]) for key in keys), *(fixed(value) for value in own["power"])]
+            for _, own in table.groupby(keys[:2], sort=False)
         ],
     )
 
@@ -83,12 +97,16 @@ def secondary(claim: dict[str, Any]) -> dict[str, int]:
 
 
 def effect(claim: dict[str, Any]) -> str:
-    """The effect of a claim with its unit and interval: differences in dB with their sign, counts and others plain."""
+    """The effect of a claim with its unit and interval: differences in dB with their sign, counts and others plain.
+
+    Where some comparisons suffice, the range of their effects.
+    """
     value, unit = claim["effect"], claim["threshold"]["unit"]
-    if value is None:
-        return NOTHING
-    number = signed(value) if unit == "dB" else short(value)
-    return _with_interval(f"{number} {unit}", claim["interval"])
+    write = signed if unit == "dB" else short
+    every = [c["effect"] for c in claim["comparisons"] if c["role"] == "primary" and c["effect"] is not None]
+    if claim["rule"] == SOME and every:
+        return f"{ranged(every, write)} {unit}"
+    return NOTHING if value is None else _with_interval(f"{write(value)} {unit}", claim["interval"])
 
 
 def evidence(claim: dict[str, Any]) -> str:
@@ -261,6 +279,13 @@ def _with_interval(text: str, ends: Sequence[float | None] | None, digits: int =
 def record(run: str) -> str:
     """The record of a run, which is one seed of a job."""
     return f"runs/{run.rpartition('/')[0]}/record.json"
+
+
+def _method(method: str, comparison: dict[str, Any]) -> str:
+    """A method's name with a link to its records; untrained solvers have none."""
+    if not comparison["experiment"].startswith(SOLVE):
+        return _job(method, comparison)
+    return method if " " in method else solver(method, comparison["experiment"].removeprefix(SOLVE))
 
 
 def solver(method: str, problem: str) -> str:

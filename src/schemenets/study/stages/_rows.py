@@ -12,7 +12,7 @@ GROWTH = [
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique", "signals"]
 ERRORS = ["relative_error", "residual", "energy_gap"]
 ITERATED = ["converged", "iterations", "factor"]
-OF_EQUATION = ["moved", "local_radius", "own_error"]
+OF_EQUATION = ["moved", "local_radius", "own_error", "from_fas"]
 SOLVER_ITERATIONS = ["run", "problem", "method", "seed", *PLACE, *ITERATED, *OF_EQUATION, "operations", *ERRORS]
 
 

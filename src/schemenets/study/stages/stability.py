@@ -33,10 +33,12 @@ RECORD = "stability"
 KINDS = ("monotone", "nonmonotone", "undecided")
 BOUNDS = ["euclidean_bound", "drift_bound", "lipschitz_bound"]
 ROUNDING = 1e-9  # of growth by repetition, as in the claims
+RELATIVE_DRIFT = "relative_drift"  # the drift bound over the root mean square of the clean test signals
 FOUND = ["largest_amplification_found", "largest_expansion_found", "overflow", "counterexample", "shift"]
 TABLES = {
     "stability": [
-        *(*OF_A_RUN, "certified", "failed_conditions", *BOUNDS, "least_step_margin", "least_dense_step_margin"),
+        *(*OF_A_RUN, "certified", "failed_conditions", *BOUNDS, RELATIVE_DRIFT),
+        *("least_step_margin", "least_dense_step_margin"),
         *(*FOUND, "contradictions", "repetitions", "excess", *(f"{kind}_fluxes" for kind in KINDS)),
     ]
 }
@@ -55,7 +57,8 @@ def inputs(spec: Json) -> Json:
 def run(job: Job) -> None:
     """Write one entry per seed; the search starts from test signals of the job's data set."""
     spec, path = job.spec, job.results.file("train", job.name, "weights")
-    starts = torch.from_numpy(signals.read(job.results.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]) / PEAK
+    arrays = signals.read(job.results.dataset(spec["dataset"]))
+    starts = torch.from_numpy(arrays["test/noisy"][: spec["starts"]]) / PEAK
     trained = _trained.read(job.results, job.name)
     nets = list(trained.networks.values())
     certificates = [certify(network) for network in nets]
@@ -73,19 +76,18 @@ def run(job: Job) -> None:
             trained.networks.items(), certificates, found, repeated, strict=True
         )
     ]
-    job.write_record({"job": job.name, "repetitions": numbers, "networks": checked})
+    job.write_record(
+        {"job": job.name, "repetitions": numbers, "signals_rms": rms(arrays["test/clean"]), "networks": checked}
+    )
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
     """Every run."""
-    return {
-        "stability": [
-            _row(job, entry, record["repetitions"]) for job, record in records.items() for entry in record["networks"]
-        ]
-    }
+    return {"stability": [_row(job, entry, record) for job, record in records.items() for entry in record["networks"]]}
 
 
-def _row(job: str, entry: Json, numbers: list[int]) -> Json:
+def _row(job: str, entry: Json, record: Json) -> Json:
+    numbers, drift = record["repetitions"], entry["drift_bound"]
     margins, dense, contradictions = entry["step_margins"], entry["dense_step_margins"], entry["contradictions"]
     repeated, bound = entry["repeated"], entry["euclidean_bound"]
     return {
@@ -93,6 +95,7 @@ def _row(job: str, entry: Json, numbers: list[int]) -> Json:
         "certified": entry["certified"],
         "failed_conditions": "; ".join(entry["failed_conditions"]),
         **{key: entry[key] for key in BOUNDS},
+        RELATIVE_DRIFT: None if drift is None else drift / record["signals_rms"],
         "least_step_margin": None if None in margins else min(margins),
         "least_dense_step_margin": None if None in dense else min(dense),
         **{key: entry[key] for key in FOUND},
@@ -109,6 +112,11 @@ def excess(factors: Sequence[float | None], numbers: Sequence[int], bound: float
 
     known = [math.nan if x is None else x for x in (*factors, bound)]
     return float(over_power(known[:-1], numbers, known[-1]).max())
+
+
+def rms(clean: np.ndarray) -> float:
+    """Root mean square, on the scale [0, 1], of values on [0, 255]."""
+    return float(np.sqrt(np.square(clean, dtype=np.float64).mean())) / PEAK
 
 
 def searched(

@@ -11,7 +11,7 @@ from schemenets.stability import certify, to_verify
 from schemenets.study.audit._findings import Audited, Finding, above, disagreement, infinite, powers
 from schemenets.study.measurements.growth import log_spaced
 from schemenets.study.stages import Job, _trained
-from schemenets.study.stages.stability import searched
+from schemenets.study.stages.stability import rms, searched
 
 CLIMBS = 0.25  # relative: how far apart searches may end, as rounding leads to other local maxima (up to 8 % seen)
 FOUND = ("largest_amplification_found", "largest_expansion_found")
@@ -46,12 +46,14 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
 
 
 def again(audited: Audited, job: Job) -> Iterator[Finding]:
-    """The search for the worst signals."""
+    """The size of the signals, and the search for the worst ones."""
     spec, path, trained = job.spec, job.output("stability"), _trained.read(job.results, job.name)
-    noisy = signals.read(audited.dataset(spec["dataset"]))["test/noisy"][: spec["starts"]]
+    arrays, record = signals.read(audited.dataset(spec["dataset"])), files.read_json(job.output("stability"))
+    noisy = arrays["test/noisy"][: spec["starts"]]
+    yield from disagreement(path, record, {"signals_rms": rms(arrays["test/clean"])}, "the signals say", relative=1e-6)
     nets = list(trained.networks.values())
     found = searched(nets, torch.from_numpy(noisy) / PEAK, spec, [certify(network).drift for network in nets])
-    for entry, own in zip(files.read_json(path)["networks"], found, strict=True):
+    for entry, own in zip(record["networks"], found, strict=True):
         for key, new in zip(FOUND, own, strict=True):
             old = infinite(entry[key])
             # without a Lipschitz bound quotients of close pairs have no limit that a search could approach

@@ -1,0 +1,111 @@
+"""One plain sentence per claim, composed from the numbers of its verdict alone."""
+
+from collections.abc import Callable
+
+from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
+from schemenets.study.claims._families import SOME, Json
+from schemenets.study.claims._pairs import DRIFT
+from schemenets.study.statistics import SIDES
+from schemenets.study.wording import interval, label, listed, ranged, short, signed, size_label
+
+
+def sentence(claim: Json) -> str:
+    """What was found about a claim that :func:`schemenets.study.claims.evaluate` judges, to check against a figure."""
+    if not claim["complete"]:
+        return f"Undecided. {claim['reason']}"
+    return _SENTENCES[claim["evaluator"]](claim)
+
+
+def _of_psnr(claim: Json) -> str:
+    value = f"{claim['threshold']['value']:g} dB"
+    if claim["evaluator"] == "noninferiority":
+        return _compared(claim, "PSNR", f"at most {value} below", "further below", lambda x: f"{signed(x)} dB")
+    by = f"more than {value} " if claim["threshold"]["value"] else ""
+    return _compared(claim, "PSNR", f"{by}above", "below", lambda x: f"{signed(x)} dB")
+
+
+def _of_errors(claim: Json) -> str:
+    times = claim["threshold"]["value"]
+    below = "below" if times == 1 else f"less than {times:g} times"
+    return _compared(claim, "error", below, "above", short)
+
+
+def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Callable[[float | None], str]) -> str:
+    primary = [c for c in claim["comparisons"] if c["role"] == "primary"]
+    sizes = list(dict.fromkeys(c["size"] for c in primary if "-" in c["size"]))
+    lost = sum(c["outcome"] == "refuted" for c in primary)
+    at = f"At {size_label(sizes[0])}, the" if len(sizes) == 1 else "The"
+    text = f"{at} {measure} of {claim['candidate']} is {relation} that of {claim['reference']} in {_shown(primary)}"
+    text += f" and {opposite} in {lost}" if lost else ""
+    what = "difference" if measure == "PSNR" else "ratio"
+    known = [c["effect"] for c in primary if c["effect"] is not None]
+    if claim["rule"] == SOME and known:
+        text += f"; median {what}s range over {ranged(known, write)}"
+    elif claim["effect"] is not None:
+        low, high = claim["interval"] or (None, None)
+        ends = interval(low, high, 2 if measure == "PSNR" else 3)
+        text += f"; the weakest median {what} is {write(claim['effect'])} {ends}".rstrip()
+    if claim["weight_ratio"]:
+        weights = ("{candidate_convolution_weights} of {reference_convolution_weights}".format(**c) for c in primary)
+        text += f"; the former has {listed(list(dict.fromkeys(weights)))} convolution weights"
+    if evidence := claim["evidence"]:
+        text += f"; the {DRIFT} is {short(evidence[DRIFT])}"
+    failed = [sum(c[f"{side}_failed"] for c in primary) for side in SIDES]
+    if any(failed):
+        text += f"; {failed[0]} runs of the former and {failed[1]} of the latter failed"
+    return f"{text}."
+
+
+def _shown(primary: list[Json]) -> str:
+    """In how many comparisons a claim holds."""
+    m, shown = len(primary), sum(c["outcome"] == "shown" for c in primary)
+    if m == 1:
+        return "the only comparison" if shown else "no comparison"
+    return f"all {m} comparisons" if shown == m else f"{shown or 'none'} of {m} comparisons"
+
+
+def _of_budgets(claim: Json) -> str:
+    primary = claim["comparisons"]
+    each = [
+        f"{short(c['candidate_median'])} ({label(c['candidate'])}) against {short(c['reference_median'])} "
+        f"({c['reference']}) with {int(c['size'].partition('-')[2]):,} operations"
+        for c in primary
+    ]
+    head = f"The error of {claim['candidate']} is below that of {claim['reference']} in {_shown(primary)}"
+    return f"{head}: {listed(each)}."
+
+
+def _of_certificates(claim: Json) -> str:
+    known = claim["evidence"]
+    return (
+        f"{known[CHECKED]} {CHECKED} commit {claim['effect'] or 'no'} violations of their certificates; the "
+        f"{LARGEST} is {short(known[LARGEST])}."
+    )
+
+
+def _of_cycles(claim: Json) -> str:
+    known = claim["evidence"]
+    return (
+        f"{known[CYCLES]} trained {CYCLES} commit {claim['effect'] or 'no'} violations; the {FROM_FAS} is "
+        f"{short(known[FROM_FAS])}, the {MOVED} {short(known[MOVED])}."
+    )
+
+
+def _of_fixed_points(claim: Json) -> str:
+    known = claim["evidence"]
+    return (
+        f"{known[BOUNDED]} {BOUNDED} take at most {short(known[SLOWEST])} times the iterations that it allows; the "
+        f"{GRADIENTS} is {short(known[GRADIENTS])}."
+    )
+
+
+_SENTENCES: dict[str, Callable[[Json], str]] = {
+    "noninferiority": _of_psnr,
+    "superiority": _of_psnr,
+    "errors": _of_errors,
+    "solvers": _of_errors,
+    "budgets": _of_budgets,
+    "certificates": _of_certificates,
+    "cycles": _of_cycles,
+    "fixed_points": _of_fixed_points,
+}
