@@ -67,7 +67,7 @@ rule report:
     input:
         unpack(PLAN.inputs("report")),
     output:
-        report(*PLAN.all_outputs("report"), caption="../report/report.rst", category="Report"),
+        report(*PLAN.outputs("report").values(), caption="../report/report.rst", category="Report"),
     log:
         PLAN.log("report"),
     threads: 1
