@@ -4,6 +4,7 @@
 #   snakemake --cores all --config tier=smoke    the same in miniature, to results/smoke
 #
 # Every computation is in the package: `python -m schemenets --help`.
+import shutil
 import subprocess
 import sys
 
@@ -58,6 +59,13 @@ onstart:
             cluster.check_idle(prefix, Path.cwd())
         except ConfigError as error:
             raise WorkflowError(str(error))
+
+
+# the tier that is made to freeze learning rates puts them where other tiers read them
+onsuccess:
+    if PLAN.tier == "tuning" and Path(made := rules.rates.output.rates).is_file():
+        shutil.copyfile(made, "config/rates.yaml")
+        print(f"config/rates.yaml: the learning rates of {made}")
 
 
 include: "workflow/rules/common.smk"
