@@ -129,11 +129,14 @@ def test_every_claim_stands_there_with_its_quote_and_verdict(made_up, page, text
 
 
 def test_effects_are_shown_in_the_unit_of_their_threshold():
-    claim = {"effect": 0.5, "interval": [0.25, 0.75], "threshold": {"unit": "dB"}}
+    claim = {"effect": 0.5, "interval": [0.25, 0.75], "threshold": {"unit": "dB"}, "rule": "all", "comparisons": []}
     assert content.effect(claim) == "+0.50 dB [0.25, 0.75]"
+    assert content.effect(claim | {"interval": [None, 0.75]}) == "+0.50 dB [−∞, 0.75]"
     assert content.effect(claim | {"effect": None}) == "–"
     small = claim | {"effect": 3.14159e-13, "interval": None, "threshold": {"unit": "relative difference"}}
     assert content.effect(small) == "3.14e−13 relative difference"
+    some = [{"role": "primary", "effect": value} for value in (0.5, -1, None)] + [{"role": "secondary", "effect": 9}]
+    assert content.effect(claim | {"rule": "some", "effect": None, "comparisons": some}) == "−1.00 to +0.50 dB"
     shown = content.evidence({"evidence": {"networks": 4, "largest": 0.5, "none": None}})
     assert shown == "networks: 4; largest: 0.5; none: –"
     assert content.evidence({"evidence": None}) == ""
@@ -145,18 +148,53 @@ def test_primary_comparisons_are_a_table_and_secondary_ones_a_count(made_up, tex
         roles = [c["role"] for c in claim["comparisons"]]
         assert len(content.comparisons(claim).rows) == roles.count("primary")
         assert content.secondary(claim)["all"] == roles.count("secondary")
-    claim = judged["C1"]
+        assert claim["sentence"] in text
+    claim = judged["C2"]
     outcomes = iter(["shown", "refuted"])
     claim["comparisons"] = [
-        c if c["role"] == "primary" else c | {"outcome": next(outcomes)} for c in claim["comparisons"]
+        c if c["role"] == "primary" else c | {"outcome": next(outcomes, "open")} for c in claim["comparisons"]
     ]
-    assert content.secondary(claim) == {"all": 2, "shown": 1, "refuted": 1}
-    assert "0 of 2 secondary comparisons support the claim, 0 contradict it" in text
-    row, first = cells(content.comparisons(claim), "Candidate")["symmetric-perona_malik",], claim["comparisons"][0]
-    low, high = first["interval"]
-    assert row["Difference (dB)"] == f"{first['effect']:+.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
-    (row,) = [r for r in cells(content.comparisons(judged["C5"]), "Candidate").values() if r["Candidate"] == "cycle-1"]
-    assert row["Parameters"] == "27 / 2,727"
+    assert content.secondary(claim) == {"all": 6, "shown": 1, "refuted": 1}
+    assert "0 of 6 secondary comparisons support the claim, 0 contradict it" in text
+    first = claim["comparisons"][0]
+    row = cells(content.comparisons(claim), "Where")["capacity, ≤ 120 parameters",]
+    assert row["Candidate"] == "symmetric-perona_malik"
+    low, high = first["mean_interval"]
+    assert row["Mean"] == f"{first['mean']:+.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    assert row["Median"] == f"{first['effect']:+.2f}".replace("-", "−")  # two seeds have no interval
+    assert (row["Failed"], row["Outcome"]) == ("0 / 0", "open")
+    row = cells(content.comparisons(claim), "Where")["capacity, ≤ 240 parameters",]
+    assert row["Failed"] == "1 / 0"  # see fabricated
+    row = cells(content.comparisons(judged["C5b"]), "Candidate")["multigrid-1",]
+    assert (row["Where"], row["Parameters"]) == ("Charbonnier", "35 / 2,727")
+
+
+def test_untrained_solvers_have_no_records_to_link_to(made_up):
+    (claim,) = (claim for claim in files.read_json(made_up[0].claims)["claims"] if claim["id"] == "C5c")
+    measured = {"effect": 2.0, "interval": None, "mean": 2.0, "mean_interval": None, "p": 1.0, "p_holm": 1.0}
+    measured |= {"p_opposite_holm": 0.5, "outcome": "open", "candidate_failed": 0, "reference_failed": 0}
+    sizes = {
+        "candidate_parameters": 35,
+        "reference_parameters": 0,
+        "candidate_operations": 9,
+        "reference_operations": 8,
+    }
+    where = {"role": "primary", "experiment": "solve_charbonnier", "size": "operations-9", "candidate": "multigrid-1"}
+    claim["comparisons"] = [where | measured | sizes | {"reference": "Newton's method"}]
+    (row,) = content.comparisons(claim).rows
+    assert row[:3] == [
+        "solve charbonnier, 9 operations",
+        content.solver("multigrid-1", "charbonnier"),
+        "Newton's method",
+    ]
+
+
+def test_the_power_of_the_tests_is_shown(tables, page):
+    rows = cells(content.power(tables), "Seeds", "Comparisons of the family")
+    row = rows["16", "16"]
+    assert row["Seeds needed beyond the margin"] == "15"
+    assert row["1 sd"] == f"{stats.binom.sf(14, 16, stats.norm.cdf(1)):.2f}"
+    assert "What the sign test can show" in " ".join(page.text)
 
 
 def test_verdicts_at_other_thresholds_are_shown(made_up, text):
@@ -168,9 +206,10 @@ def test_verdicts_at_other_thresholds_are_shown(made_up, text):
 
 def test_evidence_of_a_verdict_without_comparisons_is_shown(made_up, text):
     (claim,) = (c for c in files.read_json(made_up[0].claims)["claims"] if c["id"] == "C3")
-    certified = summaries.read(made_up[0])["runs"]["certified"].sum()
-    assert claim["evidence"]["certified checkpoints"] == certified
-    assert f"certified checkpoints: {certified}; largest amplification found by the search: 0.99;" in text
+    runs = summaries.read(made_up[0])["runs"]
+    certified = (runs["certified"] & (runs["network"] == "symmetric")).sum()
+    assert claim["evidence"]["certified symmetric networks without biases"] == certified
+    assert f"without biases: {certified}; largest amplification found by the search: 0.99;" in text
 
 
 def test_text_of_records_is_escaped(html):
