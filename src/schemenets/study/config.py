@@ -235,6 +235,21 @@ class Study:
         """Names of the data sets that every denoiser is tested on."""
         return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self.tested]
 
+    @property
+    def validated(self) -> dict[str, tuple[str, float]]:
+        """For every test set, family and noise level of the validation signals that tune classical denoisers for it.
+
+        Where a family has no validation signals, those of the family of the tuning.
+        """
+        given, home = self.settings["validation"], self.config["tuning"]["family"]
+        return {
+            signals.dataset_name({"family": family, "noise": noise}): (
+                family if family in given and "validation" in signals.get(family).SPLITS else home,
+                noise,
+            )
+            for family, noise in self.tested
+        }
+
     def tested_on(self, experiment: str) -> list[str]:
         """Names of the data sets that networks are tested on: denoisers on all test sets, evolutions on their own."""
         entry = self.config["experiments"].get(experiment, {})

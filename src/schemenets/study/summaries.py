@@ -25,6 +25,9 @@ LEAST_DIGITS = 5e-4  # per iteration; fewer count as none
 CYCLE = "cycle"  # the solver that is given the problem
 REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # outcomes of an iteration, see :func:`outcome`
 MIDDLE = 240  # budget at which methods are shown where only one fits
+# what is compared with classical denoisers, and where it is trained
+COMPARED = ("resnet-relu", "symmetric-perona_malik", "fsi-perona_malik")
+EXPERIMENTS = ("capacity", "scanlines")
 
 Tables = dict[str, pd.DataFrame]
 
@@ -245,6 +248,24 @@ def middle_size(runs: pd.DataFrame, experiment: str) -> str | None:
     """The size of an experiment nearest to :data:`MIDDLE`; None without runs."""
     sizes = by_number(set(runs.loc[runs["experiment"] == experiment, "size"]))
     return min(sizes, key=lambda size: abs(number(size) - MIDDLE), default=None)
+
+
+def compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that are compared with classical denoisers, at the middle size of each experiment.
+
+    Args:
+        runs: or jobs, with the columns ``experiment``, ``method`` and ``size``.
+    """
+    own = runs[runs["method"].isin(COMPARED)]
+    sizes = {experiment: middle_size(runs, experiment) for experiment in EXPERIMENTS}
+    return pd.concat([own[(own["experiment"] == name) & (own["size"] == size)] for name, size in sizes.items()])
+
+
+def classical(tables: Tables, dataset: str, method: str) -> pd.DataFrame:
+    """The row of a classical denoiser on a data set; none if it was not tested there."""
+    table = tables["classical"]
+    family, _, noise = dataset.rpartition("-")
+    return table[(table["test_set"] == family) & (table["noise"] == float(noise)) & (table["method"] == method)]
 
 
 def example_run(runs: pd.DataFrame) -> str | None:

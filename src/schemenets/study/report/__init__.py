@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
         content.methods: ("runs", "tuning"),
         content.quality: ("runs", "psnr"),
         content.training_length: ("runs", "psnr"),
+        content.classical: ("classical",),
     },
     "stability": {
         content.guarantees: ("guarantees",),

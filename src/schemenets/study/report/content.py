@@ -182,6 +182,31 @@ def training_length(tables: Tables) -> list[Table]:
     ]
 
 
+def classical(tables: Tables) -> Table:
+    """Classical denoisers on every test set."""
+    table = tables["classical"]
+    methods = list(table["method"].unique())
+    return Table(
+        "Classical denoisers: test PSNR in dB with parameters tuned on validation signals, and in parentheses with "
+        "those of the oracle, the best ones for every single test signal. Asterisk: a tuned parameter is at the edge of "
+        "its grid.",
+        ["tables/classical.csv"],
+        ["Test set, noise", "Tuned on", "Noisy", *map(label, methods)],
+        [
+            [
+                f"{label(own['test_set'].iloc[0])}, {own['noise'].iloc[0]:g}",
+                label(own["tuned_on"].iloc[0].rpartition("-")[0]),
+                fixed(own["noisy_psnr"].iloc[0]),
+                *(
+                    f"{fixed(row.psnr)}{'*' * row.at_edge} ({fixed(row.oracle_psnr)})"
+                    for row in rows(own.set_index("method").loc[methods])
+                ),
+            ]
+            for _, own in table.groupby(["test_set", "noise"], sort=False)
+        ],
+    )
+
+
 def robustness(tables: Tables) -> Table:
     """Attacks of the middle size, and noise levels never trained on, by method."""
     table = summaries.attacked(tables)

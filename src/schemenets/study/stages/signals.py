@@ -1,7 +1,7 @@
 """Generate one data set: its signals, and a record with their hashes."""
 
 from schemenets import signals
-from schemenets.study.config import Study
+from schemenets.study.config import SPLITS, Study
 from schemenets.study.stages import Job, Json
 
 OUTPUTS = {"signals": "data/{dataset}.safetensors", "record": "data/{dataset}.json"}
@@ -9,18 +9,15 @@ OUTPUTS = {"signals": "data/{dataset}.safetensors", "record": "data/{dataset}.js
 
 def specs(study: Study) -> dict[str, Json]:
     """Every data set that is trained, tuned or tested on, named family-noise."""
-    tested = [{"family": family, "noise": noise} for family, noise in study.tested]
-    trained = [
-        study.config["tuning"],
-        *(study.config["experiments"][name] for name in study.settings["experiments"]),
-    ]
-    trained_on = {signals.dataset_name(entry) for entry in trained}
-    found = {}
-    for entry in [*tested, *trained]:
-        name, family = signals.dataset_name(entry), entry["family"]
-        splits = ["train", "validation", "test"] if name in trained_on else ["test"]
-        counts = {split: study.settings[split][family] for split in splits}
-        found[name] = {"family": family, "noise": entry["noise"], **study.config["signals"], **counts}
+    entries = [study.config["tuning"], *(study.config["experiments"][name] for name in study.settings["experiments"])]
+    wanted = [(*own, {"test"}) for own in study.tested]
+    wanted += [(*own, {"validation"}) for own in study.validated.values()]
+    wanted += [(entry["family"], entry["noise"], set(SPLITS)) for entry in entries]
+    found: dict[str, Json] = {}
+    for family, noise, splits in wanted:
+        own = {"family": family, "noise": noise, **study.config["signals"]}
+        counts = {split: study.settings[split][family] for split in SPLITS if split in splits}
+        found.setdefault(signals.dataset_name(own), own).update(counts)
     return found
 
 
