@@ -12,6 +12,7 @@ from schemenets.multigrid.data import conditions
 from schemenets.study import stages
 from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.layout import Layout
+from schemenets.study.measurements.classical import METHODS
 from schemenets.study.measurements.solving import described, kinds_iterated
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,8 @@ def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> 
     _write(
         layout, "schemes", "all", {"rows": [row for name, spec in datasets.items() for row in _schemes(name, **spec)]}
     )
+    _write(layout, "classical", "all", _classical(**made.specs("classical")["all"]))
+    _write(layout, "distances", "all", {"rows": list(_distances(**made.specs("distances")["all"]))})
     _solvers(layout, made, diverged)
     for stage in stages.available():  # what is not made up is measured
         if stages.has_provenance(stage):
@@ -104,6 +107,26 @@ def _trained(layout, study, job, states, curves, **more):
         **more,
     }
     _write(layout, "train", job, record)
+
+
+def _classical(tuned_on):
+    """The trial in the middle is the best; methods gain 1, 2, ... dB, the oracle half a decibel more."""
+    trials = {name: len(method.trials(10)) for name, method in METHODS.items()}
+    tuned = {name: [-abs(index - count // 2) for index in range(count)] for name, count in trials.items()}
+    test_sets = {}
+    for name in tuned_on:
+        noisy = NOISY.get(name.rpartition("-")[2], 20.0)
+        test_sets[name] = {"noisy_psnr": noisy, "signals": 7}
+        for gain, method in enumerate(METHODS, start=1):
+            test_sets[name][method] = {"psnr": noisy + gain, "oracle_psnr": noisy + gain + 0.5, "oracle_at_edge": gain}
+    return {"tuned_on": tuned_on, "tuning": dict.fromkeys(tuned_on.values(), tuned), "test_sets": test_sets}
+
+
+def _distances(training_sets, test_sets):
+    for training_set, (place, name) in product(training_sets, enumerate(test_sets)):
+        test_set, _, noise = name.rpartition("-")
+        distance = 0.1 if name == training_set else place + 1.5
+        yield {"training_set": training_set, "test_set": test_set, "noise": float(noise), "distance": distance}
 
 
 def _solvers(layout, study, diverged):

@@ -1,4 +1,4 @@
-# Evaluation: trained networks on every test set, and numerical schemes as baselines.
+# Evaluation: trained networks on every test set, their rivals, and how far test sets are from the training signals.
 
 
 # runs/{experiment}/{method}/{size}/evaluation.json, runs/{experiment}/{method}/{size}/evaluation.safetensors
@@ -35,3 +35,39 @@ rule schemes:
         **PLAN.digests("schemes"),
     shell:
         f"{RUN} schemes {OPTIONS}"
+
+
+# classical.json
+rule classical:
+    input:
+        unpack(PLAN.inputs("classical")),
+    output:
+        **PLAN.outputs("classical"),
+    log:
+        PLAN.log("classical"),
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        **PLAN.digests("classical"),
+    shell:
+        f"{RUN} classical {OPTIONS}"
+
+
+# distances.json
+rule distances:
+    input:
+        unpack(PLAN.inputs("distances")),
+    output:
+        **PLAN.outputs("distances"),
+    log:
+        PLAN.log("distances"),
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        **PLAN.digests("distances"),
+    shell:
+        f"{RUN} distances {OPTIONS}"

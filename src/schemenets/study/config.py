@@ -318,6 +318,18 @@ class Study:
         """Names of the data sets that every denoiser is tested on."""
         return [signals.dataset_name({"family": family, "noise": noise}) for family, noise in self.tested]
 
+    @property
+    def validated(self) -> dict[str, tuple[str, float]]:
+        """For every test set, family and noise level of the validation signals that tune classical denoisers for it.
+
+        Where a family has no validation signals, those of the first family that has.
+        """
+        given = [family for family in self.settings["validation"] if family in self.config["test_families"]]
+        return {
+            signals.dataset_name({"family": family, "noise": noise}): (family if family in given else given[0], noise)
+            for family, noise in self.tested
+        }
+
     def tested_on(self, experiment: str) -> list[str]:
         """Names of the data sets that networks are tested on: denoisers on all test sets, evolutions on their own."""
         entry = self.config["experiments"].get(experiment, {})

@@ -40,6 +40,8 @@ WORK = {
     "random_growth": ("seeds", "networks", "depths"),
     "fixed_points": ("networks",),
     "schemes": ("datasets",),
+    "classical": ("tuned_on",),
+    "distances": ("training_sets", "test_sets"),
     "solvers": ("datasets",),
     "evaluate_solvers": ("seeds",),
 }

@@ -25,6 +25,9 @@ LEAST_DIGITS = 5e-4  # per iteration; fewer count as none
 CYCLE = "cycle"  # the solver that is given the problem
 REACHED, SLOW, STAGNATES = "reached", "slow", "stagnates"  # outcomes of an iteration, see :func:`outcome`
 MIDDLE = 240  # budget at which methods are shown where only one fits
+# what is compared with classical denoisers, and where it is trained
+COMPARED = ("resnet-relu", "symmetric-perona_malik", "fsi-perona_malik")
+EXPERIMENTS = ("capacity", "scanlines")
 
 Tables = dict[str, pd.DataFrame]
 
@@ -247,6 +250,24 @@ def middle_size(runs: pd.DataFrame, experiment: str) -> str | None:
     return min(sizes, key=lambda size: abs(number(size) - MIDDLE), default=None)
 
 
+def compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that are compared with classical denoisers, at the middle size of each experiment.
+
+    Args:
+        runs: or jobs, with the columns ``experiment``, ``method`` and ``size``.
+    """
+    own = runs[runs["method"].isin(COMPARED)]
+    sizes = {experiment: middle_size(runs, experiment) for experiment in EXPERIMENTS}
+    return pd.concat([own[(own["experiment"] == name) & (own["size"] == size)] for name, size in sizes.items()])
+
+
+def classical(tables: Tables, dataset: str, method: str) -> pd.DataFrame:
+    """The row of a classical denoiser on a data set; none if it was not tested there."""
+    table = tables["classical"]
+    family, _, noise = dataset.rpartition("-")
+    return table[(table["test_set"] == family) & (table["noise"] == float(noise)) & (table["method"] == method)]
+
+
 def example_run(runs: pd.DataFrame) -> str | None:
     """The run whose output is shown: a sound denoiser, the symmetric network at the middle budget if there is one."""
     sound = runs[(runs["status"] == "ok") & ~runs["experiment"].str.startswith(EVOLUTION)]
@@ -255,9 +276,9 @@ def example_run(runs: pd.DataFrame) -> str | None:
 
 
 def chosen_rates(tuning: pd.DataFrame) -> pd.DataFrame:
-    """One row per method: ``method``, the ``learning_rate`` chosen for it, and ``at_edge`` of the grid or not."""
-    found = []
-    for method, own in groups(tuning, "method"):
-        rates, chosen = own["learning_rate"], own.loc[own["chosen"], "learning_rate"].iloc[0]
-        found.append({"method": method, "learning_rate": chosen, "at_edge": chosen in (rates.min(), rates.max())})
-    return pd.DataFrame(found, columns=["method", "learning_rate", "at_edge"])
+    """One row per learning rate: its ``name``, ``learning_rate``, and ``at_edge`` of the grid or not."""
+    chosen = tuning[tuning["chosen"].astype(bool)].drop_duplicates(["family", "method", "size_class"])
+    names = chosen["family"] + "/" + chosen["method"] + "/" + chosen["size_class"]
+    return pd.DataFrame(
+        {"name": names, "learning_rate": chosen["learning_rate"], "at_edge": chosen["at_edge_of_grid"].astype(bool)}
+    )

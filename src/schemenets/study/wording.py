@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 
 NAMES = {
     "charbonnier": "Charbonnier",
+    "diffusion": "Perona–Malik diffusion",
     "donoho_johnstone": "Donoho–Johnstone",
     "du_fort_frankel": "Du Fort–Frankel",
     "ecg": "ECG",
     "exponential_perona_malik": "exponential Perona–Malik",
     "fab": "FAB",
     "fsi": "FSI",
+    "gaussian": "Gaussian",
     "perona_malik": "Perona–Malik",
     "perona_malik_nonconvex": "Perona–Malik, nonconvex",
     "poisson": "Poisson",
@@ -19,8 +21,10 @@ NAMES = {
     "resnet": "ResNet",
     "safeguarded_du_fort_frankel": "safeguarded Du Fort–Frankel",
     "safeguarded_fsi": "safeguarded FSI",
+    "savitzky_golay": "Savitzky–Golay",
     "scanlines": "scan lines",
     "screened_poisson": "screened Poisson",
+    "total_variation": "TV",
     "tv_regularised": "regularised TV",
     "weickert": "Weickert",
 }

@@ -118,6 +118,19 @@ def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns - long)
 
 
+def spread(places: np.ndarray, gap: float) -> np.ndarray:
+    """Places of texts near ascending ones, at least ``gap`` apart.
+
+    >>> spread(np.array([0.0, 5.0, 5.0]), 2.0).tolist()
+    [0.0, 4.0, 6.0]
+    """
+    steps = gap * np.arange(len(places))
+    rest = places - steps
+    above, below = np.maximum.accumulate(rest), np.minimum.accumulate(rest[::-1])[::-1]
+    spaced: np.ndarray = (above + below) / 2 + steps
+    return spaced
+
+
 def leaving(curve: pd.Series, low: float, high: float) -> pd.Series:
     """A curve up to its first value above a panel from ``low`` to ``high``, and slightly beyond the edge it leaves.
 

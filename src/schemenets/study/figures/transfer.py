@@ -1,72 +1,117 @@
-"""Networks on signals and noise levels that they were not trained for."""
+"""Gain of networks and of classical denoisers against the distance of a test set from the training signals."""
 
-import numpy as np
+from typing import Any
+
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, label, signed
+from schemenets.study.wording import NOT_MEASURED, label, ranged, signed
 
 ORDER = 60
-TITLE = "Transfer to other signals and noise levels"
+TITLE = "Gain against distance from the training signals"
 CAPTION = (
-    "Mean gain in PSNR (dB) over the noisy input, by family of test signals and noise level, at the budget nearest to "
-    f"{summaries.MIDDLE}. All networks were trained at one noise level; rows with an asterisk on scan lines, the "
-    "others on piecewise affine signals. ×: the mean includes a diverged run, as gain 0."
+    "Gain in PSNR over the noisy input against the distance of a test set from the training signals (1-Wasserstein "
+    "distance of the differences between neighbouring noisy values); lines connect test sets with the same noise. "
+    f"Solid: networks at the budget nearest to {summaries.MIDDLE}, trained at one noise level. Dashed and hollow: "
+    "classical denoisers, tuned for every noise level, on the test family if it has validation signals."
 )
-SOURCES = ("tables/psnr.csv", "tables/runs.csv")
-EXPERIMENTS = ("capacity", "scanlines")
-MARK = {"capacity": "", "scanlines": " *"}
+SOURCES = ("tables/psnr.csv", "tables/runs.csv", "tables/classical.csv", "tables/distances.csv")
+RIVALS = ("diffusion", "total_variation", "wavelets")
+LOOKS: dict[str, dict[str, Any]] = {
+    method: {
+        **{"color": color, "marker": marker, "linestyle": "--" if method in RIVALS else "-", "linewidth": 0.7},
+        **{"markerfacecolor": "white" if method in RIVALS else color, "markeredgecolor": color, "markersize": 4.5},
+        "label": f"_{method}",  # the lines have names beside them
+    }
+    for method, color, marker in zip((*summaries.COMPARED, *RIVALS), _style.PALETTE, "so^Dvp", strict=False)
+}
+LINE, SLANTED = 0.08, 0.036  # distances of lines of text, as shares of a panel's height and width
 
 
 def draw(tables: Tables) -> Figure:
-    """One panel per test family: methods by noise levels."""
+    """One panel per experiment; lines connect test sets of one noise level."""
     table = _gains(tables)
     if table.empty:
-        return _style.empty("runs of experiments capacity and scanlines")
-    table["network"] = table["method"].map(label) + table["experiment"].map(MARK)
-    table["text"] = table["mean"].map(lambda gain: signed(gain, 1)) + np.where(table["diverged"] > 0, "×", "")
-    networks = table["network"].unique()
-    families = list(summaries.groups(table, "test_set"))
-    figure, axes = _style.grid(len(families), 2, 0.65 + 0.24 * len(networks), sharey=True)
-    largest = table["mean"].abs().max()
-    looks = {
-        "cmap": sns.diverging_palette(20, 245, l=65, as_cmap=True),  # light enough for black text in every cell
-        "annot_kws": {"color": "black"},
-        "fmt": "",
-        "vmin": -largest,
-        "vmax": largest,
-        "cbar": False,
-    }
-    for ax, (family, own) in zip(axes, families, strict=True):
-        cells = own.pivot_table("mean", "network", "noise").reindex(networks)
-        text = own.pivot_table("text", "network", "noise", aggfunc="first").reindex(networks)
-        sns.heatmap(cells, annot=text, xticklabels=[f"{noise:g}" for noise in cells], ax=ax, **looks)
-        ax.axhline(table.loc[table["experiment"] == EXPERIMENTS[0], "network"].nunique(), color="black", linewidth=2)
-        ax.set(title=label(family), xlabel="standard deviation of the noise", ylabel="")
+        return _style.empty(f"runs of experiments {' and '.join(summaries.EXPERIMENTS)}")
+    panels = list(summaries.groups(table, "training_set"))
+    figure, axes = _style.grid(len(panels), 1, 3.8, sharey=True)
+    for ax, (training_set, own) in zip(axes, panels, strict=True):
+        for (method, _), points in own.groupby(["method", "noise"], sort=False):
+            _style.draw_means(ax, points, "distance", "gain", LOOKS[str(method)])
+        ax.axhline(0, color=_style.GREY, linewidth=0.8)
+        family, _, trained = training_set.rpartition("-")
+        ax.set(xlabel=f"distance from {label(family)}, noise {trained} (grey values)", ylabel="gain (dB)")
+        _name_test_sets(ax, own)
+    for ax, (_, own) in zip(axes, panels, strict=True):
+        _name_lines(ax, own)
+    if table["diverged"].any():
+        _style.legend(figure, axes)
     return figure
 
 
 def headline(tables: Tables) -> str:
-    """How often a network does harm, and where it is worst."""
+    """Who is ahead on signals like the training signals, and how often a rival is ahead elsewhere."""
     table = _gains(tables)
     if table.empty:
         return NOT_MEASURED
-    (worst,) = summaries.rows(table.nsmallest(1, "mean"))
+    place = ["training_set", "test_set", "noise"]
+    means = table.groupby([*place, "rival", "method"])["gain"].mean().reset_index()
+    best = means.pivot_table("gain", place, "rival", "max")
+    lead = (best[False] - best[True]).reset_index(name="lead")
+    home = lead["test_set"] + lead["noise"].map("-{:g}".format) == lead["training_set"]
+    behind, others = (lead.loc[~home, "lead"] < 0).sum(), (~home).sum()
     return (
-        f"In {(table['mean'] < 0).sum()} of {len(table)} cells the output is worse than the noisy input; the smallest "
-        f"gain is {signed(worst.mean)} dB ({label(worst.method)}{MARK[worst.experiment]} on "
-        f"{label(worst.test_set)}, noise {worst.noise:g})."
+        "On signals like the training signals, the best network shown gains "
+        f"{ranged(lead.loc[home, 'lead'], signed)} dB more than the best classical denoiser; on {behind} of {others} "
+        "other test sets it gains less."
     )
 
 
 def _gains(tables: Tables) -> pd.DataFrame:
-    """Mean gains of the shown networks, by experiment, method, test family and noise."""
+    """Every run of the networks shown and every rival, on every test set.
+
+    Columns ``training_set``, ``test_set``, ``noise``, ``distance``, ``method``, ``rival``, ``gain``, ``diverged``.
+    """
+    runs, rivals = summaries.compared(tables["runs"]), tables["classical"]
+    rivals = rivals[rivals["method"].isin(RIVALS)]
+    rivals = rivals.assign(gain=rivals["psnr"] - rivals["noisy_psnr"], rival=True, diverged=False)
     parts = []
-    for experiment in EXPERIMENTS:
-        scores = summaries.scored(tables, experiment)
-        parts.append(scores[scores["size"] == summaries.middle_size(tables["runs"], experiment)])
-    return summaries.means(pd.concat(parts), ["experiment", "method", "test_set", "noise"], "gain")
+    for training_set, own in summaries.groups(runs, "dataset"):
+        scores = summaries.scored(tables, own["experiment"].iloc[0])
+        networks = scores[scores["run"].isin(own["run"])].assign(rival=False)
+        parts += [part.assign(training_set=training_set) for part in (networks, rivals)]
+    columns = ["training_set", "test_set", "noise", "method", "rival", "gain", "diverged"]
+    table = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+    table = table.merge(tables["distances"], on=["training_set", "test_set", "noise"])
+    return table.sort_values(["training_set", "noise"], kind="stable", key=_in_order)
+
+
+def _in_order(column: pd.Series) -> pd.Series:
+    """Names in order of appearance, numbers ascending."""
+    return column if column.name == "noise" else pd.Series(pd.factorize(column)[0], column.index)
+
+
+def _name_test_sets(ax: Axes, own: pd.DataFrame) -> None:
+    """A light line at the distance of every test set, with its family and noise above the panel."""
+    places = own.groupby(["test_set", "noise"])["distance"].first().sort_values()
+    names = [f"{label(str(family))}, {noise:g}" for family, noise in places.index]
+    ax.set_xlim(-0.03 * places.max(), 1.03 * places.max())
+    texts = _style.spread(places.to_numpy() / places.max(), SLANTED) * places.max()
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(texts, names, rotation=45, ha="left", rotation_mode="anchor")
+    top.set_xlabel("test set, noise")
+    for x in places:
+        ax.axvline(x, color="0.85", linewidth=0.8, zorder=0)
+
+
+def _name_lines(ax: Axes, own: pd.DataFrame) -> None:
+    """The names of the lines, right of the panel, as near to their ends as there is place."""
+    ends = own[own["distance"] == own["distance"].max()].groupby("method")["gain"].mean().sort_values()
+    low, high = ax.get_ylim()
+    heights = _style.spread((ends.to_numpy() - low) / (high - low), LINE)
+    for method, height in zip(map(str, ends.index), heights, strict=True):
+        ax.annotate(label(method), (1.03, height), xycoords="axes fraction", va="center", color=LOOKS[method]["color"])

@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
         content.methods: ("runs", "tuning"),
         content.quality: ("runs", "psnr"),
         content.training_length: ("runs", "psnr"),
+        content.classical: ("classical",),
     },
     "stability": {
         content.guarantees: ("guarantees",),
@@ -117,7 +118,7 @@ def _limits(tables: Tables) -> dict[str, Any]:
             for name, column in values.items()
         },
         "seeds": runs["seed"].nunique(),
-        "edges": [row.method for row in summaries.rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge],
+        "edges": [row.name for row in summaries.rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge],
         "diverged": [run for own in (runs, solving_runs) for run in own.loc[own["status"] != "ok", "run"]],
     }
 

@@ -125,20 +125,21 @@ def sensitivity(results: Layout) -> dict[str, str]:
 
 
 def methods(tables: Tables) -> Table:
-    """What was trained, and at which learning rate."""
-    rates = {row.method: row for row in rows(summaries.chosen_rates(tables["tuning"]))}
+    """What was trained, and at which learning rates."""
+    rates = {
+        method: sorted(own["learning_rate"].unique()) for method, own in summaries.groups(tables["runs"], "method")
+    }
     return Table(
-        "Networks that denoise: trainable parameters per block, and the learning rate that tuning chose. At the edge "
-        "of the grid, a better rate may lie outside.",
-        ["tables/runs.csv", "tables/tuning.csv"],
-        ["Method", "Network, flux", "Parameters per block", "Learning rate", "In the grid"],
+        "Networks that denoise: trainable parameters per block, and the learning rates that tuning chose for signal "
+        "families and sizes.",
+        ["tables/runs.csv"],
+        ["Method", "Network, flux", "Parameters per block", "Learning rates"],
         [
             [
                 _code(row.method),
                 label(row.method),
                 str(row.parameters // (1 if row.tied or row.network == "implicit" else row.blocks)),
-                short(row.learning_rate),
-                ("at the edge" if rates[row.method].at_edge else "inside") if row.method in rates else NOTHING,
+                ", ".join(map(short, rates[row.method])),
             ]
             for row in rows(tables["runs"].drop_duplicates("method"))
         ],
@@ -198,6 +199,31 @@ def training_length(tables: Tables) -> list[Table]:
             ],
         )
     ]
+
+
+def classical(tables: Tables) -> Table:
+    """Classical denoisers on every test set."""
+    table = tables["classical"]
+    methods = list(table["method"].unique())
+    return Table(
+        "Classical denoisers: test PSNR in dB with parameters tuned on validation signals, and in parentheses with "
+        "those of the oracle, the best ones for every single test signal. Asterisk: a tuned parameter is at the edge of "
+        "its grid.",
+        ["tables/classical.csv"],
+        ["Test set, noise", "Tuned on", "Noisy", *map(label, methods)],
+        [
+            [
+                f"{label(own['test_set'].iloc[0])}, {own['noise'].iloc[0]:g}",
+                label(own["tuned_on"].iloc[0].rpartition("-")[0]),
+                fixed(own["noisy_psnr"].iloc[0]),
+                *(
+                    f"{fixed(row.psnr)}{'*' * row.at_edge} ({fixed(row.oracle_psnr)})"
+                    for row in rows(own.set_index("method").loc[methods])
+                ),
+            ]
+            for _, own in table.groupby(["test_set", "noise"], sort=False)
+        ],
+    )
 
 
 def robustness(tables: Tables) -> Table:

@@ -1,18 +1,24 @@
 """Draw all figures from the tables."""
 
+from collections.abc import Mapping
 from io import BytesIO
+from itertools import chain
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib import style
 
 from schemenets import files, signals
 from schemenets.evaluation import PEAK
+from schemenets.networks import DenoisingNetwork
 from schemenets.study import figures, summaries
 from schemenets.study.config import Study
 from schemenets.study.figures._style import STYLE
+from schemenets.study.figures.examples import RIVAL
 from schemenets.study.figures.signals import NOISE
 from schemenets.study.layout import FIGURE, Layout
+from schemenets.study.measurements.classical import total_variation
 from schemenets.study.stages import Job, Json, _trained, dataset
 
 SUFFIXES = ("svg", "png")
@@ -24,7 +30,10 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 def specs(study: Study) -> dict[str, Json]:
     """All figures, at once."""
     sets = [name for name in study.test_sets if name.rpartition("-")[2] == f"{NOISE:g}"]
-    return {"all": {"test_sets": sets, "example": _example(study)}}
+    columns = ["job", "experiment", "method", "size", "dataset"]
+    jobs = summaries.compared(pd.DataFrame(list(study.denoisers.values()), columns=columns))
+    compared = {name: list(own["job"]) for name, own in summaries.groups(jobs, "dataset")}
+    return {"all": {"test_sets": sets, "example": _example(study), "compared": compared}}
 
 
 def _example(study: Study) -> str | None:
@@ -36,12 +45,12 @@ def _example(study: Study) -> str | None:
 
 
 def inputs(spec: Json) -> Json:
-    """All tables, the first signal of some test sets, and the networks, one of which denoises it."""
-    example = [("train", spec["example"])] if spec["example"] else []
+    """All tables, the first signal of some test sets, and the networks that denoise it."""
+    jobs = [*([spec["example"]] if spec["example"] else []), *chain(*spec["compared"].values())]
     return {
         "tables": [("tables", "all"), ("claims", "all")],
-        "data": [dataset(name) for name in spec["test_sets"]],
-        "example": example,
+        "data": [dataset(name) for name in dict.fromkeys([*spec["test_sets"], *spec["compared"]])],
+        "examples": [("train", job) for job in dict.fromkeys(jobs)],
     }
 
 
@@ -54,6 +63,7 @@ def run(job: Job) -> None:
     """Write every figure as SVG and PNG."""
     tables = summaries.read(job.results)
     tables["examples"] = examples(job.results, job.spec)
+    tables["denoised"] = denoised(job.results, job.spec, tables)
     for name in figures.available():
         with style.context(STYLE, after_reset=True):  # whatever settings users have
             figure = figures.draw(name, tables)
@@ -75,8 +85,31 @@ def examples(results: Layout, spec: Json) -> pd.DataFrame:
         clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
         part = pd.DataFrame({"family": name.rpartition("-")[0], "clean": clean, "noisy": noisy[0]})
         if sound:
-            with torch.inference_mode():
-                part["denoised"] = next(iter(sound.values()))(torch.from_numpy(noisy) / PEAK)[0].numpy() * PEAK
+            part["denoised"] = _output(sound, noisy)
         parts.append(part)
     columns = ["family", "clean", "noisy", "denoised"]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
+
+
+def denoised(results: Layout, spec: Json, tables: summaries.Tables) -> pd.DataFrame:
+    """The first signal of some test sets, as it is and denoised: ``dataset``, ``method``, ``clean``, ``result``."""
+    parts = []
+    for name, jobs in spec["compared"].items():
+        arrays = signals.read(results.dataset(name))
+        clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
+        found = {"noisy": noisy[0]}
+        for job in jobs:
+            if sound := _trained.read(results, job).sound:
+                found[job.split("/")[1]] = _output(sound, noisy)
+        for alpha in summaries.classical(tables, name, RIVAL)["parameter"]:
+            found[RIVAL] = total_variation(noisy, [alpha])[0, 0]
+        given = {"dataset": name, "clean": clean.astype(np.float64)}
+        parts += [pd.DataFrame({**given, "method": method, "result": result}) for method, result in found.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _output(sound: Mapping[int, DenoisingNetwork], noisy: np.ndarray) -> np.ndarray:
+    """The first of the networks applied to a signal, (1, length)."""
+    with torch.inference_mode():
+        output: np.ndarray = next(iter(sound.values()))(torch.from_numpy(noisy) / PEAK)[0].numpy()
+    return output * PEAK

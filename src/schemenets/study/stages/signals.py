@@ -1,7 +1,7 @@
 """Generate one data set: its signals, and a record with their hashes."""
 
 from schemenets import signals
-from schemenets.study.config import Study
+from schemenets.study.config import SPLITS, Study
 from schemenets.study.stages import Job, Json, cells
 
 OUTPUTS = {"signals": "data/{dataset}.safetensors", "record": "data/{dataset}.json"}
@@ -12,17 +12,18 @@ def specs(study: Study) -> dict[str, Json]:
 
     Training signals are stored only for evolutions, which start from them; every network draws its own.
     """
-    tested = [{"family": family, "noise": noise} for family, noise in study.tested]
-    trained = [study.config["experiments"][name] for name in study.settings["experiments"]]
-    trained += cells.data_sets(study)
-    trained_on = {signals.dataset_name(entry) for entry in trained}
-    sources = {signals.dataset_name(entry) for entry in trained if "time" in entry}
-    found = {}
-    for entry in [*tested, *trained]:
-        name, family = signals.dataset_name(entry), entry["family"]
-        splits = ["train"] * (name in sources) + ["validation"] * (name in trained_on) + ["test"]
-        counts = {split: study.settings[split][family] for split in splits}
-        found[name] = {"family": family, "noise": entry["noise"], **study.data, **counts}
+    experiments = [study.config["experiments"][name] for name in study.settings["experiments"]]
+    wanted = [(*own, {"test"}) for own in study.tested] if study.has("evaluate") else []
+    wanted += [(*own, {"validation"}) for own in study.validated.values()] if study.has("classical") else []
+    if study.has("train") or study.has("tune"):
+        wanted += [(own["family"], own["noise"], {"validation", "test"}) for own in experiments]
+        wanted += [(own["family"], own["noise"], {"train"}) for own in experiments if "time" in own]
+    wanted += [(own["family"], own["noise"], {"validation", "test"}) for own in cells.data_sets(study)]
+    found: dict[str, Json] = {}
+    for family, noise, splits in wanted:
+        own = {"family": family, "noise": noise, **study.data}
+        counts = {split: study.settings[split][family] for split in SPLITS if split in splits}
+        found.setdefault(signals.dataset_name(own), own).update(counts)
     return found
 
 

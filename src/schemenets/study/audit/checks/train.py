@@ -21,14 +21,17 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
     record = files.read_json(path)
     stage, name = stages.dataset(spec["dataset"])
     data, count = audited.study.specs(stage)[name], networks.architecture(spec["architecture"]).count()
-    tuned = files.read_json(job.results.file("tune", spec["method"], "trials"))["learning_rate"]
+    tuned = {} if "learning_rate" in spec else files.read_json(job.results.file("tune", spec["rate"], "trials"))
     expected = {
         "job": job.name,
         **{key: spec[key] for key in ("experiment", "method", "size", "task", "architecture", "dataset")},
         "parameters": count.total,
         "convolution_weights": count.convolution,
         "data_seed": data["seed"],
-        "training": {"learning_rate": tuned, **{key: spec[key] for key in ("epochs", "batch")}},
+        "training": {
+            "learning_rate": (spec | tuned)["learning_rate"],
+            **{key: spec[key] for key in ("epochs", "batch")},
+        },
         "runs": [{"seed": seed} for seed in spec["seeds"]],
         "weights_sha256": files.sha256(weights),
     }

@@ -1,0 +1,70 @@
+"""The same noisy signals, denoised by networks and by TV."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from schemenets.metrics import psnr
+from schemenets.study import summaries
+from schemenets.study.figures import _style
+from schemenets.study.summaries import Tables
+from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged
+
+ORDER = 15
+TITLE = "The same noisy signals, denoised"
+CAPTION = (
+    f"The first test signal of a family, denoised by networks at the budget nearest to {summaries.MIDDLE} that were "
+    "trained on such signals, and by TV with the weight that is best on validation signals. Grey: the clean signal; "
+    "below: the result minus the clean signal."
+)
+SOURCES = ("data/*.safetensors", "tables/runs.csv", "tables/psnr.csv", "tables/classical.csv")
+RIVAL = "total_variation"
+COLORS = {"noisy": _style.GREY, **dict(zip((*summaries.COMPARED, RIVAL), _style.PALETTE, strict=False))}
+
+
+def draw(tables: Tables) -> Figure:
+    """Two rows per data set of the table ``denoised``: ``dataset``, ``method``, ``clean`` and ``result``."""
+    denoised = tables.get("denoised", pd.DataFrame())
+    if denoised.empty:
+        return _style.empty("denoised signals")
+    names = list(denoised["dataset"].unique())
+    methods = [method for method in COLORS if method in set(denoised["method"])]
+    figure = Figure(figsize=(_style.WIDTH, 2.9 * len(names)))
+    ratios = [2, 1] * len(names)
+    axes = figure.subplots(len(ratios), len(methods), sharex=True, sharey="row", squeeze=False, height_ratios=ratios)
+    for row, name in enumerate(names):
+        for column, method in enumerate(methods):
+            signal = denoised[(denoised["dataset"] == name) & (denoised["method"] == method)]
+            above, below = axes[2 * row : 2 * row + 2, column]
+            if len(signal):
+                _draw_signal(above, below, signal, method)
+            else:
+                above.remove()
+                below.remove()
+        axes[2 * row, 0].set_ylabel(f"{label(name.rpartition('-')[0])}\n(grey value)")
+        axes[2 * row + 1, 0].set_ylabel("error")
+    for ax in axes[-1]:
+        ax.set_xlabel("position")
+    return figure
+
+
+def _draw_signal(above: Axes, below: Axes, signal: pd.DataFrame, method: str) -> None:
+    x, clean, result = range(len(signal)), signal["clean"].to_numpy(), signal["result"].to_numpy()
+    above.plot(x, clean, color="0.6", linewidth=0.7)
+    above.plot(x, result, color=COLORS[method], linewidth=0.9)
+    below.plot(x, result - clean, color=COLORS[method], linewidth=0.9)
+    name = label(method).replace(", ", "\n")
+    above.set(title=f"{name}\n{fixed(float(psnr(result, clean)), 1)} dB", xlim=(0, len(signal) - 1))
+
+
+def headline(tables: Tables) -> str:
+    """Mean PSNR of the networks and of TV over all test signals."""
+    texts = []
+    for dataset, runs in summaries.groups(summaries.compared(tables["runs"]), "dataset"):
+        scores = summaries.at_home(summaries.scored(tables, runs["experiment"].iloc[0]))
+        means = scores[scores["run"].isin(runs["run"])].groupby("method")["score"].mean()
+        rival = summaries.classical(tables, dataset, RIVAL)
+        if len(means) and len(rival):
+            family = label(dataset.rpartition("-")[0])
+            texts.append(f"{ranged(means, fixed)} against {fixed(rival['psnr'].iloc[0])} dB ({family})")
+    return f"Mean PSNR of these networks against that of TV: {listed(texts)}." if texts else NOT_MEASURED
