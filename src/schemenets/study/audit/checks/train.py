@@ -22,6 +22,7 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
     stage, name = stages.dataset(spec["dataset"])
     data, count = audited.study.specs(stage)[name], networks.architecture(spec["architecture"]).count()
     tuned = {} if "learning_rate" in spec else files.read_json(job.results.file("tune", spec["rate"], "trials"))
+    rate = (spec | tuned)["learning_rate"]
     expected = {
         "job": job.name,
         **{key: spec[key] for key in ("experiment", "method", "size", "task", "architecture", "dataset")},
