@@ -29,10 +29,7 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
         "parameters": count.total,
         "convolution_weights": count.convolution,
         "data_seed": data["seed"],
-        "training": {
-            "learning_rate": (spec | tuned)["learning_rate"],
-            **{key: spec[key] for key in ("epochs", "batch")},
-        },
+        "training": {"learning_rate": rate, **{key: spec[key] for key in ("epochs", "batch")}},
         "runs": [{"seed": seed} for seed in spec["seeds"]],
         "weights_sha256": files.sha256(weights),
     }
