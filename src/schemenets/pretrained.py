@@ -8,7 +8,8 @@ deviation 10 on signals with values on [0, 255], or as much of another range.
 
     python -m schemenets.pretrained [DIRECTORY]
 
-trains them again, in a minute each; a processor of another kind may change their last digits.
+trains them again, in a minute each; a processor of another kind may change their last digits. The stored network for
+scan lines is of a time when that family had one training image, ``ascent``; trained again, it is another one.
 """
 
 import argparse

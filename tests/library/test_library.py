@@ -12,8 +12,8 @@ import schemenets
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-STUDY_ONLY = ("jinja2", "jsonschema", "matplotlib", "numba", "pandas", "pywt", "seaborn", "snakemake", "yaml")
 PLOTTING = ("jinja2", "matplotlib", "pandas", "seaborn", "snakemake")
+STUDY_ONLY = (*PLOTTING, "jsonschema", "numba", "pywt", "skimage", "yaml")
 BLOCK = f"""
 import sys
 for name in {STUDY_ONLY}:

@@ -1,13 +1,19 @@
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import pywt
+import skimage
+from PIL import Image
 from scipy import stats
 
 from schemenets import files, signals
@@ -151,22 +157,132 @@ def test_piecewise_affine_length(length):
     assert np.array_equal(u, longer[:, :length])  # cut off, not squeezed
 
 
-IMAGES = {"train": "ascent", "validation": "aero", "test": "camera"}
+# photographs
+
+FILES = {"clock": "clock_motion", "immunohistochemistry": "ihc", "stereo_motorcycle": "motorcycle_left"}
+SPLIT = {
+    "train": ("aero", "ascent", "camera", "chelsea", "grass", "immunohistochemistry", "page", "stereo_motorcycle"),
+    "validation": ("brick", "coffee", "moon"),
+    "test": ("astronaut", "cell", "clock", "coins", "gravel", "text"),
+}
 
 
-@pytest.mark.parametrize(("split", "length", "pieces"), [("train", 256, 2), ("validation", 200, 2), ("test", 512, 1)])
-def test_scanlines_are_all_the_pieces_of_one_image(split, length, pieces):
-    image = getattr(pywt.data, IMAGES[split])().tolist()
-    expected = [line[j * length : (j + 1) * length] for line in image for j in range(pieces)]
-    expected += [list(line)[j * length : (j + 1) * length] for line in zip(*image, strict=True) for j in range(pieces)]
-    u = clean("scanlines", split, 1024 * pieces, length)
-    assert sorted(u.tolist()) == sorted(expected)
-    assert not np.array_equal(u, clean("scanlines", split, 1024 * pieces, length, seed=1))
+@cache
+def photograph(name):
+    """Read from its file, in thousandths of grey values."""
+    if name in ("aero", "ascent"):
+        return 1000 * getattr(pywt.data, name)().astype(int)
+    with Image.open(Path(skimage.__file__).parent / "data" / f"{FILES.get(name, name)}.png") as image:
+        assert image.format == "PNG"
+        values = np.array(image).astype(int)
+    if name == "moon":
+        values = values.reshape(256, 2, 256, 2)
+        assert (values == values[:, :1, :, :1]).all()
+        values = values[:, 0, :, 0]
+    if values.ndim == 2:
+        return 1000 * values
+    red, green, blue = np.moveaxis(values, 2, 0)
+    return 299 * red + 587 * green + 114 * blue
+
+
+@cache
+def pieces(name, length):
+    """Their bytes, sorted; the same values can be in several places."""
+    image = photograph(name)
+    lines = [line for side in (image, image.T) for line in side]
+    found = [line[i : i + length] for line in lines for i in range(0, len(line) - length + 1, length)]
+    return sorted(piece.tobytes() for piece in found if len(set(piece.tolist())) > 1)
+
+
+def scanlines(split, count, length, seed=0):
+    """As bytes of thousandths of grey values."""
+    u = 1000 * clean("scanlines", split, count, length, seed)
+    np.testing.assert_allclose(u, np.rint(u), rtol=0, atol=1e-9)
+    return [row.tobytes() for row in np.rint(u).astype(int)]
+
+
+def test_photographs_are_those_of_the_study():
+    values = [photograph(name).astype("<i4").tobytes() for name in sorted(sum(SPLIT.values(), ()))]
+    assert hashlib.sha256(b"".join(values)).hexdigest()[:16] == "863c5906158034c1"
+
+
+def test_photographs_are_grey_as_pillow_makes_them():
+    with Image.open(Path(skimage.__file__).parent / "data" / "coffee.png") as image:
+        grey = np.array(image.convert("L"))
+    assert np.abs(signals.get("scanlines")._grey("coffee") - grey).max() < 0.51  # it rounds
+
+
+@pytest.mark.parametrize(("split", "length"), [("validation", 200), ("test", 256), ("test", 64)])
+def test_scanlines_are_all_the_pieces_of_images_in_turn(split, length):
+    names = SPLIT[split]
+    most = max(len(pieces(name, length)) for name in names)
+    u, other = (scanlines(split, len(names) * most + 6, length, seed) for seed in (0, 1))
+    for index, name in enumerate(names):
+        found, count = u[index :: len(names)], len(pieces(name, length))
+        assert sorted(found[:count]) == pieces(name, length)
+        assert found[count:] == (found * 99)[: len(found) - count]  # again, in the same order
+        assert found != other[index :: len(names)]
+
+
+def test_scanlines_for_training_resample_images_and_their_pieces():
+    names = SPLIT["train"]
+    of_piece = {piece: name for name in names for piece in pieces(name, 256)}
+    drawn = [[of_piece[piece] for piece in scanlines("train", 16, 256, seed)] for seed in range(40)]
+    assert all(images[:8] == images[8:] for images in drawn)
+    counts = [sum(images[:8].count(name) for images in drawn) for name in names]
+    assert sum(counts) == 320
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+    u = scanlines("train", 8 * 4000, 256)
+    for index, name in enumerate(drawn[0][:8]):
+        own, known = Counter(u[index::8]), Counter(pieces(name, 256))
+        expected = np.array(list(known.values()))
+        assert own.keys() <= known.keys()
+        assert stats.chisquare([own[each] for each in known], 4000 * expected / expected.sum()).pvalue > 1e-3
+    assert len({tuple(u[index::8]) for index in range(8)}) == 8  # also where an image is drawn twice
 
 
 def test_scanlines_of_two_splits_share_no_signal():
-    pieces = [{u.tobytes() for u in clean("scanlines", split, 2048, 256)} for split in IMAGES]
-    assert [len(a & b) for a, b in zip(pieces, pieces[1:] + pieces[:1], strict=True)] == [0, 0, 0]
+    found = [{piece for name in names for piece in pieces(name, 256)} for names in SPLIT.values()]
+    assert [len(a & b) for a, b in zip(found, found[1:] + found[:1], strict=True)] == [0, 0, 0]
+
+
+def test_scanlines_are_long_enough_and_enough_for_the_study():
+    names = sum(SPLIT.values(), ())
+    assert min(max(photograph(name).shape) for name in names) == 256
+    assert min(len(pieces(name, 256)) for name in SPLIT["test"]) == 172
+    assert min(len(pieces(name, 256)) for name in SPLIT["validation"]) == 512
+    with pytest.raises(InvalidParameterError, match="length: got 257, expected at most 256"):
+        clean("scanlines", "test", 1, 257)
+
+
+def test_splits_of_the_photographs_follow_from_names_and_licences():
+    table = (Path(__file__).parents[2] / "docs" / "api" / "signals.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if "| `" in line]
+    split = {name: split for name, split, *_ in rows}
+    assert split == {name: split for split, names in SPLIT.items() for name in names}
+    names = sorted(split)
+    assert [name for name, *_ in rows] == names
+    stated = {name for name, *_, licence in rows if "not stated" not in licence}
+    eligible = [name for name in names if name in stated - {"aero", "ascent", "camera"}]
+    assert tuple(eligible[::2]) == SPLIT["test"]
+    assert tuple(name for name in names if name not in eligible[::2])[2::3] == SPLIT["validation"]
+
+
+def test_data_sets_say_which_image_a_signal_is_from(tmp_path):
+    spec = NO_SPLIT | {"family": "scanlines"} | COUNTS
+    signals.write(spec, tmp_path / "set.safetensors")
+    arrays, record = signals.read(tmp_path / "set.safetensors"), files.read_json(tmp_path / "set.json")
+    assert [name for name in arrays if name.endswith("/image")] == ["test/image", "validation/image"]
+    assert record["images"] == {split: list(SPLIT[split]) for split in ("validation", "test")}
+    for split, names in record["images"].items():
+        index = arrays[f"{split}/image"]
+        assert index.dtype == np.int64
+        assert index.shape == (COUNTS[split],)
+        for u, image in zip(arrays[f"{split}/clean"], index, strict=True):
+            assert np.rint(1000 * u.astype(float)).astype(int).tobytes() in pieces(names[image], 64)
+    signals.write(one_split("scanlines", "train"), tmp_path / "other.safetensors")
+    assert "images" not in files.read_json(tmp_path / "other.json")
 
 
 T0 = [0.1, 0.13, 0.15, 0.23, 0.25, 0.40, 0.44, 0.65, 0.76, 0.78, 0.81]
@@ -205,11 +321,7 @@ def test_ecg_windows_are_the_recording(length, windows):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"family": "scanlines", "train": 2048 * 4 + 1},
-            "train: got 8193, expected .*at most 8192 signals of length 64",
-        ),
-        ({"family": "scanlines", "length": 513}, "length: got 513, expected .*at most 512"),
+        ({"family": "scanlines", "length": 257}, "length: got 257, expected .*at most 256"),
         ({"family": "ecg"}, r"splits: got \['test', 'train', 'validation'\], expected .*one or more of test for ecg"),
         ({"other": 1}, "splits: got .*'other'"),
         ({"train": 0}, "train: got 0, expected .*at least 1"),
@@ -229,15 +341,12 @@ def test_impossible_data_sets_are_named(changes, message):
             function(SPEC | changes)
 
 
-@pytest.mark.parametrize("length", [64, 200, 512])
-def test_largest_number_of_scanlines(length):
-    largest = signals.get("scanlines").largest(length)
-    spec = one_split("scanlines", "test", length=length, test=largest)
-    assert signals.generate(spec)["test/clean"].shape == (largest, length)
-    with pytest.raises(InvalidParameterError, match=f"at most {largest} "):
-        signals.check(spec | {"test": largest + 1})
-    with pytest.raises(InvalidParameterError, match=f"at most {largest}, .*'camera'"):
-        clean("scanlines", "test", largest + 1, length)
+def test_more_signals_than_a_family_has_are_refused(monkeypatch):
+    monkeypatch.setattr(signals.get("piecewise_affine"), "largest", lambda length: length // 2)
+    spec = one_split("piecewise_affine", "test", test=32)
+    signals.check(spec)
+    with pytest.raises(InvalidParameterError, match="test: got 33, expected at most 32 signals of length 64"):
+        signals.check(spec | {"test": 33})
 
 
 def test_missing_keys_are_named():
@@ -258,13 +367,22 @@ def test_impossible_lengths_are_named(family, length):
         signals.generate(one_split(family, "test", length=length))
 
 
-@pytest.mark.parametrize("family", ["scanlines", "donoho_johnstone", "ecg"])
-def test_missing_pywavelets_is_explained(monkeypatch, family):
-    for name in ("pywt", "pywt.data"):
+@pytest.mark.parametrize(
+    ("family", "split", "package", "named"),
+    [
+        ("scanlines", "train", "pywt", "PyWavelets"),
+        ("scanlines", "test", "skimage", "scikit-image"),
+        ("donoho_johnstone", "test", "pywt", "PyWavelets"),
+        ("ecg", "test", "pywt", "PyWavelets"),
+    ],
+)
+def test_missing_packages_are_explained(monkeypatch, family, split, package, named):
+    signals.get("scanlines")._grey.cache_clear()
+    for name in (package, f"{package}.data"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModuleNotFoundError, match=r"\.\[study\]"):
-        signals.generate(one_split(family, "test"))
-    signals.check(one_split(family, "test"))  # a configuration can be checked without them
+    with pytest.raises(ModuleNotFoundError, match=rf"come with {named}: .*\.\[study\]"):
+        signals.generate(one_split(family, split))
+    signals.check(one_split(family, split))  # a configuration can be checked without them
 
 
 # files
@@ -290,7 +408,7 @@ def test_record(path):
     assert record["sha256"] == files.sha256(path)
     assert {name: tuple(a["shape"]) for name, a in record["arrays"].items()} == {n: a.shape for n, a in arrays.items()}
     assert len({a["sha256"] for a in record["arrays"].values()}) == 6
-    for split in IMAGES:
+    for split in COUNTS:
         mse = np.mean((arrays[f"{split}/noisy"].astype(float) - arrays[f"{split}/clean"]) ** 2, axis=1)
         by_hand = np.mean([20 * math.log10(255 / math.sqrt(e)) for e in mse])
         assert record["noisy_psnr"][split] == pytest.approx(by_hand, abs=1e-12)
@@ -299,7 +417,7 @@ def test_record(path):
 
 def test_noiseless_psnr_is_null(tmp_path):
     signals.write(SPEC | {"noise": 0.0}, tmp_path / "a.safetensors")
-    assert files.read_json(tmp_path / "a.json")["noisy_psnr"] == dict.fromkeys(IMAGES)
+    assert files.read_json(tmp_path / "a.json")["noisy_psnr"] == dict.fromkeys(COUNTS)
 
 
 def test_bytes_are_the_same_in_another_process(path):

@@ -101,7 +101,7 @@ def test_sound_results_have_no_findings_in_general(results):
 SAMPLES = {
     "train": [RESNET, CERTIFIED, CYCLE],
     "tune": ["resnet-relu", "unet-2"],
-    "evaluate": [SAFEGUARDED],
+    "evaluate": [SAFEGUARDED, RESNET],
     "stability": [CERTIFIED],
     "robustness": [RESNET],
     "growth": [RESNET, SAFEGUARDED],
@@ -290,6 +290,10 @@ STORED = [
         ("test_sets", "ecg-10", "psnr", 0),
         40.0,
         "test_sets.ecg-10.psnr.0: got 40.0, expected ",
+    ),
+    (
+        *("evaluate", RESNET, "means", ("test_sets", "scanlines-10", "images", "text", "psnr", 1), 40.0),
+        "test_sets.scanlines-10.images.text.psnr.1: got 40.0, expected ",
     ),
     ("evaluate", RESNET, "means", ("seeds",), [0, 2], "seeds.1: got 2, expected 1"),
     ("evaluate", RESNET, "means", ("status", "1"), "diverged", "status.1: got 'diverged', expected 'ok'"),
@@ -556,6 +560,14 @@ MEASURED = [
     ("train", UNET, "record", ("runs", 1, "validation"), 0.01, "runs.1.validation: got "),
     ("evaluate", RESNET, "means", ("test_sets", "ecg-10", "psnr", 1), 0.01, "test_sets.ecg-10.psnr.1: got "),
     ("evaluate", RESNET, "means", ("test_sets", "ecg-10", "noisy_psnr"), 0.01, "test_sets.ecg-10.noisy_psnr: got "),
+    (
+        *("evaluate", RESNET, "means", ("test_sets", "scanlines-10", "images", "coins", "noisy_psnr"), 0.01),
+        "test_sets.scanlines-10.images.coins.noisy_psnr: got ",
+    ),
+    (
+        *("evaluate", RESNET, "means", ("test_sets", "scanlines-10", "images", "coins", "signals"), 1),
+        "test_sets.scanlines-10.images.coins.signals: got ",
+    ),
     (
         "evaluate",
         EVOLUTION,

@@ -227,6 +227,32 @@ def test_evaluation_keeps_every_signal_and_tests_no_diverged_seed(results):
     assert record["test_sets"][DATASET]["psnr"] == [pytest.approx(expected.mean(), rel=1e-5), None]
 
 
+def test_evaluation_tells_images_apart(results):
+    data, count = "scanlines-10", 14  # of 6 images
+    spec = {"family": "scanlines", "noise": 10, "length": 64, "seed": 1, "test": count}
+    signals.write(spec, results.dataset(data))
+    trained.write(results, JOB, {0: net(0), 1: net(1)}, diverged=[1])
+    stages.run("evaluate", JOB, SPEC | {"test_sets": [DATASET, data]}, results)
+    every, _ = files.read_safetensors(results.file("evaluate", JOB, "every"))
+    arrays, record = signals.read(results.dataset(data)), files.read_json(results.file("evaluate", JOB, "means"))
+    made = evaluate.tables({JOB: record})
+    assert [row["test_set"] for row in made["psnr"]] == 2 * ["piecewise_affine", "scanlines"]
+    rows = made["psnr_images"]
+    names = ["astronaut", "cell", "clock", "coins", "gravel", "text"]
+    assert [(row["seed"], row["image"]) for row in rows] == [(seed, name) for seed in (0, 1) for name in names]
+    for index, (sound, diverged) in enumerate(zip(rows[:6], rows[6:], strict=True)):
+        own = [i for i in range(count) if i % 6 == index]
+        noisy = psnr(arrays["test/noisy"][own], arrays["test/clean"][own]).mean()
+        place = {"run": f"{JOB}/seed-0", "status": "ok", "test_set": "scanlines", "noise": 10.0, "signals": len(own)}
+        assert sound.items() >= place.items()
+        assert sound["noisy_psnr"] == diverged["noisy_psnr"] == pytest.approx(noisy, rel=1e-9)
+        assert sound["psnr"] == pytest.approx(every[data][0][own].mean(), rel=1e-6)
+        assert diverged["psnr"] is None
+    (whole,) = (row for row in made["psnr"] if row["test_set"] == "scanlines" and row["seed"] == 0)
+    assert whole["psnr"] == pytest.approx(sum(row["signals"] * row["psnr"] for row in rows[:6]) / count, rel=1e-9)
+    assert "images" not in record["test_sets"][DATASET]
+
+
 def test_attacks_start_from_the_evaluated_psnr_and_leave_diverged_seeds_out(results):
     nets = {seed: net(seed) for seed in (0, 1, 2)}
     nets[2].blocks[0].K.data.zero_()  # the identity: all of a perturbation reaches the output

@@ -29,7 +29,8 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
             the number of signals of each wanted split under ``train``, ``validation``, ``test``.
 
     Returns:
-        float32 arrays (count, length) named ``"train/clean"``, ``"train/noisy"``, ...
+        float32 arrays (count, length) named ``"train/clean"``, ``"train/noisy"``, ...; for splits in ``IMAGES`` of the
+        family also ``"test/image"``, ..., the index of every signal's image there, int64 (count,).
 
     Raises:
         InvalidParameterError: a key or value of ``spec`` is missing, unknown or not possible.
@@ -48,6 +49,8 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
         noise = spec["noise"] * _stream(spec, split, "noise").standard_normal(clean.shape)
         arrays[f"{split}/clean"] = clean.astype(np.float32)
         arrays[f"{split}/noisy"] = (clean + noise).astype(np.float32)
+        if images := _images(spec).get(split):
+            arrays[f"{split}/image"] = np.arange(count, dtype=np.int64) % len(images)
     return arrays
 
 
@@ -55,7 +58,8 @@ def write(spec: Mapping[str, Any], path: Path | str) -> None:
     """Generate the data set and write it to ``path`` (.safetensors), with its record beside it (.json).
 
     The same ``spec`` gives the same bytes. The record holds ``spec``, the SHA-256 of the file and of every
-    array, and the mean PSNR in dB of the noisy signals of each split (null without noise).
+    array, the mean PSNR in dB of the noisy signals of each split (null without noise), and, if the family has any,
+    the names of the images of each split in the order of their indices.
 
     Raises:
         InvalidParameterError, UnknownNameError: see :func:`generate`; or ``path`` has another suffix.
@@ -78,6 +82,8 @@ def write(spec: Mapping[str, Any], path: Path | str) -> None:
         },
         "noisy_psnr": noisy_psnr,
     }
+    if images := _images(spec):
+        record["images"] = images
     files.write_json(path.with_suffix(".json"), record)
 
 
@@ -112,7 +118,7 @@ def dataset_name(spec: Mapping[str, Any]) -> str:
 
 
 def check(spec: Mapping[str, Any]) -> None:
-    """Make sure that :func:`generate` can generate ``spec``, without generating it; needs no PyWavelets.
+    """Make sure that :func:`generate` can generate ``spec``, without generating it; needs no other package.
 
     Raises:
         InvalidParameterError, UnknownNameError: see :func:`generate`.
@@ -138,6 +144,12 @@ def check(spec: Mapping[str, Any]) -> None:
 
 def _counts(spec: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     return ((split, spec[split]) for split in SPLITS if split in spec)
+
+
+def _images(spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of the images that signals come from, by split; splits without them are left out."""
+    named: Mapping[str, tuple[str, ...]] = getattr(_family(spec), "IMAGES", {})
+    return {split: list(names) for split, names in named.items() if split in spec}
 
 
 def _stream(spec: Mapping[str, Any], split: str, kind: str) -> np.random.Generator:

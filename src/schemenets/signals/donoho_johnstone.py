@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from schemenets.errors import InvalidParameterError
-from schemenets.signals import _pywavelets
+from schemenets.signals import _packages
 
 SPLITS = ("test",)
 NAMES = ("Blocks", "Bumps", "HeaviSine", "Doppler")
@@ -34,6 +34,6 @@ def clean(split: str, count: int, length: int, rng: np.random.Generator) -> np.n
         InvalidParameterError: ``length`` is no power of two.
     """
     largest(length)
-    signals = np.stack([_pywavelets.data().demo_signal(name, length) for name in NAMES])
+    signals = np.stack([_packages.data("pywt").demo_signal(name, length) for name in NAMES])
     low, high = signals.min(axis=1, keepdims=True), signals.max(axis=1, keepdims=True)
     return (255 * (signals - low) / (high - low))[np.arange(count) % len(NAMES)]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from schemenets.errors import InvalidParameterError
-from schemenets.signals import _pywavelets
+from schemenets.signals import _packages
 
 SPLITS = ("test",)
 SIZE = 1024  # samples of the recording
@@ -31,7 +31,7 @@ def clean(split: str, count: int, length: int, rng: np.random.Generator) -> np.n
     Raises:
         InvalidParameterError: ``length`` exceeds the recording.
     """
-    ecg = _pywavelets.data().ecg().astype(np.float64)
+    ecg = _packages.data("pywt").ecg().astype(np.float64)
     largest(length)
     windows = SIZE // length
     scaled = 255 * (ecg - ecg.min()) / (ecg.max() - ecg.min())

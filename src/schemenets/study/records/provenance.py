@@ -17,7 +17,7 @@ import torch
 import schemenets
 from schemenets import kernels
 
-_PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scipy", "torch")
+_PACKAGES = ("numba", "numpy", "pandas", "PyWavelets", "safetensors", "scikit-image", "scipy", "torch")
 
 
 class Stopwatch:

@@ -18,7 +18,11 @@ OUTPUTS = {
 }
 RECORD = "means"
 MEASURED = ["psnr", "relative_error", "held_back"]
-TABLES = {"psnr": [*OF_A_RUN, "status", "test_set", "noise", "signals", "noisy_psnr", *MEASURED]}
+TEST_SET = [*OF_A_RUN, "status", "test_set", "noise"]
+TABLES = {
+    "psnr": [*TEST_SET, "signals", "noisy_psnr", *MEASURED],
+    "psnr_images": [*TEST_SET, "image", "signals", "noisy_psnr", "psnr"],
+}
 
 
 def specs(study: Study) -> dict[str, Json]:
@@ -32,7 +36,7 @@ def inputs(spec: Json) -> Json:
 
 
 def run(job: Job) -> None:
-    """Write the means over the test signals, and the PSNR of every signal.
+    """Write the means over the test signals, also over those of each image, and the PSNR of every signal.
 
     A diverged seed is not tested: its values are null, and NaN for the single signals.
     """
@@ -42,42 +46,59 @@ def run(job: Job) -> None:
     stacked = networks.stack(list(trained.sound.values())) if sound else None
     means, every = {}, {}
     for name in job.spec["test_sets"]:
-        arrays = signals.read(job.results.dataset(name))
+        path = job.results.dataset(name)
+        arrays = signals.read(path)
         noisy, clean = arrays["test/noisy"], arrays["test/clean"]
         values, shares = np.full((len(seeds), len(noisy)), np.nan), np.full(len(seeds), np.nan)
         if stacked is not None:
             values[sound] = denoised_psnr(stacked, noisy, clean)
             shares[sound] = held_back(stacked, noisy)
-        errors = relative_error(values, clean).mean(1)
         every[name] = values.astype(np.float32)
+        before = psnr(noisy, clean)
         means[name] = {
-            "signals": len(noisy),
-            "noisy_psnr": float(psnr(noisy, clean).mean()),
-            "psnr": [float(value) if np.isfinite(value) else None for value in values.mean(1)],
-            "relative_error": [float(value) if np.isfinite(value) else None for value in errors],
-            "held_back": [float(value) if np.isfinite(value) else None for value in shares],
+            **_means(before, values),
+            "relative_error": _finite(relative_error(values, clean).mean(1)),
+            "held_back": _finite(shares),
         }
+        if "test/image" in arrays:
+            images, image = files.read_json(path.with_suffix(".json"))["images"]["test"], arrays["test/image"]
+            means[name]["images"] = {
+                images[index]: _means(before[image == index], values[:, image == index]) for index in np.unique(image)
+            }
     files.write_safetensors(job.output("every"), every)
     job.write_record({"job": job.name, "seeds": seeds, "status": trained.status, "test_sets": means})
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
-    """Every run on every test set."""
-    return {
-        "psnr": [
-            {
-                **of_run(job, seed),
-                "status": record["status"][str(seed)],
-                "test_set": name.rpartition("-")[0],
-                "noise": float(name.rpartition("-")[2]),
-                **{key: result[key] for key in ("signals", "noisy_psnr")},
-                **{key: result[key][index] for key in MEASURED},
-            }
-            for job, record in records.items()
-            for index, seed in enumerate(record["seeds"])
-            for name, result in record["test_sets"].items()
-        ]
-    }
+    """Every run on every test set (``psnr``), and on the signals of each image in it (``psnr_images``)."""
+    found: dict[str, list[Json]] = {"psnr": [], "psnr_images": []}
+    for job, record in records.items():
+        for index, seed in enumerate(record["seeds"]):
+            for name, result in record["test_sets"].items():
+                family, _, noise = name.rpartition("-")
+                status = record["status"][str(seed)]
+                place = {**of_run(job, seed), "status": status, "test_set": family, "noise": float(noise)}
+                measured = {key: result[key][index] for key in MEASURED}
+                found["psnr"].append({**place, **_of_signals(result), **measured})
+                found["psnr_images"] += [
+                    {**place, "image": image, **_of_signals(own), "psnr": own["psnr"][index]}
+                    for image, own in result.get("images", {}).items()
+                ]
+    return found
+
+
+def _of_signals(result: Json) -> Json:
+    return {key: result[key] for key in ("signals", "noisy_psnr")}
+
+
+def _means(before: np.ndarray, values: np.ndarray) -> Json:
+    """Number of signals, and their mean PSNR in dB: noisy, (signals,), and denoised, (seeds, signals)."""
+    return {"signals": len(before), "noisy_psnr": float(before.mean()), "psnr": _finite(values.mean(1))}
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    """As JSON has them, null for what is not finite."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def held_back(stacked: DenoisingNetwork, noisy: np.ndarray) -> np.ndarray | float:
