@@ -306,6 +306,26 @@ def test_excess_is_growth_over_the_power_of_the_bound():
     assert stability.excess([1.0], [1], None) == math.inf
 
 
+def test_the_drift_is_told_in_units_of_the_signals(results):
+    """β over the root mean square of the clean test signals; none where no theorem bounds it."""
+    kind = {"filters": 2, "kernel_size": 3, "certified": True, "biases": True}
+    biased = networks.build("symmetric", blocks=1, flux="charbonnier", seed=0, **kind)
+    with torch.no_grad():
+        for parameter in biased.parameters():
+            parameter += 0.1
+    trained.write(results, JOB, {0: biased})
+    search = {"dataset": DATASET, "starts": 1, "steps": 1, "climb": 1, "repetitions": 2}
+    stages.run("stability", JOB, SPEC | search, results)
+    record = files.read_json(results.file("stability", JOB, "stability"))
+    clean = signals.read(results.dataset(DATASET))["test/clean"].astype(float) / 255
+    assert record["signals_rms"] == pytest.approx(np.sqrt(np.mean(clean**2)), rel=1e-12)
+    (row,) = stability.tables({JOB: record})["stability"]
+    assert row["drift_bound"] > 0
+    assert row["relative_drift"] == pytest.approx(row["drift_bound"] / record["signals_rms"], rel=1e-12)
+    record["networks"][0]["drift_bound"] = None
+    assert stability.tables({JOB: record})["stability"][0]["relative_drift"] is None
+
+
 # Provenance
 
 
