@@ -188,8 +188,8 @@ def classical(tables: Tables) -> Table:
     methods = list(table["method"].unique())
     return Table(
         "Classical denoisers: test PSNR in dB with parameters tuned on validation signals, and in parentheses with "
-        "those of the oracle, the best ones for every single test signal. Asterisk: a tuned parameter is at the edge of "
-        "its grid.",
+        "those of the oracle, the best ones for every single test signal. Asterisk: a tuned parameter is at the edge "
+        "of its grid.",
         ["tables/classical.csv"],
         ["Test set, noise", "Tuned on", "Noisy", *map(label, methods)],
         [

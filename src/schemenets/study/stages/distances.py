@@ -31,10 +31,9 @@ def inputs(spec: Json) -> Json:
 
 def run(job: Job) -> None:
     """Write a row for every pair."""
-    trained, tested = (
-        {name: signals.read(job.results.dataset(name))[f"{split}/noisy"][:most] for name in job.spec[f"{key}_sets"]}
-        for key, split, most in (("training", "train", MOST), ("test", "test", None))
-    )
+    given = {name: signals.read(job.results.dataset(name)) for (_, name) in inputs(job.spec)["data"]}
+    trained = {name: _rows(given[name]["train/noisy"])[:MOST] for name in job.spec["training_sets"]}
+    tested = {name: given[name]["test/noisy"] for name in job.spec["test_sets"]}
     rows = [
         {
             "training_set": name,
@@ -46,6 +45,11 @@ def run(job: Job) -> None:
         for test_set, others in tested.items()
     ]
     job.write_record({"rows": rows})
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """Signals (count, length), also of training signals of every seed."""
+    return array.reshape(-1, array.shape[-1])
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
