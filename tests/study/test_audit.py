@@ -357,6 +357,11 @@ STORED = [
     ("growth", FREE, "growth", ("followed", 1, "seed"), 0, "followed.1.seed: got 0, expected 1"),
     ("random_growth", "symmetric", "growth", ("depth",), [], "depth.0"),
     ("random_growth", "symmetric", "growth", ("depths",), [1, 3], "depths.2: got nothing, expected 12"),
+    (
+        *("classical", "all", "classical", ("test_sets", "ecg-10", "wavelets", "psnr"), 99.0),
+        "ecg-10, wavelets: got 99.0 dB, expected at most ",
+    ),
+    ("classical", "all", "classical", ("tuned_on", "ecg-10"), "scanlines-10", "ecg-10: got 'scanlines-10', expected "),
     ("evaluate_solvers", CYCLE, "solutions", ("seeds",), [0, 2], "seeds.1: got 2, expected 1"),
     (
         *("evaluate_solvers", CYCLE, "solutions", ("conditions", 0, "condition"), "away"),
@@ -587,6 +592,16 @@ MEASURED = [
     ("random_growth", "resnet", "growth", ("depth", 1, "amplification", 1), 0.5, "depth.1.amplification.1: got "),
     ("random_growth", "resnet", "growth", ("depth", 1, "perturbation", 1), 0.5, "depth.1.perturbation.1: got "),
     ("schemes", "all", "schemes", ("rows", 1, "psnr"), 1e-6, "rows.1.psnr: got "),
+    ("distances", "all", "distances", ("rows", 1, "distance"), 1e-6, "rows.1.distance: got "),
+    ("classical", "all", "classical", ("tuning", "scanlines-10", "wavelets", 3), 1e-6, "tuning.scanlines-10.wavelets"),
+    (
+        "classical",
+        "all",
+        "classical",
+        ("test_sets", "ecg-10", "total_variation", "psnr"),
+        1e-6,
+        "test_sets.ecg-10.total_variation.psnr: got ",
+    ),
     ("evaluate_solvers", CYCLE, "solutions", ("iterations", 0, "factor", 1), 0.1, "home-32, factor: got "),
     ("evaluate_solvers", CYCLE, "solutions", ("iterations", 0, "factor", 1), 0.01, None),
     ("evaluate_solvers", CYCLE, "solutions", ("iterations", 0, "iterations", 1), 2, "home-32, iterations: got "),

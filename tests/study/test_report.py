@@ -297,6 +297,17 @@ def test_quality_holds_means_and_intervals(tables):
     assert "4 blocks" in factorial.columns
 
 
+def test_classical_denoisers_have_the_oracle_in_parentheses(tables):
+    edge = tables["classical"]["method"].eq("gaussian") & tables["classical"]["test_set"].eq("ecg")
+    found = cells(
+        content.classical(tables | {"classical": tables["classical"].assign(at_edge=edge)}), "Test set, noise"
+    )
+    ecg, affine = found["ECG, 10",], found["piecewise affine, 10",]
+    assert ecg["Tuned on"] == affine["Tuned on"] == "piecewise affine"
+    assert (affine["Noisy"], affine["TV"], affine["Gaussian"]) == ("28.10", "29.10 (29.60)", "32.10 (32.60)")
+    assert ecg["Gaussian"] == "32.10* (32.60)"
+
+
 def test_methods_name_rates_at_the_edge_of_the_grid(tables):
     rows = cells(content.methods(tables), "Method")
     assert len(rows) == tables["runs"]["method"].nunique()
