@@ -37,7 +37,7 @@ rule claims:
         f"{RUN} claims {OPTIONS}"
 
 
-# figures/*.svg, figures/*.png
+# figures/*.svg, figures/*.png, tables/learned.csv
 rule figures:
     input:
         unpack(PLAN.inputs("figures")),

@@ -9,11 +9,27 @@ import pandas as pd
 
 from schemenets.study.claims import NOTHING_FOUND
 from schemenets.study.layout import Layout
-from schemenets.study.statistics import paired_differences, t_interval
+from schemenets.study.statistics import median, median_interval, paired_differences, t_interval
 
 BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction
 SAFEGUARDED = "safeguarded_"  # prefix of methods with a safeguard
+LADDER = "ladder"
+RUNGS = {  # methods from a guarantee to the residual network with the same flux
+    "certified, no biases": "symmetric-{}-certified-no_biases",
+    "certified": "symmetric-{}-certified",
+    "free step sizes": "symmetric-{}",
+    "signed step sizes": "symmetric-{}-signed",
+    "untied weights (ResNet)": "resnet-{}",
+}
+LADDER_COLUMNS = [
+    *("flux", "blocks", "rung", "method", "parameters", "convolution_weights"),
+    *("seeds", "failed", "psnr", "low", "high", "change", "change_low", "change_high"),
+    *("guarantee", "amplification", "bound", "relative_drift"),
+]
+GUARANTEES = {"certified, no biases": "rms(N(u)) ≤ rms(u)", "certified": "rms(N(u)) ≤ rms(u) + β"}  # by rung
+NO_GUARANTEE = "none"
+LEARNED = "learned"  # the table of blocks, which is written with the figures
 EVOLUTION = "evolution_"  # prefix of experiments, data and test sets of evolutions
 # columns that describe a condition of a test
 PLACE = ["condition", "kind", "family", "points", "mesh_width", "tau", "unique"]
@@ -47,6 +63,7 @@ def read(results: Layout) -> Tables:
     from schemenets.study import stages  # of which some import this module
 
     written = [results.root / file for stage in ("tables", "claims") for file in stages.module(stage).OUTPUTS.values()]
+    written.append(results.table(LEARNED))
     found = {}
     for path in (path for path in written if path.suffix == ".csv" and path.is_file()):
         with suppress(pd.errors.EmptyDataError):
@@ -57,16 +74,17 @@ def read(results: Layout) -> Tables:
 def scored(tables: Tables, experiment: str) -> pd.DataFrame:
     """Every measurement of an experiment with the description of its run.
 
-    Three columns are added: ``diverged``; ``score``, the PSNR in dB, for a diverged run that of the noisy input (it
-    counts as having done nothing, as in :func:`schemenets.study.statistics.paired_differences`); and ``gain``, the
-    score minus the PSNR of the noisy input.
+    Four columns are added: ``diverged``; ``score``, the PSNR in dB, for a diverged run that of the noisy input (it
+    counts as having done nothing, as in :func:`schemenets.study.statistics.paired_differences`); ``gain``, the score
+    minus the PSNR of the noisy input; and ``failed``, diverged or worse than the noisy input.
     """
     own = tables["runs"].query("experiment == @experiment")
     described = own[["run", *own.columns.difference(tables["psnr"].columns, sort=False)]]
     table = tables["psnr"].merge(described, on="run")
     diverged = (table["status"] != "ok") | table["psnr"].isna()
     score = table["noisy_psnr"].where(diverged, table["psnr"])
-    return table.assign(diverged=diverged, score=score, gain=score - table["noisy_psnr"])
+    gain = score - table["noisy_psnr"]
+    return table.assign(diverged=diverged, score=score, gain=gain, failed=diverged | (gain < 0))
 
 
 def at_home(scores: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +112,22 @@ def means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
         counts = {"n": values.size, "diverged": int(group["diverged"].sum())}
         found.append(dict(zip(by, key, strict=True)) | {"mean": values.mean(), "low": low, "high": high} | counts)
     return pd.DataFrame(found, columns=[*by, "mean", "low", "high", "n", "diverged"])
+
+
+def medians(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """Median of a column over seeds, with its order-statistic interval; failed runs count as below all others.
+
+    Returns:
+        One row per group in order of appearance: the columns ``by``, ``median``, ``low``, ``high`` (infinite where
+        there are too few seeds, or too many failed), ``n``, ``failed``.
+    """
+    found = []
+    for key, group in table.groupby(by, sort=False):
+        values = group[value].mask(group["failed"], -np.inf)
+        low, high, _ = median_interval(values)
+        numbers = {"median": median(values), "low": low, "high": high, "n": len(group)}
+        found.append(dict(zip(by, key, strict=True)) | numbers | {"failed": int(group["failed"].sum())})
+    return pd.DataFrame(found, columns=[*by, "median", "low", "high", "n", "failed"])
 
 
 def geometric_means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
@@ -158,7 +192,8 @@ def gains(tables: Tables, experiment: str, candidate: str, reference: str) -> pd
     """PSNR of one method minus that of another at every size both ran at, paired over seeds, on their own test set.
 
     Returns:
-        One row per size and seed: ``size``, ``seed``, ``difference`` (dB), ``diverged`` (either of the two).
+        One row per size and seed: ``size``, ``seed``, ``difference`` (dB), ``counted`` (the same as medians count it),
+        ``diverged`` (either of the two).
     """
     measured = at_home(scored(tables, experiment))
     sizes = [set(measured.loc[measured["method"] == method, "size"]) for method in (candidate, reference)]
@@ -167,8 +202,56 @@ def gains(tables: Tables, experiment: str, candidate: str, reference: str) -> pd
         methods = {"experiment": experiment, "candidate": candidate, "reference": reference}
         pairs = paired_differences(tables["runs"], measured, size=size, **methods)
         diverged = pairs["candidate_diverged"] | pairs["reference_diverged"]
-        parts.append(pairs[["seed", "difference"]].assign(size=size, diverged=diverged))
-    return pd.concat(parts) if parts else pd.DataFrame(columns=["seed", "difference", "size", "diverged"])
+        parts.append(pairs[["seed", "difference", "counted"]].assign(size=size, diverged=diverged))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["seed", "difference", "counted", "size", "diverged"])
+
+
+def ladder(tables: Tables) -> pd.DataFrame:
+    """The rungs from a certified network to the residual one with the same flux: quality, size and guarantee.
+
+    Returns:
+        One row per flux, number of blocks and rung:
+
+        * ``psnr``: median over ``seeds`` on signals like the training signals, in dB, from ``low`` to ``high`` its
+          interval; ``failed`` as in :func:`medians`;
+        * ``change``: median difference from the rung before, paired over seeds, with its interval; NaN on the first;
+        * ``parameters``, ``convolution_weights``;
+        * ``guarantee``: what holds by construction;
+        * ``amplification``: the largest (rms(N(u)) - β)/rms(u) that the search found in any of the networks, infinite
+          after an overflow; ``bound``: the largest c of their certificates; ``relative_drift``: the largest β over the
+          root mean square of the signals. The last two are NaN if one of the networks has no bound.
+    """
+    found = []
+    scores = at_home(scored(tables, LADDER)).merge(_bounds(tables["stability"]), on="run")
+    for (flux, _), own in scores.groupby(["flux", "blocks"]):
+        there = {rung: runs for rung, name in RUNGS.items() if len(runs := own[own["method"] == name.format(flux)])}
+        for before, (rung, runs) in zip([None, *there], there.items(), strict=False):
+            first, (quality,) = runs.iloc[0], rows(medians(runs, ["method"], "score"))
+            change = [np.nan] * 3
+            if before:
+                pairs = gains(tables, LADDER, first["method"], RUNGS[before].format(flux)).set_index("size")
+                counted = pairs.loc[[first["size"]], "counted"]
+                change = [median(counted), *median_interval(counted)[:2]]
+            worst = {key: runs[key].max(skipna=False) for key in ("amplification", "bound", "relative_drift")}
+            found.append(
+                {
+                    **{key: first[key] for key in ("flux", "blocks", "method", "parameters", "convolution_weights")},
+                    **{"rung": rung, "seeds": quality.n, "failed": quality.failed},
+                    **{"psnr": quality.median, "low": quality.low, "high": quality.high},
+                    **dict(zip(("change", "change_low", "change_high"), change, strict=True)),
+                    **{"guarantee": GUARANTEES.get(rung, NO_GUARANTEE), **worst},
+                }
+            )
+    return pd.DataFrame(found, columns=LADDER_COLUMNS)
+
+
+def _bounds(stability: pd.DataFrame) -> pd.DataFrame:
+    """What the ladder tells of every run's stability."""
+    names = {"largest_amplification_found": "amplification", "euclidean_bound": "bound"}
+    table = stability[["run", *names, "relative_drift"]].rename(columns=names).astype({"run": str})
+    for name in (*names.values(), "relative_drift"):
+        table[name] = table[name].astype(float)
+    return table.assign(amplification=table["amplification"].mask(stability["overflow"].astype(bool), np.inf))
 
 
 def attacked(tables: Tables) -> pd.DataFrame:
@@ -204,34 +287,6 @@ def usual_size(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the size (such as ``blocks-4``) that most methods have; the smallest of several."""
     methods = table.groupby("size")["method"].nunique()
     return table[table["size"] == min(methods.index, key=lambda size: (-methods[size], number(size)), default=None)]
-
-
-def certification(tables: Tables) -> pd.DataFrame:
-    """PSNR of every denoiser certified by construction minus that of its free twin, paired over seeds.
-
-    On the signal family that both were trained on, at every noise level tested. Networks that two experiments train,
-    such as those of a budget and of the depth that it allows, count once.
-
-    Returns:
-        One row per pair and seed: ``experiment``, ``method`` (the certified one), ``size``, ``noise``, ``trained`` (the
-        noise level of the training), ``seed``, ``difference`` (dB), ``diverged`` (either of the two).
-    """
-    keys = ["experiment", "method", "size", "noise"]
-    columns = [*keys, "trained", "seed", "difference", "diverged"]
-    runs = tables["runs"].drop_duplicates(["experiment", "method", "size"])
-    certified = runs[runs["certified"].astype(bool) & ~runs["experiment"].str.startswith(EVOLUTION)]
-    free = runs[["experiment", "method", "size"]].rename(columns={"method": "free"})
-    twins = certified.assign(free=certified["method"].map(free_twin)).merge(free, on=["experiment", "free", "size"])
-    parts = []
-    for row in rows(twins.drop_duplicates(["method", "blocks", "dataset", "epochs"])):
-        names = {"candidate": row.method, "reference": row.free}
-        family, _, trained = row.dataset.rpartition("-")
-        for noise, scores in tables["psnr"][tables["psnr"]["test_set"] == family].groupby("noise"):
-            pairs = paired_differences(tables["runs"], scores, experiment=row.experiment, size=row.size, **names)
-            where = dict(zip(keys, (row.experiment, row.method, row.size, noise), strict=True))
-            diverged = pairs["candidate_diverged"] | pairs["reference_diverged"]
-            parts.append(pairs.assign(**where, trained=float(trained), diverged=diverged)[columns])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def by_number(sizes: set[str]) -> list[str]:

@@ -17,6 +17,7 @@ from schemenets.study.wording import label
 WIDTH = 17 / 2.54  # inches: the width of a printed page
 # colour-blind readers can tell these apart; the darker ones first
 PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
+FLUXES = {"relu": "0.15", "perona_malik": PALETTE[0], "learned": PALETTE[1], "charbonnier": PALETTE[2]}
 SHAPES = (  # marker and line
     *(("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--")),
     *(("P", "-"), ("X", "-."), ("<", ":"), (">", "--")),

@@ -1,57 +1,142 @@
-"""Quality against the number of trainable parameters."""
+"""Quality against the number of trainable parameters and of blocks."""
 
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from schemenets.study import summaries
 from schemenets.study.figures import _style
+from schemenets.study.statistics import median
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, fixed, label, size_label
+from schemenets.study.wording import NOT_MEASURED, label, signed, size_label
 
 ORDER = 20
-TITLE = "Denoising quality against the number of trainable parameters"
+TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
-    "Test PSNR on signals like the training signals, against the number of trainable parameters. Each network has as "
-    "many blocks as its budget allows (ticks: budgets)."
+    "Median test PSNR over seeds on signals like the training signals, with order-statistic intervals of 95 % or more. "
+    "Every network has as many blocks as its budget of parameters allows, and is shown in both columns. Failed runs "
+    "(diverged, or worse than the noisy input) count as below all others; crosses tell how many."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
+FAMILIES = {"capacity": "affine signals", "scanlines": "scan lines"}
+CERTIFIED = "symmetric-learned-certified"
+PROPOSED = ("symmetric-perona_malik", "symmetric-learned", CERTIFIED)  # compared with the residual network
+METHODS = {  # colour, marker and line
+    summaries.BASELINE: ("relu", "s", "-"),
+    "resnet-perona_malik": ("perona_malik", "P", ":"),
+    "fsi-perona_malik": ("perona_malik", "^", "-."),
+    PROPOSED[0]: ("perona_malik", "o", "-"),
+    PROPOSED[1]: ("learned", "D", "-"),
+    CERTIFIED: ("learned", "D", "--"),
+}
+GAP = 0.15  # between labels, of the height of a panel
+MARGIN = 0.06  # above and below all values, likewise
 
 
 def draw(tables: Tables) -> Figure:
-    """One line per method."""
-    measured = summaries.at_home(summaries.scored(tables, "capacity"))
-    if measured.empty:
+    """One row per family of signals; left against blocks, right against parameters, with the names of the lines."""
+    rows = {text: measured for name, text in FAMILIES.items() if len(measured := _measured(tables, name))}
+    if not rows:
         return _style.empty("runs of experiment capacity")
-    figure, (ax,) = _style.grid(1, 1, 4)
-    styles = _style.method_styles(tables["runs"])
-    for method, own in summaries.groups(measured, "method"):
-        _style.draw_means(ax, own, "parameters", "score", styles[method])
-    _style.log_ticks(ax, [summaries.number(size) for size in summaries.by_number(set(measured["size"]))])
-    noisy, (low, high) = measured["noisy_psnr"].iloc[0], ax.get_ylim()
-    if noisy > low - 0.3 * (high - low):
-        ax.axhline(noisy, color=_style.GREY, linestyle=":", label="noisy input")
-    ax.set(xlabel="trainable parameters (ticks: budgets)", ylabel="test PSNR (dB)")
-    _style.legend(figure, [ax])
+    figure = Figure(figsize=(_style.WIDTH, 0.4 + 2.7 * len(rows)))
+    axes = figure.subplots(len(rows), 2, squeeze=False, sharex="col", sharey="row", width_ratios=(1, 1.15))
+    for (blocks, parameters), (text, measured) in zip(axes, rows.items(), strict=True):
+        low, high = _limits(measured)
+        blocks.set(ylabel=f"{text}: test PSNR (dB)", ylim=(low, high))
+        for ax, column in ((blocks, "blocks"), (parameters, "parameters")):
+            for method, own in summaries.groups(measured, "method"):
+                _draw_method(ax, own, column, low, high, _look(method))
+        _write_names(parameters, measured, low, high)
+    every = pd.concat(rows.values())
+    _style.log_ticks(axes[-1, 0], [n for n in (1, 2, 4, 8, 16, 32) if n <= every["blocks"].max()])
+    _style.log_ticks(axes[-1, 1], [summaries.number(size) for size in summaries.by_number(set(every["size"]))])
+    axes[-1, 0].set_xlabel("blocks")
+    axes[-1, 1].set_xlabel("trainable parameters (ticks: budgets)")
     return figure
 
 
+def _measured(tables: Tables, experiment: str) -> pd.DataFrame:
+    """Median and interval of every method and size, in the order of the methods and of their sizes."""
+    scores = summaries.at_home(summaries.scored(tables, experiment))
+    place = scores["method"].map({method: number for number, method in enumerate(METHODS)})
+    shown = scores[place.notna()].assign(place=place).sort_values(["place", "parameters"])
+    return summaries.medians(shown, ["method", "size", "parameters", "blocks"], "score")
+
+
+def _limits(measured: pd.DataFrame) -> tuple[float, float]:
+    """Of the axis: all medians, and all ends of intervals that are finite."""
+    values = measured[["median", "low", "high"]].to_numpy()
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0, 1
+    margin = MARGIN * max(np.ptp(values), 0.1)
+    return values.min() - margin, values.max() + margin
+
+
+def _look(method: str) -> dict[str, Any]:
+    flux, marker, line = METHODS[method]
+    compared = method in (summaries.BASELINE, *PROPOSED)
+    return {
+        **{"color": _style.FLUXES[flux], "marker": marker, "linestyle": line},
+        **({"linewidth": 1.5, "markersize": 5} if compared else {"linewidth": 0.9, "markersize": 4}),
+        "markerfacecolor": "white" if method == CERTIFIED else _style.FLUXES[flux],
+    }
+
+
+def _draw_method(ax: Axes, own: pd.DataFrame, column: str, low: float, high: float, look: dict[str, Any]) -> None:
+    """Medians, intervals as far as the panel goes, and crosses at its lower edge."""
+    known = own[np.isfinite(own["median"])]
+    ax.plot(known[column], known["median"], **look)
+    known = own[np.isfinite(own["low"]) | np.isfinite(own["high"])]
+    ax.vlines(known[column], known["low"].clip(lower=low), known["high"].clip(upper=high), look["color"], linewidth=0.9)
+    for row in summaries.rows(own[own["failed"] > 0]):
+        x, is_last = getattr(row, column), row.size == own["size"].iloc[-1]
+        ax.plot(x, low, clip_on=False, **_style.DIVERGED)
+        place: Any = {"xytext": (-6 if is_last else 6, 3), "textcoords": "offset points"}
+        text = f"{row.failed} of {row.n} failed"
+        ax.annotate(text, (x, low), color=look["color"], ha="right" if is_last else "left", **place)
+
+
+def _write_names(ax: Axes, measured: pd.DataFrame, low: float, high: float) -> None:
+    """The methods' names right of the panel, each joined with the end of its line."""
+    ends = measured[np.isfinite(measured["median"])].groupby("method").last().sort_values("median")
+    heights = _style.spread(((ends["median"] - low) / (high - low)).to_numpy(), GAP)
+    heights -= max(0, heights[-1] - 1) if len(heights) else 0
+    for row, height in zip(summaries.rows(ends.reset_index()), heights, strict=True):
+        color = _look(row.method)["color"]
+        ax.annotate(
+            label(row.method).replace(", ", "\n", 1),
+            (row.parameters, row.median),
+            (1.06, height),
+            textcoords="axes fraction",
+            color=color,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4},
+            annotation_clip=False,
+        )
+
+
 def headline(tables: Tables) -> str:
-    """How often networks from schemes are best, and how far the best one is from the standard residual network."""
-    measured = summaries.at_home(summaries.scored(tables, "capacity"))
-    if measured.empty:
+    """At how many budgets a proposed network is ahead of the residual network, and how far they are apart."""
+    effects, budgets, ahead = {}, 0, 0
+    for experiment, text in FAMILIES.items():
+        found = {}
+        for method in PROPOSED:
+            pairs = summaries.gains(tables, experiment, method, summaries.BASELINE)
+            for size, own in summaries.groups(pairs, "size"):
+                found[method, size] = median(own["counted"])
+                effects[f"{label(method)}, {size_label(size)}, {text}"] = found[method, size]
+        sizes = {size for _, size in found}
+        budgets += len(sizes)
+        ahead += sum(max(value for (_, at), value in found.items() if at == size) > 0 for size in sizes)
+    if not effects:
         return NOT_MEASURED
-    means = measured.groupby(["size", "method"])["score"].mean().unstack()
-    means = means.loc[summaries.by_number(set(means.index))]
-    if summaries.BASELINE in means:
-        means = means[means[summaries.BASELINE].notna()]  # at smaller budgets there is nothing to compare with
-    best = means.idxmax(axis=1)
-    ours = sum(not str(name).startswith("resnet-") for name in best)
-    size, scores = means.index[-1], means.iloc[-1]
-    text = (
-        f"A network from a numerical scheme has the highest mean PSNR at {ours} of {len(best)} budgets; with "
-        f"{size_label(size)} the best network is {label(best[size])} with {fixed(scores.max())} dB"
-    )
+    least, most = min(effects, key=effects.__getitem__), max(effects, key=effects.__getitem__)
     return (
-        f"{text}; the standard ResNet has {fixed(scores[summaries.BASELINE])} dB."
-        if summaries.BASELINE in means
-        else f"{text}."
+        f"At equal numbers of parameters, a symmetric network is ahead of the ResNet with ReLU at {ahead} of {budgets} "
+        f"budgets; median differences reach from {signed(effects[least])} dB ({least}) to {signed(effects[most])} dB "
+        f"({most})."
     )

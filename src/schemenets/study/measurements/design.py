@@ -1,14 +1,16 @@
-"""A balanced design: which combinations of choices to try if all of them are too many.
+"""A balanced design: which combinations of choices to try if all of them are too many, and what each choice changes.
 
 Every level of every factor occurs equally often, and the levels of any two factors meet as equally often as they can.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations, permutations
-from typing import Any
+from functools import reduce
+from itertools import combinations, permutations, product
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from schemenets.errors import InvalidParameterError
 
@@ -76,3 +78,70 @@ def pairs(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], NDArray[n
             counts[key] = counts.get(key, 0) + 1
         found[x, y] = np.array([counts[key] for key in sorted(counts)])
     return found
+
+
+class Effect(NamedTuple):
+    """What a level of a factor adds to the mean, or levels of two factors to the sum of their own effects.
+
+    Attributes:
+        levels: by factor.
+        value: in the unit of the values, with its interval from ``low`` to ``high``.
+    """
+
+    levels: dict[str, Any]
+    value: float
+    low: float
+    high: float
+
+
+def effects(
+    cells: Sequence[Mapping[str, Any]],
+    values: ArrayLike,
+    interactions: Sequence[tuple[str, str]] = (),
+    level: float = 0.95,
+) -> list[Effect]:
+    """The effects of all factors of a design, and these interactions, by ordinary least squares.
+
+    The model is value = mean + effects + error, with independent normal errors of one variance, which the residuals of
+    all cells estimate together. Effects are deviations: those of a factor have the sum 0, and those of an interaction
+    have it over each of its factors.
+
+    Args:
+        cells: the level of every factor in each of n cells.
+        values: (n,), finite.
+        interactions: pairs of factors.
+        level: of Student's intervals.
+
+    Returns:
+        Those of the factors, then those of the interactions, levels ascending; none if there are not more cells than
+        effects, or if they cannot be told apart.
+    """
+    levels = {name: sorted({cell[name] for cell in cells}) for name in cells[0]}
+    # coefficients for all levels but the last, which makes the sum 0
+    codes = {name: np.vstack([np.eye(len(own) - 1), -np.ones(len(own) - 1)]) for name, own in levels.items()}
+    rows = {name: codes[name][[own.index(cell[name]) for cell in cells]] for name, own in levels.items()}
+    terms: list[tuple[str, ...]] = [*((name,) for name in levels), *interactions]
+    X, y = [np.ones((len(cells), 1))], np.asarray(values, dtype=np.float64)
+    for term in terms:
+        X.append(reduce(_products, (rows[name] for name in term)))
+    first, whole = np.cumsum([part.shape[1] for part in X]), np.hstack(X)
+    free = len(cells) - whole.shape[1]
+    if free <= 0 or np.linalg.matrix_rank(whole) < whole.shape[1]:
+        return []
+    inverse = np.linalg.inv(whole.T @ whole)
+    coefficients = inverse @ whole.T @ y
+    variance = np.square(y - whole @ coefficients).sum() / free
+    quantile, found = stats.t.ppf((1 + level) / 2, free), []
+    for term, start, end in zip(terms, first, first[1:], strict=False):
+        code = reduce(np.kron, [codes[name] for name in term])  # type: ignore[arg-type]
+        names = product(*(levels[name] for name in term))
+        halves = quantile * np.sqrt(variance * np.diag(code @ inverse[start:end, start:end] @ code.T))
+        for name, value, half in zip(names, code @ coefficients[start:end], halves, strict=True):
+            of_name = dict(zip(term, name, strict=True))
+            found.append(Effect(of_name, float(value), float(value - half), float(value + half)))
+    return found
+
+
+def _products(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Every column of one table times every column of another, row by row."""
+    return (a[:, :, None] * b[:, None]).reshape(len(a), -1)

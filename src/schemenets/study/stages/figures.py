@@ -17,12 +17,16 @@ from schemenets.study.config import Study
 from schemenets.study.figures._style import STYLE
 from schemenets.study.figures.examples import RIVAL
 from schemenets.study.figures.signals import NOISE
-from schemenets.study.layout import FIGURE, Layout
+from schemenets.study.layout import FIGURE, TABLE, Layout
+from schemenets.study.measurements import learned
 from schemenets.study.measurements.classical import total_variation
 from schemenets.study.stages import Job, Json, _trained, dataset
 
 SUFFIXES = ("svg", "png")
 OUTPUTS = {f"{name}_{suffix}": FIGURE.format(name, suffix) for suffix in SUFFIXES for name in figures.available()}
+OUTPUTS[summaries.LEARNED] = TABLE.format(summaries.LEARNED)
+SHOWN = [f"{summaries.LADDER}/{method}/blocks-4" for method in ("symmetric-perona_malik", "symmetric-learned")]
+RESPONSES = 100  # test signals that blocks respond to
 # neither date nor software version, so that equal figures are equal files
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
@@ -33,7 +37,18 @@ def specs(study: Study) -> dict[str, Json]:
     columns = ["job", "experiment", "method", "size", "dataset"]
     jobs = summaries.compared(pd.DataFrame(list(study.denoisers.values()), columns=columns))
     compared = {name: list(own["job"]) for name, own in summaries.groups(jobs, "dataset")}
-    return {"all": {"test_sets": sets, "example": _example(study), "compared": compared}}
+    return {"all": {"test_sets": sets, "example": _example(study), "compared": compared, "learned": _learned(study)}}
+
+
+def _learned(study: Study) -> dict[str, str]:
+    """The jobs whose blocks are shown, with their data sets; of a tier without these another one."""
+    there = {
+        name: spec["dataset"]
+        for name, spec in study.denoisers.items()
+        if spec["experiment"] == summaries.LADDER and spec["architecture"]["name"] == "symmetric"
+    }
+    unsigned = [name for name in there if "-signed" not in name]
+    return {name: there[name] for name in ([name for name in SHOWN if name in there] or unsigned[:1])}
 
 
 def _example(study: Study) -> str | None:
@@ -51,6 +66,7 @@ def inputs(spec: Json) -> Json:
         "tables": [("tables", "all"), ("claims", "all")],
         "data": [dataset(name) for name in dict.fromkeys([*spec["test_sets"], *spec["compared"]])],
         "examples": [("train", job) for job in dict.fromkeys(jobs)],
+        "learned": [each for name, data in spec["learned"].items() for each in (("train", name), dataset(data))],
     }
 
 
@@ -64,6 +80,8 @@ def run(job: Job) -> None:
     tables = summaries.read(job.results)
     tables["examples"] = examples(job.results, job.spec)
     tables["denoised"] = denoised(job.results, job.spec, tables)
+    tables[summaries.LEARNED] = own = blocks(job.results, job.spec)
+    files.atomic_write(job.output(summaries.LEARNED), own.to_csv(index=False, lineterminator="\n"))
     for name in figures.available():
         with style.context(STYLE, after_reset=True):  # whatever settings users have
             figure = figures.draw(name, tables)
@@ -113,3 +131,16 @@ def _output(sound: Mapping[int, DenoisingNetwork], noisy: np.ndarray) -> np.ndar
     with torch.inference_mode():
         output: np.ndarray = next(iter(sound.values()))(torch.from_numpy(noisy) / PEAK)[0].numpy()
     return output * PEAK
+
+
+def blocks(results: Layout, spec: Json) -> pd.DataFrame:
+    """The blocks of the first sound network of some jobs: ``method``, and :data:`learned.COLUMNS`."""
+    parts = []
+    for name, data in spec["learned"].items():
+        arrays = signals.read(results.dataset(data))
+        noisy, clean = (torch.from_numpy(arrays[f"test/{kind}"][:RESPONSES]) / PEAK for kind in ("noisy", "clean"))
+        for network in list(_trained.read(results, name).sound.values())[:1]:
+            rows = learned.described(network, noisy, clean)
+            parts.append(pd.DataFrame(rows, columns=learned.COLUMNS).assign(method=name.split("/")[1]))
+    columns = ["method", *learned.COLUMNS]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -8,13 +8,16 @@ import pandas as pd
 
 from schemenets import files
 from schemenets.stability.guarantees import GUARANTEES
-from schemenets.study import stages
+from schemenets.study import stages, summaries
 from schemenets.study.config import Study
 from schemenets.study.layout import TABLE, Layout
 from schemenets.study.records.fingerprints import module_of
 from schemenets.study.stages import Job, Json
 
-DERIVED = {"guarantees": ("train", "stability", "growth")}  # made from other tables, with the stages behind these
+DERIVED = {  # made from other tables, with the stages behind these
+    "guarantees": ("train", "stability", "growth"),
+    "ladder": ("train", "evaluate", "stability"),
+}
 OUTPUTS = {name: TABLE.format(name) for name in (*stages.declared_tables(), *DERIVED)}
 
 
@@ -62,7 +65,7 @@ def tables(results: Layout, spec: Json) -> dict[str, pd.DataFrame]:
             rows.setdefault(table, []).extend(made.get(table, ()))
             columns[table] = own
     found = {table: pd.DataFrame(rows[table], columns=columns[table]) for table in rows}
-    return found | {"guarantees": pd.DataFrame(_guarantee_rows(found))}
+    return found | {"guarantees": pd.DataFrame(_guarantee_rows(found)), "ladder": summaries.ladder(found)}
 
 
 def _guarantee_rows(made: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
