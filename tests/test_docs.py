@@ -96,6 +96,18 @@ def test_experiments_and_the_claims_that_they_decide_are_those_of_the_configurat
         assert compared[name] <= set.union(*own)
 
 
+def test_jobs_of_the_smoke_tier_that_are_named_exist(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    from schemenets.study.config import Study
+
+    smoke, whole = Study.load(tier="smoke"), "\n".join(TEXTS.values())
+    named = re.findall(r"schemenets (\w+) (\S+) --tier smoke", whole)
+    named += [("train", job) for job in re.findall(r"results/smoke/runs/(\S+)/weights", whole)]
+    assert len(named) >= 6
+    for stage, job in named:
+        assert job in smoke.specs(stage), (stage, job)
+
+
 def test_every_tier_is_in_the_table_with_its_numbers_of_seeds(monkeypatch):
     monkeypatch.syspath_prepend(DOCS / "_extensions")
     monkeypatch.chdir(ROOT)

@@ -159,8 +159,6 @@ def plan_table(root: Path) -> str:
         known = forecast.rates(forecast.read(forecast.COSTS))
         speed = forecast.speeds(forecast.read(forecast.GPU))
         studies = {f"`{tier}`": Study.load(tier=tier) for tier in ("smoke", "study", "extended")}
-        # without their frozen learning rates, the jobs of a tier are not known
-        studies = {name: own for name, own in studies.items() if own.tunes or Path(own.settings["rates"]).is_file()}
         studies["`extended --runs 100000`"] = forecast.with_runs(studies["`extended`"], 100_000)
         rows = []
         for name, own in studies.items():
