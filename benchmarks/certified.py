@@ -5,7 +5,8 @@ Symmetric networks of 4 blocks with the flux of Perona and Malik are trained to 
 stand two that differ from the certified one in one respect:
 
 * *relative step*: filters are free, and the step size is at most 2/(L‖K‖²) for whatever filters, where the certified
-  network has filters of norm 1; the theorem holds for it as well;
+  network had filters of norm 1 when results/tables/certified.csv was made. Now it is built like this, too, but for
+  where it starts;
 * *long step*: certified, but that steps may be 8 times as long as the theorem allows.
 """
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from schemenets import fluxes, networks, registry
 from schemenets.study import stages
@@ -75,6 +76,50 @@ def test_what_is_shown_exists(page):
     for file, name in INCLUDE.findall(PAGES[page]):
         tree = ast.parse(((ROOT / page).parent / file).read_text(encoding="utf-8"))
         assert not name or name in [getattr(node, "name", None) for node in tree.body], f"{name} in {file}"
+
+
+def test_experiments_and_the_claims_that_they_decide_are_those_of_the_configuration():
+    config, claims = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("config", "claims"))
+    rows = [line.split(" | ") for line in PAGES["docs/study.md"].splitlines() if line.startswith("| E")]
+    experiments = {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in rows}
+    assert set.union(*experiments.values()) == {*config["experiments"], "map", "solvers"}
+    compared = {}
+    for claim in claims["claims"]:
+        primary = [entry["experiment"] for entry in claim.get("comparisons", ()) if entry["role"] == "primary"]
+        compared[claim["id"]] = {*primary, *["solvers"] * bool(claim.keys() & {"ratios", "budgets"})}
+    said = [(row[0], name) for row in rows for name in re.findall(r"\(?[CN]\d\w?", row[3])]
+    without = {name for name, where in compared.items() if not where}  # comparisons
+    assert {name for _, name in said} == {f"({name}" if name in without else name for name in compared}
+    for name in set(compared) - without:
+        own = [experiments[row] for row, other in said if other == name]
+        assert all(names & compared[name] for names in own)
+        assert compared[name] <= set.union(*own)
+
+
+def test_jobs_of_the_smoke_tier_that_are_named_exist(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    from schemenets.study.config import Study
+
+    smoke, whole = Study.load(tier="smoke"), "\n".join(TEXTS.values())
+    named = re.findall(r"schemenets (\w+) (\S+) --tier smoke", whole)
+    named += [("train", job) for job in re.findall(r"results/smoke/runs/(\S+)/weights", whole)]
+    assert len(named) >= 6
+    for stage, job in named:
+        assert job in smoke.specs(stage), (stage, job)
+
+
+def test_every_tier_is_in_the_table_with_its_numbers_of_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "_extensions")
+    monkeypatch.chdir(ROOT)
+    import tables
+
+    from schemenets.study.config import Study
+
+    rows = [line.split(" | ") for line in tables.tier_table(ROOT).splitlines()[2:]]
+    tiers = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tiers"]
+    assert [re.findall("`(.*?)`", row[0])[0] for row in rows] == list(tiers)
+    study = next(row for row in rows if "(default)" in row[0])
+    assert {int(seeds) for seeds in study[2].split(", ")} == {len(seeds) for seeds in Study.load().trainings.values()}
 
 
 @pytest.fixture

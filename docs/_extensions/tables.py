@@ -89,19 +89,22 @@ def claim_table(root: Path) -> str:
 
 
 def tier_table(root: Path) -> str:
-    """What the tiers of the study differ in."""
-    config = yaml.safe_load((root / "config/config.yaml").read_text(encoding="utf-8"))
-    rows = [
-        [
-            f"`{name}`" + (" (default)" if name == config["tier"] else ""),
-            str(tier["seeds"]),
-            str(tier["epochs"]),
-            ", ".join(f"{noise:g}" for noise in tier["test_noises"]),
-            ", ".join(tier["experiments"]),
-        ]
-        for name, tier in config["tiers"].items()
-    ]
-    return table(["tier", "seeds", "epochs", "noise levels of the tests", "experiments"], rows)
+    """What the tiers of the study differ in, and what each is for, as the comment behind its name says."""
+    text = (root / "config/config.yaml").read_text(encoding="utf-8")
+    purposes = dict(re.findall(r"^  (\w+): # (.*)$", text[text.index("\ntiers:") :], re.MULTILINE))
+    config, rows = yaml.safe_load(text), []
+    for name in config["tiers"]:
+        study = Study.load(root, tier=name)
+        own, seeds = study.settings, [study.config["tuning"]["seeds"]]
+        rates, length = "tuned, and written to `config/rates.yaml`", f"{own['epochs']} epochs"
+        if study.has("train"):
+            seeds = sorted({len(each) for each in study.trainings.values()})
+            rates = "tuned by the run" if study.tunes else f"from `{own['rates']}`"
+        elif study.has("cells"):
+            seeds, rates, length = [len(study.seeds)], "tuned in every cell", f"{own['map']['steps']} steps"
+        default = " (default)" if name == config["tier"] else ""
+        rows.append([f"`{name}`{default}", purposes[name], ", ".join(map(str, seeds)), rates, length])
+    return table(["tier", "for", "seeds", "learning rates", "length of the training"], rows)
 
 
 def speed_table(root: Path) -> str:

@@ -72,8 +72,8 @@ def build(
         biases: whether blocks have biases b₁ inside the flux and b₂ outside; None for what is usual, with them in the
             networks of the literature, without them in those made of schemes.
         steps: ``positive``, or ``signed``: every filter has a step size of its own, of either sign.
-        initialisation: ``scaled``, near the identity for deep networks, or ``glorot``; see
-            :func:`schemenets.networks._base.first_step`.
+        initialisation: ``scaled``, near the identity for deep networks, or ``glorot``; ``first_step`` in
+            ``networks/_base.py`` has the formulas.
         seed: seed of the initial weights.
 
     Raises:

@@ -473,11 +473,11 @@ def check_finite(what: str, x: Tensor) -> None:
 
 
 def first_step(architecture: Architecture) -> float:
-    """Initial step size τ, with which all residual networks start as u - τW₁ᵀΦ(W₁u), the standard one included.
+    """Initial step size τ of networks that start with u - τW₁ᵀΦ(W₁u), the standard residual one included.
 
     So -τW₁ has the standard deviation that weights W₂ usually have at first: that which keeps the variance of a
     rectified signal (He et al. 2015), divided by the depth, so that a deep network starts near the identity; or that of
-    W₁ (Glorot and Bengio 2010).
+    W₁ (Glorot and Bengio 2010). Certified networks start with half of the largest stable step size if that is smaller.
     """
     if architecture.initialisation == "glorot":
         return 1.0
@@ -485,7 +485,10 @@ def first_step(architecture: Architecture) -> float:
 
 
 def add_step_size(block: DiffusionBlock, architecture: Architecture, limit: float) -> None:
-    """Give ``block`` a positive step size ``tau``, certified below ``limit``/‖K‖²; or signed ones of its filters."""
+    """Give ``block`` a positive step size ``tau``, certified below ``limit``/‖K‖²; or signed ones of its filters.
+
+    Filters that are normalised have ‖K‖ ≤ 1, so that the limit is a number; of free ones it depends on K.
+    """
     tau = TAU_0 if block.normalised else first_step(architecture)
     if architecture.steps == "signed":
         block.tau = nn.Parameter(torch.full((architecture.filters,), tau))

@@ -36,7 +36,7 @@ from schemenets.networks._base import (
 )
 from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Constraint, Positive, constrain
 
-RHO_0 = 0.3  # initial ρ of certified networks; with α = L/2 it makes τ = 0.3/L
+RHO_0 = 0.3  # initial ρ of certified networks; with α = L/2 it makes τ = 0.3/L, for filters of a norm of about 1
 
 
 class Above(Constraint):

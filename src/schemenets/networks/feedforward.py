@@ -2,7 +2,8 @@
 
 Blocks, counts and training are those of :mod:`~schemenets.networks.resnet`. Only the initial weights cannot be: without
 a skip, blocks whose first filters annihilate constants lose the mean of the signal, and filters W₂ divided by the depth
-lose the rest. So W₁ starts with a mean, as in the U-net, and W₂ such that a rectified block keeps the variance.
+lose the rest. So W₁ starts with a mean, as in the U-net, and W₂ such that a rectified block keeps the variance, on
+average over networks.
 """
 
 import math

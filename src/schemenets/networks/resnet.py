@@ -2,6 +2,7 @@
 
 The rectifier as activation function makes it the baseline of the study. There is no bound on W₂ᵀ, hence no
 stability guarantee. Both convolutions are without padding, W₂ᵀ transposed, as in the networks it is compared with.
+It starts as the symmetric network with the same filters, W₂ = -τW₁.
 """
 
 from typing import Any, ClassVar
@@ -41,7 +42,7 @@ class Block(nn.Module):
 
 
 class ResNet(DenoisingNetwork):
-    """The standard residual network; per block 2FCk + F + C parameters, and those of F fluxes."""
+    """The standard residual network; per block 2FCk + F + C parameters (biases included), and those of F fluxes."""
 
     block = Block
     biases = (True, False)

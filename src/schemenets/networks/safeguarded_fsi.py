@@ -7,7 +7,7 @@ than keeps the state in the ball of the first one: with u^{-1} := u^0 and s_k = 
 
 and s = s_0 = -1/3 in the first block. 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) in every block give ‖u^k‖₂ ≤ ‖u^0‖₂ for all k, for
 any weights and nonmonotone fluxes (``networks/_safeguard.py`` has the proof, and what happens where the
-condition fails); ``certified`` networks satisfy it whatever their parameters are.
+condition fails); ``certified`` networks satisfy it whatever their parameters are, as the symmetric network does.
 
 For one linear operator, tied weights and the linear flux with τ‖K‖² ≤ 2, the safeguard never acts, as all states of FSI
 obey the bound. So the network is FSI then, box filters and stopping time included.

@@ -1,7 +1,8 @@
 """The symmetric residual network: explicit steps of nonlinear diffusion, u - τ Kᵀ Φ(K u) ([A], [B]).
 
 Block by block, 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) give ‖u^{k+1}‖₂ ≤ ‖u^k‖₂ (Euclidean stability), also for a nonmonotone
-flux and for different K in every block. ``certified`` networks satisfy this whatever their parameters are.
+flux and for different K in every block. ``certified`` networks satisfy this whatever their parameters are: K is free,
+and τ is a trainable share of 2/(L‖K‖²). Signed step sizes, one of every filter, have no such guarantee.
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ from schemenets.networks._base import (
 
 
 class Block(DiffusionBlock):
-    """u ↦ u - τ Kᵀ Φ(K u)."""
+    """The weights of u ↦ u - τ Kᵀ Φ(K u + b₁) + b₂."""
 
     normalised = False
     tau: Tensor
@@ -36,7 +37,7 @@ class Block(DiffusionBlock):
 
 
 class Symmetric(DenoisingNetwork):
-    """Explicit diffusion steps; per block FCk + 1 parameters, and those of F fluxes."""
+    """Explicit diffusion steps; per block FCk + 1 parameters, those of F fluxes, and with biases F + C more."""
 
     certifiable = True
     signed = True
