@@ -411,6 +411,18 @@ def test_blocks_and_implicit_gradients_are_compiled_by_torch():
     torch.testing.assert_close(torch.compile(net, backend="eager")(PAIR), net(PAIR))
 
 
+@pytest.mark.filterwarnings("ignore")
+@each_kernel
+def test_networks_are_compiled_as_one_graph_for_signals_of_any_length(kernel, monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+    torch.compiler.reset()
+    net = EVERYTHING["symmetric"]
+    compiled = torch.compile(net, backend="eager", fullgraph=True, dynamic=True)
+    for length in (16, 24):
+        u = torch.rand(3, length)
+        torch.testing.assert_close(compiled(u), net(u))
+
+
 def test_blocks_under_autocast_take_what_layers_before_them_give():
     K, lam = 0.3 * torch.randn(3, 1, 5), torch.full((3,), 0.1)
     u = torch.rand(4, 1, 32).bfloat16()

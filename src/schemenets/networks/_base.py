@@ -2,6 +2,7 @@
 
 import copy
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, wraps
@@ -282,7 +283,7 @@ class DenoisingNetwork(Portable):
             length: of the signals.
             blocks: the values of all blocks, see :meth:`operands`; those of the network if not given.
         """
-        seeds, length = len(self.seeds), int(length)  # a tensor where torch traces
+        seeds, length = len(self.seeds), operator.index(length)  # of a tensor or a symbol, where torch traces
         operands = self.operands(self.together() if blocks is None else blocks, length)
         return self.program(length, operands, seeds), kernels.pack(operands.values(), seeds)
 
