@@ -254,6 +254,35 @@ def test_half_precision_has_no_certificate(dtype, channels):
     assert net(PAIR.to(dtype)).dtype == dtype
 
 
+@pytest.fixture
+def product_precision():
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("product_precision")
+@pytest.mark.parametrize("precision", ["high", "medium", "of the processor"])
+def test_products_of_lower_precision_have_no_certificate(precision):
+    if precision != "of the processor":
+        torch.set_float32_matmul_precision(precision)
+    elif hasattr(torch.backends, "fp32_precision"):
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    else:
+        pytest.skip("of this torch, all devices have one precision")
+    net = build("symmetric", certified=True)
+    certificate = stability.certify(net)
+    assert certificate.failed == [stability.certificates.EXACT]
+    assert certificate.euclidean is None
+    assert stability.certify(net.double()).holds
+    linear = multigrid.CycleArchitecture(problem=multigrid.Problem(tau=100.0), flux="linear").build()
+    expected = "precision of matrix products: got 'TF32 or bfloat16', expected single, as after torch.set_float32"
+    with pytest.raises(InvalidParameterError, match=expected):
+        multigrid.certify(linear, 16)
+    torch.set_float32_matmul_precision("highest")
+    assert stability.certify(net.float()).holds
+    assert multigrid.certify(linear, 16).length == 16
+
+
 def test_certificates_are_about_the_values_that_a_network_has_in_its_precision():
     net = build("symmetric", certified=True)
     reference = copy.deepcopy(net).double()

@@ -2,7 +2,8 @@
 
 They are about the network that runs: constrained values are those that it has in its own precision, and constraints
 are stricter than their limits by more than rounding in single precision takes away. Half precision has no certificate:
-there a network of twenty blocks was seen to amplify by a quarter.
+there a network of twenty blocks was seen to amplify by a quarter. Nor has single precision where torch may compute
+matrix products in TF32 or bfloat16, as it does after ``torch.set_float32_matmul_precision("high")``.
 
 Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of its theory; the Lipschitz bound is derived):
 
@@ -52,10 +53,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from schemenets.devices import exact_products
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.operators import norm_bound
 
+EXACT = "matrix products in single precision, as after torch.set_float32_matmul_precision('highest')"
 ADJOINT = 1e-6  # size of W₂ + τW₁ relative to W₂ up to which W₂ = -τW₁ but for rounding in single precision
 
 
@@ -160,10 +163,12 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     if not isinstance(architecture, Architecture):
         expected = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
         raise InvalidParameterError("network", type(network).__name__, expected)
+    dtypes = {str(p.dtype).removeprefix("torch.") for p in network.parameters()}
     asked = {
-        f"single or double precision instead of {half}": False
-        for half in sorted({str(p.dtype).removeprefix("torch.") for p in network.parameters()} - {"float32", "float64"})
+        f"single or double precision instead of {half}": False for half in sorted(dtypes - {"float32", "float64"})
     }
+    if "float32" in dtypes and not exact_products():
+        asked[EXACT] = False
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         asked["finite weights"] = False
     if architecture.steps == "signed":  # some filters may sharpen
