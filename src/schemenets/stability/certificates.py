@@ -164,9 +164,7 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
         expected = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
         raise InvalidParameterError("network", type(network).__name__, expected)
     dtypes = {str(p.dtype).removeprefix("torch.") for p in network.parameters()}
-    asked = {
-        f"single or double precision instead of {half}": False for half in sorted(dtypes - {"float32", "float64"})
-    }
+    asked = {f"single or double precision instead of {half}": False for half in sorted(dtypes - {"float32", "float64"})}
     if "float32" in dtypes and not exact_products():
         asked[EXACT] = False
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
