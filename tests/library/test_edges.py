@@ -180,12 +180,20 @@ def test_signals_may_have_channels(net):
         expected = rf"got .?{re.escape(str(shape))}.*, expected {fitting}"
         with pytest.raises(InvalidParameterError, match=expected):
             net(torch.zeros(shape))
+    for shape in ((3, 5, 16), (3, 5, 2, 16), (5, 16)):  # as they are given, not as they are taken
+        with pytest.raises(InvalidParameterError, match=rf"got .?{re.escape(str(shape))}.*, expected \(2, batch, "):
+            stacked(torch.zeros(shape))
 
 
 def test_iterations_may_have_channels():
     cycle, x = EVERYTHING["cycle"], torch.rand(3, 2, 16)
     assert torch.equal(cycle.cycle(0 * x, x)[:, 1], cycle.cycle(0 * x[:, 1], x[:, 1]))
     assert torch.equal(cycle.full_multigrid(x)[:, 1], cycle.full_multigrid(x[:, 1]))
+    with pytest.raises(InvalidParameterError, match=r"of x: got '\(3, 2, 8\) .*, expected \(3, 2, 16\) .*of b"):
+        cycle.cycle(x[..., :8], x)
+    stacked = networks.stack([cycle, cycle])
+    with pytest.raises(InvalidParameterError, match=r"of x: got '\(2, 3, 1, 16\) .*, expected \(2, 3, 2, 16\) "):
+        stacked.cycle(x[:, :1].expand(2, 3, 1, 16), x.expand(2, 3, 2, 16))
 
 
 # values that are assigned

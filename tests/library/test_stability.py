@@ -1049,6 +1049,10 @@ def test_searches_treat_the_networks_of_a_stack_one_by_one_and_change_nothing(se
     )
     assert len(set(found.tolist())) == 3
     assert all(map(torch.equal, before, stacked.parameters()))
+    assert torch.equal(search(stacked, starts.unflatten(-2, (2, 2)), steps=5), found)
+    assert torch.equal(search(nets[0], starts[0, :, None], steps=5), search(nets[0], starts[0], steps=5))
+    with pytest.raises(InvalidParameterError, match=rf"got \(2, 4, 1, {LENGTH}\), expected \(3, batch, length\)"):
+        search(stacked, starts[:2, :, None])
 
 
 @pytest.mark.parametrize("search", [largest_amplification, largest_expansion])

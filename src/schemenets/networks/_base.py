@@ -142,12 +142,18 @@ def entry(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
             others = tuple(each.to(dtype) if isinstance(each, Tensor) else each for each in others)
             with torch.autocast(x.device.type, enabled=False):
                 return own(network, x.to(dtype), *others, **options)
-        if x.ndim == len(network.seeds) + 3 and all(each.shape == x.shape for each in given):
+        if has_channels(network, x) and all(each.shape == x.shape for each in given):
             others = tuple(each.flatten(-3, -2) if isinstance(each, Tensor) else each for each in others)
             return method(network, x.flatten(-3, -2), *others, **options).unflatten(-2, x.shape[-3:-1])
         return method(network, x, *others, **options)
 
     return own
+
+
+def has_channels(network: Any, x: Tensor) -> bool:
+    """Whether x is of shape (..., batch, channels, length) with the seeds of the network."""
+    seeds: tuple[int, ...] = network.seeds
+    return x.ndim == len(seeds) + 3 and x.shape[:-3] == seeds
 
 
 class Portable(nn.Module):
