@@ -224,6 +224,61 @@ def test_values_outside_of_a_constraint_are_refused(name, key, values):
         assert torch.equal(getattr(owner, key), before)
 
 
+@pytest.mark.parametrize("value", [1.5, 1, np.float32(1.5), np.int64(1), torch.tensor(1.5)], ids=repr)
+def test_numbers_are_assigned_to_numbers(value):
+    block = build("symmetric", certified=True).blocks[0]
+    block.tau = value
+    assert block.tau.item() == pytest.approx(float(value))
+    assert block.tau.dtype == torch.float32
+    with pytest.raises(InvalidParameterError, match=r"^tau: got 5.0, expected a number above 0 and below 2, "):
+        block.tau = 5
+    double = copy.deepcopy(block).double()
+    double.tau = 1.1
+    assert double.tau.item() == pytest.approx(1.1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tau", "1", r"tau: got '1', expected a number, or a tensor of shape and dtype \(\) torch.float32"),
+        ("tau", True, r"tau: got True, expected a number, or"),
+        ("tau", None, r"tau: got None, expected a number, or"),
+        ("tau", torch.ones(3), r"shape and dtype of tau: got '\(3,\) torch.float32', expected \(\) torch.float32"),
+        ("tau", torch.tensor(1), r"shape and dtype of tau: got '\(\) torch.int64', expected \(\) torch.float32"),
+        ("lam", 0.1, r"lam: got 0.1, expected a tensor of shape and dtype \(4,\) torch.float32"),
+        ("lam", torch.ones(5), r"shape and dtype of lam: got '\(5,\) torch.float32', expected \(4,\) torch.float32"),
+        ("K", np.ones((4, 1, 5)), r"K: got array.*, expected a tensor of shape and dtype \(4, 1, 5\) torch.float32"),
+        ("K", torch.ones(4, 1, 5).double(), r"shape and dtype of K: got '\(4, 1, 5\) torch.float64', expected"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(key, value, message):
+    block = build("symmetric", certified=True).blocks[0]
+    before = getattr(block, key).clone()
+    with pytest.raises(InvalidParameterError, match=rf"(?s)^{message}"):
+        setattr(block, key, value)
+    assert torch.equal(getattr(block, key), before)
+
+
+def test_half_precision_refuses_positive_values_that_it_does_not_hold():
+    net = build("symmetric")
+    expected = r"^lam: got {}, expected a number from 6\.1e-05 to 1\.6e\+04 in torch\.float16"
+    for value, got in ((1e-6, "1.01.*e-06"), (0.0, "0.0"), (2e4, "20000.0")):  # as half precision rounds them
+        with pytest.raises(InvalidParameterError, match=expected.format(got)):
+            copy.deepcopy(net).half().blocks[0].lam = torch.full((4,), value).half()
+    for value in (6.2e-5, 1.6e4):
+        half = copy.deepcopy(net).half()
+        half.blocks[0].lam = torch.full((4,), value).half()
+        torch.testing.assert_close(half.blocks[0].lam.float(), torch.full((4,), value), rtol=0.01, atol=0)
+        assert half(PAIR.half()).isfinite().all()
+    with torch.no_grad():  # as an optimiser may
+        half.blocks[0].parametrizations.lam.original.fill_(-20)
+    assert half(PAIR.half()).isfinite().all()
+    net.blocks[1].lam = torch.full((4,), 1e-8)
+    assert copy.deepcopy(net).bfloat16()(PAIR.bfloat16()).isfinite().all()
+    with pytest.raises(InvalidParameterError, match=expected.format(r"(1|9\.9.*)e-0[89]")):
+        net.half()
+
+
 @pytest.mark.parametrize("certified", [False, True])
 @pytest.mark.parametrize("name", sorted(CERTIFIED))
 def test_values_inside_of_a_constraint_are_taken_also_at_its_ends(name, certified):
@@ -399,12 +454,10 @@ def test_impossible_numbers_are_named(options, message, data, tmp_path):
 
 
 def test_signals_on_the_unit_interval_are_refused(data, tmp_path):
-    small = {name: array / 255 for name, array in data.items()}
-    expected = (
-        r"largest value of train/clean: got .*, expected values on \[0, 255\]: multiply signals on \[0, 1\] by 255"
-    )
-    with pytest.raises(InvalidParameterError, match=expected):
-        fit(job(), small, tmp_path / "state", "x")
+    expected = r"expected values on \[0, 255\]: multiply signals on \[0, 1\] by 255"
+    for key in ("train/noisy", "train/clean", "validation/noisy", "validation/clean"):
+        with pytest.raises(InvalidParameterError, match=rf"^largest value of {key}: got .*, {expected}"):
+            fit(job(), data | {key: data[key] / 255}, tmp_path / "state", "x")
     with pytest.raises(InvalidParameterError, match=r"dtype of train/noisy: got dtype\('O'\), expected real numbers"):
         fit(job(), {name: array.astype(object) for name, array in data.items()}, tmp_path / "state", "x")
 

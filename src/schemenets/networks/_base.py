@@ -18,7 +18,15 @@ from schemenets.errors import InvalidParameterError, UnknownNameError, integer
 from schemenets.files import plain
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Program, Recorder, State
-from schemenets.networks._parametrizations import Below, Positive, Unit, UnitNorm, Within, constrain
+from schemenets.networks._parametrizations import (
+    Below,
+    Positive,
+    Unit,
+    UnitNorm,
+    Within,
+    check_precision,
+    constrain,
+)
 
 WEIGHTS = "W1", "b1", "W2", "lam", "w", "b2"  # operands of a block
 LAMBDA_0 = 0.1  # initial contrast parameter, for signals in [0, 1]
@@ -168,6 +176,11 @@ class Portable(nn.Module):
     def __reduce__(self) -> Any:
         parameters = {name: (p.detach(), p.requires_grad) for name, p in self.named_parameters()}
         return rebuilt, (self.architecture, parameters, self.training, self.implicit_gradients)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Portable":  # of every conversion
+        super()._apply(fn, recurse)
+        check_precision(self)
+        return self
 
     def __copy__(self) -> "Portable":  # which shares the parameters, as for any module
         copied = type(self).__new__(type(self))
