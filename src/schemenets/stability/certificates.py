@@ -21,9 +21,11 @@ at s = Ku + b₁, an explicit step is (I - τKᵀGK)u - τKᵀGb₁ + b₂, so f
 
 as G b₁ has at most N values of every filter. A network drifts by β, the sum of the δ of its blocks, each times the
 factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has
-another bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
+another bound for its solution: with S = √τ G^½K, whose singular values are at most σ = √(τL)‖K‖,
 
-    ‖u‖² ≤ ‖f + b₂‖‖u‖ + τL‖b₁‖²N/4,   so rms(u) ≤ rms(f) + D,   D = ½√(τL)‖b₁‖₂ + ‖b₂‖₂.
+    u = (I + SᵀS)⁻¹(f + b₂) - √τ (I + SᵀS)⁻¹Sᵀ G^½b₁,   so rms(u) ≤ rms(f) + D,   D = √(τL) σ/(1+σ²) ‖b₁‖₂ + ‖b₂‖₂,
+
+where 1 stands for larger σ, as x/(1+x²) is largest there.
 
 The triangle inequality turns a factor c of explicit steps into one of networks that remember more than u^k (derived):
 
@@ -461,7 +463,8 @@ def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cert
     if certificate.euclidean < 1 + q ** (n + 1):
         return certificate
     delta, c = bounds.drift, 1 + q ** (n + 1)
-    solution = _drift(block, math.sqrt(float(block.tau) / block.flux.L) / 2)  # D
+    sigma = min(1.0, math.sqrt(float(block.tau) * block.flux.L) * float(norm(block.K)))
+    solution = _drift(block, math.sqrt(float(block.tau) / block.flux.L) * sigma / (1 + sigma**2))  # D
     return replace(certificate, euclidean=c, drift=c * solution + q**n * delta)
 
 
