@@ -54,7 +54,8 @@ def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Pat
 
     Raises:
         InvalidParameterError: no networks, or some of different architectures or precisions; one with a parameter that
-            is not finite, or of a precision that files do not have, or with parts that its architecture does not have.
+            is not finite, or of another precision than the first one, or of a precision that files do not have, or with
+            parts that its architecture does not have.
             Nothing is written.
     """
     of_all: list[Any] = list(trained.values())
@@ -69,7 +70,10 @@ def save_all(trained: "Mapping[int, DenoisingNetwork | CycleNetwork]", path: Pat
             "dtype of the network", dtype, f"one of {', '.join(DTYPES)}, such as network.float()"
         )
     for seed, network in trained.items():
+        (first, _), *_ = network.named_parameters()
         for name, parameter in network.named_parameters():
+            if parameter.dtype != dtype:
+                raise InvalidParameterError(f"dtype of {name}", parameter.dtype, f"{dtype}, that of {first}")
             check_finite(f"seed {seed}, {name}", parameter)
     rest: dict[str, Any] = {"seeds": seeds, "dtype": str(dtype).removeprefix("torch.")}
     rest |= {"implicit_gradients": True} if implicit else {}

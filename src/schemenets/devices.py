@@ -160,6 +160,14 @@ def autocasts(x: Tensor) -> bool:
     return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
+def exact_products() -> bool:
+    """Whether torch computes matrix products of single precision in that, see ``set_float32_matmul_precision``."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # it is lower for some backend
+        return False
+
+
 @contextmanager
 def flushed_subnormals() -> Iterator[None]:
     """Numbers too small for full precision count as zero on the CPU, in the calling thread.

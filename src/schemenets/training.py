@@ -241,9 +241,10 @@ def check(job: Training, data: Mapping[str, np.ndarray]) -> None:
     count = data[keys[0]].shape[-2]
     if job.batch > count:
         raise InvalidParameterError("batch", job.batch, f"1 to {count}, the number of training signals")
-    if isinstance(job.task, Denoising) and (largest := np.abs(data["train/clean"]).max()) <= UNIT:
-        expected = "values on [0, 255]: multiply signals on [0, 1] by 255"
-        raise InvalidParameterError("largest value of train/clean", float(largest), expected)
+    for key in keys if isinstance(job.task, Denoising) else ():
+        if (largest := np.abs(data[key]).max()) <= UNIT:
+            expected = "values on [0, 255]: multiply signals on [0, 1] by 255"
+            raise InvalidParameterError(f"largest value of {key}", float(largest), expected)
 
 
 def _identity(job: Training, data: Mapping[str, np.ndarray]) -> str:

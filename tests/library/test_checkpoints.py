@@ -161,6 +161,12 @@ def test_networks_of_one_file_have_one_precision(path):
     nets[7].double()
     with pytest.raises(InvalidParameterError, match=r"dtype: got torch\.float64, expected torch\.float32"):
         checkpoints.save_all(nets, path)
+    for net in nets.values():
+        net.float().blocks[1].double()
+    message = r"^dtype of blocks\.1\..*: got torch\.float64, expected torch\.float32, that of blocks\.0\."
+    with pytest.raises(InvalidParameterError, match=message):
+        checkpoints.save_all(nets, path)
+    assert not path.exists()
 
 
 def test_checkpoints_without_a_precision_in_their_header_are_read(path):
@@ -219,7 +225,7 @@ def without_constraint(net):
 
 
 def of_another_shape(net):
-    net.blocks[0].tau = torch.full((3,), 0.5)
+    net.blocks[0].parametrizations.tau.original.data = torch.full((3,), 0.5)
     return net
 
 

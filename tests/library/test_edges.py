@@ -180,12 +180,20 @@ def test_signals_may_have_channels(net):
         expected = rf"got .?{re.escape(str(shape))}.*, expected {fitting}"
         with pytest.raises(InvalidParameterError, match=expected):
             net(torch.zeros(shape))
+    for shape in ((3, 5, 16), (3, 5, 2, 16), (5, 16)):  # as they are given, not as they are taken
+        with pytest.raises(InvalidParameterError, match=rf"got .?{re.escape(str(shape))}.*, expected \(2, batch, "):
+            stacked(torch.zeros(shape))
 
 
 def test_iterations_may_have_channels():
     cycle, x = EVERYTHING["cycle"], torch.rand(3, 2, 16)
     assert torch.equal(cycle.cycle(0 * x, x)[:, 1], cycle.cycle(0 * x[:, 1], x[:, 1]))
     assert torch.equal(cycle.full_multigrid(x)[:, 1], cycle.full_multigrid(x[:, 1]))
+    with pytest.raises(InvalidParameterError, match=r"of x: got '\(3, 2, 8\) .*, expected \(3, 2, 16\) .*of b"):
+        cycle.cycle(x[..., :8], x)
+    stacked = networks.stack([cycle, cycle])
+    with pytest.raises(InvalidParameterError, match=r"of x: got '\(2, 3, 1, 16\) .*, expected \(2, 3, 2, 16\) "):
+        stacked.cycle(x[:, :1].expand(2, 3, 1, 16), x.expand(2, 3, 2, 16))
 
 
 # values that are assigned
@@ -214,6 +222,61 @@ def test_values_outside_of_a_constraint_are_refused(name, key, values):
         with pytest.raises(InvalidParameterError, match=rf"^{key}: got {re.escape(repr(float(value)))}, expected "):
             setattr(owner, key, outside)
         assert torch.equal(getattr(owner, key), before)
+
+
+@pytest.mark.parametrize("value", [1.5, 1, np.float32(1.5), np.int64(1), torch.tensor(1.5)], ids=repr)
+def test_numbers_are_assigned_to_numbers(value):
+    block = build("symmetric", certified=True).blocks[0]
+    block.tau = value
+    assert block.tau.item() == pytest.approx(float(value))
+    assert block.tau.dtype == torch.float32
+    with pytest.raises(InvalidParameterError, match=r"^tau: got 5.0, expected a number above 0 and below 2, "):
+        block.tau = 5
+    double = copy.deepcopy(block).double()
+    double.tau = 1.1
+    assert double.tau.item() == pytest.approx(1.1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tau", "1", r"tau: got '1', expected a number, or a tensor of shape and dtype \(\) torch.float32"),
+        ("tau", True, r"tau: got True, expected a number, or"),
+        ("tau", None, r"tau: got None, expected a number, or"),
+        ("tau", torch.ones(3), r"shape and dtype of tau: got '\(3,\) torch.float32', expected \(\) torch.float32"),
+        ("tau", torch.tensor(1), r"shape and dtype of tau: got '\(\) torch.int64', expected \(\) torch.float32"),
+        ("lam", 0.1, r"lam: got 0.1, expected a tensor of shape and dtype \(4,\) torch.float32"),
+        ("lam", torch.ones(5), r"shape and dtype of lam: got '\(5,\) torch.float32', expected \(4,\) torch.float32"),
+        ("K", np.ones((4, 1, 5)), r"K: got array.*, expected a tensor of shape and dtype \(4, 1, 5\) torch.float32"),
+        ("K", torch.ones(4, 1, 5).double(), r"shape and dtype of K: got '\(4, 1, 5\) torch.float64', expected"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(key, value, message):
+    block = build("symmetric", certified=True).blocks[0]
+    before = getattr(block, key).clone()
+    with pytest.raises(InvalidParameterError, match=rf"(?s)^{message}"):
+        setattr(block, key, value)
+    assert torch.equal(getattr(block, key), before)
+
+
+def test_half_precision_refuses_positive_values_that_it_does_not_hold():
+    net = build("symmetric")
+    expected = r"^lam: got {}, expected a number from 6\.1e-05 to 1\.6e\+04 in torch\.float16"
+    for value, got in ((1e-6, "1.01.*e-06"), (0.0, "0.0"), (2e4, "20000.0")):  # as half precision rounds them
+        with pytest.raises(InvalidParameterError, match=expected.format(got)):
+            copy.deepcopy(net).half().blocks[0].lam = torch.full((4,), value).half()
+    for value in (6.2e-5, 1.6e4):
+        half = copy.deepcopy(net).half()
+        half.blocks[0].lam = torch.full((4,), value).half()
+        torch.testing.assert_close(half.blocks[0].lam.float(), torch.full((4,), value), rtol=0.01, atol=0)
+        assert half(PAIR.half()).isfinite().all()
+    with torch.no_grad():  # as an optimiser may
+        half.blocks[0].parametrizations.lam.original.fill_(-20)
+    assert half(PAIR.half()).isfinite().all()
+    net.blocks[1].lam = torch.full((4,), 1e-8)
+    assert copy.deepcopy(net).bfloat16()(PAIR.bfloat16()).isfinite().all()
+    with pytest.raises(InvalidParameterError, match=expected.format(r"(1|9\.9.*)e-0[89]")):
+        net.half()
 
 
 @pytest.mark.parametrize("certified", [False, True])
@@ -252,6 +315,35 @@ def test_half_precision_has_no_certificate(dtype, channels):
     assert certificate.euclidean is None
     assert certificate.lipschitz == float("inf")
     assert net(PAIR.to(dtype)).dtype == dtype
+
+
+@pytest.fixture
+def product_precision():
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("product_precision")
+@pytest.mark.parametrize("precision", ["high", "medium", "of the processor"])
+def test_products_of_lower_precision_have_no_certificate(precision):
+    if precision != "of the processor":
+        torch.set_float32_matmul_precision(precision)
+    elif hasattr(torch.backends, "fp32_precision"):
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    else:
+        pytest.skip("of this torch, all devices have one precision")
+    net = build("symmetric", certified=True)
+    certificate = stability.certify(net)
+    assert certificate.failed == [stability.certificates.EXACT]
+    assert certificate.euclidean is None
+    assert stability.certify(net.double()).holds
+    linear = multigrid.CycleArchitecture(problem=multigrid.Problem(tau=100.0), flux="linear").build()
+    expected = "precision of matrix products: got 'TF32 or bfloat16', expected single, as after torch.set_float32"
+    with pytest.raises(InvalidParameterError, match=expected):
+        multigrid.certify(linear, 16)
+    torch.set_float32_matmul_precision("highest")
+    assert stability.certify(net.float()).holds
+    assert multigrid.certify(linear, 16).length == 16
 
 
 def test_certificates_are_about_the_values_that_a_network_has_in_its_precision():
@@ -362,12 +454,10 @@ def test_impossible_numbers_are_named(options, message, data, tmp_path):
 
 
 def test_signals_on_the_unit_interval_are_refused(data, tmp_path):
-    small = {name: array / 255 for name, array in data.items()}
-    expected = (
-        r"largest value of train/clean: got .*, expected values on \[0, 255\]: multiply signals on \[0, 1\] by 255"
-    )
-    with pytest.raises(InvalidParameterError, match=expected):
-        fit(job(), small, tmp_path / "state", "x")
+    expected = r"expected values on \[0, 255\]: multiply signals on \[0, 1\] by 255"
+    for key in ("train/noisy", "train/clean", "validation/noisy", "validation/clean"):
+        with pytest.raises(InvalidParameterError, match=rf"^largest value of {key}: got .*, {expected}"):
+            fit(job(), data | {key: data[key] / 255}, tmp_path / "state", "x")
     with pytest.raises(InvalidParameterError, match=r"dtype of train/noisy: got dtype\('O'\), expected real numbers"):
         fit(job(), {name: array.astype(object) for name, array in data.items()}, tmp_path / "state", "x")
 
@@ -409,6 +499,18 @@ def test_blocks_and_implicit_gradients_are_compiled_by_torch():
     torch.testing.assert_close(torch.compile(block, backend="eager")(u), block(u))
     net = EVERYTHING["implicit gradients"]
     torch.testing.assert_close(torch.compile(net, backend="eager")(PAIR), net(PAIR))
+
+
+@pytest.mark.filterwarnings("ignore")
+@each_kernel
+def test_networks_are_compiled_as_one_graph_for_signals_of_any_length(kernel, monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+    torch.compiler.reset()
+    net = EVERYTHING["symmetric"]
+    compiled = torch.compile(net, backend="eager", fullgraph=True, dynamic=True)
+    for length in (16, 24):
+        u = torch.rand(3, length)
+        torch.testing.assert_close(compiled(u), net(u))
 
 
 def test_blocks_under_autocast_take_what_layers_before_them_give():

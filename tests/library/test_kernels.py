@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +32,7 @@ from schemenets.kernels import reference
 pytest.importorskip("numba")
 from compiled import compiled_calls, nothing_left_behind
 
+from schemenets.kernels import engine
 from schemenets.kernels import flux as compiled_fluxes
 from schemenets.kernels.simd import lanes
 
@@ -647,6 +649,31 @@ def test_a_numba_without_a_place_for_its_cache_compiles_anew(tmp_path):
     assert warned.count("compiled code cannot be kept, so every process compiles it anew") == 1
     assert "NUMBA_CACHE_DIR" in warned
     assert said.splitlines()[0] == told(PROGRAM.format(flux="perona_malik"))[0].strip()
+
+
+def doubled(x, number):
+    x[0] *= number
+
+
+@pytest.mark.parametrize("left", [0, 20, -1])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_files_of_compiled_code_are_told_and_replaced(kind, left, tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+
+    def call():
+        function, x = engine.compiled(doubled), np.ones(1)
+        engine.call(function, x, np.float64(2))
+        assert x[0] == 2
+        return sum(function.stats.cache_hits.values())
+
+    call()
+    (file,) = tmp_path.glob(f"*/*.{kind}")
+    file.write_bytes(file.read_bytes()[:left])
+    assert call() == 0
+    (told,) = recwarn
+    assert f"{file.parent}: compiled code is damaged and compiled anew" in str(told.message)
+    assert call() == 1
+    assert len(recwarn) == 1
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The figure of fluxes, and the ranges of the arguments that fluxes take in networks."""
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dense import correlation_matrix
+from matplotlib import rc_context
 
 from schemenets import fluxes, networks
 from schemenets.errors import UnknownNameError
@@ -88,6 +90,20 @@ def test_curves_are_told_apart_without_colour_and_all_stay_legible():
     assert len(figure.legends[0].get_texts()) == len(lines)
     boxes = [artist.get_window_extent() for artist in (*figure.axes, *figure.legends)]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize(("kind", "metadata"), [("png", {"Software": None}), ("svg", {"Date": None})])
+def test_saved_figures_do_not_depend_on_settings(kind, metadata):
+    def saved(**options):
+        file = io.BytesIO()
+        fluxes.plot(["linear", "perona_malik"]).savefig(file, format=kind, metadata=metadata, **options)
+        return file.getvalue()
+
+    expected = saved()
+    settings = {"savefig.dpi": 40, "savefig.facecolor": "red", "savefig.bbox": "tight", "savefig.transparent": True}
+    with rc_context({**settings, "svg.fonttype": "none", "font.family": "serif", "lines.linewidth": 5}):
+        assert saved() == expected
+        assert saved(facecolor="red") != expected
 
 
 def test_names_and_missing_packages_are_named():

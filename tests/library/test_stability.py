@@ -308,7 +308,7 @@ def test_the_drift_is_attained():
 
 @pytest.mark.parametrize("blocks", [1, 40])
 def test_the_drift_of_implicit_networks_is_that_of_their_solution(blocks):
-    """u = f - τ(u + b₁) + b₂; many iterations drift by no more than ½√τ|b₁| + |b₂| and what is left of the start."""
+    """u = f - τ(u + b₁) + b₂; many iterations drift by no more than τ|b₁|/(1+τ) + |b₂|, which b₁ attains."""
     size = {"blocks": blocks, "filters": 1, "kernel_size": 1}
     net = networks.build("implicit", flux="linear", biases=True, **size).double()
     (block,) = net.blocks
@@ -320,9 +320,24 @@ def test_the_drift_of_implicit_networks_is_that_of_their_solution(blocks):
     if blocks == 1:
         assert (certificate.euclidean, certificate.drift) == pytest.approx((1.0, 0.5 * 0.4 + 0.1))
     else:
-        assert (certificate.euclidean, certificate.drift) == pytest.approx((1.0, 0.5**0.5 / 2 * 0.4 + 0.1))
-        (value,) = net(torch.zeros(1, 1, dtype=torch.float64)).flatten().tolist()
-        assert value == pytest.approx((0.5 * 0.4 + 0.1) / 1.5)
+        assert (certificate.euclidean, certificate.drift) == pytest.approx((1.0, 0.5 * 0.4 / 1.5 + 0.1))
+        zero = torch.zeros(1, 1, dtype=torch.float64)
+        assert net(zero).item() == pytest.approx((0.5 * 0.4 + 0.1) / 1.5)
+        block.b2.data.zero_()
+        assert net(zero).item() == pytest.approx(certify(net).drift)
+
+
+def test_the_drift_of_implicit_networks_with_large_steps_does_not_depend_on_their_filters():
+    """Where τL‖K‖² > 1, as a learned flux may have small slopes."""
+    net = networks.build("implicit", blocks=60, filters=1, kernel_size=1, flux="learned", biases=True).double()
+    (block,) = net.blocks
+    block.K.data.fill_(1.0)
+    block.b1.data.fill_(0.4)
+    block.w = torch.full((1, 5), -1.0, dtype=torch.float64)
+    block.tau = torch.tensor(4.0, dtype=torch.float64)
+    certificate = certify(net)
+    assert certificate.holds
+    assert certificate.drift == pytest.approx(4**0.5 / 2 * 0.4, rel=1e-3)
 
 
 def test_biases_that_are_zero_change_no_certificate():
@@ -1050,6 +1065,10 @@ def test_searches_treat_the_networks_of_a_stack_one_by_one_and_change_nothing(se
     )
     assert len(set(found.tolist())) == 3
     assert all(map(torch.equal, before, stacked.parameters()))
+    assert torch.equal(search(stacked, starts.unflatten(-2, (2, 2)), steps=5), found)
+    assert torch.equal(search(nets[0], starts[0, :, None], steps=5), search(nets[0], starts[0], steps=5))
+    with pytest.raises(InvalidParameterError, match=rf"got \(2, 4, 1, {LENGTH}\), expected \(3, batch, length\)"):
+        search(stacked, starts[:2, :, None])
 
 
 @pytest.mark.parametrize("search", [largest_amplification, largest_expansion])

@@ -63,6 +63,8 @@ def test_checkpoints_of_ones_own_are_taken(tmp_path):
     [
         (b"1\n2\nx\n4\n5\n6", "in.csv, line 3, column 1: got 'x', expected a finite number"),
         (b"a,b\n1,2\n3,nan\n", "in.csv, line 3, column 2: got 'nan', expected a finite number"),
+        (b"nan\n" + b"1\n" * 6, "in.csv, line 1, column 1: got 'nan', expected a finite number"),
+        (b"a,-inf\n1,2\n", "in.csv, line 1, column 1: got 'a', expected a finite number"),
         (b"1,2\n3\n", "in.csv, line 2: got 1 values, expected 2, as before"),
         (b"", "in.csv: got no numbers, expected one signal per column"),
         (b"name\n", "in.csv: got no numbers, expected one signal per column"),

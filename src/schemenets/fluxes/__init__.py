@@ -61,8 +61,8 @@ def plot(shown: Iterable[str | Flux | Responses], s_max: float = 4.0) -> "Figure
         ImportError: matplotlib is missing, which ``schemenets[study]`` installs.
     """
     # by its name, so that the code of trainings does not depend on that of figures
-    module = importlib.import_module("schemenets.fluxes._plot")
     try:
+        module = importlib.import_module("schemenets.fluxes._plot")
         figure: Figure = module.draw(shown, s_max)
     except ModuleNotFoundError as error:
         raise ImportError(f"fluxes.plot needs {error.name}: install schemenets[study]") from error

@@ -1,17 +1,16 @@
-"""Diffusivities, fluxes and energies, drawn with matplotlib, which is imported only where it draws."""
+"""Diffusivities, fluxes and energies, drawn with matplotlib; imported only to draw."""
 
 from collections.abc import Iterable, Iterator
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib import style
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from schemenets.fluxes import Flux, Responses, get
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 17 / 2.54, 3  # inches: the width of a printed page
 STYLE: dict[Any, Any] = {
@@ -28,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 3,
     "lines.linewidth": 1.2,
+    "svg.hashsalt": "schemenets",  # with the date left out, equal figures are equal files
 }
 # to be told apart by colour-blind readers as well (the palette of seaborn); the darker ones first
 COLOURS = ("#0173b2", "#d55e00", "#029e73", "#cc78bc", "#ca9161", "#de8f05", "#949494")
@@ -57,13 +57,18 @@ def curves(shown: Iterable[str | Flux | Responses], s_max: float) -> Iterator[Cu
             yield Curve(flux.name.replace("_", " "), flux, 1.0, w, s_max)
 
 
-def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> "Figure":
-    """See :func:`schemenets.fluxes.plot`."""
-    from matplotlib import style
-    from matplotlib.figure import Figure
+class Drawn(Figure):
+    """A figure that is drawn and saved whatever settings users have; what they ask of ``savefig`` counts."""
 
-    with style.context(STYLE, after_reset=True):  # whatever settings users have
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        with style.context(STYLE, after_reset=True):
+            super().savefig(*arguments, **options)
+
+
+def draw(shown: Iterable[str | Flux | Responses], s_max: float) -> Figure:
+    """See :func:`schemenets.fluxes.plot`."""
+    with style.context(STYLE, after_reset=True):
+        figure = Drawn(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.subplots(1, 3)
         styles = zip(cycle(COLOURS), cycle(DASHES), strict=False)
         for (text, flux, lam, w, reach), (color, dashes) in zip(curves(shown, s_max), styles, strict=False):

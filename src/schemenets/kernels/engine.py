@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
+from numba.core.caching import FunctionCache
 from numba.extending import overload
 
 from schemenets.fluxes.linear import FLUX as LINEAR
@@ -72,11 +73,26 @@ def _(array):  # type: ignore[no-untyped-def]
 
 def compiled(function: Any) -> Any:
     """A function that is compiled when it is called, and kept on disk where there is a place for it."""
+    found = njit(**OPTIONS)(function)
     try:
-        return njit(cache=True, **OPTIONS)(function)
+        found._cache = Kept(function)  # as with cache=True
     except RuntimeError:  # numba finds no directory that it may write to
         _tell_that_nothing_is_kept()
-        return njit(**OPTIONS)(function)
+    return found
+
+
+class Kept(FunctionCache):
+    """Compiled code on disk, compiled anew where a file is damaged, as by a process that ended while it wrote."""
+
+    def load_overload(self, *of: Any) -> Any:
+        try:
+            return super().load_overload(*of)
+        except OSError:  # the directory is at fault
+            raise
+        except Exception as error:  # whatever reading such a file raises
+            warnings.warn(f"{self.cache_path}: compiled code is damaged and compiled anew: {error!r}", stacklevel=2)
+            self.flush()
+            return None
 
 
 @cache

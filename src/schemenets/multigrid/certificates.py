@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 import torch
 
+from schemenets.devices import exact_products
 from schemenets.errors import InvalidParameterError
 from schemenets.multigrid.cycle import STENCILS, CycleNetwork
 from schemenets.multigrid.problems import Grid
@@ -63,6 +64,9 @@ def certify(network: CycleNetwork, length: int, grid: Grid | None = None) -> Cyc
     architecture = network.architecture
     if (dtype := next(network.parameters()).dtype) not in (torch.float32, torch.float64):
         raise InvalidParameterError("precision of the network", dtype, "single or double, which certificates are about")
+    if dtype == torch.float32 and not exact_products():
+        expected = "single, as after torch.set_float32_matmul_precision('highest')"
+        raise InvalidParameterError("precision of matrix products", "TF32 or bfloat16", expected)
     if not architecture.linear:
         expected = "one with a linear problem, a linear Ψ, an additive skip and the coarse side of FAS"
         raise InvalidParameterError("architecture", architecture, expected)

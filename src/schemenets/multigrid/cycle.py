@@ -205,10 +205,10 @@ class CycleNetwork(Portable):
         Raises:
             InvalidParameterError: shapes, dtypes or a grid that do not fit, or right-hand sides that are not finite.
         """
-        self._check(b)
-        if x.shape != b.shape or x.dtype != b.dtype:
+        if x.shape != b.shape or x.dtype != b.dtype:  # first, as then neither has lost its channels
             expected = f"{tuple(b.shape)} {b.dtype}, those of b"
             raise InvalidParameterError("shape and dtype of x", f"{tuple(x.shape)} {x.dtype}", expected)
+        self._check(b)
         return self._cycles(x, b, self._fitting(b, grid), 1)
 
     def _check(self, b: Tensor) -> None:

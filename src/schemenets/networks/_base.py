@@ -2,6 +2,7 @@
 
 import copy
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, wraps
@@ -17,7 +18,17 @@ from schemenets.errors import InvalidParameterError, UnknownNameError, integer
 from schemenets.files import plain
 from schemenets.fluxes import Flux
 from schemenets.kernels.program import Program, Recorder, State
-from schemenets.networks._parametrizations import Below, Bounded, Positive, Stable, Unit, UnitNorm, Within, constrain
+from schemenets.networks._parametrizations import (
+    Below,
+    Bounded,
+    Positive,
+    Stable,
+    Unit,
+    UnitNorm,
+    Within,
+    check_precision,
+    constrain,
+)
 
 WEIGHTS = "W1", "b1", "W2", "lam", "w", "b2"  # operands of a block
 LAMBDA_0 = 0.1  # initial contrast parameter, for signals in [0, 1]
@@ -144,12 +155,18 @@ def entry(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
             others = tuple(each.to(dtype) if isinstance(each, Tensor) else each for each in others)
             with torch.autocast(x.device.type, enabled=False):
                 return own(network, x.to(dtype), *others, **options)
-        if x.ndim == len(network.seeds) + 3 and all(each.shape == x.shape for each in given):
+        if has_channels(network, x) and all(each.shape == x.shape for each in given):
             others = tuple(each.flatten(-3, -2) if isinstance(each, Tensor) else each for each in others)
             return method(network, x.flatten(-3, -2), *others, **options).unflatten(-2, x.shape[-3:-1])
         return method(network, x, *others, **options)
 
     return own
+
+
+def has_channels(network: Any, x: Tensor) -> bool:
+    """Whether x is of shape (..., batch, channels, length) with the seeds of the network."""
+    seeds: tuple[int, ...] = network.seeds
+    return x.ndim == len(seeds) + 3 and x.shape[:-3] == seeds
 
 
 class Portable(nn.Module):
@@ -164,6 +181,11 @@ class Portable(nn.Module):
     def __reduce__(self) -> Any:
         parameters = {name: (p.detach(), p.requires_grad) for name, p in self.named_parameters()}
         return rebuilt, (self.architecture, parameters, self.training, self.implicit_gradients)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Portable":  # of every conversion
+        super()._apply(fn, recurse)
+        check_precision(self)
+        return self
 
     def __copy__(self) -> "Portable":  # which shares the parameters, as for any module
         copied = type(self).__new__(type(self))
@@ -285,7 +307,7 @@ class DenoisingNetwork(Portable):
             length: of the signals.
             blocks: the values of all blocks, see :meth:`operands`; those of the network if not given.
         """
-        seeds, length = len(self.seeds), int(length)  # a tensor where torch traces
+        seeds, length = len(self.seeds), operator.index(length)  # of a tensor or a symbol, where torch traces
         operands = self.operands(self.together() if blocks is None else blocks, length)
         return self.program(length, operands, seeds), kernels.pack(operands.values(), seeds)
 

@@ -1,15 +1,16 @@
 """Constraints as parametrizations (:mod:`torch.nn.utils.parametrize`): a constrained network is an ordinary network.
 
 All of them accept leading seed dimensions, so they hold in stacked networks too. Values that are assigned have to lie
-in the range of the constraint.
+in the range of the constraint, and to be of the shape and precision of what they replace; or a number for a number.
 """
 
 import math
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
 from schemenets import operators
 from schemenets.devices import is_readable
@@ -19,6 +20,11 @@ from schemenets.kernels.extrapolation import magnitude
 SAFETY = 1e-6  # by which constraints are stricter than their limits: more than rounding in single precision takes away
 LARGEST_NORM = 1e4  # of filters
 LARGEST = 30.0  # of |θ| in exp θ: single precision still holds the value, its inverse and their squares
+
+
+def largest(dtype: torch.dtype) -> float:
+    """Of |θ| in exp θ, in a precision that may hold the value and its inverse for smaller ones only."""
+    return min(LARGEST, -math.log(torch.finfo(dtype).tiny))
 
 
 class Constraint(nn.Module):
@@ -41,19 +47,67 @@ def constrain(module: nn.Module, name: str, constraint: Constraint) -> None:
     """Constrain a parameter of the module, whose initial value is what it is before."""
     constraint.name = name
     register_parametrization(module, name, constraint)
+    cls: Any = type(module)  # of this module alone
+    assigned = getattr(cls, name)
+
+    def assign(self: Any, value: Any) -> None:
+        assigned.fset(self, _fitting(name, value, self.parametrizations[name].original))
+
+    setattr(cls, name, assigned.setter(assign))
+
+
+def _fitting(name: str, value: Any, like: Tensor) -> Tensor:
+    """The value that is assigned, a number as a tensor.
+
+    Raises:
+        InvalidParameterError: it is neither a number nor a tensor, or of another shape or precision.
+    """
+    kind = f"{tuple(like.shape)} {like.dtype}"
+    if isinstance(value, Real) and not isinstance(value, bool) and not like.ndim:
+        return like.new_tensor(float(value))
+    if not isinstance(value, Tensor):
+        expected = f"a {'tensor' if like.ndim else 'number, or a tensor'} of shape and dtype {kind}"
+        raise InvalidParameterError(name, value, expected)
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise InvalidParameterError(f"shape and dtype of {name}", f"{tuple(value.shape)} {value.dtype}", kind)
+    return value
+
+
+def check_precision(network: nn.Module) -> None:
+    """Make sure that positive values are in the range of the precision that the network has.
+
+    Raises:
+        InvalidParameterError: half precision does not hold a value, or its inverse.
+    """
+    for constraints in network.modules():
+        if isinstance(constraints, ParametrizationList) and isinstance(constraint := constraints[0], Positive):
+            theta: Any = constraints.original
+            if largest(theta.dtype) < LARGEST:
+                constraint.check_held(theta.float().exp(), theta)
 
 
 class Positive(Constraint):
-    """θ ↦ exp θ, with θ held in [-30, 30], where neither the value nor its inverse overflows."""
+    """θ ↦ exp θ, with θ held in [-30, 30], in half precision less, where neither value nor inverse overflows."""
 
     def forward(self, theta: Tensor) -> Tensor:
-        return theta.clamp(-LARGEST, LARGEST).exp()
+        most = largest(theta.dtype)
+        return theta.clamp(-most, most).exp()
 
     def right_inverse(self, value: Tensor) -> Tensor:
         theta = value.log()
-        expected = f"a number from {math.exp(-LARGEST):.2g} to {math.exp(LARGEST):.2g}"
-        self.check(value, theta.abs() <= LARGEST + SAFETY * LARGEST, expected)
+        self.check_held(value, theta)
         return theta
+
+    def check_held(self, value: Tensor, theta: Tensor) -> None:
+        """Make sure that a value, exp θ, is in the range.
+
+        Raises:
+            InvalidParameterError: it is not.
+        """
+        most, rounding = largest(theta.dtype), max(SAFETY, torch.finfo(theta.dtype).eps)
+        where = f" in {theta.dtype}" if most < LARGEST else ""
+        expected = f"a number from {math.exp(-most):.2g} to {math.exp(most):.2g}{where}"
+        self.check(value, theta.abs() <= most + rounding * most, expected)
 
 
 class Below(Constraint):

@@ -2,7 +2,8 @@
 
 They are about the network that runs: constrained values are those that it has in its own precision, and constraints
 are stricter than their limits by more than rounding in single precision takes away. Half precision has no certificate:
-there a network of twenty blocks was seen to amplify by a quarter.
+there a network of twenty blocks was seen to amplify by a quarter. Nor has single precision where torch may compute
+matrix products in TF32 or bfloat16, as it does after ``torch.set_float32_matmul_precision("high")``.
 
 Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of its theory; the Lipschitz bound is derived):
 
@@ -20,9 +21,11 @@ at s = Ku + b₁, an explicit step is (I - τKᵀGK)u - τKᵀGb₁ + b₂, so f
 
 as G b₁ has at most N values of every filter. A network drifts by β, the sum of the δ of its blocks, each times the
 factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has
-another bound for its solution, as s g (s - b₁) ≥ -L b₁²/4 in every place:
+another bound for its solution: with S = √τ G^½K, whose singular values are at most σ = √(τL)‖K‖,
 
-    ‖u‖² ≤ ‖f + b₂‖‖u‖ + τL‖b₁‖²N/4,   so rms(u) ≤ rms(f) + D,   D = ½√(τL)‖b₁‖₂ + ‖b₂‖₂.
+    u = (I + SᵀS)⁻¹(f + b₂) - √τ (I + SᵀS)⁻¹Sᵀ G^½b₁,   so rms(u) ≤ rms(f) + D,   D = √(τL) σ/(1+σ²) ‖b₁‖₂ + ‖b₂‖₂,
+
+where 1 stands for larger σ, as x/(1+x²) is largest there.
 
 The triangle inequality turns a factor c of explicit steps into one of networks that remember more than u^k (derived):
 
@@ -52,10 +55,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from schemenets.devices import exact_products
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture, DenoisingNetwork
 from schemenets.operators import norm_bound
 
+EXACT = "matrix products in single precision, as after torch.set_float32_matmul_precision('highest')"
 ADJOINT = 1e-6  # size of W₂ + τW₁ relative to W₂ up to which W₂ = -τW₁ but for rounding in single precision
 
 
@@ -160,10 +165,10 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
     if not isinstance(architecture, Architecture):
         expected = "a network of schemenets.networks; schemenets.multigrid.certify is for learned cycles"
         raise InvalidParameterError("network", type(network).__name__, expected)
-    asked = {
-        f"single or double precision instead of {half}": False
-        for half in sorted({str(p.dtype).removeprefix("torch.") for p in network.parameters()} - {"float32", "float64"})
-    }
+    dtypes = {str(p.dtype).removeprefix("torch.") for p in network.parameters()}
+    asked = {f"single or double precision instead of {half}": False for half in sorted(dtypes - {"float32", "float64"})}
+    if "float32" in dtypes and not exact_products():
+        asked[EXACT] = False
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         asked["finite weights"] = False
     if architecture.steps == "signed":  # some filters may sharpen
@@ -458,7 +463,8 @@ def _implicit(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Cert
     if certificate.euclidean < 1 + q ** (n + 1):
         return certificate
     delta, c = bounds.drift, 1 + q ** (n + 1)
-    solution = _drift(block, math.sqrt(float(block.tau) / block.flux.L) / 2)  # D
+    sigma = min(1.0, math.sqrt(float(block.tau) * block.flux.L) * float(norm(block.K)))
+    solution = _drift(block, math.sqrt(float(block.tau) / block.flux.L) * sigma / (1 + sigma**2))  # D
     return replace(certificate, euclidean=c, drift=c * solution + q**n * delta)
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import DenoisingNetwork
+from schemenets.networks._base import has_channels
 from schemenets.stability.certificates import as_it_runs
 
 SCALES = (1e-3, 1e-1, 1.0, 1e1, 1e3)  # root mean squares of the starts; signals of the study lie in [0, 1]
@@ -46,7 +47,8 @@ def largest_amplification(
 
     Args:
         network: it is not changed.
-        starts: (batch, length), for a stacked network (seeds, batch, length), on the scale [0, 1].
+        starts: what the network takes, such as (batch, length) or (batch, channels, length), for a stacked network
+            (seeds, batch, length), on the scale [0, 1].
         steps: ascent steps from every start and for every rate.
         climb: most further steps from the worst signals of all.
         rates: lengths of the first step relative to ‖u‖₂; they shrink linearly.
@@ -54,11 +56,11 @@ def largest_amplification(
         drift: of the certificate, a number or (seeds,).
 
     Returns:
-        The maximum over the batch, of shape () or (seeds,), in float64; infinite where an output, or the square of its
-        norm, overflows.
+        The maximum over batch and channels, of shape () or (seeds,), in float64; infinite where an output, or the
+        square of its norm, overflows.
 
     Raises:
-        InvalidParameterError: a start is zero, or holds NaN or infinite values.
+        InvalidParameterError: a start is zero, holds NaN or infinite values, or has a shape that does not fit.
     """
     network, u = _prepared(network, starts, scales)
     taken_off = (1 + ROUNDING) * torch.as_tensor(drift, dtype=torch.float64)  # however small u is
@@ -160,6 +162,8 @@ def _prepared(network: DenoisingNetwork, starts: Tensor, scales: tuple[float, ..
     """A copy in float64, with the values that certificates are about, and all starts."""
     network = as_it_runs(network)
     starts = starts.detach().double()
+    if has_channels(network, starts):
+        starts = starts.flatten(-3, -2)
     network.check_signals(starts)
     if not _norm(starts).all():
         raise InvalidParameterError("norm of a start", 0.0, "one above 0")

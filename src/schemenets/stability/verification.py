@@ -388,7 +388,9 @@ class _Implicit(_Dense):
     def added(self) -> float:
         A, n, q = self.blocks[0], len(self.blocks), 1 - self.margins(self.blocks[0])[CONTRACTION]
         delta = A.drift(self._tau(A)) + A.size_of_b2
-        of_solution = math.sqrt(self._tau(A) * A.flux.L) / 2 * A.size_of_b1 + A.size_of_b2
+        root = math.sqrt(self._tau(A) * A.flux.L)
+        sigma = min(1.0, root * math.sqrt(A.norm_squared))
+        of_solution = root * sigma / (1 + sigma**2) * A.size_of_b1 + A.size_of_b2
         return delta if n == 1 else (1 + q ** (n + 1)) * of_solution + q**n * delta
 
     def expansion(self) -> float:

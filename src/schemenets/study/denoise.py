@@ -120,7 +120,7 @@ def _from_csv(path: Path) -> Signals:
         raise CheckpointError(f"{path}: no text in UTF-8 ({error})") from error
     rows = [(number, row) for number, row in enumerate(csv.reader(lines), start=1) if any(cell.strip() for cell in row)]
     header: Sequence[str] = ()
-    if rows and not any(_is_number(cell) for cell in rows[0][1]):
+    if rows and all(_number(cell) is None for cell in rows[0][1]):
         header = rows.pop(0)[1]
     if not rows:
         raise CheckpointError(f"{path}: got no numbers, expected one signal per column")
@@ -129,13 +129,14 @@ def _from_csv(path: Path) -> Signals:
         if len(row) != width:
             raise CheckpointError(f"{path}, line {number}: got {len(row)} values, expected {width}, as before")
         for column, cell in enumerate(row, start=1):
-            if not _is_number(cell):
+            if (value := _number(cell)) is None or not math.isfinite(value):
                 raise CheckpointError(f"{path}, line {number}, column {column}: got {cell!r}, expected a finite number")
     return Signals(np.array([[float(cell) for cell in row] for _, row in rows]).T, header)
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
+    """NaN and infinite ones are numbers, too: lines of them are no lines of names."""
     try:
-        return math.isfinite(float(text))
+        return float(text)
     except ValueError:
-        return False
+        return None
