@@ -15,6 +15,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch", "scancel")
 CONFIGURATION = Path("/etc/slurm")
 MEGABYTES = 8000
+CPUS = 3  # on a machine of fewer as well: jobs of a cluster wait a lot
 CONF = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -42,6 +43,7 @@ KillWait=2
 ReturnToService=2
 MailProg=/bin/true
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
+SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=24:00:00 State=UP
 PartitionName=gpus Nodes={host} MaxTime=24:00:00 State=UP
@@ -75,7 +77,7 @@ class Cluster:
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         self.run.chmod(0o755)
-        values = {"host": socket.gethostname().split(".")[0], "run": self.run, "cpus": 2, "megabytes": MEGABYTES}
+        values = {"host": socket.gethostname().split(".")[0], "run": self.run, "cpus": CPUS, "megabytes": MEGABYTES}
         CONFIGURATION.mkdir(exist_ok=True)
         (CONFIGURATION / "slurm.conf").write_text(CONF.format(**values))
         (CONFIGURATION / "gres.conf").write_text(GRES.format(**values))
@@ -110,10 +112,11 @@ class Cluster:
         """What a command prints; empty while the controller does not answer."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    def jobs(self, *states: str, rule: str = "") -> list[str]:
-        """Numbers of the jobs in these states, of one rule or of all."""
-        lines = self.answer("squeue", "--noheader", f"--states={','.join(states)}", "--format=%i|%k").splitlines()
-        return [line.partition("|")[0] for line in lines if line.partition("|")[2].startswith(f"rule_{rule}")]
+    def jobs(self, directory: Path, *states: str, rule: str = "") -> list[str]:
+        """Numbers of the jobs in this directory that are in one of these states, of one rule or of all."""
+        lines = self.answer("squeue", "--noheader", f"--states={','.join(states)}", "--format=%i|%k|%Z").splitlines()
+        jobs = [line.split("|", 2) for line in lines]
+        return [number for number, comment, at in jobs if Path(at) == directory and comment.startswith(f"rule_{rule}")]
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
