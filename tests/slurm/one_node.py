@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch", "scancel")
@@ -53,9 +54,10 @@ GRES = "NodeName={host} Name=gpu File=/dev/null\n"
 
 def missing() -> str:
     """Why no cluster can be started here; empty if one can."""
-    lacking = [name for name in PROGRAMS if shutil.which(name) is None]
-    if lacking:
+    if lacking := [name for name in PROGRAMS if shutil.which(name) is None]:
         return f"SLURM is not installed: no {', '.join(lacking)}"
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        return "Snakemake has no plugin for SLURM: make test-slurm has"
     if os.getuid() != 0:
         return "the daemons of SLURM need root"
     if any((CONFIGURATION / name).exists() for name in ("slurm.conf", "gres.conf")):
@@ -119,7 +121,7 @@ class Cluster:
         return [number for number, comment, at in jobs if Path(at) == directory and comment.startswith(f"rule_{rule}")]
 
 
-def wait(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait(condition: Callable[[], bool], what: str, seconds: float = 600) -> None:
     """Wait until the condition holds.
 
     Raises:
