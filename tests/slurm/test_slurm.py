@@ -191,7 +191,7 @@ def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
     last = int(re.findall(r": (\d+)/10000 epochs", interrupted)[-1])
     assert int(epochs()[0]) > last  # not from the beginning
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     wait(lambda: not cluster.jobs(directory, "RUNNING", "PENDING", "COMPLETING"), "jobs are cancelled with their run")
 
 
@@ -235,7 +235,7 @@ def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
     wait(lambda: cluster.jobs(directory, *states, rule="tune"), "a job tunes")
     (number,) = cluster.jobs(directory, *states, rule="tune")
     asked = cluster.answer("scontrol", "show", "job", number)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "gres:gpu:1" in asked or "gres/gpu=1" in asked
     assert "Partition=gpus" in asked
