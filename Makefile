@@ -6,7 +6,7 @@ CORES ?= all
 OUT ?=
 PROFILE ?=
 
-.PHONY: study test benchmark lint docs
+.PHONY: study test test-slurm benchmark lint docs
 
 study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]
 	. .venv/bin/activate && snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
@@ -14,6 +14,9 @@ study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## 
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+test-slurm: .venv/test.stamp .venv/plugins/slurm ## run the study as jobs on a cluster of one node, which takes root and the packages slurm-wlm and munge
+	. .venv/bin/activate && OMP_NUM_THREADS=1 PYTHONPATH="$$PWD/.venv/plugins/slurm" python -m pytest -m slurm tests/slurm $(ARGS)
 
 benchmark: .venv/test.stamp ## compare training with plain torch, and solvers with each other, on one idle core: make benchmark [OUT=results/benchmark]
 	. .venv/bin/activate && export OMP_NUM_THREADS=1 && python -m benchmarks --out "$(or $(OUT),results/benchmark)/benchmark.csv" \
@@ -36,6 +39,12 @@ docs: .venv/docs.stamp ## build the documentation, offline
 
 .venv/slurm.stamp: .venv/study.stamp requirements/slurm.txt
 	.venv/bin/python -m pip install --requirement requirements/slurm.txt
+	touch $@
+
+# Plugins for tests, beside the environment: Snakemake imports all it finds, and pandas with that of SLURM, at every start.
+.venv/plugins/%: requirements/%.txt .venv/study.stamp
+	rm -rf $@
+	.venv/bin/python -m pip install --no-deps --target $@ $$(sed '/^[-#]/d' $<)
 	touch $@
 
 .venv/test.stamp: .venv/study.stamp requirements/test.txt

@@ -77,11 +77,15 @@ def dumps(content: dict) -> str:
 
 
 def make(directory: Path) -> None:
-    """Write the project and run every job of every stage there, on the reference kernel: compiling takes longer."""
-    study = project(directory)
+    """Write the project and run it there."""
+    run(directory, project(directory))
+
+
+def run(directory: Path, study: Study) -> None:
+    """Run every job of every stage of a project's study in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
-        patch.setenv("SCHEMENETS_KERNEL", "reference")
+        patch.setenv("SCHEMENETS_KERNEL", "reference")  # compiling the others takes longer
         for stage, name in ordered(study):
             stages.run(stage, name, study.specs(stage)[name], Layout(RESULTS))
 

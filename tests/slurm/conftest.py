@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    """One node with two cores and a GPU in name."""
+    """One node with a GPU in name."""
     if reason := one_node.missing():
         if os.environ.get("SLURM") == "required":
             pytest.fail(f"{reason}, but SLURM=required")

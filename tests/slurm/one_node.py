@@ -10,11 +10,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch", "scancel")
 CONFIGURATION = Path("/etc/slurm")
 MEGABYTES = 8000
+CPUS = 3  # on a machine of fewer as well: jobs of a cluster wait a lot
 CONF = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -42,6 +44,7 @@ KillWait=2
 ReturnToService=2
 MailProg=/bin/true
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
+SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=24:00:00 State=UP
 PartitionName=gpus Nodes={host} MaxTime=24:00:00 State=UP
@@ -51,9 +54,10 @@ GRES = "NodeName={host} Name=gpu File=/dev/null\n"
 
 def missing() -> str:
     """Why no cluster can be started here; empty if one can."""
-    lacking = [name for name in PROGRAMS if shutil.which(name) is None]
-    if lacking:
+    if lacking := [name for name in PROGRAMS if shutil.which(name) is None]:
         return f"SLURM is not installed: no {', '.join(lacking)}"
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        return "Snakemake has no plugin for SLURM: make test-slurm has"
     if os.getuid() != 0:
         return "the daemons of SLURM need root"
     if any((CONFIGURATION / name).exists() for name in ("slurm.conf", "gres.conf")):
@@ -75,7 +79,7 @@ class Cluster:
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         self.run.chmod(0o755)
-        values = {"host": socket.gethostname().split(".")[0], "run": self.run, "cpus": 2, "megabytes": MEGABYTES}
+        values = {"host": socket.gethostname().split(".")[0], "run": self.run, "cpus": CPUS, "megabytes": MEGABYTES}
         CONFIGURATION.mkdir(exist_ok=True)
         (CONFIGURATION / "slurm.conf").write_text(CONF.format(**values))
         (CONFIGURATION / "gres.conf").write_text(GRES.format(**values))
@@ -110,13 +114,14 @@ class Cluster:
         """What a command prints; empty while the controller does not answer."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    def jobs(self, *states: str, rule: str = "") -> list[str]:
-        """Numbers of the jobs in these states, of one rule or of all."""
-        lines = self.answer("squeue", "--noheader", f"--states={','.join(states)}", "--format=%i|%k").splitlines()
-        return [line.partition("|")[0] for line in lines if line.partition("|")[2].startswith(f"rule_{rule}")]
+    def jobs(self, directory: Path, *states: str, rule: str = "") -> list[str]:
+        """Numbers of the jobs in this directory that are in one of these states, of one rule or of all."""
+        lines = self.answer("squeue", "--noheader", f"--states={','.join(states)}", "--format=%i|%k|%Z").splitlines()
+        jobs = [line.split("|", 2) for line in lines]
+        return [number for number, comment, at in jobs if Path(at) == directory and comment.startswith(f"rule_{rule}")]
 
 
-def wait(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait(condition: Callable[[], bool], what: str, seconds: float = 600) -> None:
     """Wait until the condition holds.
 
     Raises:

@@ -155,3 +155,22 @@ def test_the_table_of_the_project_is_that_of_its_stages():
     known = forecast.rates(forecast.read(ROOT / forecast.COSTS))
     for stage in stages.available():
         assert not stages.has_provenance(stage) or (stage, ANY) in known
+
+
+def test_jobs_may_take_longer_than_is_forecast():
+    found = forecast.minutes(STUDY)
+    jobs = Forecast(STUDY, forecast.rates(forecast.read(forecast.COSTS))).jobs
+    assert set(found) == set(jobs)
+    for job, cost in jobs.items():
+        assert found[job]["cpu"] >= 10 + 2 * cost.seconds / 60
+    longer = Study.check({**STUDY.config, "tiers": {"smoke": {**STUDY.config["tiers"]["smoke"], "epochs": 1_000_000}}})
+    assert forecast.minutes(longer)["train", JOB]["cpu"] > 10 * found["train", JOB]["cpu"]
+    assert forecast.minutes(longer)["train", JOB]["cuda"] < forecast.minutes(longer)["train", JOB]["cpu"]
+    assert forecast.minutes(longer)["stability", JOB] == found["stability", JOB]
+
+
+def test_jobs_may_take_an_hour_if_nothing_was_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = forecast.minutes(STUDY)
+    assert found["train", JOB] == {"cpu": 60, "cuda": 60}
+    assert found["report", "all"]["cpu"] < 60

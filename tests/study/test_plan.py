@@ -94,6 +94,21 @@ def test_jobs_that_do_not_exist_have_neither_inputs_nor_digests(plan):
             digest(unknown)
 
 
+def test_every_attempt_may_take_longer(project, plan):
+    root, _ = project
+    allowed = plan.minutes("train")
+    assert [allowed(JOB, attempt) for attempt in (1, 2, 3)] == [60, 120, 180]  # nothing was measured here
+    table = root / "results/tables/costs.csv"
+    table.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "results/tables/costs.csv", table)
+    try:
+        measured = Plan.of(CONFIG)
+    finally:
+        shutil.rmtree(root / "results")
+    assert 10 < measured.minutes("train")(JOB, 1) < 60
+    assert digests(measured) == digests(plan)
+
+
 def test_a_plan_is_made_once(project, plan):
     _, made = project
     before = len(made)

@@ -23,7 +23,7 @@ JOB = "{wildcards.experiment}/{wildcards.method}/{wildcards.size}"
 
 
 def growing(amount):
-    """A resource of which every attempt gets more: MB or minutes of a job that was stopped for exceeding them."""
+    """Megabytes of memory, of which every attempt gets more: a job that exceeds them is stopped."""
     return lambda wildcards, attempt: amount * attempt
 
 

@@ -12,7 +12,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(20),
+        runtime=PLAN.minutes("evaluate"),
     params:
         **PLAN.digests("evaluate"),
     shell:
@@ -30,7 +30,7 @@ rule schemes:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(20),
+        runtime=PLAN.minutes("schemes"),
     params:
         **PLAN.digests("schemes"),
     shell:

@@ -12,7 +12,7 @@ rule tables:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("tables"),
     params:
         **PLAN.digests("tables"),
     shell:
@@ -30,7 +30,7 @@ rule claims:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("claims"),
     params:
         **PLAN.digests("claims"),
     shell:
@@ -55,7 +55,7 @@ rule figures:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(20),
+        runtime=PLAN.minutes("figures"),
     params:
         **PLAN.digests("figures"),
     shell:
@@ -73,7 +73,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("report"),
     params:
         **PLAN.digests("report"),
     shell:
@@ -91,7 +91,7 @@ rule manifest:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("manifest"),
     params:
         **PLAN.digests("manifest"),
     shell:

@@ -12,7 +12,7 @@ rule signals:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("signals"),
     params:
         **PLAN.digests("signals"),
     shell:
@@ -31,7 +31,7 @@ rule evolution:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("evolution"),
     params:
         **PLAN.digests("evolution"),
     shell:
@@ -50,7 +50,7 @@ rule problems:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("problems"),
     params:
         **PLAN.digests("problems"),
     shell:

@@ -12,7 +12,7 @@ rule evaluate_solvers:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("evaluate_solvers"),
     params:
         **PLAN.digests("evaluate_solvers"),
     shell:
@@ -30,7 +30,7 @@ rule solvers:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("solvers"),
     params:
         **PLAN.digests("solvers"),
     shell:

@@ -13,7 +13,7 @@ rule stability:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("stability"),
     params:
         **PLAN.digests("stability"),
     shell:
@@ -31,7 +31,7 @@ rule robustness:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("robustness"),
     params:
         **PLAN.digests("robustness"),
     shell:
@@ -49,7 +49,7 @@ rule growth:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("growth"),
     params:
         **PLAN.digests("growth"),
     shell:
@@ -67,7 +67,7 @@ rule random_growth:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("random_growth"),
     params:
         **PLAN.digests("random_growth"),
     shell:
@@ -85,7 +85,7 @@ rule fixed_points:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("fixed_points"),
     params:
         **PLAN.digests("fixed_points"),
     shell:

@@ -13,7 +13,7 @@ rule tune:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=PLAN.minutes("tune", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("tune"),
@@ -51,7 +51,7 @@ rule train:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(120),
+        runtime=PLAN.minutes("train", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("train"),

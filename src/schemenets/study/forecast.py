@@ -26,6 +26,9 @@ Name = tuple[str, str]  # stage and job
 START = 4.0  # seconds of CPU time
 COSTS = Path("results/tables/costs.csv")
 GPU = Path("results/tables/gpu_benchmark.csv")
+MARGIN = 2  # a job may take so many times what is forecast: other machines are slower,
+SHORTEST = 10  # and so many minutes more: file systems are slow, and loops may have to be compiled
+UNKNOWN = 60  # minutes that a job may take of whose stage nothing was measured
 COLUMNS = ("stage", "network", "jobs", "work", "cpu_seconds", "megabytes", "seeds", "machine")
 WORK = {
     "signals": ("train", "validation", "test", "length"),
@@ -211,6 +214,20 @@ def with_runs(study: Study, runs: int) -> Study:
     seeds = math.ceil(runs / len(study.specs("train")))
     tiers = study.config["tiers"]
     return Study.check({**study.config, "tiers": {**tiers, study.tier: {**tiers[study.tier], "seeds": seeds}}})
+
+
+def minutes(study: Study) -> dict[Name, dict[str, int]]:
+    """How long every job may take where trainings run on cores, and where they run on GPUs, from the tables there are."""
+    known = rates(read(COSTS)) if COSTS.is_file() else {}
+    speed = speeds(read(GPU)) if GPU.is_file() else None
+    forecasts = {"cpu": Forecast(study, known), "cuda": Forecast(study, known, speed)}
+    found: dict[Name, dict[str, int]] = defaultdict(dict)
+    for device, own in forecasts.items():
+        for (stage, name), cost in own.jobs.items():
+            unknown = stages.has_provenance(stage) and (stage, ANY) not in known
+            allowed = SHORTEST + math.ceil(MARGIN * cost.seconds / 60)
+            found[stage, name][device] = UNKNOWN if unknown else allowed
+    return found
 
 
 def speeds(rows: Iterable[Mapping[str, str]]) -> dict[str, float]:

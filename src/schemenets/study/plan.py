@@ -136,6 +136,14 @@ class Plan:
 
         return {key: digest(key) for key in ("spec", "source")}
 
+    def minutes(self, stage: str, device: str = DEVICES[0]) -> Callable[[Any, int], int]:
+        """How long a job may take where trainings run on this device, as a function of its wildcards and the attempt."""
+
+        def allowed(wildcards: Any, attempt: int) -> int:
+            return int(self._job(stage, wildcards)["minutes"][device]) * attempt
+
+        return allowed
+
     def log(self, stage: str) -> str:
         """Pattern of the log file of a stage."""
         parts = "".join(f"/{{{key}}}" for key in self._stages[stage]["wildcards"])
@@ -171,8 +179,8 @@ def _key(config: Json) -> str:
         for path in sorted(root.rglob("*")):
             if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
                 found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    benchmarks = sorted(map(str, Path("results/tables").glob("*.csv")))  # the report shows them
-    found.update(json.dumps(benchmarks).encode())
+    for path in sorted(Path("results/tables").glob("*.csv")):  # the report shows them, and forecasts are made of them
+        found.update(f"{path}\0".encode() + path.read_bytes())
     return found.hexdigest()[:32]
 
 
@@ -211,7 +219,7 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
     Raises:
         SchemenetsError: the configuration or the registered claims are invalid.
     """
-    from schemenets.study import claims, schema, stages
+    from schemenets.study import claims, forecast, schema, stages
     from schemenets.study.config import CLAIMS, CONFIG, Study
     from schemenets.study.records.fingerprints import of_stage
     from schemenets.study.records.provenance import digest
@@ -229,9 +237,11 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
         "registered": resolved({**registered, "tier": study.tier}) == config,
         "stages": {},
     }
+    minutes = forecast.minutes(study)
     for stage in stages.available():
         jobs = {
             name: {
+                "minutes": minutes[stage, name],
                 "inputs": stages.references(stage, spec),
                 "spec": digest(spec)[:16],
                 "source": of_stage(stage, spec)[:16],
