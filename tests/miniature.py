@@ -19,23 +19,27 @@ RESULTS = Path("results/smoke")
 COUNTS = {"piecewise_affine": 64, "scanlines": 64, "evolution": 64}
 TIER = {
     "seeds": 2,
+    "first_seed": 0,
+    "data_seed": 1,
+    "rates": "tuned",
+    "learning_rates": [0.01, 0.02],
     "epochs": 1,
     "train": COUNTS,
     "validation": COUNTS,
     "test": COUNTS | {"donoho_johnstone": 4, "ecg": 2},
     "test_noises": [10],
-    "tuning": {"seeds": 1, "learning_rates": [0.01, 0.02]},
     "search": {"starts": 2, "steps": 2, "climb": 3, "repetitions": 5},
     "stability": {"repetitions": 5, "depths": [1, 3, 12], "networks": ["symmetric", "resnet", "fsi"]},
-    "robustness": {"experiment": "factorial", "signals": 8, "starts": 2, "steps": 2, "sizes": [5]},
+    "robustness": {"experiment": "ladder", "signals": 8, "starts": 2, "steps": 2, "sizes": [5]},
     "solvers": {
         **{"epochs": 1, "train": 8, "validation": 2, "test": 2, "others": 1, "points": [16]},
-        "tuning": {"seeds": 1, "learning_rates": [0.01, 0.03]},
+        "learning_rates": [0.01, 0.03],
         "problems": {"charbonnier": ["cycle-1", "multigrid-1", "unet-2"], "poisson": ["cycle-1"]},
     },
+    "map": {"cells": 0, "around": 1, "steps": 4, "learning_rates": [0.02]},
     "experiments": {
         "capacity": [{"methods": ["resnet-relu", "symmetric-perona_malik"], "budgets": [240]}],
-        "factorial": [
+        "ladder": [
             {
                 "methods": [
                     *("resnet-relu", "symmetric-perona_malik"),
@@ -44,8 +48,8 @@ TIER = {
                 "blocks": [4],
             }
         ],
-        "evolution_4": [
-            {"methods": ["symmetric-perona_malik", "safeguarded_fsi-perona_malik-certified"], "blocks": [4]}
+        "evolution_16": [
+            {"methods": ["symmetric-perona_malik-tied", "safeguarded_fsi-perona_malik-certified-tied"], "blocks": [4]}
         ],
     },
 }
@@ -56,7 +60,9 @@ def config() -> dict:
     found = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))
     found["tier"] = "smoke"
     found["signals"]["length"] = 64
-    found["network"] = {"filters": 2, "kernel_size": 3}
+    found["network"] |= {"filters": 2, "kernel_size": 3}
+    found["map"]["centre"] |= {"train": 64, "kernel_size": 3}
+    found["tuning"]["seeds"] = 1
     found["solvers"] |= {"points": 32, "batch": 8}
     found["stability"]["fluxes"] = ["perona_malik"]
     found["tiers"] = {tier: deepcopy(TIER) for tier in found["tiers"]}

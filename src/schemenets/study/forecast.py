@@ -80,16 +80,20 @@ def work(study: Study, stage: str, spec: Mapping[str, Any]) -> float:
     total = sum(spec.get(key, 0) for key in ADDED if key in keys) or 1.0
     for key in keys:
         if key not in ADDED and key in spec:
-            total *= _size(study, key, spec[key])
+            total *= _signals(study, spec) if key == "dataset" else _size(key, spec[key])
     return total
 
 
-def _size(study: Study, key: str, value: Any) -> float:
+def _signals(study: Study, spec: Mapping[str, Any]) -> float:
+    """Training signals in an epoch, passed as often as it has passes."""
+    stage, name = stages.dataset(spec["dataset"])
+    count = spec["draws"]["train"] if "draws" in spec else study.specs(stage)[name].get("train", 1)
+    return float(count * spec.get("passes", 1))
+
+
+def _size(key: str, value: Any) -> float:
     if key == "architecture":
         return math.prod(value.get(name, 1) for name in ("blocks", "cycles", "filters", "kernel_size", "channels")) or 1
-    if key == "dataset":
-        stage, name = stages.dataset(value)
-        return float(study.specs(stage)[name].get("train", 1))
     return float(value) if isinstance(value, int | float) else len(value)
 
 
