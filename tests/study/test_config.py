@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,15 @@ import yaml
 
 from schemenets import networks
 from schemenets.errors import ConfigError, UnknownNameError
-from schemenets.study import claims
+from schemenets.study import claims, stages
 from schemenets.study.config import CLAIMS, Study
+from schemenets.study.overrides import resolved
 
 ROOT = Path(__file__).parents[2]
-CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+CONFIG = resolved(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+
+
+CONFIG["experiments"]["far"] = {"title": "Far", "family": "piecewise_affine", "noise": 20}
 
 
 def changed(path, value):
@@ -28,7 +33,7 @@ def changed(path, value):
     return config
 
 
-@pytest.mark.parametrize("tier", ["smoke", "study", "extended"])
+@pytest.mark.parametrize("tier", ["smoke", "tuning", "map", "study", "extended"])
 def test_committed_configuration_is_valid(tier):
     study = Study.load(ROOT, tier)
     assert study.tier == tier
@@ -45,7 +50,7 @@ def test_committed_configuration_is_valid(tier):
             assert (kind, int(number)) == ("points", CONFIG["solvers"]["points"])
             assert spec["task"]["name"] == "solving"
         assert spec["dataset"] in datasets
-        assert not set(spec["seeds"]) & set(study.specs("tune")[spec["method"]]["seeds"])
+        assert not set(spec["seeds"]) & set(study.specs("tune")[spec["rate"]]["seeds"])
     assert list(study.specs("train")) == [*study.denoisers, *study.solvers]
 
 
@@ -65,16 +70,93 @@ def test_results_of_the_miniature_and_of_all_other_tiers_lie_apart():
     ]
 
 
-def test_training_sets_have_all_splits_and_others_only_a_test_set():
+def test_data_sets_have_the_splits_that_are_read_of_them():
     datasets = Study.load(ROOT, "study").specs("signals")
-    trained_on = {name for name, spec in datasets.items() if "train" in spec}
-    assert trained_on == {"piecewise_affine-10", "piecewise_affine-20", "scanlines-10"}
+    stored = {split: {name for name, spec in datasets.items() if split in spec} for split in ("train", "validation")}
+    assert stored["train"] == {"piecewise_affine-10"}  # of which evolutions start
+    noises = CONFIG["tiers"]["study"]["test_noises"]
+    assert stored["validation"] == {f"{name}-{x}" for name in ("piecewise_affine", "scanlines") for x in noises}
     assert all("test" in spec for spec in datasets.values())
+
+
+def test_every_seed_draws_training_signals_in_about_as_many_steps():
+    study, batch = Study.load(ROOT, "study"), CONFIG["training"]["batch"]
+    trained = study.specs("train")
+    steps = {
+        name: spec["epochs"] * spec.get("passes", 1) * (spec["draws"]["train"] // batch)
+        for name, spec in trained.items()
+        if spec["experiment"] in ("few", "capacity", "scanlines")
+    }
+    assert set(steps.values()) == {7800}
+    few = trained["few/resnet-relu/budget-240"]
+    assert (few["draws"]["train"], few["passes"]) == (100, 156)
+    assert few["draws"] == {"family": "piecewise_affine", "noise": 10, "seed": 20210322, "length": 256, "train": 100}
+
+
+def test_a_rate_is_tuned_per_family_method_and_class_of_size():
+    study = Study.load(ROOT, "study")
+    trained, tuned = study.specs("train"), study.specs("tune")
+    assert set(tuned) == {spec["rate"] for spec in trained.values()}
+    assert trained["capacity/resnet-relu/budget-240"]["rate"] == "piecewise_affine/resnet-relu/small"
+    assert trained["scanlines/resnet-relu/budget-480"]["rate"] == "scanlines/resnet-relu/large"
+    assert trained["few/resnet-relu/budget-240"]["rate"] == "piecewise_affine/resnet-relu/small"
+    assert trained["evolution_16/fsi-perona_malik-tied/blocks-8"]["rate"] == "evolution_16/fsi-perona_malik-tied/small"
+    for name, spec in tuned.items():
+        if not name.startswith("solving/"):
+            count = networks.architecture(spec["architecture"]).count().total
+            assert (count <= CONFIG["tuning"]["small"]) == name.endswith("/small")
+    assert networks.architecture(tuned["scanlines/resnet-relu/large"]["architecture"]).count().total <= 480
+
+
+def test_frozen_rates_are_part_of_the_specification(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = changed(["tiers", "smoke", "rates"], str(tmp_path / "rates.yaml"))
+    study = Study.check({**config, "tier": "smoke"}, ROOT)
+    names = {study.rate_name(*place) for place in study.trainings} | {"solving/cycle-1/all", "solving/unet-2/all"}
+    found = {}
+    for name in names:
+        family, method, size = name.split("/")
+        found.setdefault(family, {}).setdefault(method, {})[size] = 0.0125
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump({"rates": found}))
+    assert not study.specs("tune")
+    assert {spec["learning_rate"] for spec in study.specs("train").values()} == {0.0125}
+    assert all("tuning" not in stages.module("train").inputs(spec) for spec in study.specs("train").values())
+    del found["solving"]
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump({"rates": found}))
+    with pytest.raises(ConfigError, match=r"rates\.yaml: solving/cycle-1/all: got none, expected .*TIER=tuning"):
+        Study.check({**config, "tier": "smoke"}, ROOT).specs("train")
+
+
+def test_a_tier_may_have_some_stages_only():
+    study = Study.load(ROOT, "tuning")
+    assert study.specs("tune")
+    assert not any(study.specs(stage) for stage in ("train", "evaluate", "classical", "claims", "report"))
+    assert all({"validation"} <= set(spec) for spec in study.specs("signals").values())
+
+
+def test_groups_that_decide_have_more_seeds():
+    trained = Study.load(ROOT, "study").specs("train")
+    assert trained["capacity/resnet-relu/budget-240"]["seeds"] == list(range(16))
+    assert trained["capacity/fsi-perona_malik/budget-240"]["seeds"] == list(range(10))
+
+
+def test_cells_of_the_map_compare_at_equal_depth_and_equal_parameters():
+    cells = Study.load(ROOT, "map").specs("cells")
+    assert len(cells) == 52
+    for spec in cells.values():
+        sides = {side: networks.architecture(own) for side, own in spec["sides"].items()}
+        reference, deep, large = (sides[side] for side in ("reference", "equal_depth", "equal_parameters"))
+        assert deep.blocks == reference.blocks == spec["cell"]["depth"]
+        assert large.count().total <= reference.count().total < replace(large, blocks=large.blocks + 1).count().total
+        for own in sides.values():
+            for key in ("biases", "filters", "kernel_size", "channels", "initialisation"):
+                assert getattr(own, key) == spec["cell"][key]
+        assert (deep.flux, reference.flux) == tuple(spec["cell"]["pair"].split("/"))
 
 
 def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set():
     study = Study.load(ROOT, "study")
-    job = "evolution_16/symmetric-perona_malik-certified-tied/blocks-8"
+    job = "evolution_16/symmetric-perona_malik-tied/blocks-8"
     spec = study.specs("train")[job]
     assert spec["architecture"]["kernel_size"] == 2
     assert spec["architecture"]["tied"]
@@ -83,10 +165,10 @@ def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set()
         "source": "piecewise_affine-10",
         "time": 16,
         **CONFIG["evolution"],
-        **CONFIG["signals"],
+        **study.data,
         **{split: CONFIG["tiers"]["study"][split]["evolution"] for split in ("train", "validation", "test")},
     }
-    assert study.specs("schemes")["all"]["datasets"]["evolution_16-10"]["steps"] == [2, 4, 8, 16]
+    assert study.specs("schemes")["all"]["datasets"]["evolution_16-10"]["steps"] == [4, 8, 16]
     others = [name for name in study.denoisers if not name.startswith("evolution")]
     assert all(study.specs("evaluate")[name]["test_sets"] == study.test_sets for name in others[::20])
     assert study.specs("train")[others[0]]["architecture"]["kernel_size"] == CONFIG["network"]["kernel_size"]
@@ -99,12 +181,12 @@ def test_networks_that_solve_train_and_are_tuned_and_tested_as_the_others():
     own = study.specs("train")["solve_poisson/cycle-1/points-256"]
     assert own["dataset"] == "problem_poisson"
     assert own["task"]["problem"] == own["architecture"]["problem"] == study.problem("poisson").arguments()
-    tuned = study.specs("tune")["cycle-1"]  # once, on one problem
+    tuned = study.specs("tune")["solving/cycle-1/all"]  # once, on one problem
     assert tuned["dataset"] == f"problem_{CONFIG['solvers']['tuning_problem']}"
     assert (tuned["epochs"], tuned["batch"]) == (own["epochs"], own["batch"])
 
 
-@pytest.mark.parametrize("experiment", ["long", "short", "capacity"])
+@pytest.mark.parametrize("experiment", ["long", "evolution_16", "capacity"])
 def test_epochs_are_those_of_the_tier_times_the_length_of_the_training(experiment):
     study = Study.load(ROOT, "study")
     factor = CONFIG["experiments"][experiment].get("training_length", 1)
@@ -135,36 +217,37 @@ RESNET = ["methods", "resnet-relu"]
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["tier"], "smok", r"tier: got 'smok', expected one of extended, smoke, study\. Did you mean 'smoke'\?"),
+        (["tier"], "smok", r"tier: got 'smok', expected one of extended, map, .*, tuning\. Did you mean 'smoke'\?"),
         (["trainings"], {}, r"got the key 'trainings', expected one of .*training.*Did you mean 'training'\?"),
         (["training", "batch"], "64", r"training\.batch: got '64', expected a value of type integer"),
         (["training", "batch"], 64.0, r"training\.batch: got 64\.0, expected a value of type integer"),
         (["training", "batch"], 0, r"training\.batch: got 0, expected at least 1"),
         (["network", "kernel_size"], 300, r"network\.kernel_size: got 300, expected at most signals\.length = 256"),
         (["signals", "length"], 300, r"data set donoho_johnstone-10: length: got 300, expected a power of two"),
-        (["tuning", "noise"], -1, r"tuning\.noise: got -1, expected more than 0"),
-        (["tuning", "budget"], 60, r"tuning\.budget with methods\.resnet-relu: budget: got 60, expected at least 89"),
+        (["tuning", "flat"], -1, r"tuning\.flat: got -1, expected at least 0"),
+        (["solvers", "noise"], -1, r"solvers\.noise: got -1, expected more than 0"),
         # methods
         ([*RESNET, "flux"], "rleu", r"methods\.resnet-relu: flux: got 'rleu', .*Did you mean 'relu'"),
         ([*RESNET, "network"], "resnets", r"methods\.resnet-relu: network: got 'resnets', .*Did you mean 'resnet'"),
         ([*RESNET, "certified"], True, r"methods\.resnet-relu: certified: got True, expected False"),
         ([*RESNET, "depth"], 3, r"methods\.resnet-relu: got the key 'depth', expected one of network, flux"),
-        ([*RESNET, "tied"], True, r"tuning\.budget with methods\.resnet-relu: .*give the method tuning_blocks"),
+        ([*RESNET, "steps"], "signed", r"methods\.resnet-relu: steps: got 'signed', expected positive"),
+        ([*RESNET, "biases"], "yes", r"methods\.resnet-relu\.biases: got 'yes', expected a value of type boolean"),
         # experiments
         (
             ["experiments", "solve_more"],
             CONFIG["experiments"]["long"],
             r"experiments: got 'solve_more', expected names",
         ),
-        (["experiments", "evolution_4", "time"], 0.5, r"evolution_4\.time: got 0\.5, expected a value of type integer"),
+        (["experiments", "evolution_16", "time"], 0.5, r"evolution_16\.time: got 0\.5, expected a value of type int"),
         (
-            ["experiments", "evolution_4", "family"],
+            ["experiments", "evolution_16", "family"],
             "scanlines",
-            r"evolution_4\.family: got 'scanlines', expected 'piecewise_affine'",
+            r"evolution_16\.family: got 'scanlines', expected 'piecewise_affine'",
         ),
-        (["experiments", "evolution_4", "kernel_size"], 300, r"evolution_4\.kernel_size: got 300, expected at most"),
+        (["experiments", "evolution_16", "kernel_size"], 300, r"evolution_16\.kernel_size: got 300, expected at most"),
         # stability
-        (["stability", "experiments"], ["factoril"], r"stability\.experiments: got 'factoril', expected one of cap"),
+        (["stability", "experiments"], ["laddr"], r"stability\.experiments: got 'laddr', expected one of cap"),
         (["stability", "fluxes"], ["rleu"], r"stability\.networks, symmetric with rleu: flux: got 'rleu'"),
         (["stability", "size"], "4", r"stability\.size: got '4', expected text that matches"),
         (["stability", "deep"], ["8"], r"stability\.deep\.0: got '8', expected text that matches"),
@@ -184,13 +267,17 @@ RESNET = ["methods", "resnet-relu"]
         ([*SMOKE, "seeds"], 1001, r"tiers\.smoke\.seeds: got 1001, expected at most 1000"),
         (["tuning", "first_seed"], 999, r"tuning\.first_seed: got 999, expected at least 1000"),
         (
-            [*SMOKE, "tuning", "learning_rates"],
+            ["tuning", "learning_rates"],
             [math.nan],
             r"learning_rates\.0: got nan, expected a value of type number",
         ),
         ([*SMOKE, "test_noises"], [10, 1e-5], r"tiers\.smoke\.test_noises: got 1e-05, expected numbers"),
         ([*SMOKE, "test_noises"], [10, 10.0000001], r"tiers\.smoke\.test_noises: got 10, expected numbers that differ"),
         ([*SMOKE, "train", "piecewise_affine"], 32, r"tiers\.smoke\.train\.piecewise_affine: got 32, expected .* = 64"),
+        (["experiments", "capacity", "train"], 63, r"experiments\.capacity\.train: got 63, expected .* = 64"),
+        (["map", "cells"], 50, r"map: cells: got 50, expected a multiple of 4, the levels of pair"),
+        (["map", "centre", "pair"], "rleu/relu", r"map: flux: got 'rleu', expected .*relu"),
+        ([*SMOKE, "map", "around"], 5, r"tiers\.smoke\.map\.around: got 5, expected at most 4"),
         ([*SMOKE, "train", "evolution"], 63, r"tiers\.smoke\.train\.evolution: got 63, expected 64 to 1024, the sig"),
         ([*SMOKE, "test", "evolution"], 129, r"tiers\.smoke\.test\.evolution: got 129, expected 1 to 128, the signals"),
         (["signals", "length"], 512, r"tiers\.smoke, data set scanlines-10: length: got 512, expected .*at most 256"),
@@ -200,8 +287,8 @@ RESNET = ["methods", "resnet-relu"]
         ([*SMOKE, "robustness", "experiment"], "e9", r"robustness\.experiment: got 'e9', expected one of capacity, "),
         (
             [*SMOKE, "robustness", "experiment"],
-            "noise_20",
-            r"robustness\.experiment, on piecewise_affine at noise 20: got 'noise_20', expected one on .* \[10\]",
+            "far",
+            r"robustness\.experiment, on piecewise_affine at noise 20: got 'far', expected one on .* \[10\]",
         ),
         ([*SMOKE, "stability", "networks"], ["fsy"], r"networks, fsy with perona_malik: network: .*mean 'fsi'"),
         ([*SMOKE, "stability", "networks"], ["unet"], r"networks, unet with perona_malik: tied: got True"),

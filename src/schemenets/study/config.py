@@ -430,7 +430,12 @@ def _findings(config: Mapping[str, Any]) -> Iterator[str]:
             broken.append(f"experiments.{name}.kernel_size: got {entry['kernel_size']}, expected {expected}.")
     if k > length:
         broken.append(f"network.kernel_size: got {k}, expected at most signals.length = {length}.")
-    broken += [*_stability_findings(config), *_solver_findings(config), *_names_findings(config)]
+    broken += [
+        *_stability_findings(config),
+        *_solver_findings(config),
+        *_names_findings(config),
+        *_map_findings(config),
+    ]
     broken = broken or [
         finding for tier, entry in _tiers(config) for finding in _tier_findings(config, f"tiers.{tier}", entry)
     ]
@@ -499,6 +504,20 @@ def _stability_findings(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"tiers.{tier}.stability.networks, {name} with {flux}: {error}"
         if depths != sorted(depths):
             yield f"tiers.{tier}.stability.depths: got {depths}, expected ascending numbers."
+
+
+def _map_findings(config: Mapping[str, Any]) -> Iterator[str]:
+    from schemenets.study.stages import cells  # which imports this module
+
+    section, most = config["map"], {"cells": config["map"]["cells"], "around": 1 + len(config["map"]["around"])}
+    try:
+        cells.check(section, config["network"])
+    except SchemenetsError as error:
+        yield f"map: {error}"
+    for tier, own in config["tiers"].items():
+        for key, limit in most.items():
+            if own.get("map", {}).get(key, 0) > limit:
+                yield f"tiers.{tier}.map.{key}: got {own['map'][key]}, expected at most {limit}."
 
 
 def _names_findings(config: Mapping[str, Any]) -> Iterator[str]:

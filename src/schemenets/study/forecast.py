@@ -221,7 +221,7 @@ def with_runs(study: Study, runs: int) -> Study:
 
 
 def minutes(study: Study) -> dict[Name, dict[str, int]]:
-    """How long every job may take where trainings run on cores, and where they run on GPUs, from the tables there are."""
+    """How long every job may take where trainings run on cores, and where on GPUs, from the tables there are."""
     known = rates(read(COSTS)) if COSTS.is_file() else {}
     speed = speeds(read(GPU)) if GPU.is_file() else None
     forecasts = {"cpu": Forecast(study, known), "cuda": Forecast(study, known, speed)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,10 @@ def specs(study: Study) -> dict[str, Json]:
     section, own = study.config["map"], study.settings.get("map")
     if own is None:
         return {}
-    made = balanced(section["factors"], section["cells"])
+    design, around = _cells(section, study.config["network"])
     # spread over the design, whose rows are sorted
-    chosen = [made[i * len(made) // own["cells"]] for i in range(own["cells"])]
-    usual = {key: study.config["network"].get(key, 1) for key in ("channels", "filters")} | {"steps": own["steps"]}
-    cells = [{"kind": DESIGN, **usual, **cell} for cell in chosen]
-    around = [{}, *section["around"]][: own["around"]]
-    cells += [{"kind": AROUND, **usual, **section["centre"], **change} for change in around]
+    spread = [design[i * len(design) // own["cells"]] for i in range(own["cells"])]
+    cells = [{"steps": own["steps"], **cell} for cell in [*spread, *around[: own["around"]]]]
     shared = {
         "seeds": study.seeds,
         "learning_rates": own["learning_rates"],
@@ -54,6 +52,25 @@ def specs(study: Study) -> dict[str, Json]:
         name = signals.dataset_name(cell)
         found[f"cell-{number:02d}"] = {"cell": cell, "sides": sides, "dataset": name, **shared}
     return found
+
+
+def _cells(section: Mapping[str, Any], network: Mapping[str, Any]) -> tuple[list[Json], list[Json]]:
+    """Those of the design, and the centre with its changes."""
+    usual = {key: network.get(key, 1) for key in ("channels", "filters")}
+    design = [{"kind": DESIGN, **usual, **cell} for cell in balanced(section["factors"], section["cells"])]
+    changes: list[Json] = [{}, *section["around"]]
+    return design, [{"kind": AROUND, **usual, **section["centre"], **change} for change in changes]
+
+
+def check(section: Mapping[str, Any], network: Mapping[str, Any]) -> None:
+    """Make sure that all networks of a map can be built.
+
+    Raises:
+        InvalidParameterError, UnknownNameError: they cannot.
+    """
+    for cell in chain(*_cells(section, network)):
+        for architecture in _sides(cell).values():
+            architecture.check()
 
 
 def _sides(cell: Mapping[str, Any]) -> dict[str, Architecture]:
