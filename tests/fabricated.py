@@ -14,6 +14,7 @@ from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.layout import Layout
 from schemenets.study.measurements.classical import METHODS
 from schemenets.study.measurements.solving import described, kinds_iterated
+from schemenets.study.overrides import resolved
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {"resnet-relu": 34.0, "symmetric-relu": 30.0, "symmetric-charbonnier": 33.0, "symmetric-perona_malik": 34.5}
@@ -37,7 +38,7 @@ def study(tier="smoke"):
     """The study; its smoke tier is that of ``tier.yaml``, which has something of every kind in it."""
     config = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))
     config["tiers"]["smoke"] = yaml.safe_load((ROOT / "tests/tier.yaml").read_text(encoding="utf-8"))
-    return Study.check({**config, "tier": tier}, ROOT)
+    return Study.check(resolved({**config, "tier": tier}), ROOT)
 
 
 def results(root: Path, tier: str = "smoke", diverged: tuple[str, ...] = ()) -> tuple[Layout, Study]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,16 +16,19 @@ from schemenets import checkpoints, files, networks, signals
 from schemenets.errors import CheckpointError, InvalidParameterError
 from schemenets.metrics import psnr
 from schemenets.multigrid import Problem
-from schemenets.study import stages
+from schemenets.study import schema, stages
+from schemenets.study.config import RATES_SCHEMA
 from schemenets.study.layout import Layout
 from schemenets.study.records import provenance
 from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.stages import _fits, _trained, evaluate, stability
+from schemenets.study.stages import _fits, _trained, evaluate, stability, tune
 from schemenets.training import Run
 
 ARCHITECTURE = {"name": "symmetric", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"}
 DATASET = "piecewise_affine-10"
 JOB = "e/m/blocks-1"
+RATE = "piecewise_affine/m/small"
+ROOT = Path(__file__).parents[2]
 SPEC = {"job": JOB, "experiment": "e", "method": "m", "size": "blocks-1", "architecture": ARCHITECTURE}
 PROBLEM = Problem(tau=5.0, flux="charbonnier", contrast=0.1, extent=32.0)
 TASKS = {
@@ -130,6 +134,7 @@ def test_a_name_that_is_none_of_a_job_is_refused(stage, name, expected, tmp_path
     ("outcomes", "chosen"),  # in dB; of the noisy signals 28, what a diverged run counts as
     [
         ({0.01: [30.0, 31.0], 0.02: [30.0, 32.0], 0.04: [29.0, 30.0]}, 0.02),
+        ({0.01: [30.0, 30.0], 0.02: [31.0, 31.0], 0.04: [32.0, 32.0], 0.08: [33.0, 33.0]}, 0.08),
         ({0.01: [29.0, 29.0], 0.02: [40.0, None]}, 0.02),
         ({0.01: [31.0, 31.0], 0.02: [33.0, None]}, 0.01),
         ({0.02: [30.0, 30.0], 0.01: [30.0, 30.0]}, 0.01),
@@ -151,9 +156,9 @@ def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(
 
     monkeypatch.setattr(_fits.training, "fit", fit)
     spec = TASKS[task] | {"learning_rates": list(outcomes), "seeds": [1000, 1001], "epochs": 1, "batch": 4}
-    stages.run("tune", "m", spec, results)
-    tuning = files.read_json(results.file("tune", "m", "trials"))
-    assert (tuning["method"], tuning["learning_rate"]) == ("m", chosen)
+    stages.run("tune", RATE, spec | {"size": "blocks-1", "flat": 0.02}, results)
+    tuning = files.read_json(results.file("tune", RATE, "trials"))
+    assert (tuning["name"], tuning["learning_rate"]) == (RATE, chosen)
     assert tuning["at_edge_of_grid"] == (chosen in (min(outcomes), max(outcomes)))
     noisy, clean = (signals.read(results.dataset(DATASET))[f"validation/{part}"] for part in ("noisy", "clean"))
     nothing = 1 if task == "solving" else psnr(noisy, clean).mean()
@@ -166,17 +171,66 @@ def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(
         assert trial["mean_validation"] == pytest.approx(np.mean(values), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("best", "flat", "tried"),
+    [
+        (3, 0.0, [2, 3, 4]),  # in the middle
+        (0, 0.0, [0, 1, 2, 3, 4]),
+        (5, 0.0, [2, 3, 4, 5, 6]),  # one beyond the best
+        (6, 0.0, [2, 3, 4, 5, 6]),  # at the edge
+        (0, 1.0, [2, 3, 4]),  # every step along the grid changes as little
+    ],
+)
+@pytest.mark.parametrize("larger_is_better", [True, False])
+def test_rates_are_searched_from_the_middle_until_the_best_is_inside(best, flat, tried, larger_is_better):
+    grid, measured = [0.01 * 2**i for i in range(7)], []
+    value = {rate: (-1 if larger_is_better else 1) * float(abs(i - best)) for i, rate in enumerate(grid)}
+    tune.search(grid, measured.extend, value.__getitem__, larger_is_better, flat)
+    assert sorted(measured) == [grid[i] for i in tried]
+
+
+def test_a_grid_of_one_or_two_rates_is_tried_as_a_whole():
+    for grid in ([0.1], [0.1, 0.2]):
+        measured = []
+        tune.search(grid, measured.extend, {0.1: 1.0, 0.2: 2.0}.__getitem__, True, 0.0)
+        assert measured == grid
+
+
+def test_frozen_rates_are_those_of_the_tuning(tmp_path):
+    layout = Layout(tmp_path)
+    for name, rate in {"a/m/small": 0.01, "a/m/large": 0.02, "b/n/all": 0.04}.items():
+        files.write_json(layout.file("tune", name, "trials"), {"learning_rate": rate})
+    stages.run("rates", "all", {"names": ["a/m/large", "a/m/small", "b/n/all"]}, layout)
+    found = schema.load(layout.file("rates", "all", "rates"), ROOT / RATES_SCHEMA)
+    assert found == {"rates": {"a": {"m": {"small": 0.01, "large": 0.02}}, "b": {"n": {"all": 0.04}}}}
+
+
+def test_every_seed_is_trained_on_signals_of_its_own(results):
+    draws = {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1, "train": 8}
+    spec = TASKS["denoising"] | {"seeds": [0, 5], "draws": draws}
+    found = _fits.data(stages.Job("train", JOB, spec, results), times=2)
+    assert found["train/clean"].shape == (4, 8, 64)
+    np.testing.assert_array_equal(found["train/noisy"][:2], found["train/noisy"][2:])
+    for index, seed in enumerate(spec["seeds"]):
+        np.testing.assert_array_equal(
+            found["train/clean"][index], signals.generate(draws | {"draw": seed})["train/clean"]
+        )
+    assert not np.array_equal(found["train/clean"][0], found["train/clean"][1])
+    stored = signals.read(results.dataset(DATASET))
+    np.testing.assert_array_equal(found["validation/noisy"], stored["validation/noisy"])
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_training_keeps_every_seed_with_its_weights_and_curve(results, task):
-    files.write_json(results.file("tune", "m", "trials"), {"learning_rate": 0.02})
-    spec = SPEC | TASKS[task] | {"seeds": [0, 5], "epochs": 2, "batch": 4}
+    files.write_json(results.file("tune", RATE, "trials"), {"learning_rate": 0.02})
+    spec = SPEC | TASKS[task] | {"seeds": [0, 5], "epochs": 2, "batch": 4, "rate": RATE}
     stages.run("train", JOB, spec, results)
     record, weights = (results.file("train", JOB, key) for key in ("record", "weights"))
     content = files.read_json(record)
     assert content["weights_sha256"] == files.sha256(weights)
     assert content["training"] == {"learning_rate": 0.02, "epochs": 2, "batch": 4}
     assert content.get("points") == (32 if task == "solving" else None)
-    inputs = [*stages.output_files(*stages.dataset(spec["dataset"])).values(), "tuning/m.json"]
+    inputs = [*stages.output_files(*stages.dataset(spec["dataset"])).values(), f"tuning/{RATE}.json"]
     assert set(content["provenance"]["inputs_sha256"]) == set(inputs)
     arrays = signals.read(results.dataset(spec["dataset"]))
     nets = checkpoints.load_all(weights)
