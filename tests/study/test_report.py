@@ -301,17 +301,21 @@ def test_quality_holds_means_and_intervals(tables):
 def test_the_ladder_holds_quality_and_what_is_left_of_the_guarantee():
     row = {"flux": "perona_malik", "blocks": 4, "rung": "certified", "parameters": 232, "convolution_weights": 160}
     row |= {"psnr": 34.9, "low": 34.7, "high": np.inf, "change": 0.25, "change_low": 0.1, "change_high": 0.4}
-    row |= {"failed": 0, "seeds": 10, "guarantee": "rms(N(u)) ≤ rms(u) + β", "amplification": 1.0}
+    row |= {"failed": 0, "seeds": 10, "guarantee": "rms(N(u)) ≤ rms(u) + β", "amplification": 1.0, "expansion": 1.68}
     rows = [row | {"bound": 1.0, "relative_drift": 0.123}, row | {"amplification": np.inf, "failed": 2}]
-    table = content.ladder({"ladder": pd.DataFrame(rows)})
-    first, second = table.rows
-    assert dict(zip(table.columns, first, strict=True)) == {
+    first, second = content.ladder({"ladder": pd.DataFrame(rows)}).rows
+    names = content.ladder({"ladder": pd.DataFrame(rows)}).columns
+    assert dict(zip(names, first, strict=True)) == {
         **{"Flux": "Perona–Malik", "Blocks": "4", "Rung": "certified", "Parameters": "232", "Weights": "160"},
         **{"Median PSNR": "34.90 [34.70, ∞]", "Change": "+0.25 [0.10, 0.40]", "Failed": "0 of 10"},
-        **{"Guarantee": "rms(N(u)) ≤ rms(u) + β", "Amplification": "1", "Bound": "1", "β / rms": "0.123"},
+        **{"Guarantee": "rms(N(u)) ≤ rms(u) + β", "c": "1", "β / rms": "0.123", "Signals": "1", "Differences": "1.68"},
     }
-    told = [second[list(table.columns).index(name)] for name in ("Amplification", "Bound", "β / rms", "Failed")]
-    assert told == ["overflow", "–", "–", "2 of 10"]
+    assert [second[names.index(name)] for name in ("Signals", "c", "β / rms", "Failed")] == [
+        "overflow",
+        "–",
+        "–",
+        "2 of 10",
+    ]
 
 
 def test_classical_denoisers_have_the_oracle_in_parentheses(tables):

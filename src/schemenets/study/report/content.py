@@ -300,12 +300,13 @@ def ladder(tables: Tables) -> Table:
     """What the guarantee costs, and what is left of it."""
     return Table(
         "From a guarantee to the residual network with the same flux: median test PSNR in dB and median change from "
-        "the rung before, with order-statistic intervals; parameters, and convolution weights among them; what holds by "
-        "construction; the largest amplification found, bound c, and drift β over the root mean square of the signals.",
+        "the rung before, with order-statistic intervals; parameters, convolution weights among them; what holds by "
+        "construction; bound c and drift β over the root mean square of the signals, the largest of all networks; and "
+        "the largest growth found, of signals, (rms(N(u)) - β) / rms(u), and of small differences.",
         ["tables/ladder.csv"],
         [
             *("Flux", "Blocks", "Rung", "Median PSNR", "Change", "Failed", "Parameters", "Weights"),
-            *("Guarantee", "Amplification", "Bound", "β / rms"),
+            *("Guarantee", "c", "β / rms", "Signals", "Differences"),
         ],
         [
             [
@@ -314,8 +315,8 @@ def ladder(tables: Tables) -> Table:
                 _with_interval(signed(row.change), _finite(row.change_low, row.change_high)),
                 f"{row.failed} of {row.seeds}",
                 *(str(row.parameters), str(row.convolution_weights), row.guarantee),
-                "overflow" if math.isinf(row.amplification) else short(row.amplification, 4),
-                *(short(row.bound, 4), short(row.relative_drift)),
+                *(short(row.bound), short(row.relative_drift)),
+                *("overflow" if math.isinf(x) else short(x, 4) for x in (row.amplification, row.expansion)),
             ]
             for row in rows(tables["ladder"])
         ],
