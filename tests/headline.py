@@ -17,7 +17,8 @@ EVERY = ("capacity", "scanlines", "ladder")
 def trained(level, experiments=EVERY, lost=()):
     """Runs of the tier ``study`` with the PSNR ``level(experiment, method, blocks, seed)``, in dB; lost ones diverged.
 
-    Certified networks amplify by 1, others by their number of blocks; with biases, a certificate has the drift 0.4.
+    Certified networks amplify by 1 and others by their number of blocks, differences by 1.5 and three times as much; c
+    is 1 and twice as much, and with biases, the relative drift of a certificate is 0.4.
     """
     study = Study.load(ROOT, tier="study")
     found = {"runs": [], "psnr": [], "stability": []}
@@ -42,6 +43,7 @@ def trained(level, experiments=EVERY, lost=()):
                 {
                     **{**name, "certified": certified, "overflow": False},
                     "largest_amplification_found": 1.0 if certified else float(architecture.blocks),
+                    "largest_expansion_found": 1.5 if certified else 3.0 * architecture.blocks,
                     "euclidean_bound": (1.0 if certified else 2.0 * architecture.blocks) if bounded else None,
                     "relative_drift": (0.4 if architecture.biased else 0.0) if bounded else None,
                 }

@@ -27,11 +27,9 @@ from schemenets.study.wording import NOT_MEASURED, fixed, interval, label, liste
 NAMES = [name for name in figures.available() if not name.startswith("solver_")]
 OF_EXPERIMENTS = [
     "capacity",
-    "certification_cost",
     "depth",
     "evolution",
     "examples",
-    "factorial",
     "fixed_points",
     "growth",
     "robustness",
@@ -120,31 +118,6 @@ def test_every_figure_says_what_it_is_and_where_it_stands():
         assert module.TITLE, name
         assert module.SOURCES, name
         assert 1 <= len(re.findall(r"\.(?= [A-Z×]|$)", module.CAPTION)) <= 3, name
-
-
-def test_capacity_counts_budgets_at_which_networks_from_schemes_are_best(tables):
-    assert figures.headline("capacity", tables).startswith(
-        "A network from a numerical scheme has the highest mean PSNR at 1 of 2 budgets; with ≤ 240 parameters the best "
-    )
-    worse = tables["psnr"].assign(psnr=lambda t: t["psnr"].where(t["method"].str.startswith("resnet"), 20.0))
-    text = figures.headline("capacity", tables | {"psnr": worse})
-    assert "at 0 of 2 budgets; with ≤ 240 parameters the best network is ResNet, Perona–Malik with " in text
-    own = at_home(tables, "capacity").query("method == 'resnet-relu' and size == 'budget-240'")
-    assert text.endswith(f"; the standard ResNet has {fixed(own['psnr'].mean())} dB.")
-
-
-def test_factorial_tells_the_range_of_changes_by_flux_and_structure(tables):
-    mean = at_home(tables, "factorial").groupby("method")["psnr"].mean()
-    fluxes = [mean["symmetric-perona_malik"] - mean["symmetric-relu"]]
-    fluxes += [mean[f"symmetric-{flux}"] - mean["symmetric-relu"] for flux in ("charbonnier", "learned")]
-    fluxes += [mean["resnet-perona_malik"] - mean["resnet-relu"]]
-    structures = [mean[f"symmetric-{flux}"] - mean[f"resnet-{flux}"] for flux in ("relu", "perona_malik")]
-    structures.append(mean["implicit-perona_malik"] - mean["resnet-perona_malik"])
-    assert figures.headline("factorial", tables) == (
-        f"At equal depth, a flux other than ReLU changes the mean PSNR by {signed(min(fluxes))} to "
-        f"{signed(max(fluxes))} dB and a structure other than ResNet by {signed(min(structures))} to "
-        f"{signed(max(structures))} dB."
-    )
 
 
 def test_transfer_compares_the_best_network_with_the_best_rival(tables):
@@ -250,34 +223,6 @@ def test_robustness_tells_losses_and_what_certification_changes(tables):
     assert text.endswith("random perturbations of this size 5.00 to 7.50 dB.")
 
 
-def test_cost_of_certification_is_paired_over_seeds_at_every_noise_level(tables):
-    tables = {name: tables[name][~tables[name]["run"].str.contains("implicit")] for name in ("runs", "psnr")}
-    other = tables["psnr"].assign(noise=20.0, psnr=lambda t: t["psnr"] - t["method"].str.endswith("-certified"))
-    both = tables | {"psnr": pd.concat([tables["psnr"], other])}
-    found = summaries.certification(both)
-    wide = at_home(tables, "factorial").pivot_table("psnr", index="seed", columns="method")
-    d = wide["symmetric-perona_malik-certified"] - wide["symmetric-perona_malik"]
-    assert set(zip(found["method"], found["size"], strict=True)) == {("symmetric-perona_malik-certified", "blocks-4")}
-    for noise, own in found.groupby("noise"):
-        assert own.set_index("seed")["difference"].to_numpy() == pytest.approx((d - (noise == 20)).to_numpy())
-    assert figures.headline("certification_cost", both) == (
-        f"At the training noise, certification changes the mean PSNR by {signed(d.mean())} dB; the interval lies "
-        "above zero in 0 and below zero in 0 of 1 comparisons."
-    )
-    costly = both["psnr"].assign(psnr=lambda t: t["psnr"].mask(t["method"].str.endswith("-certified"), 20.0))
-    costly["psnr"] = costly["psnr"].mask(costly["method"] == "symmetric-perona_malik", 30.0)
-    text = figures.headline("certification_cost", both | {"psnr": costly})
-    assert text.endswith("by −10.00 dB; the interval lies above zero in 0 and below zero in 1 of 1 comparisons.")
-    twice = {}
-    for name in ("runs", "psnr"):
-        own = both[name].query("experiment == 'factorial'")
-        again = own.assign(experiment="twice", run="twice/" + own["run"])
-        twice[name] = pd.concat([both[name], again])
-    assert len(summaries.certification(twice)) == len(found)
-    figure = drawn("certification_cost", both)
-    assert [ax.get_title() for ax in figure.axes] == ["tested at noise 10", "tested at noise 20"]
-
-
 def test_evolution_counts_the_cases_in_which_extrapolation_helps(tables):
     start = "With the bound, networks that extrapolate have a smaller error than explicit ones of equal depth in "
     for factor, helps in ((0.01, 4), (100.0, 0)):
@@ -316,23 +261,7 @@ def test_signals_tells_what_the_network_shown_does(tables):
     )
 
 
-def test_capacity_shows_means_and_intervals_at_the_actual_numbers_of_parameters(tables):
-    (ax,) = drawn("capacity", tables).axes
-    shown = next(line.get_xydata() for line in ax.lines if line.get_label() == "ResNet, ReLU")
-    bars = next(bars for bars in ax.containers if np.array_equal(bars.lines[0].get_xydata(), shown))
-    segments = bars.lines[2][0].get_segments()
-    for (parameters, mean), segment, budget in zip(shown, segments, (120, 240), strict=True):
-        own = tables["psnr"].query("experiment == 'capacity' and method == 'resnet-relu' and size == @size",
-                                   local_dict={"size": f"budget-{budget}"})  # fmt: skip
-        values = own.query("test_set == 'piecewise_affine'")["psnr"].to_numpy()
-        assert parameters == budget // 89 * 89  # 2·8·5 + 8 + 1 parameters in each block
-        assert mean == pytest.approx(values.mean())
-        assert segment[:, 1] == pytest.approx(interval_by_hand(values))
-
-
-def test_a_diverged_run_is_marked_at_the_noisy_level_and_counted_there(tables):
-    (cross,) = lines(drawn("capacity", tables), "x")
-    assert cross.get_ydata() == pytest.approx([28.1])
+def test_a_diverged_run_counts_as_the_noisy_input(tables):
     scores = summaries.at_home(summaries.scored(tables, "capacity")).set_index("run")["score"]
     assert scores[DIVERGED] == 28.1
     partner = scores[DIVERGED.replace("seed-1", "seed-0")]
@@ -505,16 +434,6 @@ def test_a_seed_far_below_the_noisy_input_does_not_stretch_the_axis_of_skips(tab
     assert "−3.0" in texts(figure)
 
 
-def test_a_seed_far_below_the_noisy_input_does_not_stretch_the_axis_of_the_factorial(tables):
-    run = "factorial/symmetric-relu/blocks-4/seed-0"
-    lost = (tables["psnr"]["run"] == run) & (tables["psnr"]["test_set"] == "piecewise_affine")
-    figure = drawn("factorial", tables | {"psnr": tables["psnr"].assign(psnr=tables["psnr"]["psnr"].mask(lost, -3.0))})
-    (triangle,) = (line for line in lines(figure, "<") if line.get_markersize() == 5)
-    assert triangle.get_xdata() == pytest.approx([28.1 - 8])
-    assert all(ax.get_xlim()[0] == pytest.approx(28.1 - 8) for ax in figure.axes)
-    assert "−3.0" in texts(figure)
-
-
 def test_skips_has_no_place_for_depths_that_a_network_was_not_trained_at(tables):
     def deep(method):
         return (method == "resnet-relu") | (method == "resnet-relu-no_skips")
@@ -543,18 +462,9 @@ def test_no_two_entries_of_a_legend_look_alike(name, tables):
     assert len(set(labels)) == len(labels)
 
 
-def test_figures_show_no_raw_names(tables):
-    both = {
-        name: pd.concat([tables[name], tables[name].query("experiment == 'factorial'").assign(
-            experiment="noise_20", run=lambda t: "noise_20/" + t["run"], dataset="piecewise_affine-20")])
-        for name in ("runs",)
-    }  # fmt: skip
-    other = tables["psnr"].query("experiment == 'factorial'").assign(
-        experiment="noise_20", run=lambda t: "noise_20/" + t["run"])  # fmt: skip
-    both["psnr"] = pd.concat([tables["psnr"], other])
-    shown = texts(drawn("certification_cost", tables | both))
-    assert "noise 20, 4 blocks (noise 20)" in shown
-    assert not any("_" in text for text in shown)
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_show_no_raw_names(name, tables):
+    assert not any("_" in text for text in texts(drawn(name, tables)))
 
 
 def test_no_two_methods_look_alike(tables):

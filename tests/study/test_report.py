@@ -55,6 +55,7 @@ def html(made_up):
     for name in figures.available():
         files.atomic_write(layout.figure(name, "svg"), "<svg/>" if name != "transfer" else "<svg/>" * 100_000)
         files.atomic_write(layout.figure(name, "png"), b"\x89PNG")
+    files.atomic_write(layout.table(summaries.LEARNED), "method\n")
     stages.run("report", "all", study.specs("report")["all"] | {"benchmarks": []}, layout)
     return layout.report.read_text(encoding="utf-8")
 
@@ -286,7 +287,7 @@ def test_growth_is_told_where_it_was_measured(made_up):
 
 
 def test_quality_holds_means_and_intervals(tables):
-    capacity, factorial = content.quality(tables)
+    capacity, scanlines = content.quality(tables)
     values = tables["psnr"].query(
         "run.str.startswith('capacity/resnet-relu/budget-120/') and test_set == 'piecewise_affine'"
     )["psnr"]
@@ -294,7 +295,27 @@ def test_quality_holds_means_and_intervals(tables):
     shown = cells(capacity, "Method")["resnet-relu",]["≤ 120 parameters"]
     assert shown == f"{values.mean():.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
     assert capacity.numeric == [False, True, True]
-    assert "4 blocks" in factorial.columns
+    assert "≤ 240 parameters" in scanlines.columns
+
+
+def test_the_ladder_holds_quality_and_what_is_left_of_the_guarantee():
+    row = {"flux": "perona_malik", "blocks": 4, "rung": "certified", "parameters": 232, "convolution_weights": 160}
+    row |= {"psnr": 34.9, "low": 34.7, "high": np.inf, "change": 0.25, "change_low": 0.1, "change_high": 0.4}
+    row |= {"failed": 0, "seeds": 10, "guarantee": "rms(N(u)) ≤ rms(u) + β", "amplification": 1.0, "expansion": 1.68}
+    rows = [row | {"bound": 1.0, "relative_drift": 0.123}, row | {"amplification": np.inf, "failed": 2}]
+    first, second = content.ladder({"ladder": pd.DataFrame(rows)}).rows
+    names = content.ladder({"ladder": pd.DataFrame(rows)}).columns
+    assert dict(zip(names, first, strict=True)) == {
+        **{"Flux": "Perona–Malik", "Blocks": "4", "Rung": "certified", "Parameters": "232", "Weights": "160"},
+        **{"Median PSNR": "34.90 [34.70, ∞]", "Change": "+0.25 [0.10, 0.40]", "Failed": "0 of 10"},
+        **{"Guarantee": "rms(N(u)) ≤ rms(u) + β", "c": "1", "β / rms": "0.123", "Signals": "1", "Differences": "1.68"},
+    }
+    assert [second[names.index(name)] for name in ("Signals", "c", "β / rms", "Failed")] == [
+        "overflow",
+        "–",
+        "–",
+        "2 of 10",
+    ]
 
 
 def test_classical_denoisers_have_the_oracle_in_parentheses(tables):

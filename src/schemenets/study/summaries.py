@@ -22,10 +22,11 @@ RUNGS = {  # methods from a guarantee to the residual network with the same flux
     "signed step sizes": "symmetric-{}-signed",
     "untied weights (ResNet)": "resnet-{}",
 }
+WORST = ("bound", "relative_drift", "allowed", "amplification", "expansion")
 LADDER_COLUMNS = [
     *("flux", "blocks", "rung", "method", "parameters", "convolution_weights"),
     *("seeds", "failed", "psnr", "low", "high", "change", "change_low", "change_high"),
-    *("guarantee", "amplification", "bound", "relative_drift"),
+    *("guarantee", *WORST),
 ]
 GUARANTEES = {"certified, no biases": "rms(N(u)) ≤ rms(u)", "certified": "rms(N(u)) ≤ rms(u) + β"}  # by rung
 NO_GUARANTEE = "none"
@@ -217,9 +218,10 @@ def ladder(tables: Tables) -> pd.DataFrame:
         * ``change``: median difference from the rung before, paired over seeds, with its interval; NaN on the first;
         * ``parameters``, ``convolution_weights``;
         * ``guarantee``: what holds by construction;
-        * ``amplification``: the largest (rms(N(u)) - β)/rms(u) that the search found in any of the networks, infinite
-          after an overflow; ``bound``: the largest c of their certificates; ``relative_drift``: the largest β over the
-          root mean square of the signals. The last two are NaN if one of the networks has no bound.
+        * of all networks that did not diverge, the largest ``bound`` c and ``relative_drift``, the β of their
+          certificates over the root mean square of the signals; ``allowed``, how much these let signals of usual size
+          grow, c and that drift together; ``amplification``, (rms(N(u)) - β)/rms(u), and ``expansion``,
+          ‖N(u) - N(v)‖/‖u - v‖, that were found, infinite after an overflow. NaN where a network has no c and β.
     """
     found = []
     scores = at_home(scored(tables, LADDER)).merge(_bounds(tables["stability"]), on="run")
@@ -232,7 +234,8 @@ def ladder(tables: Tables) -> pd.DataFrame:
                 pairs = gains(tables, LADDER, first["method"], RUNGS[before].format(flux)).set_index("size")
                 counted = pairs.loc[[first["size"]], "counted"]
                 change = [median(counted), *median_interval(counted)[:2]]
-            worst = {key: runs[key].max(skipna=False) for key in ("amplification", "bound", "relative_drift")}
+            sound = runs[runs["status"] == "ok"]
+            worst = {key: sound[key].max(skipna=False) for key in WORST}
             found.append(
                 {
                     **{key: first[key] for key in ("flux", "blocks", "method", "parameters", "convolution_weights")},
@@ -247,11 +250,11 @@ def ladder(tables: Tables) -> pd.DataFrame:
 
 def _bounds(stability: pd.DataFrame) -> pd.DataFrame:
     """What the ladder tells of every run's stability."""
-    names = {"largest_amplification_found": "amplification", "euclidean_bound": "bound"}
-    table = stability[["run", *names, "relative_drift"]].rename(columns=names).astype({"run": str})
-    for name in (*names.values(), "relative_drift"):
-        table[name] = table[name].astype(float)
-    return table.assign(amplification=table["amplification"].mask(stability["overflow"].astype(bool), np.inf))
+    columns = ["euclidean_bound", "relative_drift", "largest_amplification_found", "largest_expansion_found"]
+    c, drift, amplification, expansion = (stability[name].astype(float) for name in columns)
+    over = stability["overflow"].astype(bool)
+    values = c, drift, c + drift, amplification.mask(over, np.inf).where(c.notna()), expansion.mask(over, np.inf)
+    return pd.DataFrame({"run": stability["run"], **dict(zip(WORST, values, strict=True))})
 
 
 def attacked(tables: Tables) -> pd.DataFrame:

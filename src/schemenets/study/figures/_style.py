@@ -25,6 +25,7 @@ SHAPES = (  # marker and line
 GREY = "0.45"
 LONG = 26  # characters; three longer labels do not fit into the width
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
+ON_WHITE: dict[str, Any] = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # texts over lines
 STYLE: Any = {
     **sns.axes_style("whitegrid", {"grid.color": "0.9"}),
     **sns.plotting_context("paper", font_scale=0.92),  # no text below 8 pt

@@ -11,14 +11,15 @@ from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.statistics import median
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, label, signed, size_label
+from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
 
 ORDER = 20
 TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
     "Median test PSNR over seeds on signals like the training signals, with order-statistic intervals of 95 % or more. "
     "Every network has as many blocks as its budget of parameters allows, and is shown in both columns. Failed runs "
-    "(diverged, or worse than the noisy input) count as below all others; crosses tell how many."
+    "(diverged, or worse than the noisy input) count as below all others; crosses tell how many, triangles what is "
+    "below the panel."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 FAMILIES = {"capacity": "affine signals", "scanlines": "scan lines"}
@@ -34,6 +35,8 @@ METHODS = {  # colour, marker and line
 }
 GAP = 0.15  # between labels, of the height of a panel
 MARGIN = 0.06  # above and below all values, likewise
+BELOW = 2.0  # dB below the median of all, where the panels end
+NEAR = 0.8  # of the largest number of parameters: ends of lines that are close to their names
 
 
 def draw(tables: Tables) -> Figure:
@@ -67,13 +70,14 @@ def _measured(tables: Tables, experiment: str) -> pd.DataFrame:
 
 
 def _limits(measured: pd.DataFrame) -> tuple[float, float]:
-    """Of the axis: all medians, and all ends of intervals that are finite."""
+    """Of the axis: all medians and ends of intervals that are finite, and not far below the others."""
     values = measured[["median", "low", "high"]].to_numpy()
     values = values[np.isfinite(values)]
     if not values.size:
         return 0, 1
-    margin = MARGIN * max(np.ptp(values), 0.1)
-    return values.min() - margin, values.max() + margin
+    lowest = max(values.min(), np.median(values) - BELOW)
+    margin = MARGIN * max(values.max() - lowest, 0.1)
+    return lowest - margin, values.max() + margin
 
 
 def _look(method: str) -> dict[str, Any]:
@@ -92,31 +96,40 @@ def _draw_method(ax: Axes, own: pd.DataFrame, column: str, low: float, high: flo
     ax.plot(known[column], known["median"], **look)
     known = own[np.isfinite(own["low"]) | np.isfinite(own["high"])]
     ax.vlines(known[column], known["low"].clip(lower=low), known["high"].clip(upper=high), look["color"], linewidth=0.9)
-    for row in summaries.rows(own[own["failed"] > 0]):
+    for row in summaries.rows(own):
         x, is_last = getattr(row, column), row.size == own["size"].iloc[-1]
-        ax.plot(x, low, clip_on=False, **_style.DIVERGED)
-        place: Any = {"xytext": (-6 if is_last else 6, 3), "textcoords": "offset points"}
-        text = f"{row.failed} of {row.n} failed"
-        ax.annotate(text, (x, low), color=look["color"], ha="right" if is_last else "left", **place)
+        texts = []
+        if np.isfinite(row.median) and row.median < low:
+            ax.plot(x, low, "v", color=look["color"], markersize=6, clip_on=False)
+            texts.append(fixed(row.median, 1))
+        if row.failed:
+            ax.plot(x, low, clip_on=False, **_style.DIVERGED)
+            texts.append(f"{row.failed} of {row.n} failed")
+        if texts:
+            place: Any = {"xytext": (-7 if is_last else 7, 3), "textcoords": "offset points", **_style.ON_WHITE}
+            ax.annotate(", ".join(texts), (x, low), color=look["color"], ha="right" if is_last else "left", **place)
 
 
 def _write_names(ax: Axes, measured: pd.DataFrame, low: float, high: float) -> None:
-    """The methods' names right of the panel, each joined with the end of its line."""
-    ends = measured[np.isfinite(measured["median"])].groupby("method").last().sort_values("median")
+    """The methods' names right of the panel in the order of the ends of their lines, which they are joined with."""
+    ends = measured[measured["median"] >= low].groupby("method").last().sort_values("median").reset_index()
     heights = _style.spread(((ends["median"] - low) / (high - low)).to_numpy(), GAP)
     heights -= max(0, heights[-1] - 1) if len(heights) else 0
-    for row, height in zip(summaries.rows(ends.reset_index()), heights, strict=True):
-        color = _look(row.method)["color"]
-        ax.annotate(
-            label(row.method).replace(", ", "\n", 1),
-            (row.parameters, row.median),
-            (1.06, height),
-            textcoords="axes fraction",
-            color=color,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4},
-            annotation_clip=False,
-        )
+    last = ends["parameters"].max()
+    for row, height in zip(summaries.rows(ends), heights, strict=True):
+        look = _look(row.method)
+        ax.plot([1.06, 1.14], [height] * 2, transform=ax.transAxes, clip_on=False, markevery=[1], **look)
+        name = label(row.method).replace(", ", "\n", 1)
+        ax.text(1.17, height, name, transform=ax.transAxes, color=look["color"], va="center")
+        if row.parameters > NEAR * last:
+            ax.annotate(
+                "",
+                (row.parameters, row.median),
+                (1.06, height),
+                textcoords="axes fraction",
+                arrowprops={"arrowstyle": "-", "color": look["color"], "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+                annotation_clip=False,
+            )
 
 
 def headline(tables: Tables) -> str:
@@ -135,8 +148,8 @@ def headline(tables: Tables) -> str:
     if not effects:
         return NOT_MEASURED
     least, most = min(effects, key=effects.__getitem__), max(effects, key=effects.__getitem__)
+    to = f" to {signed(effects[most])} dB ({most})" if len(effects) > 1 else ""
     return (
         f"At equal numbers of parameters, a symmetric network is ahead of the ResNet with ReLU at {ahead} of {budgets} "
-        f"budgets; median differences reach from {signed(effects[least])} dB ({least}) to {signed(effects[most])} dB "
-        f"({most})."
+        f"budgets; median differences: {signed(effects[least])} dB ({least}){to}."
     )

@@ -16,49 +16,60 @@ ORDER = 30
 TITLE = "From a guarantee to the residual network"
 CAPTION = (
     "From top to bottom, one restriction less on every rung; all but the first have biases. Left: median test PSNR "
-    "over seeds, with order-statistic intervals of 95 % or more; right: the largest amplification (rms(N(u)) − β) / "
-    "rms(u) that a search found in any network (filled), and the largest bound c that follows from its parameters "
-    "(hollow; none with signed step sizes). A triangle at an edge stands for a value beyond it; crosses count failed "
-    "runs."
+    "over seeds, with order-statistic intervals of 95 % or more; triangles mark values beyond the edge, crosses failed "
+    "runs. Middle: how much the certificate of any network lets signals of usual size grow, c + β / rms; right: how "
+    "much small differences grow in any network, as far as a search found."
 )
 SOURCES = ("tables/ladder.csv",)
 FLUXES = {"perona_malik": "o", "learned": "D", "charbonnier": "^", "relu": "s"}  # markers
-NAMES = dict(zip(list(RUNGS)[1:], ("biases bring", "free step sizes", "signed ones", "untied weights"), strict=True))
-BELOW = 2.0  # dB below the median of a panel, where it ends
-HIGHEST = 1e4  # of amplifications in the panel
-TICKS: dict[float, list[float]] = {10: [1, 2, 5], 100: [1, 3, 10, 30], np.inf: [1, 10, 100, 1000]}  # by the largest
+BRINGS = dict(zip(list(RUNGS)[1:], ("biases bring", "free step sizes", "signed ones", "untied weights"), strict=True))
+GROWTH = {"allowed": "allowed growth\nof signals", "expansion": "found growth\nof differences"}
+BELOW = 2.0  # dB below the median of all, where the panels end
 HEIGHT = 0.5  # inches of a rung
+TICKS: dict[float, list[float]] = {10: [1, 2, 5], 100: [1, 3, 10, 30], np.inf: [1, 100, 10000]}  # by the largest
 
 
 def draw(tables: Tables) -> Figure:
     """One row of panels per number of blocks; one row per rung in each, one colour and marker per flux."""
     table = tables["ladder"]
     depths = sorted(table["blocks"].unique())
-    figure = Figure(figsize=(_style.WIDTH, 0.7 + len(depths) * (0.5 + HEIGHT * len(RUNGS))))
-    axes = figure.subplots(len(depths), 2, squeeze=False, sharex="col", width_ratios=(3, 2))
-    low, high = table["psnr"].median() - BELOW, table[["psnr", "high"]].replace(np.inf, np.nan).max().max()
-    for (quality, amplification), depth in zip(axes, depths, strict=True):
-        own = table[table["blocks"] == depth]
-        for index, (flux, marker) in enumerate(FLUXES.items()):
-            of_flux = own[own["flux"] == flux]
-            rungs = of_flux["rung"].map(list(RUNGS).index).to_numpy()
-            heights = rungs + 0.16 * (index - 1.5)
-            look: Any = {"color": _style.FLUXES[flux], "marker": marker, "markersize": 5, "linewidth": 0.9}
-            if len(of_flux):
-                _draw_quality(quality, of_flux, heights, low, look | {"label": label(flux)})
-                _draw_amplification(amplification, of_flux, heights, look)
-        quality.set_yticks(range(len(RUNGS)), [_rung(own[own["rung"] == rung], rung) for rung in RUNGS])
-        amplification.set_yticks(range(len(RUNGS)), [""] * len(RUNGS))
-        for ax in (quality, amplification):
-            ax.set_ylim(len(RUNGS) - 0.5, -0.5)
-        quality.set_title(f"{depth} blocks", loc="left")
-    axes[0, 0].set_xlim(low - 0.1, high + 0.1)
-    most = table[["amplification", "bound"]].max().max()
-    _style.log_ticks(axes[0, 1], next(values for limit, values in TICKS.items() if most < limit))
-    axes[-1, 0].set_xlabel("test PSNR (dB)")
-    axes[-1, 1].set_xlabel("largest amplification:\nfound (filled), bound (hollow)")
+    figure = Figure(figsize=(_style.WIDTH, 0.8 + len(depths) * (0.5 + HEIGHT * len(RUNGS))))
+    axes = figure.subplots(len(depths), 3, squeeze=False, sharex="col", width_ratios=(5, 3, 3))
+    low = table["psnr"].median() - BELOW
+    for row, depth in zip(axes, depths, strict=True):
+        _draw_depth(row, table[table["blocks"] == depth], low)
+        row[0].set_title(f"{depth} blocks", loc="left")
+    axes[0, 0].set_xlim(low - 0.1, table[["psnr", "high"]].replace(np.inf, np.nan).max().max() + 0.1)
+    for ax, column in zip(axes[0, 1:], GROWTH, strict=True):
+        most = table[column].replace(np.inf, np.nan).max()
+        _style.log_ticks(ax, next(values for limit, values in TICKS.items() if not most >= limit))
+    for ax, text in zip(axes[-1], ("test PSNR (dB)", *GROWTH.values()), strict=True):
+        ax.set_xlabel(text)
     _style.legend(figure, list(axes[:, 0]), columns=4)
     return figure
+
+
+def _draw_depth(row: Any, table: pd.DataFrame, low: float) -> None:
+    """The rungs of networks with the same number of blocks, in three panels."""
+    names = list(RUNGS)
+    for index, (flux, marker) in enumerate(FLUXES.items()):
+        own = table[table["flux"] == flux]
+        heights = own["rung"].map(names.index).to_numpy() + 0.16 * (index - 1.5)
+        look: Any = {"color": _style.FLUXES[flux], "marker": marker, "linewidth": 0.9, "markersize": 5}
+        if len(own):
+            _draw_quality(row[0], own, heights, low, look | {"label": label(flux)})
+            for ax, column in zip(row[1:], GROWTH, strict=True):
+                ax.plot(own[column], heights, **look | {"linestyle": "none"})
+    for rung, own in summaries.groups(table, "rung"):
+        if own["allowed"].isna().all():
+            place: Any = {"transform": row[1].get_yaxis_transform(), "ha": "center", "va": "center"}
+            row[1].text(0.5, names.index(rung), "no bound", color=_style.GREY, **place)
+    row[0].set_yticks(range(len(names)), [_rung(table[table["rung"] == rung], rung) for rung in names])
+    for ax in row[1:]:
+        ax.axvline(1, color="0.6", linewidth=1, zorder=0)
+        ax.set_yticks(range(len(names)), [""] * len(names))
+    for ax in row:
+        ax.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _rung(own: pd.DataFrame, rung: str) -> str:
@@ -85,36 +96,21 @@ def _draw_quality(ax: Axes, own: pd.DataFrame, heights: np.ndarray, low: float, 
             ax.plot(x, height, **_style.DIVERGED)
             texts += [f"{row.failed} of {row.seeds} failed"]
         if texts:
-            place: Any = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+            place: Any = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", **_style.ON_WHITE}
             ax.annotate(", ".join(texts), (x, height), color=look["color"], **place)
 
 
-def _draw_amplification(ax: Axes, own: pd.DataFrame, heights: np.ndarray, look: dict[str, Any]) -> None:
-    """What was found, and the bound joined with it."""
-    for column, face in (("bound", "white"), ("amplification", look["color"])):
-        values = own[column].clip(upper=HIGHEST)
-        ax.plot(values, heights, **look | {"linestyle": "none", "markersize": 4.5}, markerfacecolor=face)
-        if (beyond := own[column] > HIGHEST).any():
-            ax.plot(values[beyond], heights[beyond], ">", color=look["color"], markersize=7, clip_on=False)
-    joined = own["bound"].notna()
-    ends = own.loc[joined, ["amplification", "bound"]].clip(upper=HIGHEST)
-    ax.hlines(heights[joined], ends["amplification"], ends["bound"], color=look["color"], linewidth=0.6, zorder=1)
-    ax.axvline(1, color="0.6", linewidth=1, zorder=0)
-
-
 def headline(tables: Tables) -> str:
-    """What every rung changes, and what the search finds with and without a guarantee."""
+    """What every rung brings, and how much signals may grow and differences do, with a guarantee and without."""
     table = tables["ladder"]
     changes = [
-        f"{NAMES[rung]} {ranged(own['change'], signed)} dB"
-        for rung in NAMES
+        f"{name} {ranged(own['change'], signed)} dB"
+        for rung, name in BRINGS.items()
         if len(own := table[(table["rung"] == rung) & table["change"].notna()])
     ]
-    guaranteed = table["guarantee"] != NO_GUARANTEE
-    found = [
-        f"{short(own['amplification'].max(), 4)} {text} a guarantee"
-        for own, text in ((table[guaranteed], "with"), (table[~guaranteed], "without"))
-        if len(own)
+    kinds = {"with": table["guarantee"] != NO_GUARANTEE, "without": table["guarantee"] == NO_GUARANTEE}
+    growth = [
+        f"{short(table.loc[own, 'allowed'].max())} {text} a guarantee" for text, own in kinds.items() if own.any()
     ]
-    start = f"Over fluxes and depths, {listed(changes)} of PSNR; the" if changes else "The"
-    return f"{start} largest amplification found is {listed(found)}."
+    start = f"Over fluxes and depths, {listed(changes)} of PSNR; certificates" if changes else "Certificates"
+    return f"{start} let signals of usual size grow by factors of up to {listed(growth)}."

@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
     "stability": {
         content.guarantees: ("guarantees",),
         content.guarantees_measured: ("guarantees",),
+        content.ladder: ("ladder",),
         content.robustness: ("robustness", "psnr", "runs"),
     },
     "solvers": {

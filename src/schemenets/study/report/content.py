@@ -148,7 +148,7 @@ def methods(tables: Tables) -> Table:
 
 def quality(tables: Tables) -> list[Table]:
     """Mean PSNR of the methods of two experiments, by size."""
-    return [_quality(tables, name) for name in ("capacity", "factorial") if name in set(tables["runs"]["experiment"])]
+    return [_quality(tables, name) for name in ("capacity", "scanlines") if name in set(tables["runs"]["experiment"])]
 
 
 def _quality(tables: Tables, experiment: str) -> Table:
@@ -294,6 +294,38 @@ def guarantees_measured(tables: Tables) -> Table:
             if row[f"{prefix}networks"]
         ],
     )
+
+
+def ladder(tables: Tables) -> Table:
+    """What the guarantee costs, and what is left of it."""
+    return Table(
+        "From a guarantee to the residual network with the same flux: median test PSNR in dB and median change from "
+        "the rung before, with order-statistic intervals; parameters, convolution weights among them; what holds by "
+        "construction; bound c and drift β over the root mean square of the signals, the largest of all networks; and "
+        "the largest growth found, of signals, (rms(N(u)) - β) / rms(u), and of small differences.",
+        ["tables/ladder.csv"],
+        [
+            *("Flux", "Blocks", "Rung", "Median PSNR", "Change", "Failed", "Parameters", "Weights"),
+            *("Guarantee", "c", "β / rms", "Signals", "Differences"),
+        ],
+        [
+            [
+                *(label(row.flux), str(row.blocks), row.rung),
+                _with_interval(fixed(row.psnr), _finite(row.low, row.high)),
+                _with_interval(signed(row.change), _finite(row.change_low, row.change_high)),
+                f"{row.failed} of {row.seeds}",
+                *(str(row.parameters), str(row.convolution_weights), row.guarantee),
+                *(short(row.bound), short(row.relative_drift)),
+                *("overflow" if math.isinf(x) else short(x, 4) for x in (row.amplification, row.expansion)),
+            ]
+            for row in rows(tables["ladder"])
+        ],
+    )
+
+
+def _finite(*ends: float) -> list[float | None]:
+    """The ends of an interval, None for those that are infinite."""
+    return [end if math.isfinite(end) else None for end in ends]
 
 
 def _with_interval(text: str, ends: Sequence[float | None] | None, digits: int = 2) -> str:

@@ -41,14 +41,10 @@ def specs(study: Study) -> dict[str, Json]:
 
 
 def _learned(study: Study) -> dict[str, str]:
-    """The jobs whose blocks are shown, with their data sets; of a tier without these another one."""
-    there = {
-        name: spec["dataset"]
-        for name, spec in study.denoisers.items()
-        if spec["experiment"] == summaries.LADDER and spec["architecture"]["name"] == "symmetric"
-    }
-    unsigned = [name for name in there if "-signed" not in name]
-    return {name: there[name] for name in ([name for name in SHOWN if name in there] or unsigned[:1])}
+    """The jobs whose blocks are shown, with their data sets; in a tier without these the first one of its headline."""
+    there = {name: spec["dataset"] for name, spec in study.denoisers.items()}
+    others = [name for name in there if name.startswith("capacity/symmetric")]
+    return {name: there[name] for name in ([name for name in SHOWN if name in there] or others[:1])}
 
 
 def _example(study: Study) -> str | None:
