@@ -95,7 +95,7 @@ def affected_by(path, old=None, new=""):
         ("training.py", TRAIN | {"tables"}),
         ("signals/ecg.py", {"signals", "problems"}),
         ("study/measurements/fixed_points.py", {"fixed_points"}),
-        ("study/claims.py", {"claims"}),
+        ("study/claims/_families.py", {"claims"}),
         ("study/cli.py", set()),
         ("study/layout.py", set()),
         ("study/config.py", set()),
