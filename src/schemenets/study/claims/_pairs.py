@@ -32,7 +32,7 @@ def _by_comparisons(claim: Json, settings: Json, tables: Tables, measure: str) -
     for entry in claim["comparisons"]:
         sizes = _sizes(entry, runs)
         comparisons += [_denoising(claim, entry, size, settings, tables, measure) for size in sizes]
-        missing = sorted(set(entry["sizes"]) - set(sizes)) if entry["sizes"] != "all" else []
+        missing = [size for size in entry["sizes"] if size not in sizes] if entry["sizes"] != "all" else []
         if entry["role"] == "primary" and (missing or not sizes):
             at = f" at {', '.join(missing)}" if missing else ""
             absent.append("{experiment}, {candidate} against {reference}".format(**entry) + at)
