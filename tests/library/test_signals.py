@@ -232,6 +232,8 @@ def test_scanlines_for_training_resample_images_and_their_pieces():
     counts = [sum(images[:8].count(name) for images in drawn) for name in names]
     assert sum(counts) == 320
     assert stats.chisquare(counts).pvalue > 1e-3
+    distinct = np.mean([len(set(images)) for images in drawn])
+    assert distinct == pytest.approx(8 * (1 - (7 / 8) ** 8), abs=0.6)  # standard deviation of the mean: 0.16
 
     u = scanlines("train", 8 * 4000, 256)
     for index, name in enumerate(drawn[0][:8]):
