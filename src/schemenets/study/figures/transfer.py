@@ -56,17 +56,18 @@ def draw(tables: Tables) -> Figure:
 def headline(tables: Tables) -> str:
     """Who is ahead on signals like the training signals, and how often a rival is ahead elsewhere."""
     table = _gains(tables)
-    if table.empty:
+    home = table["test_set"] + table["noise"].map("-{:g}".format) == table["training_set"]
+    if not home.any():
         return NOT_MEASURED
     place = ["training_set", "test_set", "noise"]
     means = table.groupby([*place, "rival", "method"])["gain"].mean().reset_index()
     best = means.pivot_table("gain", place, "rival", "max")
-    lead = (best[False] - best[True]).reset_index(name="lead")
-    home = lead["test_set"] + lead["noise"].map("-{:g}".format) == lead["training_set"]
-    behind, others = (lead.loc[~home, "lead"] < 0).sum(), (~home).sum()
+    lead = best[False] - best[True]
+    at_home = lead.index.isin(list(table.loc[home, place].itertuples(index=False, name=None)))
+    behind, others = (lead[~at_home] < 0).sum(), (~at_home).sum()
     return (
         "On signals like the training signals, the best network shown gains "
-        f"{ranged(lead.loc[home, 'lead'], signed)} dB more than the best classical denoiser; on {behind} of {others} "
+        f"{ranged(lead[at_home], signed)} dB more than the best classical denoiser; on {behind} of {others} "
         "other test sets it gains less."
     )
 
@@ -86,13 +87,7 @@ def _gains(tables: Tables) -> pd.DataFrame:
         parts += [part.assign(training_set=training_set) for part in (networks, rivals)]
     columns = ["training_set", "test_set", "noise", "method", "rival", "gain", "diverged"]
     table = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-    table = table.merge(tables["distances"], on=["training_set", "test_set", "noise"])
-    return table.sort_values(["training_set", "noise"], kind="stable", key=_in_order)
-
-
-def _in_order(column: pd.Series) -> pd.Series:
-    """Names in order of appearance, numbers ascending."""
-    return column if column.name == "noise" else pd.Series(pd.factorize(column)[0], column.index)
+    return table.merge(tables["distances"], on=["training_set", "test_set", "noise"])
 
 
 def _name_test_sets(ax: Axes, own: pd.DataFrame) -> None:
