@@ -387,7 +387,7 @@ def _where(sound, values):
     return [float(value) if state else None for state, value in zip(sound, values, strict=True)]
 
 
-def _tuned(method, spec, diverged):
+def _tuned(name, spec, diverged):
     rates, solves = sorted(spec["learning_rates"]), spec["task"]["name"] == "solving"
     values = [0.1 + rate if solves else 30.0 + index for index, rate in enumerate(rates)]
     trials = [
@@ -401,4 +401,4 @@ def _tuned(method, spec, diverged):
     if not solves:
         trials[0]["runs"][-1] |= {"status": "diverged", "validation": None}
     chosen = {"learning_rate": rates[0 if solves else -1], "at_edge_of_grid": True, "nothing": 1 if solves else 28.1}
-    return {"method": method, **chosen, "trials": trials}
+    return {"name": name, "size": spec["size"], **chosen, "trials": trials}

@@ -465,3 +465,16 @@ def test_damaged_files_are_named(path, damage, message):
     damage(path)
     with pytest.raises(CheckpointError, match=message):
         signals.read(path)
+
+
+def test_another_draw_is_another_set_of_signals_of_the_same_kind():
+    spec = {"family": "piecewise_affine", "length": 64, "noise": 10, "seed": 3, "train": 500}
+    plain, first, second = (signals.generate(spec | own) for own in ({}, {"draw": 0}, {"draw": 1}))
+    for name in plain:
+        assert not np.array_equal(plain[name], first[name])
+        assert not np.array_equal(first[name], second[name])
+        np.testing.assert_array_equal(second[name], signals.generate(spec | {"draw": 1})[name])
+    means = [each["train/clean"].mean() for each in (plain, first, second)]
+    np.testing.assert_allclose(means, 127.5, atol=5)
+    with pytest.raises(InvalidParameterError, match="draw: got -1, expected"):
+        signals.generate(spec | {"draw": -1})

@@ -1197,3 +1197,32 @@ def test_searches_are_of_the_values_that_certificates_are_about(seed):
     ]
     assert found[0] == pytest.approx(certificate.euclidean, rel=1e-9)
     assert not certificate.refuted_by(*found)
+
+
+@pytest.mark.parametrize("name", ["symmetric", "safeguarded_fsi"])
+def test_filters_of_certified_networks_are_free_and_steps_a_share_of_what_they_allow(name):
+    net = networks.build(name, blocks=2, filters=3, kernel_size=4, flux="perona_malik", certified=True).double()
+    block, W = net.blocks[0], torch.randn(3, 1, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    block.K = 5 * W
+    torch.testing.assert_close(block.K, 5 * W, rtol=1e-15, atol=0)
+    limit = 2 / norm_bound(block.K).item() ** 2
+    block.tau = 0.9 * limit
+    assert block.tau.item() == pytest.approx(0.9 * limit, rel=1e-12)
+    for wrong in (1.0001 * limit, 0.0, -0.1):
+        with pytest.raises(
+            InvalidParameterError, match=f"tau: got .*, expected a number above 0 and below {limit:.6g}"
+        ):
+            block.tau = wrong
+    block.K = 10 * W  # the share is kept
+    assert block.tau.item() == pytest.approx(0.9 * limit / 4, rel=1e-12)
+    assert certify(net).holds
+    (derivative,) = torch.autograd.grad(block.tau, block.parametrizations.K.original)
+    assert (derivative * W).sum() < 0  # longer filters allow shorter steps
+
+
+def test_certified_networks_start_as_free_ones_where_these_are_stable():
+    size = {"blocks": 8, "filters": 3, "kernel_size": 4, "flux": "perona_malik", "seed": 3}
+    free, certified = (networks.build("symmetric", **size, certified=value) for value in (False, True))
+    assert certify(free).holds
+    u = torch.rand(2, 20, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(certified(u), free(u), rtol=1e-5, atol=1e-6)

@@ -328,3 +328,24 @@ def test_training_leaves_the_arithmetic_of_the_process_as_it_was(data, state, be
         assert ((tiny / 2).item() == 0) is before
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_an_epoch_may_be_several_passes_over_few_signals():
+    """Every pass takes the signals in an order of its own, and leaves an incomplete batch out."""
+    data = {
+        f"{split}/{part}": 255 * np.random.default_rng(0).random((10, 16))
+        for split in ("train", "validation")
+        for part in ("noisy", "clean")
+    }
+    job = {"architecture": ARCHITECTURE, "seeds": (0, 3), "learning_rate": 0.01, "epochs": 2, "batch": 4}
+    trainer = training.Trainer(training.Training(**job, passes=3), data)
+    batches = torch.stack(trainer._batches())
+    assert batches.shape == (trainer.steps, 2, 4) == (6, 2, 4)
+    once = torch.stack(training.Trainer(training.Training(**job), data)._batches())
+    assert torch.equal(batches[:2], once)
+    for seed in range(2):
+        passes = batches[:, seed].reshape(3, 8)
+        assert all(len(set(own.tolist())) == 8 for own in passes)
+        assert not torch.equal(passes[0], passes[1])
+    with pytest.raises(InvalidParameterError, match="passes: got 0, expected"):
+        training.check(training.Training(**job, passes=0), data)

@@ -75,7 +75,7 @@ def test_files_are_in_the_results_directory(plan):
 def test_inputs_are_the_files_that_other_jobs_write_and_those_of_the_project(plan):
     assert plan.inputs("train")(JOB) == {
         "data": ["somewhere/data/piecewise_affine-10.safetensors", "somewhere/data/piecewise_affine-10.json"],
-        "tuning": ["somewhere/tuning/resnet-relu.json"],
+        "tuning": ["somewhere/tuning/piecewise_affine/resnet-relu/small.json"],
     }
     claims = plan.inputs("claims")({})
     assert claims["registered"] == ["config/claims.yaml", "workflow/schemas/claims.schema.json"]

@@ -21,7 +21,7 @@ from schemenets.study.config import RATES_SCHEMA
 from schemenets.study.layout import Layout
 from schemenets.study.records import provenance
 from schemenets.study.records.fingerprints import of_stage
-from schemenets.study.stages import _fits, _trained, evaluate, stability, tune
+from schemenets.study.stages import _fits, _trained, cells, evaluate, stability, tune
 from schemenets.training import Run
 
 ARCHITECTURE = {"name": "symmetric", "blocks": 1, "filters": 2, "kernel_size": 3, "flux": "relu"}
@@ -395,3 +395,49 @@ def test_provenance_tells_specification_code_and_changes(monkeypatch, status):
     assert found["inputs_sha256"] == {"x": "y"}
     assert found["source_sha256"] == source
     assert set(PROVENANCE) <= set(found)
+
+
+def test_a_cell_tests_both_sides_at_the_rate_that_is_best_on_validation_signals(results, monkeypatch):
+    """Rates win in turn; a diverged run counts as having done nothing on validation, and has no test value."""
+    levels = {(cells.DEPTH, 0.01): [30.0, 31.0], (cells.DEPTH, 0.02): [30.0, 29.0]}
+    levels |= {(cells.PARAMETERS, 0.01): [30.0, None], (cells.PARAMETERS, 0.02): [30.5, 30.5]}
+    levels |= {(cells.REFERENCE, 0.01): [34.0, None], (cells.REFERENCE, 0.02): [27.0, 27.0]}
+    small = {"filters": 2, "kernel_size": 3, "biases": True}
+    architectures = {
+        cells.DEPTH: {"name": "symmetric", "flux": "perona_malik", "blocks": 2, **small},
+        cells.PARAMETERS: {"name": "symmetric", "flux": "perona_malik", "blocks": 3, **small},
+        cells.REFERENCE: {"name": "resnet", "flux": "relu", "blocks": 2, **small},
+    }
+    architectures = {side: networks.Architecture(**own).arguments() for side, own in architectures.items()}
+    steps = []
+
+    def fit(training, arrays, state, label):
+        (side,) = (side for side, own in architectures.items() if own == training.architecture.arguments())
+        assert arrays["train/noisy"].shape == (4, 8, 64)
+        steps.append(training.epochs * training.passes * (8 // training.batch))
+        nets = (training.architecture.build(seed) for seed in training.seeds)
+        each = [levels[side, rate][seed] for seed, rate in zip(training.seeds, training.learning_rate, strict=True)]
+        found = zip(training.seeds, nets, each, strict=True)
+        return [Run(seed, network, [value], None if value else 3) for seed, network, value in found]
+
+    monkeypatch.setattr(_fits.training, "fit", fit)
+    cell = {"kind": cells.DESIGN, "channels": 1, "filters": 2, "steps": 100, "biases": True, "depth": 2}
+    cell |= {"pair": "perona_malik/relu", "noise": 10, "train": 8, "kernel_size": 3, "initialisation": "scaled"}
+    cell |= {"family": "piecewise_affine"}
+    spec = {"cell": cell, "sides": architectures, "dataset": DATASET, "seeds": [0, 1], "learning_rates": [0.02, 0.01]}
+    stages.run("cells", "cell-00", spec | {"batch": 4, "data": {"seed": 1, "length": 64}}, results)
+    assert steps == [100, 100, 100]
+    record = files.read_json(results.file("cells", "cell-00", "cell"))
+    chosen = {side: own["learning_rate"] for side, own in record["sides"].items()}
+    assert chosen == {cells.DEPTH: 0.01, cells.PARAMETERS: 0.02, cells.REFERENCE: 0.01}
+    (rows,) = cells.tables({"cell-00": record}).values()
+    assert len(rows) == 6
+    arrays = signals.read(results.dataset(DATASET))
+    for row in rows:
+        lost = (row["side"], row["seed"]) == (cells.REFERENCE, 1)
+        assert (row["status"] == "diverged") == lost
+        network = networks.architecture(architectures[row["side"]]).build(row["seed"])
+        with torch.no_grad():
+            output = 255 * network(torch.from_numpy(arrays["test/noisy"]) / 255)
+        expected = psnr(output.numpy(), arrays["test/clean"]).mean()
+        assert row["psnr"] is None if lost else row["psnr"] == pytest.approx(expected, rel=1e-4)

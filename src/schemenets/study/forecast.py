@@ -36,6 +36,7 @@ WORK = {
     "problems": ("train",),
     "tune": ("seeds", "learning_rates", "epochs", "architecture", "dataset"),
     "train": ("seeds", "epochs", "architecture", "dataset"),
+    "cells": ("seeds", "learning_rates", "sides", "cell"),
     "evaluate": ("seeds", "architecture", "test_sets"),
     "stability": ("seeds", "architecture", "starts", "steps"),
     "robustness": ("seeds", "architecture", "starts", "steps", "sizes", "signals"),
@@ -94,6 +95,10 @@ def _signals(study: Study, spec: Mapping[str, Any]) -> float:
 def _size(key: str, value: Any) -> float:
     if key == "architecture":
         return math.prod(value.get(name, 1) for name in ("blocks", "cycles", "filters", "kernel_size", "channels")) or 1
+    if key == "sides":
+        return sum(_size("architecture", own) for own in value.values())
+    if key == "cell":
+        return float(value["steps"])
     return float(value) if isinstance(value, int | float) else len(value)
 
 
