@@ -1209,9 +1209,7 @@ def test_filters_of_certified_networks_are_free_and_steps_a_share_of_what_they_a
     block.tau = 0.9 * limit
     assert block.tau.item() == pytest.approx(0.9 * limit, rel=1e-12)
     for wrong in (1.0001 * limit, 0.0, -0.1):
-        with pytest.raises(
-            InvalidParameterError, match=f"tau: got .*, expected a number above 0 and below {limit:.6g}"
-        ):
+        with pytest.raises(InvalidParameterError, match=r"tau: got .*below .*, the limit of .* with these filters"):
             block.tau = wrong
     block.K = 10 * W  # the share is kept
     assert block.tau.item() == pytest.approx(0.9 * limit / 4, rel=1e-12)
