@@ -136,9 +136,8 @@ def test_the_command_prints_a_table_with_its_sources(records, capsys):
     assert cli.main(["plan", "--tier", "extended", "--records", str(records.root), "--device", "cuda"]) == 0
     lines = capsys.readouterr().out.splitlines()
     study = Study.load(tier="extended")
-    assert (
-        lines[0] == f"tier extended: {len(Forecast(study, {}).jobs)} jobs, {Forecast(study, {}).runs} trained networks"
-    )
+    jobs, runs = len(Forecast(study, {}).jobs), Forecast(study, {}).runs
+    assert lines[0] == f"tier extended: {jobs} jobs, {runs} trained networks, {len(study.seeds)} seeds of each"
     assert any(line.startswith("tune*") for line in lines)
     assert any(line.startswith("train ") for line in lines)
     assert any(line.startswith("critical path: ") for line in lines)

@@ -215,7 +215,7 @@ def with_runs(study: Study, runs: int) -> Study:
 
 
 def minutes(study: Study) -> dict[Name, dict[str, int]]:
-    """How long every job may take where trainings run on cores, and where they run on GPUs, from the tables there are."""
+    """How long every job may take, where trainings run on cores and where on GPUs, from the tables there are."""
     known = rates(read(COSTS)) if COSTS.is_file() else {}
     speed = speeds(read(GPU)) if GPU.is_file() else None
     forecasts = {"cpu": Forecast(study, known), "cuda": Forecast(study, known, speed)}
@@ -282,7 +282,7 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
 def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     """The forecast as text."""
     study, jobs = forecast.study, forecast.jobs
-    yield f"tier {study.tier}: {len(jobs)} jobs, {forecast.runs} trained networks"
+    yield f"tier {study.tier}: {len(jobs)} jobs, {forecast.runs} trained networks, {len(study.seeds)} seeds of each"
     yield f"{'stage':18}{'jobs':>7}{'CPU-hours':>11}{'GPU-hours':>11}{'gigabytes':>11}{'longest job':>14}"
     missing = {stage for stage, _ in jobs if stages.has_provenance(stage) and (stage, ANY) not in forecast.known}
     rows = [(stage, own) for stage, own in forecast.by_stage().items()]
