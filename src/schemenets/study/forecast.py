@@ -28,6 +28,7 @@ COSTS = Path("results/tables/costs.csv")
 GPU = Path("results/tables/gpu_benchmark.csv")
 MARGIN = 2  # a job may take so many times what is forecast: other machines are slower,
 SHORTEST = 10  # and so many minutes more: file systems are slow, and loops may have to be compiled
+SHORT = 30.0  # seconds: jobs that take no longer tell little about others, as they mostly compile loops
 UNKNOWN = 60  # minutes that a job may take of whose stage nothing was measured
 COLUMNS = ("stage", "network", "jobs", "work", "cpu_seconds", "megabytes", "seeds", "machine")
 WORK = {
@@ -270,7 +271,9 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
     else:
         measured_study = Study.check(files.read_json(Layout(records).manifest)["config"])
         table = measured(Layout(records), measured_study, "")
-        sources = [f"the records in {records}"]
+        longest = max(float(row["cpu_seconds"]) / row["jobs"] for row in table)
+        short = "; its jobs are so short that this is far too much: take those of a larger tier" * (longest < SHORT)
+        sources = [f"the records in {records}{short}"]
     speed = None
     if device == "cuda":
         rows = read(GPU)
