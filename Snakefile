@@ -57,6 +57,7 @@ onstart:
 
         try:
             cluster.check_idle(prefix, Path.cwd())
+            cluster.know_states()
         except ConfigError as error:
             raise WorkflowError(str(error))
 

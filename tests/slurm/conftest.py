@@ -1,12 +1,9 @@
 """The cluster of the tests; without SLURM they are skipped, or fail if the environment says ``SLURM=required``."""
 
 import os
-from pathlib import Path
 
 import one_node
 import pytest
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +14,6 @@ def cluster(tmp_path_factory):
             pytest.fail(f"{reason}, but SLURM=required")
         pytest.skip(reason)
     found = one_node.Cluster(tmp_path_factory.mktemp("slurm"))
-    os.environ["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
     try:
         found.start()
         yield found

@@ -228,8 +228,9 @@ def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_p
 
 
 def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
-    """There is none, which is the error of the first training."""
+    """There is none, which is the error of the first training. The site says no more than it has to."""
     directory = project(tmp_path / "project")
+    (directory / "config/site.yaml").write_text("gpu_partition: gpus\n")
     process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
     states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
     wait(lambda: cluster.jobs(directory, *states, rule="tune"), "a job tunes")

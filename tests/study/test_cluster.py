@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,21 @@ from schemenets.study import cluster
 ROOT = Path(__file__).parents[2]
 
 
+def program(directory, name, content):
+    path = directory / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{content}\n")
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A directory with what sites are read from; ``squeue`` prints the file queue, or fails if there is one broken."""
     for name in (cluster.EXAMPLE, cluster.SCHEMA):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
-    program = tmp_path / "bin/squeue"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n[ -e broken ] && { cat broken >&2; exit 1; }\ncat queue\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    program(tmp_path, "squeue", "[ -e broken ] && { cat broken >&2; exit 1; }\ncat queue")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -108,6 +114,22 @@ def test_a_machine_without_slurm_is_named(project, monkeypatch):
         cluster.running("schemenets", project)
 
 
+def test_without_accounting_the_queue_tells_the_states_of_jobs(project, monkeypatch):
+    shutil.copytree(ROOT / cluster.SCRIPTS, project / cluster.SCRIPTS)
+    path = os.environ["PATH"]
+    program(project, "sacct", "exit 0")
+    cluster.know_states()
+    assert os.environ["PATH"] == path
+    program(project, "sacct", "echo Slurm accounting storage is disabled >&2; exit 1")
+    program(project, "squeue", 'echo "$@"')
+    cluster.know_states()
+    found = subprocess.run(
+        ["sacct", "-X", "--endtime", "now", "--name", "a1"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "--states=all --noheader --format=%i|%T --name a1\n"
+    assert subprocess.run(["sacct", "--version"], capture_output=True, text=True, check=True).stdout == ""
+
+
 def profile(name):
     """A profile as Snakemake reads it."""
     with (ROOT / f"workflow/profiles/{name}/config.yaml").open() as file:
@@ -132,6 +154,7 @@ def test_every_profile_is_complete_in_itself(project, name):
     own, default = profile(name), profile("default")
     assert {key: own[key] for key in SHARED} == {key: default[key] for key in SHARED}
     assert {"max-jobs-per-timespan", "quiet"} <= set(own)
+    assert "" not in own.values()  # an option without a value takes the next argument for it
     if name.startswith("slurm"):
         assert {key: own[key] for key in ON_CLUSTERS} == {key: profile("slurm")[key] for key in ON_CLUSTERS}
         assert own["executor"] == "slurm"

@@ -135,14 +135,21 @@ def test_the_command_prints_a_table_with_its_sources(records, capsys):
     assert cli.main(["plan", "--tier", "extended", "--records", str(records.root), "--device", "cuda"]) == 0
     lines = capsys.readouterr().out.splitlines()
     study = Study.load(tier="extended")
-    assert (
-        lines[0] == f"tier extended: {len(Forecast(study, {}).jobs)} jobs, {Forecast(study, {}).runs} trained networks"
-    )
+    jobs, runs = len(Forecast(study, {}).jobs), Forecast(study, {}).runs
+    assert lines[0] == f"tier extended: {jobs} jobs, {runs} trained networks, {len(study.seeds)} seeds of each"
     assert any(line.startswith("tune*") for line in lines)
     assert any(line.startswith("train ") for line in lines)
     assert any(line.startswith("critical path: ") for line in lines)
-    assert f"from the records in {records.root}" in lines
+    warning = "its jobs are so short that this is far too much: take those of a larger tier"
+    assert f"from the records in {records.root}; {warning}" in lines
     assert any(line.startswith("from results/tables/gpu_benchmark.csv: NVIDIA") for line in lines)
+
+
+def test_records_of_long_jobs_are_taken_without_a_warning(records, capsys):
+    path = records.files("train", JOB)["record"]
+    path.write_text(json.dumps({"provenance": {"cpu_seconds": 60.0}}))
+    assert cli.main(["plan", "--tier", "study", "--records", str(records.root)]) == 0
+    assert f"from the records in {records.root}" in capsys.readouterr().out.splitlines()
 
 
 def test_mistakes_are_named(tmp_path, capsys):

@@ -36,6 +36,7 @@ from schemenets.networks._base import (
 )
 from schemenets.networks._parametrizations import LARGEST, SAFETY, Below, Constraint, Positive, constrain
 
+LARGEST_RHO_0 = 0.9  # of free networks, which start within the conditions
 RHO_0 = 0.3  # initial ρ of certified networks; with α = L/2 it makes τ = 0.3/L, for filters of a norm of about 1
 
 
@@ -64,7 +65,7 @@ class Block(DiffusionBlock):
         alpha, rho = torch.tensor(self.flux.L / 2), torch.tensor(RHO_0)
         if not architecture.certified:
             alpha = alpha * operators.norm_bound(self.K.detach()).square()
-            rho = 2 * alpha * first_step(architecture)
+            rho = (2 * alpha * first_step(architecture)).clamp_max(LARGEST_RHO_0)
         self.alpha, self.rho = nn.Parameter(alpha), nn.Parameter(rho)
         constrain(self, "alpha", Above(self.flux.L / 4) if architecture.certified else Positive())
         constrain(self, "rho", Below(1.0) if architecture.certified else Positive())

@@ -1,5 +1,6 @@
-"""What runs on a cluster need besides their plan: values of the site, and whether jobs of an earlier run still work."""
+"""What runs on a cluster need besides their plan: values of the site, and what its jobs do."""
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from schemenets.study import schema
 SITE = Path("config/site.yaml")
 EXAMPLE = Path("config/site.example.yaml")
 SCHEMA = Path("workflow/schemas/site.schema.json")
+SCRIPTS = Path("workflow/scripts")  # with a stand-in for sacct
 FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
 Json = dict[str, Any]
 
@@ -75,3 +77,16 @@ def check_idle(prefix: str, directory: Path) -> None:
         listed = "\n  ".join(["jobs of an earlier run still work in this directory:", *jobs])
         numbers = " ".join(job.split()[0] for job in jobs)
         raise ConfigError(f"{listed}\nwait until they have ended, or cancel them: scancel {numbers}")
+
+
+def know_states() -> None:
+    """On a cluster without accounting, let Snakemake ask the queue for the states of jobs.
+
+    It asks ``sacct``; if that fails, it does so again and again, and neither sees jobs end nor can be interrupted.
+    """
+    try:
+        found = subprocess.run(["sacct", "--noheader", "--jobs=1"], capture_output=True, check=False).returncode
+    except OSError:
+        found = None
+    if found != 0:
+        os.environ["PATH"] = f"{SCRIPTS.resolve()}{os.pathsep}{os.environ['PATH']}"

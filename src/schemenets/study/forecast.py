@@ -28,6 +28,7 @@ COSTS = Path("results/tables/costs.csv")
 GPU = Path("results/tables/gpu_benchmark.csv")
 MARGIN = 2  # a job may take so many times what is forecast: other machines are slower,
 SHORTEST = 10  # and so many minutes more: file systems are slow, and loops may have to be compiled
+SHORT = 30.0  # seconds: jobs that take no longer tell little about others, as they mostly compile loops
 UNKNOWN = 60  # minutes that a job may take of whose stage nothing was measured
 COLUMNS = ("stage", "network", "jobs", "work", "cpu_seconds", "megabytes", "seeds", "machine")
 WORK = {
@@ -226,7 +227,7 @@ def with_runs(study: Study, runs: int) -> Study:
 
 
 def minutes(study: Study) -> dict[Name, dict[str, int]]:
-    """How long every job may take where trainings run on cores, and where on GPUs, from the tables there are."""
+    """How long every job may take, where trainings run on cores and where on GPUs, from the tables there are."""
     known = rates(read(COSTS)) if COSTS.is_file() else {}
     speed = speeds(read(GPU)) if GPU.is_file() else None
     forecasts = {"cpu": Forecast(study, known), "cuda": Forecast(study, known, speed)}
@@ -281,7 +282,9 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
     else:
         measured_study = Study.check(files.read_json(Layout(records).manifest)["config"])
         table = measured(Layout(records), measured_study, "")
-        sources = [f"the records in {records}"]
+        longest = max(float(row["cpu_seconds"]) / row["jobs"] for row in table)
+        short = "; its jobs are so short that this is far too much: take those of a larger tier" * (longest < SHORT)
+        sources = [f"the records in {records}{short}"]
     speed = None
     if device == "cuda":
         rows = read(GPU)
@@ -293,7 +296,7 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
 def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     """The forecast as text."""
     study, jobs = forecast.study, forecast.jobs
-    yield f"tier {study.tier}: {len(jobs)} jobs, {forecast.runs} trained networks"
+    yield f"tier {study.tier}: {len(jobs)} jobs, {forecast.runs} trained networks, {len(study.seeds)} seeds of each"
     yield f"{'stage':18}{'jobs':>7}{'CPU-hours':>11}{'GPU-hours':>11}{'gigabytes':>11}{'longest job':>14}"
     missing = {stage for stage, _ in jobs if stages.has_provenance(stage) and (stage, ANY) not in forecast.known}
     rows = [(stage, own) for stage, own in forecast.by_stage().items()]

@@ -137,7 +137,7 @@ class Plan:
         return {key: digest(key) for key in ("spec", "source")}
 
     def minutes(self, stage: str, device: str = DEVICES[0]) -> Callable[[Any, int], int]:
-        """How long a job may take where trainings run on this device, as a function of wildcards and attempt."""
+        """How long a job may take, trainings on this device, as a function of its wildcards and the attempt."""
 
         def allowed(wildcards: Any, attempt: int) -> int:
             return int(self._job(stage, wildcards)["minutes"][device]) * attempt
