@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from scipy import stats
 
 from schemenets import networks
-from schemenets.study import claims, figures, summaries
-from schemenets.study.config import CLAIMS
+from schemenets.study import claims, figures, stages, summaries
+from schemenets.study.config import CLAIMS, Study
 from schemenets.study.figures import _map, _style, capacity, ladder, map_effects
 from schemenets.study.figures import map as map_figure
 from schemenets.study.measurements import learned
@@ -399,6 +399,14 @@ def test_the_map_counts_where_the_symmetric_network_is_ahead(tables):
         assert f"in {(values > 0).sum()} with {name} (median {signed(np.median(values))} dB" in text
     registered = next(claim for claim in claims.load(CLAIMS)["claims"] if claim["id"] == "C1")
     assert registered["threshold"]["value"] == map_figure.MARGIN
+
+
+def test_the_tier_of_the_map_has_all_that_its_figures_read():
+    study = Study.load(headline.ROOT, tier="map")
+    read = stages.references("figures", study.specs("figures")["all"])
+    for stage, name, *_ in (each for found in read.values() for each in found):
+        assert name in study.specs(stage), stage
+    assert set(read["data"]) == {("signals", "piecewise_affine-10"), ("signals", "scanlines-10")}
 
 
 @pytest.mark.parametrize("flux", ["perona_malik", "learned"])
