@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from scipy import stats
 
 from schemenets import networks
-from schemenets.study import claims, figures, summaries
-from schemenets.study.config import CLAIMS
+from schemenets.study import claims, figures, stages, summaries
+from schemenets.study.config import CLAIMS, Study
 from schemenets.study.figures import _map, _style, capacity, ladder, map_effects
 from schemenets.study.figures import map as map_figure
 from schemenets.study.measurements import learned
@@ -31,7 +31,7 @@ def level(experiment, method, blocks, seed):
     """In dB; of the ladder, every rung is 0.5 dB above the last one, but with ReLU 5 dB lower up to the last."""
     rng = np.random.default_rng([*f"{experiment}{method}{blocks}{seed}".encode()])
     rungs = [pattern.format(flux) for flux in ladder.FLUXES for pattern in summaries.RUNGS.values()]
-    value = 0.5 * (rungs.index(method) % len(summaries.RUNGS)) if method in rungs else 0.0
+    value = 0.5 * (rungs.index(method) % len(summaries.RUNGS)) if experiment == "ladder" and method in rungs else 0.0
     value -= 5.0 * method.startswith("symmetric-relu")
     return 34.0 + value + 0.1 * blocks + 0.05 * rng.standard_normal()
 
@@ -44,7 +44,7 @@ def effect(cell, side, seed):
 
 
 def blocks(flux, seed=0):
-    network = networks.build("symmetric", flux=flux, blocks=2, filters=3, kernel_size=5, biases=True, seed=seed)
+    network = networks.build("symmetric", flux=flux, blocks=3, filters=3, kernel_size=5, biases=True, seed=seed)
     clean = torch.rand(3, 40, generator=torch.Generator().manual_seed(1)).round()
     noisy = clean + 0.04 * torch.randn(3, 40, generator=torch.Generator().manual_seed(2))
     return network, noisy, clean
@@ -172,6 +172,7 @@ def test_capacity_counts_budgets_and_tells_the_extreme_differences(tables):
     }
     table = pd.Series(found)
     ahead = (table.groupby(level=[0, 1]).max() > 0).sum()
+    assert (table.groupby(level=[0, 1]).min() > 0).sum() < ahead
     text = figures.headline("capacity", tables)
     assert f" ahead of the ResNet with ReLU at {ahead} of 8 budgets; " in text
     for value, (experiment, size, method) in ((table.min(), table.idxmin()), (table.max(), table.idxmax())):
@@ -400,6 +401,14 @@ def test_the_map_counts_where_the_symmetric_network_is_ahead(tables):
     assert registered["threshold"]["value"] == map_figure.MARGIN
 
 
+def test_the_tier_of_the_map_has_all_that_its_figures_read():
+    study = Study.load(headline.ROOT, tier="map")
+    read = stages.references("figures", study.specs("figures")["all"])
+    for stage, name, *_ in (each for found in read.values() for each in found):
+        assert name in study.specs(stage), stage
+    assert set(read["data"]) == {("signals", "piecewise_affine-10"), ("signals", "scanlines-10")}
+
+
 @pytest.mark.parametrize("flux", ["perona_malik", "learned"])
 def test_gains_are_those_of_the_jacobian_where_slopes_are_the_same_in_all_places(flux):
     network, _, _ = blocks(flux, seed=3)
@@ -461,15 +470,15 @@ def block_slopes(block, u):
 
 def test_learned_draws_gains_and_counts_blocks_that_sharpen(tables):
     figure = drawn("learned", tables)
-    assert len(figure.axes) == 2 * 3 * 2
-    gains = figure.axes[4]
+    assert len(figure.axes) == 2 * 3 * 3
+    gains = figure.axes[6]
     table = tables["learned"].query("method == 'symmetric-perona_malik' and block == 1")
     (line,) = (line for line in gains.lines if line.get_label() == "away from jumps")
     np.testing.assert_array_equal(line.get_ydata(), table.loc[table["part"] == learned.FLAT, "y"])
     curve = table[(table["part"] == learned.FLAT) & (table["x"] >= 0.5)]["y"]
     assert f"× {np.sqrt((curve**2).mean()):.2f}" in [text.get_text() for text in gains.texts]
-    assert " 0 of 2 sharpen and 0 overshoot some waves (symmetric, Perona–Malik)" in figures.headline("learned", tables)
+    assert " 0 of 3 sharpen and 0 overshoot some waves (symmetric, Perona–Malik)" in figures.headline("learned", tables)
     part = tables["learned"]["part"] == learned.JUMPS
-    for sign, count in ((1.5, "2 of 2 sharpen and 0 overshoot"), (-1.5, "0 of 2 sharpen and 2 overshoot")):
+    for sign, count in ((1.5, "3 of 3 sharpen and 0 overshoot"), (-1.5, "0 of 3 sharpen and 3 overshoot")):
         changed = tables["learned"].assign(y=tables["learned"]["y"].mask(part, sign))
         assert f"{count} some waves" in figures.headline("learned", {"learned": changed})

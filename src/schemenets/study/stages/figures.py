@@ -33,11 +33,13 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 def specs(study: Study) -> dict[str, Json]:
     """All figures, at once."""
-    sets = [name for name in study.test_sets if name.rpartition("-")[2] == f"{NOISE:g}"]
+    there = study.specs("signals")  # a tier may have no use for some test sets
+    sets = [name for name in study.test_sets if name.rpartition("-")[2] == f"{NOISE:g}" and name in there]
     columns = ["job", "experiment", "method", "size", "dataset"]
     jobs = summaries.compared(pd.DataFrame(list(study.denoisers.values()), columns=columns))
     compared = {name: list(own["job"]) for name, own in summaries.groups(jobs, "dataset")}
-    return {"all": {"test_sets": sets, "example": _example(study), "compared": compared, "learned": _learned(study)}}
+    shown = {"example": _example(study), "compared": compared, "learned": _learned(study)}
+    return {"all": {"test_sets": sets, "claims": study.has("claims"), **shown}}
 
 
 def _learned(study: Study) -> dict[str, str]:
@@ -59,7 +61,7 @@ def inputs(spec: Json) -> Json:
     """All tables, the first signal of some test sets, and the networks that denoise it."""
     jobs = [*([spec["example"]] if spec["example"] else []), *chain(*spec["compared"].values())]
     return {
-        "tables": [("tables", "all"), ("claims", "all")],
+        "tables": [("tables", "all"), *([("claims", "all")] if spec["claims"] else [])],
         "data": [dataset(name) for name in dict.fromkeys([*spec["test_sets"], *spec["compared"]])],
         "examples": [("train", job) for job in dict.fromkeys(jobs)],
         "learned": [each for name, data in spec["learned"].items() for each in (("train", name), dataset(data))],
