@@ -436,6 +436,7 @@ def test_networks_with_signed_steps_are_not_verified(tmp_path):
 def test_lipschitz_bounds_stand_on_the_weights_that_the_filters_have():
     net = random_network(0, name="symmetric", flux="learned", blocks=1, scale=0.1)
     (block,) = net.blocks
+    block.tau = 0.5 / norm_bound(block.K.detach()).square()
     step, (m, _) = block.tau.item() * norm_bound(block.K.detach()).item() ** 2, block.flux.slopes(block.w.detach())
     assert step < 1  # so that the lower bounds of slopes count
     assert m.min() < m.max() < 0.2 * block.flux.m
@@ -849,7 +850,10 @@ def test_broken_conditions_are_noticed_by_dense_matrices(name, parameter, limit,
     """On either side of the limit for ‖K‖ = 1, and with K beyond it; blocks and conditions are named."""
     net = networks.build(name, blocks=1 if name == "implicit" else 2, filters=1, kernel_size=1, flux="linear")
     block, path = net.blocks[-1], tmp_path / "net.safetensors"
-    net.blocks[0].K.data.fill_(0.5)  # within all limits for the initial weights
+    for each in net.blocks:  # within all limits for K = 0.5
+        each.K.data.fill_(0.5)
+        if hasattr(each, "alpha"):
+            each.alpha = 0.5
 
     def problems(size, K=1.0):
         with torch.no_grad():
