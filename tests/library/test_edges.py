@@ -16,6 +16,7 @@ from torch.autograd import forward_ad, functional
 from schemenets import checkpoints, evaluation, files, fluxes, kernels, multigrid, networks, signals, stability
 from schemenets.errors import CheckpointError, ConfigError, InvalidParameterError, MissingFileError, UnknownNameError
 from schemenets.networks import Architecture
+from schemenets.operators import norm_bound
 from schemenets.training import Training, fit
 
 SMALL = {"blocks": 2, "filters": 4, "kernel_size": 5}
@@ -227,6 +228,7 @@ def test_values_outside_of_a_constraint_are_refused(name, key, values):
 @pytest.mark.parametrize("value", [1.5, 1, np.float32(1.5), np.int64(1), torch.tensor(1.5)], ids=repr)
 def test_numbers_are_assigned_to_numbers(value):
     block = build("symmetric", certified=True).blocks[0]
+    block.K = block.K.detach() / norm_bound(block.K.detach())
     block.tau = value
     assert block.tau.item() == pytest.approx(float(value))
     assert block.tau.dtype == torch.float32
@@ -360,20 +362,26 @@ def test_certificates_are_about_the_values_that_a_network_has_in_its_precision()
         assert margin != exact.step_margin
         assert margin == pytest.approx(1 - tau * float(stability.certificates.norm_bound(K)) ** 2 / 2, rel=1e-14)
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-    assert net.blocks[0].tau.item() == pytest.approx(2 / (1 + np.exp(-3)), rel=1e-5)  # constrained as before
+    step = net.blocks[0].tau.item() * norm_bound(net.blocks[0].K.detach()).item() ** 2
+    assert step == pytest.approx(2 / (1 + np.exp(-3)), rel=1e-5)  # constrained as before
 
 
 @pytest.mark.parametrize(("filters", "channels", "k"), [(1, 1, 2), (8, 8, 5), (3, 3, 101), (64, 1, 9), (1, 16, 33)])
-def test_norms_in_single_precision_stay_below_one(filters, channels, k):
+@pytest.mark.parametrize("name", ["symmetric", "implicit"])
+def test_conditions_hold_in_single_precision_up_to_their_limits(name, filters, channels, k):
+    """Of norms where certified networks have filters of norm 1, and of steps where these depend on the filters."""
     net = Architecture(
-        name="symmetric", blocks=8, filters=filters, kernel_size=k, flux="relu", channels=channels, certified=True
+        name=name, blocks=8, filters=filters, kernel_size=k, flux="relu", channels=channels, certified=True
     ).build()
     generator = torch.Generator().manual_seed(0)
     for power in (-6, 0, 6):
         for block in net.blocks:
             K = 10.0**power * torch.randn(block.K.shape, generator=generator)
             block.K = K.cumsum(-1) if power else K
-            assert float(stability.certificates.norm_bound(block.K.detach().double())) < 1
+            block.parametrizations.tau.original.data.fill_(100.0)
+            norm = float(norm_bound(block.K.detach().double()))
+            assert norm < 1 or not block.normalised
+            assert block.tau.item() * norm**2 < (2 if name == "symmetric" else 1)
 
 
 # arrays and numbers of NumPy

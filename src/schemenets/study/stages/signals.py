@@ -2,7 +2,7 @@
 
 from schemenets import signals
 from schemenets.study.config import SPLITS, Study
-from schemenets.study.stages import Job, Json, cells
+from schemenets.study.stages import Job, Json
 
 OUTPUTS = {"signals": "data/{dataset}.safetensors", "record": "data/{dataset}.json"}
 
@@ -12,6 +12,8 @@ def specs(study: Study) -> dict[str, Json]:
 
     Training signals are stored only for evolutions, which start from them; every network draws its own.
     """
+    from schemenets.study.stages import cells  # here, as no signals depend on it
+
     experiments = [study.config["experiments"][name] for name in study.settings["experiments"]]
     wanted = [(*own, {"test"}) for own in study.tested] if study.has("evaluate") else []
     wanted += [(*own, {"validation"}) for own in study.validated.values()] if study.has("classical") else []
