@@ -13,6 +13,7 @@ from schemenets import networks
 from schemenets.errors import ConfigError, UnknownNameError
 from schemenets.study import claims, stages
 from schemenets.study.config import CLAIMS, Study
+from schemenets.study.measurements.design import balanced, pairs
 from schemenets.study.overrides import resolved
 
 ROOT = Path(__file__).parents[2]
@@ -359,3 +360,16 @@ def test_all_findings_are_reported_at_once():
 def test_a_missing_configuration_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"config/config\.yaml"):
         Study.load(tmp_path)
+
+
+def test_the_design_of_the_map_is_balanced():
+    """Every level of a factor as often as the others, and every two levels of two factors as often as they can meet."""
+    section = CONFIG["map"]
+    cells = balanced(section["factors"], section["cells"])
+    assert len({tuple(cell.values()) for cell in cells}) == len(cells) == 48
+    for name, levels in section["factors"].items():
+        counts = [sum(cell[name] == level for cell in cells) for level in levels]
+        assert counts == [48 / len(levels)] * len(levels)
+    for (x, y), met in pairs(cells).items():
+        assert len(met) == len(section["factors"][x]) * len(section["factors"][y])
+        assert met.max() - met.min() <= 1

@@ -113,12 +113,11 @@ def search(
         larger_is_better: whether larger values are.
         flat: where the outermost rate is better than the next by no more, it counts as inside.
     """
-    sign = 1 if larger_is_better else -1
-    middle = (len(grid) - 1) // 2
+    middle, towards = (len(grid) - 1) // 2, 1 if larger_is_better else -1
     low, high = max(0, middle - 1), min(len(grid) - 1, middle + 1)
     measure(grid[low : high + 1])
     while True:
-        values = [sign * value(rate) for rate in grid[low : high + 1]]
+        values = [towards * value(rate) for rate in grid[low : high + 1]]
         best = low + int(np.argmax(values))
         if best == low > 0 and values[0] > values[1] + flat:
             low -= 1
