@@ -30,7 +30,7 @@ from benchmarks import (
     workflow,
 )
 from benchmarks.jobs import Job, chain
-from schemenets import files, fluxes, kernels, networks, signals
+from schemenets import files, fluxes, kernels, networks, operators, signals, stability
 from schemenets.errors import InvalidParameterError
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
@@ -623,31 +623,32 @@ def symmetric_network(**arguments):
     )
 
 
-def test_steps_relative_to_the_filters_amplify_nothing_whatever_these_are():
-    change, net = certified.CASES["relative step"][1], symmetric_network()
-    for block in net.blocks:
-        block.K = torch.nn.Parameter(5 * block.K.detach())
-        block.tau = torch.tensor(100.0, dtype=torch.float64)
-    u = torch.randn(4, 64, dtype=torch.float64)
-    with change():
-        assert (net(u).norm(dim=-1) <= u.norm(dim=-1)).all()
-    assert (net(u).norm(dim=-1) > u.norm(dim=-1)).all()
+def test_filters_of_norm_1_are_what_certified_networks_do_not_have():
+    with certified.norm_1():
+        net = symmetric_network(certified=True)
+        net.blocks[0].K = 5 * net.blocks[0].K.detach()
+        assert operators.norm_bound(net.blocks[0].K).item() == pytest.approx(1, abs=1e-5)
+        assert stability.certify(net).holds
+    assert operators.norm_bound(symmetric_network(certified=True).blocks[0].K).item() > 1.1
 
 
 def test_long_steps_are_those_that_certified_networks_refuse():
-    with certified.CASES["long step"][1]():
-        symmetric_network(certified=True).blocks[0].tau = torch.tensor(15.9, dtype=torch.float64)
-    with pytest.raises(InvalidParameterError, match=r"tau: got 15\.9"):
-        symmetric_network(certified=True).blocks[0].tau = torch.tensor(15.9, dtype=torch.float64)
+    block = symmetric_network(certified=True).blocks[0]
+    step = 7.9 * 2 / operators.norm_bound(block.K.detach()).square()
+    with certified.long_steps(8):
+        symmetric_network(certified=True).blocks[0].tau = step
+    with pytest.raises(InvalidParameterError, match="tau: got"):
+        block.tau = step
 
 
 @pytest.mark.slow
 def test_certified_networks_are_compared_with_free_ones(reference_kernel):
-    found = {(row["network"], row["biases"]): row for row in certified.rows(2, 1, dict.fromkeys(certified.COUNTS, 64))}
-    assert len(found) == 2 * len(certified.CASES)
+    rows = certified.rows(2, 1, dict.fromkeys(certified.COUNTS, 64))
+    found = {(row["network"], row["flux"], row["biases"]): row for row in rows}
+    assert len(found) == 2 * len(certified.CASES) + 5
     assert all(set(row) == set(certified.COLUMNS) for row in found.values())
-    assert found["certified", True]["step"] <= 1
-    assert found["relative step", True]["step"] <= 1
-    assert found["certified", True]["drift"] > 0
-    assert found["certified", False]["drift"] == 0
-    assert found["free", True]["drift"] is None
+    for case in (("perona_malik", True), ("perona_malik", False), ("learned", True)):
+        assert found["certified", *case]["step"] <= 1
+        assert found["certified, filters of norm 1", *case]["step"] <= 1
+        assert (found["certified", *case]["drift"] > 0) == case[1]
+        assert found["free", *case]["drift"] is None

@@ -136,8 +136,17 @@ def certified_table(root: Path) -> str:
         step = f"{float(row['step']):.2g}" if limited else "–"
         drift = f"{float(row['drift']):.2g}" if row["drift"] and row["biases"] == "True" else "–"
         psnr = f"{float(row['psnr']):.2f} ± {float(row['standard_deviation']):.2f}"
-        rows.append([row["network"], "yes" if row["biases"] == "True" else "no", psnr, step, drift])
-    return table(["network", "biases", "PSNR in dB", "largest step over its limit", "drift β"], rows)
+        rows.append(
+            [
+                row["network"],
+                row["flux"].replace("_", " "),
+                "yes" if row["biases"] == "True" else "no",
+                psnr,
+                step,
+                drift,
+            ]
+        )
+    return table(["network", "flux", "biases", "PSNR in dB", "largest step over its limit", "drift β"], rows)
 
 
 def certified_seeds(root: Path) -> str:
