@@ -197,11 +197,13 @@ def study_jobs() -> list[Job]:
         task, batch, seeds = training.task(spec["task"]), spec["batch"], len(spec["seeds"])
         architecture = networks.architecture(spec["architecture"])
         if isinstance(task, Solving):
-            method, problem = spec.get("method", name), spec["dataset"].removeprefix("problem_")
+            method = spec.get("method") or name.split("/")[1]
+            problem = spec["dataset"].removeprefix("problem_")
             job = solver(architecture, task, batch, f"{method} for {problem}")
         else:
             job = Job(architecture=architecture, batch=batch)
-        found.append(replace(job, seeds=seeds * len(spec.get("learning_rates", [None]))))
+        at_once = len(spec.get("learning_rates", [None])[:3])  # the search begins with three rates
+        found.append(replace(job, seeds=seeds * at_once))
     return list(dict.fromkeys(found))
 
 

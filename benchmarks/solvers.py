@@ -263,8 +263,8 @@ def cases(study: Study, points: Sequence[int], counts: Sequence[int]) -> Iterato
     """Every problem of the configuration on every grid, with right-hand sides of the study's test (count, N)."""
     spec = {
         "length": study.points,
-        "noise": study.config["tuning"]["noise"],
-        "seed": study.config["signals"]["seed"],
+        "noise": study.config["solvers"]["noise"],
+        "seed": study.data["seed"],
     }
     for name in study.config["solvers"]["problems"]:
         problem = study.problem(name)

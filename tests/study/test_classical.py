@@ -207,11 +207,11 @@ def test_a_family_without_validation_signals_takes_those_of_the_tuning_at_its_no
     study = Study.load(tier="study")
     (spec,) = study.specs("classical").values()
     assert list(spec["tuned_on"]) == study.test_sets
-    assert spec["tuned_on"]["ecg-20"] == spec["tuned_on"]["donoho_johnstone-20"] == "piecewise_affine-20"
+    assert spec["tuned_on"]["ecg-25"] == spec["tuned_on"]["donoho_johnstone-25"] == "piecewise_affine-25"
     assert spec["tuned_on"]["scanlines-5"] == "scanlines-5"
     for name in spec["tuned_on"].values():
         assert study.specs("signals")[name]["validation"] == 1000
-    assert "validation" not in study.specs("signals")["ecg-20"]
+    assert "validation" not in study.specs("signals")["ecg-25"]
 
 
 def test_the_distance_is_how_far_differences_have_to_move():
@@ -225,10 +225,10 @@ def test_the_distance_is_how_far_differences_have_to_move():
 
 
 def test_distances_are_of_noisy_training_signals_to_noisy_test_signals(results, monkeypatch):
-    monkeypatch.setattr(distances, "MOST", 3)
-    stages.run("distances", "all", {"training_sets": [HOME], "test_sets": [HOME, OTHER]}, results)
+    draws = {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1, "draw": 0, "train": 3}
+    stages.run("distances", "all", {"training_sets": {HOME: draws}, "test_sets": [HOME, OTHER]}, results)
     rows = files.read_json(results.file("distances", "all", "distances"))["rows"]
-    train = signals.read(results.dataset(HOME))["train/noisy"][:3]
+    train = signals.generate(draws)["train/noisy"]
     for row, name in zip(rows, (HOME, OTHER), strict=True):
         test = signals.read(results.dataset(name))["test/noisy"]
         place = {"training_set": HOME, "test_set": name.partition("-")[0], "noise": 10.0}
@@ -238,4 +238,6 @@ def test_distances_are_of_noisy_training_signals_to_noisy_test_signals(results, 
 
 def test_distances_are_from_all_signals_that_denoisers_are_trained_on():
     (spec,) = Study.load(tier="study").specs("distances").values()
-    assert spec["training_sets"] == ["piecewise_affine-10", "piecewise_affine-20", "scanlines-10"]
+    assert list(spec["training_sets"]) == ["piecewise_affine-10", "scanlines-10"]
+    for draws in spec["training_sets"].values():
+        assert (draws["train"], draws["draw"]) == (distances.MOST, 0)
