@@ -225,7 +225,7 @@ def test_the_distance_is_how_far_differences_have_to_move():
 
 
 def test_distances_are_of_noisy_training_signals_to_noisy_test_signals(results, monkeypatch):
-    draws = {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1, "draw": 0, "train": 3}
+    draws = {"family": "piecewise_affine", "noise": 10, "length": 64, "seed": 1, "draw": 0, "train": 200}
     stages.run("distances", "all", {"training_sets": {HOME: draws}, "test_sets": [HOME, OTHER]}, results)
     rows = files.read_json(results.file("distances", "all", "distances"))["rows"]
     train = signals.generate(draws)["train/noisy"]
