@@ -4,8 +4,8 @@ import re
 import subprocess
 import sys
 
+import headline
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from drawing import drawn, texts
@@ -19,9 +19,9 @@ from schemenets import checkpoints, signals
 from schemenets.errors import UnknownNameError
 from schemenets.metrics import psnr
 from schemenets.study import figures, stages, summaries
-from schemenets.study.figures import _style
+from schemenets.study.figures import _style, evolution
 from schemenets.study.measurements.classical import total_variation
-from schemenets.study.stages.figures import denoised, examples
+from schemenets.study.stages.figures import blocks, denoised, examples
 from schemenets.study.wording import NOT_MEASURED, fixed, interval, label, listed, short, signed
 
 NAMES = [name for name in figures.available() if not name.startswith("solver_")]
@@ -37,11 +37,17 @@ OF_EXPERIMENTS = [
     "transfer",
 ]  # that the configuration names
 
+EXPLICIT = "symmetric-perona_malik-tied"  # of the evolution
+
 
 @pytest.fixture(scope="module")
 def tables(made_up):
     tables = summaries.read(made_up[0])
     spec = made_up[1].specs("figures")["all"]
+    tables |= headline.mapped(
+        lambda cell, side, seed: 0.1 * cell["biases"]
+    )  # the whole design; that of the tier has too few cells
+    tables[summaries.LEARNED] = blocks(made_up[0], spec)
     return tables | {"examples": examples(made_up[0], spec), "denoised": denoised(made_up[0], spec, tables)}
 
 
@@ -65,7 +71,8 @@ def test_a_figure_is_readable_in_print(name, tables):
     assert all(text.get_fontsize() >= 8 for text in figure.findobj(Text) if text.get_text())
     if name != "transfer":  # its rows are names
         assert any(ax.get_ylabel() or ax.get_yticklabels() for ax in figure.axes)
-    assert any(ax.get_xlabel() for ax in figure.axes)
+    # or the names of rows tell both
+    assert any(ax.get_xlabel() or "\nby " in ax.get_ylabel() for ax in figure.axes)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,7 +180,7 @@ def test_growth_counts_networks_that_exceed_their_start(tables):
     text = figures.headline("growth", tables)
     assert text.startswith(f"In up to 100 repetitions 0 of {certified} {start}")
     assert text.endswith(f"differences of close signals grow in 0 of {certified} certified ones.")
-    run = growth["run"] == "factorial/symmetric-perona_malik-certified/blocks-4/seed-1"
+    run = growth["run"] == "ladder/symmetric-perona_malik-certified/blocks-4/seed-1"
     factors = {"repetition": 1.5, "repeated_perturbation": 159655.2}
     for kind, factor in factors.items():
         growth = growth.assign(
@@ -226,23 +233,42 @@ def test_robustness_tells_losses_and_what_certification_changes(tables):
     assert text.endswith("random perturbations of this size 5.00 to 7.50 dB.")
 
 
+def test_robustness_has_a_name_for_every_method_of_a_network(tables):
+    attacked = tables["robustness"].merge(tables["runs"][["run", "network"]], on="run")
+    for _, own in attacked.groupby("network"):
+        alone = tables["robustness"][tables["robustness"]["run"].isin(own["run"])]
+        (legend,) = drawn("robustness", tables | {"robustness": alone}).legends
+        names = {label(method.partition("-")[2]) for method in own["method"]}
+        assert len(names) == own["method"].nunique()
+        assert names <= {text.get_text() for text in legend.get_texts()}
+
+
 def test_evolution_counts_the_cases_in_which_extrapolation_helps(tables):
-    start = "With the bound, networks that extrapolate have a smaller error than explicit ones of equal depth in "
-    for factor, helps in ((0.01, 4), (100.0, 0)):
-        scaled = tables["psnr"].assign(
-            relative_error=lambda t, f=factor: t["relative_error"] * np.where(t["method"].str.startswith("safe"), f, 1)
-        )
+    """Of networks that are trained freely and of those with a bound, against the same explicit ones."""
+    start = (
+        "Networks that extrapolate have a smaller error than explicit ones of equal depth that are trained freely in "
+    )
+    for free, bounded in ((0.01, 0.001), (100.0, 0.01), (0.01, 100.0), (100.0, 1000.0)):
+        factors = {"fsi": free, "du_fort_frankel": free, "safeguarded_fsi": bounded, "safeguarded_du_fort": bounded}
+        scaled = tables["psnr"].copy()
+        for name, factor in factors.items():
+            scaled.loc[scaled["method"].str.startswith(name), "relative_error"] *= factor
         means = evolutions({"psnr": scaled}).pivot_table("relative_error", "size", "method")
-        ratios = pd.concat(
-            means[f"safeguarded_fsi-perona_malik-certified{tied}"] / means[f"symmetric-perona_malik-certified{tied}"]
-            for tied in ("", "-tied")
+        ratios = means.drop(columns=EXPLICIT).div(means[EXPLICIT], axis=0)
+        of_bounded = ratios.columns.str.contains("-certified")
+        counts = [(ratios.loc[:, flags] < 1).sum().sum() for flags in (~of_bounded, of_bounded)]
+        assert counts == [4 * (free < 1), 4 * (bounded < 1)]
+        (size, method), least = ratios.stack().idxmin(), ratios.min().min()
+        kind = "with a bound" if "-certified" in method else "trained freely"
+        scheme = label(method.partition("-")[0].removeprefix("safeguarded_"))
+        assert figures.headline("evolution", tables | {"psnr": scaled}) == (
+            f"{start}{counts[0]} of 4 cases trained freely and {counts[1]} of 4 cases with a bound; the smallest ratio "
+            f"of errors is {short(least)} ({scheme}, {kind}, T = 16, tied weights, {size.partition('-')[2]} blocks)."
         )
-        text = figures.headline("evolution", tables | {"psnr": scaled})
-        assert text.startswith(f"{start}{helps} of 4 cases; the smallest ratio of errors is {short(ratios.min())} (FSI")
 
 
 def test_skips_tells_where_they_bring_least_and_most(tables):
-    wide = tables["psnr"].query("experiment in ['skips', 'factorial'] and test_set == 'piecewise_affine'")
+    wide = tables["psnr"].query("experiment == 'skips' and test_set == 'piecewise_affine'")
     wide = wide.pivot_table("psnr", index=["size", "seed"], columns="method")
     found = []
     for method in ("symmetric-perona_malik", "resnet-relu"):
@@ -281,8 +307,8 @@ def test_a_diverged_run_counts_as_the_noisy_input(tables):
 
 
 def test_gains_are_paired_over_seeds(tables):
-    found = summaries.gains(tables, "factorial", "symmetric-relu", "resnet-relu")
-    own = tables["psnr"].query("experiment == 'factorial' and test_set == 'piecewise_affine'")
+    found = summaries.gains(tables, "ladder", "symmetric-relu", "resnet-relu")
+    own = tables["psnr"].query("experiment == 'ladder' and test_set == 'piecewise_affine'")
     wide = own.pivot_table("psnr", index="seed", columns="method")
     assert found["difference"].to_numpy() == pytest.approx((wide["symmetric-relu"] - wide["resnet-relu"]).to_numpy())
     assert set(found["size"]) == {"blocks-4"}
@@ -319,7 +345,7 @@ def test_examples_show_results_and_errors_of_the_same_signal(made_up, tables):
     assert titles[0] == f"noisy\n{fixed(float(psnr(noisy, clean)), 1)} dB"
     assert [title.rpartition("\n")[0] for title in titles[1:]] == [
         *("ResNet\nReLU", "symmetric\nPerona–Malik", "FSI\nPerona–Malik", "TV"),
-        *("noisy", "symmetric\nPerona–Malik", "TV"),
+        *("noisy", "ResNet\nReLU", "symmetric\nPerona–Malik", "TV"),
     ]
     (row,) = summaries.rows(tables["classical"].query("test_set == 'piecewise_affine' and method == 'total_variation'"))
     results = {
@@ -342,7 +368,7 @@ def outputs(layout, job, noisy):
 
 
 def test_stability_shows_how_tight_bounds_are_and_what_is_beyond_the_panel(tables):
-    loose = tables["stability"]["run"] == "factorial/symmetric-relu/blocks-4/seed-1"
+    loose = tables["stability"]["run"] == "ladder/symmetric-relu/blocks-4/seed-1"
     table = tables["stability"].assign(euclidean_bound=lambda t: t["euclidean_bound"].mask(loose, 1e12))
     figure = drawn("stability", tables | {"stability": table})
     found, share, _ = figure.axes
@@ -374,7 +400,7 @@ def test_depth_draws_the_ceiling_of_differences_where_certificates_bound_states(
 def test_fixed_points_shows_residuals_rates_and_costs(tables):
     left, memory, time = drawn("fixed_points", tables).axes
     shown = [line.get_xydata().tolist() for line in left.lines]
-    run = tables["fixed_points"].query("run == 'factorial/implicit-perona_malik-certified/blocks-4/seed-0'")
+    run = tables["fixed_points"].query("run == 'ladder/implicit-perona_malik-certified/blocks-4/seed-0'")
     assert [[0, 1], *run[["iterations", "tolerance"]].to_numpy().tolist()] in shown
     (bound,) = [points for points in shown if len(points) == 2]  # of the certified method; the other has no rate
     assert bound == [[0, 1], pytest.approx([np.log(1e-10) / np.log(0.5), 1e-10])]
@@ -385,16 +411,16 @@ def test_fixed_points_shows_residuals_rates_and_costs(tables):
 
 def test_a_diverged_run_counts_as_the_noisy_signals_under_attack(tables):
     table = tables["robustness"]
-    failed = table["run"] == "factorial/resnet-relu/blocks-4/seed-0"
+    failed = table["run"] == "ladder/resnet-relu/blocks-4/seed-0"
     columns = ["psnr_attacked", "psnr_random", "psnr_guaranteed", "lipschitz_found"]
     table = table.assign(status=np.where(failed, "diverged", "ok"), **{key: table[key].mask(failed) for key in columns})
-    found = summaries.attacked(tables | {"robustness": table}).query("run == 'factorial/resnet-relu/blocks-4/seed-0'")
+    found = summaries.attacked(tables | {"robustness": table}).query("run == 'ladder/resnet-relu/blocks-4/seed-0'")
     assert found.set_index("perturbation")["attacked"].to_dict() == {0: 28.1, 2: 27.1, 10: 23.1}
     assert found.set_index("perturbation")["loss"].to_dict() == pytest.approx({0: 0, 2: 1, 10: 5})
 
 
 def evolutions(tables):
-    return tables["psnr"].query("experiment == 'evolution_4'")
+    return tables["psnr"].query("experiment == 'evolution_16'")
 
 
 def test_examples_are_the_families_that_denoisers_are_tested_on(made_up, tables):
@@ -404,16 +430,46 @@ def test_examples_are_the_families_that_denoisers_are_tested_on(made_up, tables)
 
 
 def test_evolution_draws_mean_errors_of_networks_and_schemes(tables):
-    ax, tied = drawn("evolution", tables).axes
-    assert [ax.get_title() for ax in (ax, tied)] == ["T = 4, untied weights", "T = 4, tied weights"]
-    shown = {line.get_label(): line.get_xydata() for line in ax.lines}
-    for name, method in (("explicit", "symmetric"), ("FSI", "safeguarded_fsi")):
-        own = evolutions(tables)[evolutions(tables)["method"] == f"{method}-perona_malik-certified"]
-        expected = [own.loc[own["size"] == f"blocks-{n}", "relative_error"].mean() for n in (2, 4)]
-        np.testing.assert_allclose(shown[f"{name} networks"], [[2, expected[0]], [4, expected[1]]])
+    (ax,) = drawn("evolution", tables).axes
+    assert ax.get_title() == "T = 16, tied weights"
+    own = evolutions(tables)
+    for name, method in (("explicit", "symmetric"), ("FSI", "fsi"), ("Du Fort–Frankel", "du_fort_frankel")):
+        (free,) = (line for line in ax.lines if line.get_label() == f"{name} networks")
+        np.testing.assert_allclose(free.get_xydata(), mean_errors(own, f"{method}-perona_malik-tied"))
+        hollow = [line for line in ax.lines if line.get_color() == free.get_color() and line.get_linestyle() == "None"]
+        shown = [
+            line.get_xydata() for line in hollow if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+        ]
+        expected = (
+            [] if method == "symmetric" else [mean_errors(own, f"safeguarded_{method}-perona_malik-certified-tied")]
+        )
+        for points, bounded in zip(shown, expected, strict=True):
+            np.testing.assert_allclose(points, bounded * [evolution.ASIDE, 1])
     dotted = [line.get_xydata() for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
-    np.testing.assert_allclose(dotted[0], [[2, 0.1 / 3], [4, 0.1 / 5]])  # explicit steps, see fabricated
-    np.testing.assert_allclose(shown["f itself"][:, 1], 0.1)
+    np.testing.assert_allclose(dotted[0], [[4, 0.1 / 5], [8, 0.1 / 9]])  # explicit steps, see fabricated
+    (idle,) = (line for line in ax.lines if line.get_label() == "f itself")
+    np.testing.assert_allclose(idle.get_ydata(), 0.1)
+
+
+def mean_errors(own, method):
+    errors = own[own["method"] == method].groupby("size")["relative_error"].mean()
+    return np.array([[4, errors["blocks-4"]], [8, errors["blocks-8"]]])
+
+
+def test_evolution_is_drawn_without_free_networks(tables):
+    """As in the smoke tier."""
+    bounded = {"runs": tables["runs"].query("certified or not experiment.str.startswith('evolution')")}
+    (ax,) = drawn("evolution", tables | bounded).axes
+    assert figures.headline("evolution", tables | bounded) == NOT_MEASURED
+    assert any(line.get_markerfacecolor() == "white" and len(line.get_xdata()) for line in ax.lines)
+
+
+def test_evolution_has_a_panel_for_untied_networks_if_there_are_any(tables):
+    untied = tables["runs"].assign(tied=tables["runs"]["tied"] & ~tables["runs"]["method"].str.startswith("fsi"))
+    panels = drawn("evolution", tables | {"runs": untied}).axes
+    assert [ax.get_title() for ax in panels] == ["T = 16, untied weights", "T = 16, tied weights"]
+    named = [{line.get_label() for line in ax.lines if line.get_label().endswith(" networks")} for ax in panels]
+    assert named == [{"FSI networks"}, {"explicit networks", "FSI networks", "Du Fort–Frankel networks"}]
 
 
 def test_a_diverged_evolution_has_the_error_of_its_initial_values(tables):
@@ -423,16 +479,16 @@ def test_a_diverged_evolution_has_the_error_of_its_initial_values(tables):
         for name in ("runs", "psnr")
     }
     (cross,) = lines(drawn("evolution", tables | diverged), "x")
-    assert cross.get_xydata().tolist() == [[2, 0.1]]
+    assert cross.get_xydata().tolist() == [[4, 0.1]]
 
 
 def test_a_seed_far_below_the_noisy_input_does_not_stretch_the_axis_of_skips(tables):
-    run = "skips/symmetric-perona_malik-no_skips/blocks-2/seed-0"
+    run = "skips/symmetric-perona_malik-no_skips/blocks-8/seed-0"
     at_home = (tables["psnr"]["run"] == run) & (tables["psnr"]["test_set"] == "piecewise_affine")
     assert at_home.any()
     figure = drawn("skips", tables | {"psnr": tables["psnr"].assign(psnr=tables["psnr"]["psnr"].mask(at_home, -3.0))})
     (triangle,) = lines(figure, "v")
-    assert triangle.get_xdata() == [2]
+    assert triangle.get_xdata() == [8]
     assert all(ax.get_ylim()[0] == pytest.approx(28.1 - 8) for ax in figure.axes)
     assert "−3.0" in texts(figure)
 
@@ -442,11 +498,11 @@ def test_skips_has_no_place_for_depths_that_a_network_was_not_trained_at(tables)
         return (method == "resnet-relu") | (method == "resnet-relu-no_skips")
 
     few = {
-        name: tables[name][~(deep(tables[name]["method"]) & (tables[name]["size"] == "blocks-2"))]
+        name: tables[name][~(deep(tables[name]["method"]) & (tables[name]["size"] == "blocks-8"))]
         for name in ("runs", "psnr")
     }
     ticks = {ax.get_title(): [*ax.get_xticks()] for ax in drawn("skips", tables | few).axes}
-    assert ticks == {"ResNet, ReLU": [4], "symmetric, Perona–Malik": [2, 4]}
+    assert ticks == {"ResNet, ReLU": [4], "symmetric, Perona–Malik": [4, 8]}
 
 
 @pytest.mark.parametrize("name", ["stability", "growth", "depth", "evolution", "fixed_points", "robustness", "skips"])

@@ -366,8 +366,8 @@ def test_the_table_has_one_row_per_network_quantity_and_number(written):
 def test_networks_of_one_size_are_repeated_and_deep_evolutions_followed(tier):
     study = Study.load(ROOT, tier)
     found = study.specs("growth")
-    deep = {job for job in study.denoisers if re.fullmatch(r"evolution_(4|16)/.*/blocks-(8|16)", job)}
-    repeated = {job for job in study.denoisers if re.fullmatch(r"(factorial|evolution_4)/.*/blocks-4", job)}
+    deep = {job for job in study.denoisers if re.fullmatch(r"evolution_16/.*/blocks-(8|16)", job)}
+    repeated = {job for job in study.denoisers if re.fullmatch(r"(ladder|evolution_16)/.*/blocks-4", job)}
     assert repeated
     assert bool(deep) == (tier != "smoke")
     assert {job for job, spec in found.items() if spec["repetitions"]} == repeated

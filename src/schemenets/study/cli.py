@@ -41,11 +41,11 @@ JOB = "capacity/symmetric-perona_malik/budget-240"
 WEIGHTS = f"results/mine/runs/{JOB}/weights.safetensors"
 EXAMPLES = {  # names of jobs
     "signals": "piecewise_affine-10",
-    "evolution": "evolution_4-10",
+    "evolution": "evolution_16-10",
     "problems": "problem_charbonnier",
-    "tune": "symmetric-perona_malik",
-    "robustness": "factorial/symmetric-perona_malik-certified/blocks-4",
-    "growth": "factorial/symmetric-perona_malik-certified/blocks-4",
+    "tune": "piecewise_affine/symmetric-perona_malik/small",
+    "robustness": "ladder/symmetric-perona_malik-certified/blocks-4",
+    "growth": "ladder/symmetric-perona_malik-certified/blocks-4",
     "random_growth": "symmetric",
     "evaluate_solvers": "solve_poisson/cycle-1/points-256",
 }

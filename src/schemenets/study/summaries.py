@@ -13,6 +13,8 @@ from schemenets.study.statistics import median, median_interval, paired_differen
 
 BASELINE = "resnet-relu"  # the standard residual network
 CERTIFIED = "-certified"  # in the names of methods that are certified by construction
+NO_BIASES = "-no_biases"  # likewise: without biases though others have them
+SIGNED = "-signed"  # likewise: with step sizes of either sign
 SAFEGUARDED = "safeguarded_"  # prefix of methods with a safeguard
 LADDER = "ladder"
 RUNGS = {  # methods from a guarantee to the residual network with the same flux

@@ -43,7 +43,8 @@ STYLE: Any = {
 def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Line of every method: the colour stands for its flux, marker and dashes for its network.
 
-    A hollow marker means certified, a half-filled one several channels, a small one with a thin line tied weights.
+    A hollow marker means certified, one filled on the left several channels, at the top signed step sizes, a small one
+    with a thin line tied weights, and one with a thick edge no biases.
     """
     colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
     shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
@@ -57,9 +58,9 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "marker": marker,
             "linestyle": (0, (1, 1)) if row.certified else line,
             "markerfacecolor": face,
-            "fillstyle": "left" if row.channels > 1 else "full",
+            "fillstyle": "left" if row.channels > 1 else "top" if summaries.SIGNED in row.method else "full",
             "markeredgecolor": colours[row.flux],
-            "markeredgewidth": 1,
+            "markeredgewidth": 2 if summaries.NO_BIASES in row.method else 1,
         } | ({"markersize": 3.5, "linewidth": 0.8} if row.tied else {})
     return found
 

@@ -3,6 +3,7 @@
 from itertools import cycle
 from typing import Any
 
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -37,9 +38,8 @@ def draw(tables: Tables) -> Figure:
         mean = panel.groupby("perturbation")["noisy_psnr"].mean()
         ax.plot(mean.index, mean, color="0.6", linewidth=1, label="noisy signals, worst case")
         for method, own in summaries.groups(panel, "method"):
-            kinds = {name: own[name].all() for name in ("certified", "tied")}
-            name = ", ".join([label(own["flux"].iloc[0]), *(name for name in kinds if kinds[name])])
-            style = styles[method] | {"label": name, "linestyle": "--" if own["tied"].all() else "-", "markersize": 5}
+            _, _, variant = method.partition("-")  # all but the network
+            style = styles[method] | {"label": label(variant), "linestyle": _line(method, own), "markersize": 5}
             style["marker"], _ = shapes[own["flux"].iloc[0]]
             sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **bars, **style)
             means = own.groupby("perturbation")[["random", "psnr_guaranteed"]].mean()
@@ -54,6 +54,12 @@ def draw(tables: Tables) -> Figure:
     axes[0].set_ylim(shown.min() - 1, shown.max() + 1)
     _style.legend(figure, axes)
     return figure
+
+
+def _line(method: str, own: pd.DataFrame) -> str:
+    if summaries.NO_BIASES in method:
+        return ":"
+    return "-." if summaries.SIGNED in method else "--" if own["tied"].all() else "-"
 
 
 def headline(tables: Tables) -> str:

@@ -17,7 +17,7 @@ CAPTION = (
     "A triangle at the lower edge: a seed below it, with its PSNR."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
-EXPERIMENTS = ("skips", "factorial")
+EXPERIMENT = "skips"
 WITHOUT = "-no_skips"
 BELOW = 8  # dB below the noisy input, where the panels end
 STYLES = {
@@ -53,8 +53,8 @@ def headline(tables: Tables) -> str:
     """Where skip connections help least and most."""
     brought = []
     for method, _ in summaries.groups(_measured(tables), "base"):
-        gains = [summaries.gains(tables, experiment, method, f"{method}{WITHOUT}") for experiment in EXPERIMENTS]
-        for size, mean in pd.concat(gains).groupby("size")["difference"].mean().items():
+        gains = summaries.gains(tables, EXPERIMENT, method, f"{method}{WITHOUT}")
+        for size, mean in gains.groupby("size")["difference"].mean().items():
             brought.append((mean, f"{label(method)}, {size_label(str(size))}"))
     if not brought:
         return NOT_MEASURED
@@ -64,8 +64,7 @@ def headline(tables: Tables) -> str:
 
 def _measured(tables: Tables) -> pd.DataFrame:
     """The methods that ran with and without skip connections, at the depths of both."""
-    parts = [summaries.at_home(summaries.scored(tables, experiment)) for experiment in EXPERIMENTS]
-    table = pd.concat(parts)
+    table = summaries.at_home(summaries.scored(tables, EXPERIMENT))
     base = table["method"].str.removesuffix(WITHOUT)
     table = table.assign(base=base, without=base != table["method"])
     both = table.groupby(["base", "blocks"])["without"].transform("nunique") == 2
