@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from schemenets import checkpoints, files, networks
 from schemenets.networks.implicit import Implicit
+from schemenets.operators import norm_bound
 from schemenets.study import audit, stages
 from schemenets.study.audit import _jobs, checks
 from schemenets.study.audit._findings import Audited, difference, disagreement
@@ -22,14 +24,17 @@ from schemenets.study.config import CLAIMS, CONFIG, Study
 from schemenets.study.records import crate as crates
 from schemenets.study.stages import Job
 
-RESNET = "factorial/resnet-relu/blocks-4"
-FREE = "factorial/symmetric-perona_malik/blocks-4"
-CERTIFIED = "factorial/symmetric-perona_malik-certified/blocks-4"
-IMPLICIT = "factorial/implicit-perona_malik-certified/blocks-4"
-EVOLUTION = "evolution_4/symmetric-perona_malik/blocks-4"
-SAFEGUARDED = "evolution_4/safeguarded_fsi-perona_malik-certified/blocks-4"
+RESNET = "ladder/resnet-relu/blocks-4"
+FREE = "ladder/symmetric-perona_malik/blocks-4"
+NARROW = "capacity/symmetric-perona_malik/budget-240"
+CERTIFIED = "ladder/symmetric-perona_malik-certified/blocks-4"
+IMPLICIT = "ladder/implicit-perona_malik-certified/blocks-4"
+EVOLUTION = "evolution_16/symmetric-perona_malik-tied/blocks-4"
+SAFEGUARDED = "evolution_16/safeguarded_fsi-perona_malik-certified-tied/blocks-4"
 CYCLE, UNET = (f"solve_charbonnier/{method}/points-32" for method in ("cycle-1", "unet-2"))
 MULTIGRID, LINEAR = "solve_charbonnier/multigrid-1/points-32", "solve_poisson/cycle-1/points-32"
+TUNED, TUNED_UNET = "piecewise_affine/resnet-relu/small", "solving/unet-2/all"
+CELL = "cell-00"
 OVERSTEPPED = "its certificate does not hold{}: blocks.1: τ ≤ 2/(L‖K‖²)"
 
 
@@ -100,7 +105,8 @@ def test_sound_results_have_no_findings_in_general(results):
 
 SAMPLES = {
     "train": [RESNET, CERTIFIED, CYCLE],
-    "tune": ["resnet-relu", "unet-2"],
+    "tune": [TUNED, TUNED_UNET],
+    "cells": [CELL],
     "evaluate": [SAFEGUARDED, RESNET],
     "stability": [CERTIFIED],
     "robustness": [RESNET],
@@ -113,14 +119,16 @@ SAMPLES = {
 CHECKS = [(kind, stage) for kind in ("check", "again") for stage in checks.functions(kind)]
 
 
-@pytest.mark.parametrize(("kind", "stage"), [*CHECKS, ("derived", "tables"), ("derived", "claims")])
+@pytest.mark.parametrize(
+    ("kind", "stage"), [*CHECKS, ("derived", "tables"), ("derived", "rates"), ("derived", "claims")]
+)
 def test_sound_jobs_have_no_findings(results, kind, stage):
     for name in SAMPLES.get(stage, ["all"]):
         assert of_stage(results, kind, stage, name) == {}
 
 
 def test_stages_that_derive_are_made_again_without_a_check_of_their_own():
-    assert [stage for stage in stages.available() if _jobs.is_derived(stage)] == ["claims", "tables"]
+    assert [stage for stage in stages.available() if _jobs.is_derived(stage)] == ["claims", "rates", "tables"]
 
 
 # Files and records ---------------------------------------------------------------------------------------------------
@@ -259,7 +267,7 @@ def test_records_of_other_code_are_counted(results, caplog, monkeypatch):
 STORED = [
     ("train", RESNET, "record", ("parameters",), 1, "parameters: got 1, expected "),
     ("train", RESNET, "record", ("convolution_weights",), 1, "convolution_weights: got 1, expected "),
-    ("train", RESNET, "record", ("data_seed",), 1, "data_seed: got 1, expected 20210322"),
+    ("train", RESNET, "record", ("data_seed",), 7, "data_seed: got 7, expected 1"),
     ("train", RESNET, "record", ("dataset",), "ecg-10", "dataset: got 'ecg-10', expected "),
     ("train", RESNET, "record", ("training", "learning_rate"), 0.5, "training.learning_rate: got 0.5, expected "),
     ("train", RESNET, "record", ("runs", 0, "seed"), 7, "runs.0.seed: got 7, expected 0"),
@@ -277,12 +285,35 @@ STORED = [
     ("train", RESNET, "record", ("weights_sha256",), "", "weights_sha256: got '', expected "),
     ("train", CYCLE, "record", ("task", "loss"), "residual", "task.loss: got 'residual', expected 'supervised'"),
     ("train", LINEAR, "record", ("points",), 32, "points: got 32, expected 31"),
-    ("tune", "resnet-relu", "trials", ("learning_rate",), 0.5, "learning_rate: got 0.5, expected "),
-    ("tune", "resnet-relu", "trials", ("trials", 0, "learning_rate"), 0.005, "trials.0.learning_rate: got 0.005"),
-    ("tune", "resnet-relu", "trials", ("trials", 0, "mean_validation"), 99.0, "learning_rate: got "),
-    ("tune", "unet-2", "trials", ("trials", 0, "runs", 0, "seed"), 7, "trials.0.runs.0.seed: got 7, expected 1000"),
-    ("tune", "unet-2", "trials", ("at_edge_of_grid",), False, "at_edge_of_grid: got False, expected True"),
-    ("tune", "unet-2", "trials", ("learning_rate",), 0.02, "learning_rate: got 0.02, expected "),
+    ("tune", TUNED, "trials", ("learning_rate",), 0.5, "learning_rate: got 0.5, expected "),
+    ("tune", TUNED, "trials", ("trials", 0, "learning_rate"), 0.005, "trials.0.learning_rate: got 0.005"),
+    ("tune", TUNED, "trials", ("trials", 0, "mean_validation"), 99.0, "learning_rate: got "),
+    ("tune", TUNED_UNET, "trials", ("trials", 0, "runs", 0, "seed"), 7, "trials.0.runs.0.seed: got 7, expected 1000"),
+    ("tune", TUNED_UNET, "trials", ("at_edge_of_grid",), False, "at_edge_of_grid: got False, expected True"),
+    ("tune", TUNED_UNET, "trials", ("learning_rate",), 0.02, "learning_rate: got 0.02, expected "),
+    (
+        "cells",
+        CELL,
+        "cell",
+        ("pair",),
+        "charbonnier/relu",
+        "pair: got 'charbonnier/relu', expected 'perona_malik/relu'",
+    ),
+    ("cells", CELL, "cell", ("train",), 32, "train: got 32, expected 64"),
+    ("cells", CELL, "cell", ("sides", "reference", "parameters"), 1, "sides.reference.parameters: got 1, expected "),
+    ("cells", CELL, "cell", ("sides", "equal_depth", "runs", 1, "seed"), 7, "sides.equal_depth.runs.1.seed: got 7"),
+    (
+        *("cells", CELL, "cell", ("sides", "equal_depth", "learning_rate"), 0.5),
+        "equal_depth: got the learning rate 0.5, expected one of [0.02]",
+    ),
+    (
+        *("cells", CELL, "cell", ("sides", "equal_depth", "at_edge_of_grid"), False),
+        "sides.equal_depth.at_edge_of_grid: got False, expected True",
+    ),
+    (
+        *("cells", CELL, "cell", ("sides", "equal_parameters", "runs", 1, "psnr"), None),
+        "equal_parameters, seed 1: got None dB, which is not 'ok'",
+    ),
     (
         "evaluate",
         RESNET,
@@ -391,6 +422,17 @@ def test_table_cell_edited(results):
     assert problem.startswith("line 3, validation: got '")
 
 
+def test_learning_rate_edited(results):
+    path = results / "rates.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text("# a comment\n" + yaml.safe_dump(content), encoding="utf-8")
+    assert of_stage(results, "derived", "rates") == {}
+    content["rates"]["piecewise_affine"]["resnet-relu"]["small"] = 0.5
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    (problem,) = of_stage(results, "derived", "rates")["rates.yaml"]
+    assert problem.startswith("rates.piecewise_affine.resnet-relu.small: got 0.5, expected 0.0")
+
+
 def test_table_of_comparisons_edited(results):
     path = results / "tables/claims.csv"
     table = pd.read_csv(path)
@@ -419,7 +461,7 @@ def test_criterion_changed_after_the_runs(results):
     text = CLAIMS.read_text(encoding="utf-8")
     CLAIMS.write_text(text.replace("minimum_seeds: 10", "minimum_seeds: 11"), encoding="utf-8")
     found = of_stage(results, "derived", "claims")
-    assert "2 seeds; a verdict needs 11." in found["claims.json"][0]
+    assert "0 seeds; a verdict needs 11." in found["claims.json"][0]
 
 
 @pytest.mark.parametrize("key", ["bounds", "amplification"])
@@ -492,11 +534,11 @@ def test_one_weight_scaled_past_its_normalisation(results, parameter):
             copies[seed] = networks.build(**network.architecture.arguments() | {"certified": False})
             for ours, theirs in zip(copies[seed].blocks, network.blocks, strict=True):
                 ours.K.copy_(theirs.K)
-                ours.lam, ours.tau = theirs.lam, torch.tensor(1.9)  # below the limit 2
+                ours.lam, ours.tau = theirs.lam, 1.9 / norm_bound(ours.K) ** 2  # below the limit 2/‖K‖²
         if parameter == "K":
             copies[1].blocks[1].K *= 1.5
         else:
-            copies[1].blocks[1].tau = torch.tensor(3.0)
+            copies[1].blocks[1].tau *= 1.5
         return copies
 
     name = replace_weights(results, CERTIFIED, free)
@@ -516,16 +558,16 @@ def test_certified_job_with_networks_without_theorem(results):
 
 
 def test_free_networks_that_turn_out_to_hold_a_certificate_are_verified(results, monkeypatch):
-    stored = files.read_json(results / f"runs/{FREE}/stability.json")["networks"]
+    stored = files.read_json(results / f"runs/{NARROW}/stability.json")["networks"]
     # trained for so short that both seeds do
     assert [(entry["certified"], entry["contradictions"]) for entry in stored] == [(True, [])] * 2
 
     def change(trained):
         trained[1].blocks[0].tau = torch.tensor(100.0)
 
-    name = replace_weights(results, FREE, change)
+    name = replace_weights(results, NARROW, change)
     monkeypatch.setattr(train, "verify", lambda path, length, seed: [f"wrong at {length}"])
-    assert of_stage(results, "check", "train", FREE)[name] == ["seed 0: wrong at 64"]
+    assert of_stage(results, "check", "train", NARROW)[name] == ["seed 0: wrong at 64"]
 
 
 def test_map_that_is_not_that_of_the_weights(results, monkeypatch):
@@ -562,6 +604,7 @@ MEASURED = [
     ("train", UNET, "record", ("runs", 1, "validation"), 0.01, "runs.1.validation: got "),
     ("evaluate", RESNET, "means", ("test_sets", "ecg-10", "psnr", 1), 0.01, "test_sets.ecg-10.psnr.1: got "),
     ("evaluate", RESNET, "means", ("test_sets", "ecg-10", "noisy_psnr"), 0.01, "test_sets.ecg-10.noisy_psnr: got "),
+    ("cells", CELL, "cell", ("noisy_psnr",), 0.01, "noisy_psnr: got "),
     (
         *("evaluate", RESNET, "means", ("test_sets", "scanlines-10", "images", "coins", "noisy_psnr"), 0.01),
         "test_sets.scanlines-10.images.coins.noisy_psnr: got ",
@@ -574,11 +617,18 @@ MEASURED = [
         "evaluate",
         EVOLUTION,
         "means",
-        ("test_sets", "evolution_4-10", "relative_error", 0),
+        ("test_sets", "evolution_16-10", "relative_error", 0),
         0.01,
-        "test_sets.evolution_4",
+        "test_sets.evolution_16",
     ),
-    ("evaluate", SAFEGUARDED, "means", ("test_sets", "evolution_4-10", "held_back", 0), 0.01, "test_sets.evolution_4"),
+    (
+        "evaluate",
+        SAFEGUARDED,
+        "means",
+        ("test_sets", "evolution_16-10", "held_back", 0),
+        0.01,
+        "test_sets.evolution_16",
+    ),
     (
         "stability",
         CERTIFIED,
@@ -624,7 +674,7 @@ def test_measured_value_edited(results, stage, name, key, keys, add, problem):
     assert all(each.startswith(problem) for each in found), found
 
 
-@pytest.mark.parametrize("name", ["ecg-10", "evolution_4-10"])
+@pytest.mark.parametrize("name", ["ecg-10", "evolution_16-10"])
 def test_data_set_that_the_configuration_does_not_give(results, name):
     """All records agree on data that nobody can generate."""
     job = EVOLUTION if name.startswith("evolution") else RESNET

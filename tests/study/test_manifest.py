@@ -15,6 +15,7 @@ from schemenets.study.records import manifest
 
 JOB = "capacity/symmetric-perona_malik/budget-240"
 DATA = "data/piecewise_affine-10"
+TUNING = "tuning/piecewise_affine/symmetric-perona_malik/small.json"
 
 
 @pytest.fixture
@@ -54,11 +55,11 @@ def test_every_input_is_known(study, results):
 
 def test_direct_inputs(study, results):
     entries = build(study, results)["files"]
-    data, tuning = [f"{DATA}.json", f"{DATA}.safetensors"], "tuning/symmetric-perona_malik.json"
+    data = [f"{DATA}.json", f"{DATA}.safetensors"]
     trained = [f"runs/{JOB}/record.json", f"runs/{JOB}/weights.safetensors"]
-    assert entries[tuning]["inputs"] == ["config/config.yaml", *data]
+    assert entries[TUNING]["inputs"] == ["config/config.yaml", *data]
     for name in trained:
-        assert entries[name]["inputs"] == ["config/config.yaml", *data, tuning]
+        assert entries[name]["inputs"] == ["config/config.yaml", *data, TUNING]
         source = files.read_json(results / trained[0])["provenance"]["source_sha256"]
         assert entries[name]["source_sha256"] == source
     assert entries[f"runs/{JOB}/stability.json"]["inputs"] == ["config/config.yaml", *data, *trained]
@@ -66,6 +67,10 @@ def test_direct_inputs(study, results):
         *entries[f"runs/{JOB}/evaluation.json"]["inputs"]
     }
     assert entries["growth/symmetric.json"]["inputs"] == ["config/config.yaml"]
+    tuned = sorted(name for name in entries if name.startswith("tuning/"))
+    assert entries["rates.yaml"]["inputs"] == entries["tables/tuning.csv"]["inputs"] == tuned
+    assert entries["map/cell-00.json"]["inputs"] == ["config/config.yaml", *data]
+    assert entries["tables/map.csv"]["inputs"] == ["map/cell-00.json"]
     grown = [name for name in entries if name.startswith("growth/") or name.endswith("/growth.json")]
     assert entries["tables/growth.csv"]["inputs"] == sorted(grown)
     assert entries["tables/problems.csv"]["inputs"] == ["solvers.json"]
@@ -130,9 +135,7 @@ def test_what_is_no_result(study, results):
     assert manifest.found(Layout(results)) - set(content["files"]) == {"runs/smoke"}
 
 
-@pytest.mark.parametrize(
-    "name", ["claims.json", "tables/runs.csv", f"runs/{JOB}/weights.safetensors", "tuning/resnet-relu.json"]
-)
+@pytest.mark.parametrize("name", ["claims.json", "tables/runs.csv", f"runs/{JOB}/weights.safetensors", TUNING])
 def test_missing_file(study, results, name):
     (results / name).unlink()
     with pytest.raises(CheckpointError, match=f"^results/smoke/{name}: file is missing$"):
@@ -208,7 +211,7 @@ def test_crate_tells_what_made_what(study, results):
     for name, entry in content["files"].items():
         assert entities[name]["sha256"] == entry["sha256"]
     expected = {"csv": "text/csv", "html": "text/html", "json": "application/json", "png": "image/png"}
-    expected |= {"safetensors": "application/octet-stream", "svg": "image/svg+xml"}
+    expected |= {"safetensors": "application/octet-stream", "svg": "image/svg+xml", "yaml": "application/yaml"}
     for name in content["files"]:
         assert entities[name]["encodingFormat"] == expected[name.rpartition(".")[2]]
     assert crates.describe(content) == crate

@@ -239,7 +239,7 @@ def test_guarantees_count_what_trained_networks_keep(made_up):
 def test_networks_trained_freely_may_fulfil_a_theorem(made_up):
     """They count as free: what makes the difference is the training, not its outcome."""
     tables = summaries.read(made_up[0])
-    run = "factorial/symmetric-perona_malik/blocks-4/seed-0"
+    run = "ladder/symmetric-perona_malik/blocks-4/seed-0"
     stability = tables["stability"].fillna({"failed_conditions": ""})
     stability.loc[stability["run"] == run, ["certified", "failed_conditions"]] = [True, ""]
     counts = ["networks", "fulfilling"]
@@ -329,22 +329,30 @@ def test_classical_denoisers_have_the_oracle_in_parentheses(tables):
     assert ecg["Gaussian"] == "32.10* (32.60)"
 
 
-def test_methods_name_rates_at_the_edge_of_the_grid(tables):
+def test_methods_name_all_rates_that_were_tuned_for_them(tables):
     rows = cells(content.methods(tables), "Method")
     assert len(rows) == tables["runs"]["method"].nunique()
-    assert (rows["resnet-relu",]["Learning rate"], rows["resnet-relu",]["In the grid"]) == ("0.02", "at the edge")
-    wider = pd.concat([tables["tuning"], tables["tuning"].assign(learning_rate=1.0, chosen=False)])
-    rows = cells(content.methods(tables | {"tuning": wider}), "Method")
-    assert rows["resnet-relu",]["In the grid"] == "inside"
+    assert rows["resnet-relu",]["Learning rates"] == "0.02"
+    other = tables["runs"]["method"].eq("resnet-relu") & tables["runs"]["experiment"].eq("scanlines")
+    runs = tables["runs"].assign(learning_rate=tables["runs"]["learning_rate"].mask(other, 0.005))
+    rows = cells(content.methods(tables | {"runs": runs}), "Method")
+    assert rows["resnet-relu",]["Learning rates"] == "0.005, 0.02"
+    assert rows["symmetric-perona_malik",]["Learning rates"] == "0.02"
 
 
-def test_training_of_another_length_is_compared_with_the_usual_one(tables):
-    (table,) = content.training_length(tables)
-    own = tables["psnr"].query("method == 'resnet-relu' and size == 'budget-240' and test_set == 'piecewise_affine'")
-    means = own.groupby("experiment")["psnr"].mean()
+@pytest.mark.parametrize(("seeds", "shared"), [([], 2), ([0], 1)])
+def test_training_of_another_length_is_compared_with_the_usual_one(tables, seeds, shared):
+    """On the seeds that both have."""
+    long = tables["runs"]["experiment"] == "long"
+    runs = tables["runs"][~(long & tables["runs"]["seed"].isin(seeds))]
+    (table,) = content.training_length(tables | {"runs": runs})
+    assert "Training for 4 instead of 2 epochs" in table.caption
+    own = tables["psnr"].query("method == 'resnet-relu' and size == 'blocks-4' and test_set == 'piecewise_affine'")
+    means = own[~own["seed"].isin(seeds)].groupby("experiment")["psnr"].mean()
     row = cells(table, "Method")["resnet-relu",]
-    assert row["4 epochs"] == f"{means['long'] - means['capacity']:+.2f}".replace("-", "−")
-    assert content.training_length(tables | {"runs": tables["runs"].query("experiment != 'long'")}) == []
+    assert row["Seeds"] == str(shared)
+    assert row["4 epochs"] == f"{means['long'] - means['ladder']:+.2f}".replace("-", "−")
+    assert content.training_length(tables | {"runs": tables["runs"][~long]}) == []
 
 
 def test_robustness_holds_attacks_bounds_and_other_noise(tables):
@@ -401,7 +409,15 @@ def test_schemes_are_told_by_problem(tables):
 def test_limits_name_diverged_runs_and_edges(tables, text):
     limits = _limits(tables)
     assert limits["diverged"] == [DIVERGED]
-    assert limits["edges"][0] == "resnet-relu"
+    assert "piecewise_affine/resnet-relu/small" in limits["edges"]  # see fabricated
+    assert ", ".join(limits["edges"]) in text
+    own = tables["tuning"]["method"] == "resnet-relu"
+    inside = tables["tuning"].assign(at_edge_of_grid=tables["tuning"]["at_edge_of_grid"] & own)
+    found = _limits(tables | {"tuning": inside})["edges"]
+    assert found == [
+        f"{name}/resnet-relu/{size}"
+        for name, size in (("piecewise_affine", "large"), ("piecewise_affine", "small"), ("scanlines", "small"))
+    ]
     assert (limits["seeds"], limits["noises"]) == (2, "10")
     assert "The smallest p that so many seeds can give is 0.25." in text
     assert f"Diverged runs: {DIVERGED}." in text
@@ -489,4 +505,4 @@ def test_records_that_disagree_about_a_data_file_are_noted(made_up, tables, text
 
 def test_a_missing_record_is_a_named_error(made_up):
     with pytest.raises(CheckpointError, match=r"no-such-method.*missing"):
-        origin.gather(made_up[0], {"tune": ["no-such-method"]})
+        origin.gather(made_up[0], {"tune": ["ecg/no-such-method/small"]})

@@ -2,12 +2,12 @@
 
 Hashes show what changed after the manifest was written. Computing again shows everything else, starting from the
 registered configuration. The checks that all stages share follow from their declarations: which files exist, what each
-was made from and for which specification, and which tables and verdicts follow. The checks of a single stage are in the
-module of its name in :mod:`schemenets.study.audit.checks`.
+was made from and for which specification, and which tables, learning rates and verdicts follow. The checks of a single
+stage are in the module of its name in :mod:`schemenets.study.audit.checks`.
 
-Only hashes and tables protect what training alone gives: trials, learning curves, times. The same holds for
-measurements that take as long: fixed-point iterations and their gradients, attacks, and repetitions. Repetitions must
-also stay within their certified bounds.
+Only hashes and tables protect what training alone gives: trials, learning curves, times, the PSNR in cells of the map.
+The same holds for measurements that take as long: fixed-point iterations and their gradients, attacks, and repetitions.
+Repetitions must also stay within their certified bounds.
 """
 
 import logging

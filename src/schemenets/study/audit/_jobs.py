@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from schemenets import files
 from schemenets.progress import Progress
@@ -59,7 +60,7 @@ def is_derived(stage: str) -> bool:
     """Whether a stage only turns other files into numbers and texts, and measures nothing."""
     suffixes = {Path(file).suffix for file in stages.module(stage).OUTPUTS.values()}
     others = stage == "manifest" or stages.has_provenance(stage) or manifest.is_data(stage)
-    return not others and suffixes <= {".csv", ".json"}
+    return not others and suffixes <= {".csv", ".json", ".yaml"}
 
 
 def derived(audited: Audited, job: Job) -> Iterator[Finding]:
@@ -71,7 +72,10 @@ def derived(audited: Audited, job: Job) -> Iterator[Finding]:
 
 
 def _content(path: Path) -> Any:
-    return files.read_json(path) if path.suffix == ".json" else cells(path.read_text(encoding="utf-8"))
+    if path.suffix == ".json":
+        return files.read_json(path)
+    text = path.read_text(encoding="utf-8")
+    return cells(text) if path.suffix == ".csv" else yaml.safe_load(text)
 
 
 def datasets(audited: Audited) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ ENCODING = {
     ".json": "application/json",
     ".png": "image/png",
     ".svg": "image/svg+xml",
+    ".yaml": "application/yaml",
 }
 
 

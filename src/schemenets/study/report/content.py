@@ -17,7 +17,7 @@ from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import Tables, rows
 from schemenets.study.wording import NOTHING, fixed, interval, label, ranged, short, signed, size_label
 
-LENGTHS = ("short", "long")  # experiments with another training length than capacity
+LONG, USUAL = "long", ("ladder", "channels")  # an experiment with longer training, and those with the same networks
 _NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
 
 
@@ -174,28 +174,25 @@ def _quality(tables: Tables, experiment: str) -> Table:
 
 
 def training_length(tables: Tables) -> list[Table]:
-    """What training of another length changes; no table if there was none."""
-    runs, measured = tables["runs"], summaries.at_home(summaries.scored(tables, "capacity"))
-    usual = measured.groupby(["method", "size"])["score"].mean()
-    changes: dict[tuple[str, str], dict[str, str]] = {}
-    for name in LENGTHS:
-        other = summaries.at_home(summaries.scored(tables, name)).groupby(["method", "size"])["score"].mean()
-        for key, change in (other - usual).dropna().items():
-            method, size = map(str, key if isinstance(key, tuple) else (key,))
-            changes.setdefault((method, size), {})[name] = signed(change)
-    epochs = runs.groupby("experiment")["epochs"].first()
-    there = [name for name in LENGTHS if any(name in own for own in changes.values())]
-    if not there:
+    """What longer training changes, on the seeds that were trained for both lengths; no table if there are none."""
+    usual, other = (
+        pd.concat([summaries.at_home(summaries.scored(tables, name)) for name in names]) for names in (USUAL, [LONG])
+    )
+    keys = ["method", "size", "seed"]
+    pairs = other[[*keys, "score", "epochs"]].merge(usual[[*keys, "score", "epochs"]], on=keys, suffixes=("", "_usual"))
+    if pairs.empty:
         return []
+    epochs, before = (pairs[key].iloc[0] for key in ("epochs", "epochs_usual"))
+    changes = (pairs["score"] - pairs["score_usual"]).groupby([pairs["method"], pairs["size"]], sort=False)
     return [
         Table(
-            f"Training for more or fewer than {epochs['capacity']} epochs: change of the mean test PSNR in dB. "
-            "The learning rate is the one tuned for the usual length.",
+            f"Training for {epochs} instead of {before} epochs: change of the mean test PSNR in dB, on the seeds that "
+            "were trained for both. The learning rate is the one tuned for the usual length.",
             ["tables/psnr.csv", "tables/runs.csv"],
-            ["Method", "Size", *(f"{epochs[name]} epochs" for name in there)],
+            ["Method", "Size", "Seeds", f"{epochs} epochs"],
             [
-                [_code(method), size_label(size), *(own.get(name, NOTHING) for name in there)]
-                for (method, size), own in changes.items()
+                [_code(str(method)), size_label(str(size)), str(len(own)), signed(own.mean())]
+                for (method, size), own in changes
             ],
         )
     ]

@@ -58,13 +58,13 @@ def _example(study: Study) -> str | None:
 
 
 def inputs(spec: Json) -> Json:
-    """All tables, the first signal of some test sets, and the networks that denoise it."""
+    """All tables, test signals, the networks that denoise the first of them, and those whose blocks are shown."""
     jobs = [*([spec["example"]] if spec["example"] else []), *chain(*spec["compared"].values())]
+    data = [*spec["test_sets"], *spec["compared"], *spec["learned"].values()]
     return {
         "tables": [("tables", "all"), *([("claims", "all")] if spec["claims"] else [])],
-        "data": [dataset(name) for name in dict.fromkeys([*spec["test_sets"], *spec["compared"]])],
-        "examples": [("train", job) for job in dict.fromkeys(jobs)],
-        "learned": [each for name, data in spec["learned"].items() for each in (("train", name), dataset(data))],
+        "data": [dataset(name) for name in dict.fromkeys(data)],
+        "networks": [("train", job) for job in dict.fromkeys([*jobs, *spec["learned"]])],
     }
 
 
