@@ -56,7 +56,7 @@ def test_help_names_all_commands(capsys):
         (["train", "capacity/none/budget-240"], "job of train in the tier study: got 'capacity/none/budget-240'"),
         (
             ["train", "capacity/resnet-relu/budget-120", "--tier", "tiny"],
-            "--tier: tier: got 'tiny', expected one of extended, smoke, study",
+            "--tier: tier: got 'tiny', expected one of extended, map, smoke, study, tuning",
         ),
         (["train", cli.JOB, "--config", "none.yaml"], "none.yaml: file is missing"),
         (["certify", "none.safetensors"], "none.safetensors: file is missing"),
@@ -148,7 +148,7 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
         assert "do not increase ‖u‖₂" in text
         assert text.count("τ ≤ 2/(L‖K‖²) holds") == 2
     net = networks.build("symmetric", blocks=2, filters=4, kernel_size=5, flux="perona_malik")
-    net.blocks[1].tau = torch.tensor(50.0)
+    net.blocks[0].tau, net.blocks[1].tau = torch.tensor(0.01), torch.tensor(50.0)
     checkpoints.save(net, path)
     assert cli.main(["certify", str(path)]) == 1
     text = capsys.readouterr().out
@@ -168,6 +168,8 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
 def test_one_of_several_networks_in_a_file_is_chosen_by_its_seed(tmp_path, capsys):
     path, size = tmp_path / "weights.safetensors", {"blocks": 2, "filters": 4, "kernel_size": 5}
     nets = {seed: networks.build("symmetric", **size, flux="perona_malik", seed=seed) for seed in (3, 8)}
+    for block in (*nets[3].blocks, *nets[8].blocks):
+        block.tau = 0.01
     nets[8].blocks[1].tau = torch.tensor(50.0)
     checkpoints.save_all(nets, path)
     for seed, status in ((3, 0), (8, 1)):
@@ -356,7 +358,7 @@ def test_jobs_are_named_as_in_the_study_and_any_configuration_may_be_given(tmp_p
 
 
 def test_files_of_earlier_stages_are_asked_for(tmp_path, capsys):
-    for arguments in (["claims"], ["figures"], ["report"], ["tune", "symmetric-perona_malik"], ["evaluate", cli.JOB]):
+    for arguments in (["claims"], ["figures"], ["report"], ["tune", cli.EXAMPLES["tune"]], ["evaluate", cli.JOB]):
         assert cli.main([*arguments, "--tier", "smoke", "--out", str(tmp_path)]) == 2
         assert "file is missing; an earlier stage makes it (snakemake runs all in order)" in capsys.readouterr().err
 

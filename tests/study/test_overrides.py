@@ -114,8 +114,8 @@ def test_a_file_may_hold_only_what_is_different(written):
             "experiments.capacity.family: got 'ecg', expected a family with signals for training.",
         ),
         (
-            {"tiers": {"study": {"test": {"waves": 3}}}},
-            "tiers.study.test.waves: signal family: got 'waves', expected one of",
+            {"tiers": {"smoke": {"test": {"waves": 3}}}},
+            "tiers.smoke.test.waves: signal family: got 'waves', expected one of",
         ),
     ],
 )

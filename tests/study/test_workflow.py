@@ -107,7 +107,7 @@ def contents(directory, names):
 
 def test_all_results_are_there_and_pass_the_audit(project):
     names = {path.relative_to(project / "results/smoke").as_posix() for path in (project / "results").rglob("*")}
-    job = "runs/capacity/symmetric-perona_malik/budget-240"
+    job = "runs/capacity/resnet-relu/budget-240"
     assert names >= {
         "report.html",
         "claims.json",
@@ -168,7 +168,7 @@ def edited(project, directory, file, old, new):
 
 def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, tmp_path):
     written = edited(project, tmp_path / "copy", "networks/symmetric.py", "2 / self.flux.L", "1 / self.flux.L")
-    job = "runs/capacity/symmetric-perona_malik/budget-240"
+    job = "runs/capacity/resnet-relu/budget-240"
     assert {name for name in written if name.startswith(("tuning/", "runs/")) and name.endswith(".json")} == {
         "tuning/symmetric-perona_malik.json",
         *(f"{job}/{name}.json" for name in ("record", "evaluation", "stability", "robustness", "growth")),

@@ -37,17 +37,18 @@ from schemenets.study import denoise, stages
 from schemenets.study.layout import Layout
 
 OK, FINDING, MISUSE, UNEXPECTED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
-JOB = "capacity/symmetric-perona_malik/budget-240"
+JOB = "capacity/resnet-relu/budget-240"
 WEIGHTS = f"results/mine/runs/{JOB}/weights.safetensors"
 EXAMPLES = {  # names of jobs
     "signals": "piecewise_affine-10",
     "evolution": "evolution_16-10",
     "problems": "problem_charbonnier",
-    "tune": "piecewise_affine/symmetric-perona_malik/small",
-    "robustness": "ladder/symmetric-perona_malik-certified/blocks-4",
-    "growth": "ladder/symmetric-perona_malik-certified/blocks-4",
-    "random_growth": "symmetric",
-    "evaluate_solvers": "solve_poisson/cycle-1/points-256",
+    "tune": "piecewise_affine/resnet-relu/small",
+    "cells": "cell-00",
+    "robustness": "ladder/implicit-perona_malik-certified/blocks-4",
+    "growth": "ladder/implicit-perona_malik-certified/blocks-4",
+    "random_growth": "fsi",
+    "evaluate_solvers": "solve_charbonnier/cycle-1/points-256",
 }
 log = logging.getLogger("schemenets")
 
