@@ -154,7 +154,9 @@ def test_certify_names_theorem_bounds_and_the_condition_that_fails(tmp_path, cap
     text = capsys.readouterr().out
     assert re.search(r"^block 1 .*τ ≤ 2/\(L‖K‖²\) FAILS", text, re.MULTILINE)
     assert re.search(r"^block 0 .*τ ≤ 2/\(L‖K‖²\) holds", text, re.MULTILINE)
-    checkpoints.save(networks.build("resnet", blocks=1, filters=4, kernel_size=5, flux="relu"), path)
+    net = networks.build("resnet", blocks=1, filters=4, kernel_size=5, flux="relu")
+    net.blocks[0].W2.data += 0.1
+    checkpoints.save(net, path)
     assert cli.main(["certify", str(path)]) == 1
     text = capsys.readouterr().out
     assert re.search(r"^block 0 .*W₂ = −τW₁ FAILS; τ ≤", text, re.MULTILINE)
