@@ -43,7 +43,8 @@ TIER = {
             {
                 "methods": [
                     *("resnet-relu", "symmetric-perona_malik"),
-                    *("symmetric-perona_malik-certified", "implicit-perona_malik-certified"),
+                    *("symmetric-perona_malik-certified", "symmetric-perona_malik-certified-no_biases"),
+                    "implicit-perona_malik-certified",
                 ],
                 "blocks": [4],
             }
