@@ -5,6 +5,7 @@ import csv
 import json
 import subprocess
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +14,21 @@ import pandas as pd
 import pytest
 import torch
 import trained
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import (
     __main__,
     certified,
     checkouts,
+    explanations,
     gpu,
     jobs,
     measurements,
     rivals,
     solvers,
     study,
+    table,
     targets,
     timing,
     workflow,
@@ -33,7 +37,7 @@ from benchmarks.jobs import Job, chain
 from schemenets import files, fluxes, kernels, networks, operators, signals, stability
 from schemenets.errors import InvalidParameterError
 from schemenets.multigrid import CycleArchitecture, Problem, Solving
-from schemenets.networks import Architecture
+from schemenets.networks import Architecture, resnet
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
 
@@ -652,3 +656,118 @@ def test_certified_networks_are_compared_with_free_ones(reference_kernel):
         assert found["certified, filters of norm 1", *case]["step"] <= 1
         assert (found["certified", *case]["drift"] > 0) == case[1]
         assert found["free", *case]["drift"] is None
+
+
+OWN_FLUXES = (
+    explanations.pair(20.0),
+    explanations.ONE_SIDED_PERONA_MALIK,
+    explanations.ONE_SIDED_CHARBONNIER,
+    explanations.EVEN_PERONA_MALIK,
+    explanations.LEAKY,
+)
+
+
+@pytest.mark.parametrize("flux", OWN_FLUXES, ids=lambda flux: flux.name)
+def test_fluxes_of_explanations_are_the_same_as_tensors_and_in_compiled_loops(flux):
+    t = torch.linspace(-5, 5, 31, dtype=torch.float64, requires_grad=True)
+    w = torch.tensor([1.7], dtype=torch.float64, requires_grad=True)
+    shape = (w.expand(31, 1),) if flux.weights else ()
+    phi = flux.phi(t, *shape)
+    wanted = [t, w] if flux.weights else [t]
+    slopes = [torch.autograd.grad(phi[i], wanted, retain_graph=True) for i in range(31)]
+    found = [flux.scalar(value, *([(1.7,)] if flux.weights else [])) for value in t.tolist()]
+    torch.testing.assert_close(torch.tensor([each[0] for each in found]).double(), phi.detach())
+    expected = torch.stack([each[0][i] for i, each in enumerate(slopes)])
+    torch.testing.assert_close(torch.tensor([each[1] for each in found]).double(), expected)
+    torch.testing.assert_close(flux.dphi(t, *shape).detach(), expected)
+    for each, slope in zip(found, slopes, strict=True):
+        assert not flux.weights or each[2][0] == pytest.approx(slope[1].item(), abs=1e-12)
+
+
+def test_fluxes_of_explanations_have_the_sides_and_branches_that_their_names_say():
+    t = torch.linspace(-5, 5, 31, dtype=torch.float64)
+    perona_malik, charbonnier = (fluxes.get(name)(t) for name in ("perona_malik", "charbonnier"))
+    torch.testing.assert_close(explanations.ONE_SIDED_PERONA_MALIK(t), perona_malik.relu())
+    torch.testing.assert_close(explanations.ONE_SIDED_CHARBONNIER(t), charbonnier.relu())
+    torch.testing.assert_close(explanations.EVEN_PERONA_MALIK(t), perona_malik.abs())
+    pair, zero = explanations.pair(20.0), torch.zeros(1, dtype=torch.float64)
+    for w, sharpens in ((0.9, False), (1.1, True)):
+        w = torch.tensor([[w]], dtype=torch.float64)
+        torch.testing.assert_close(pair(-t, w=w), -pair(t, w=w))
+        assert (pair.derivative(zero, w=w) < 0).item() == sharpens
+
+
+def of_explanations(change, blocks=3, **arguments):
+    with change:
+        return Architecture(blocks=blocks, filters=8, kernel_size=5, flux="perona_malik", **arguments).build().double()
+
+
+def test_biases_on_the_rising_branch_never_sharpen():
+    net = of_explanations(explanations.rising(), name="symmetric", biases=True)
+    free = of_explanations(nullcontext(), name="symmetric", biases=True)
+    for block, other in zip(net.blocks, free.blocks, strict=True):
+        block.parametrizations.b1.original.data.fill_(0.15)
+        other.b1.data.fill_(0.15)
+        assert (block.b1.abs() < block.lam).all()
+    assert explanations.sharpen(net) == 0
+    assert explanations.sharpen(free) == 1
+    signed = of_explanations(nullcontext(), name="symmetric", biases=False, steps="signed")
+    signed.blocks[0].tau.data[:6] = -1.0
+    assert explanations.sharpen(signed) == pytest.approx(6 / 24)
+
+
+def test_the_first_start_in_other_units_is_the_start_of_the_resnet():
+    f = torch.rand(4, 32, dtype=torch.float64)
+    y = of_explanations(nullcontext(), name="symmetric")(f)
+    same = of_explanations(explanations.first_start(contrast=0.025, step=16 * 8**-0.5 / 3), name="symmetric")
+    torch.testing.assert_close(same(f), y, rtol=1e-6, atol=1e-7)
+    first = of_explanations(explanations.first_start(), name="symmetric")
+    assert all(block.tau.item() == pytest.approx(0.3) for block in first.blocks)
+    assert not torch.allclose(first(f), y, atol=1e-3)
+
+
+@pytest.mark.parametrize("basis", [explanations.CENTRAL, explanations.DILATED, explanations.SMOOTHED])
+def test_long_filters_of_few_weights_stay_what_they_are(basis):
+    with explanations.combined(resnet.Block, W2=basis):
+        net = Architecture(name="resnet", blocks=2, filters=8, kernel_size=9, flux="relu").build()
+    block = net.blocks[0]
+    assert block.W1.shape == block.W2.shape == (8, 1, 9)
+    assert sum(p.numel() for p in net.parameters()) == 2 * (8 * 9 + 8 * 5 + 9)
+    torch.testing.assert_close(block.W2.sum(-1), torch.zeros(8, 1), atol=1e-6, rtol=0)
+    for parameter in block.parameters():
+        parameter.data.normal_()
+    assert torch.linalg.matrix_rank(block.W2[:, 0]) == torch.linalg.matrix_rank(torch.cat([basis, block.W2[:, 0]])) == 5
+
+
+def test_filters_of_the_smoothed_signal_are_filters_of_the_smoothed_signal():
+    u, W = torch.rand(1, 1, 30), torch.rand(1, 1, 5)
+    smooth = torch.tensor([[[1.0, 4, 6, 4, 1]]]) / 16
+    one = nn.functional.conv1d(u, W @ explanations.SMOOTHED)
+    torch.testing.assert_close(one, nn.functional.conv1d(nn.functional.conv1d(u, smooth), W))
+
+
+def test_unets_are_dead_if_the_channels_of_their_last_layer_are_zero():
+    net, b = Architecture(name="unet", blocks=2, filters=2, kernel_size=3, flux="relu").build(), torch.rand(3, 32)
+    assert not explanations.silent(net, b)
+    net.blocks[0].after.b2.data.fill_(-100.0)
+    assert explanations.silent(net, b)
+
+
+@pytest.mark.slow
+def test_all_experiments_are_described(reference_kernel, tmp_path):
+    size = explanations.Size(
+        seeds=2,
+        solvers=2,
+        epochs=1,
+        rates=(0.01,),
+        counts=dict.fromkeys(certified.COUNTS, 64),
+        problems={"train": 32, "validation": 4},
+    )
+    found = list(explanations.rows(list(explanations.EXPERIMENTS), size))
+    assert {row["experiment"] for row in found} == set(explanations.EXPERIMENTS)
+    assert all(set(row) == set(explanations.COLUMNS) for row in found)
+    keys = [(row["experiment"], row["case"], row["setting"], row["measured"]) for row in found]
+    assert len(set(keys)) == len(keys)
+    table.write(tmp_path / "table.csv", found, explanations.COLUMNS)
+    others = explanations.kept(tmp_path / "table.csv", ["depth"])
+    assert {row["experiment"] for row in others} == set(explanations.EXPERIMENTS) - {"depth"}
