@@ -185,7 +185,11 @@ def test_editing_how_records_become_tables_reruns_no_measurement(project, tmp_pa
 def test_killed_runs_go_on_and_end_with_the_same_results(project, tmp_path, stage):
     trained = [
         path.relative_to(project).as_posix()
-        for pattern in ("tuning/piecewise_affine/*/*.json", "runs/capacity/*/*/record.json", "runs/capacity/*/*/weights.safetensors")
+        for pattern in (
+            "tuning/piecewise_affine/*/*.json",
+            "runs/capacity/*/*/record.json",
+            "runs/capacity/*/*/weights.safetensors",
+        )
         for path in sorted((project / "results/smoke").glob(pattern))
     ]
     assert len(trained) == 2 + 2 * 2
