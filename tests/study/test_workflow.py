@@ -238,7 +238,7 @@ def test_another_directory_is_filled_if_asked_for(project, tmp_path):
 def test_a_configuration_of_ones_own_reaches_every_job(tmp_path):
     directory = miniature(tmp_path / "copy")
     config = yaml.safe_load((directory / "config/config.yaml").read_text())
-    config["signals"]["seed"] = 7
+    config["tiers"]["smoke"]["data_seed"] = 7
     (directory / "mine.yaml").write_text(yaml.safe_dump(config))
     data = "results/smoke/data/piecewise_affine-10.json"
     successful(directory, data, "--configfile", "mine.yaml")
