@@ -746,11 +746,12 @@ def test_filters_of_the_smoothed_signal_are_filters_of_the_smoothed_signal():
     torch.testing.assert_close(one, nn.functional.conv1d(nn.functional.conv1d(u, smooth), W))
 
 
-def test_unets_are_dead_if_the_channels_of_their_last_layer_are_zero():
+def test_unets_with_dead_rectifiers_let_nothing_through():
     net, b = Architecture(name="unet", blocks=2, filters=2, kernel_size=3, flux="relu").build(), torch.rand(3, 32)
-    assert not explanations.silent(net, b)
-    net.blocks[0].after.b2.data.fill_(-100.0)
-    assert explanations.silent(net, b)
+    assert explanations.transmission(net, b) > 0
+    net.blocks[0].after.b1.data.fill_(-100.0)
+    assert explanations.transmission(net, b) == 0
+    assert explanations.transmission(lambda b: b + b.mean(-1, keepdim=True), b) == pytest.approx(1.5)
 
 
 @pytest.mark.slow
