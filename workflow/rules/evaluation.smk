@@ -29,7 +29,7 @@ rule schemes:
         PLAN.log("schemes"),
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=PLAN.minutes("schemes"),
     params:
         **PLAN.digests("schemes"),

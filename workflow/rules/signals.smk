@@ -30,7 +30,7 @@ rule evolution:
     priority: 1  # its trainings come last anyway
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=PLAN.minutes("evolution"),
     params:
         **PLAN.digests("evolution"),
@@ -49,7 +49,7 @@ rule problems:
     priority: 1
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=PLAN.minutes("problems"),
     params:
         **PLAN.digests("problems"),
