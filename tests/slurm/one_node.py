@@ -15,8 +15,8 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch", "scancel")
 CONFIGURATION = Path("/etc/slurm")
-MEGABYTES = 8000
-CPUS = 3  # on a machine of fewer as well: jobs of a cluster wait a lot
+# in name, so that jobs which ask for more at every attempt do not wait for each other
+MEGABYTES, CPUS = 32_000, 3
 CONF = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
