@@ -1,6 +1,7 @@
 """Tuning: the configured trials, and the best of them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -17,10 +18,8 @@ def check(audited: Audited, job: Job) -> Iterator[Finding]:
     trials, nothing, seeds = record["trials"], record["nothing"], [{"seed": seed} for seed in spec["seeds"]]
     larger_is_better, grid = training.task(spec["task"]).larger_is_better, sorted(spec["learning_rates"])
     means, tried = {trial["learning_rate"]: trial["mean_validation"] for trial in trials}, set[float]()
-    try:  # the search along the grid, with the recorded values
+    with suppress(KeyError):  # the search along the grid, up to a rate without a recorded value
         search(grid, tried.update, means.__getitem__, larger_is_better, spec["flat"])
-    except KeyError:
-        tried = set()
     asked = [{"learning_rate": rate, "runs": seeds} for rate in sorted(tried)]
     expected = {"name": job.name, "size": spec["size"], "trials": asked}
     yield from disagreement(path, record, expected, "the configuration and the search along the grid say")
