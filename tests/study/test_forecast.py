@@ -83,7 +83,7 @@ def test_a_run_without_records_is_named(tmp_path):
 
 
 def test_every_job_costs_its_start_and_its_work():
-    known = {("train", ANY): Rate(1e-6, 0.5), ("train", "symmetric certified"): Rate(1e-3, 0.0)}
+    known = {("train", ANY): Rate(1e-6, 0.5), ("train", "symmetric certified"): Rate(1e-2, 0.0)}
     jobs = Forecast(STUDY, known).jobs
     assert len(jobs) == sum(len(STUDY.specs(stage)) for stage in stages.available())
     own = forecast.work(STUDY, "train", STUDY.specs("train")[JOB])
