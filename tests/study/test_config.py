@@ -106,6 +106,7 @@ def test_a_rate_is_tuned_per_family_method_and_class_of_size():
         if not name.startswith("solving/"):
             count = networks.architecture(spec["architecture"]).count().total
             assert (count <= CONFIG["tuning"]["small"]) == name.endswith("/small")
+    assert not {place[0] for place in study.tuned.values()} & {"few", "long"}
     assert networks.architecture(tuned["scanlines/resnet-relu/large"]["architecture"]).count().total <= 480
 
 

@@ -215,10 +215,17 @@ class Study:
     def tuned(self) -> dict[str, tuple[str, str, str]]:
         """Experiment, method and size that every learning rate is tuned with, by its name: family/method/class.
 
-        Of all jobs with this rate, the one whose number of parameters is the (lower) median.
+        Of all jobs with this rate, the one whose number of parameters is the (lower) median; jobs with other numbers of
+        signals or steps than usual only where there are no others.
         """
         found: dict[str, list[tuple[int, tuple[str, str, str]]]] = {}
+        unusual = {
+            name for name, own in self.config["experiments"].items() if own.keys() & {"train", "training_length"}
+        }
+        usual = {self.rate_name(*place) for place in self.trainings if place[0] not in unusual}
         for place in self.trainings:
+            if place[0] in unusual and self.rate_name(*place) in usual:
+                continue
             parameters = self.architecture(place[1], place[2], place[0]).count().total
             found.setdefault(self.rate_name(*place), []).append((parameters, place))
         return {name: sorted(each)[(len(each) - 1) // 2][1] for name, each in sorted(found.items())}
