@@ -7,7 +7,8 @@ from pathlib import Path
 from schemenets import files
 from schemenets.study import schema
 from schemenets.study.audit._findings import Audited, Finding, difference
-from schemenets.study.config import CONFIG, SCHEMA, of_tier
+from schemenets.study.config import CONFIG, of_tier
+from schemenets.study.overrides import resolved
 from schemenets.study.records import crate, manifest
 
 log = logging.getLogger("schemenets")
@@ -49,6 +50,6 @@ def check_configuration(audited: Audited) -> Iterator[Finding]:
     if not audited.manifest["registered"]:
         log.info("%s: of another configuration than that of the project, which it holds", audited.results.manifest)
         return
-    registered = {**schema.load(CONFIG, SCHEMA), "tier": audited.study.tier}
+    registered = resolved({**schema.read(CONFIG), "tier": audited.study.tier})
     stored, expected = ({"config": of_tier(config)} for config in (audited.study.config, registered))
     yield from difference(audited.results.manifest, stored, expected, f"{CONFIG} says")
