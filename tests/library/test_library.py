@@ -19,6 +19,7 @@ import sys
 for name in {STUDY_ONLY}:
     sys.modules[name] = None  # importing it raises ImportError
 """
+# modules that are imported only where these packages are there
 NEEDING_NUMBA = (
     "schemenets.kernels.autograd",
     "schemenets.kernels.engine",
@@ -30,6 +31,7 @@ NEEDING_NUMBA = (
     "schemenets.kernels.simd",
     "schemenets.kernels.vector_math",
 )
+NEEDING = {"numba": NEEDING_NUMBA, "matplotlib": ("schemenets.fluxes._plot",)}
 
 
 def module_name(path):
@@ -72,11 +74,10 @@ def belongs(imported, packages):
 @pytest.mark.parametrize("name", MODULES)
 def test_no_module_of_the_library_imports_the_study_or_its_packages(name):
     found = list(imports(ast.parse(MODULES[name].read_text(encoding="utf-8"))))
-    packages = set(STUDY_ONLY) - {"numba"}
+    needed = {package for package, modules in NEEDING.items() if name in modules}
     assert not [imported for imported, _ in found if belongs(imported, ["schemenets.study"])]
+    packages = set(STUDY_ONLY) - needed
     assert not [imported for imported, inside in found if not inside and belongs(imported, packages)]
-    if name not in NEEDING_NUMBA:
-        assert not [imported for imported, inside in found if not inside and belongs(imported, ["numba"])]
 
 
 def test_imports_are_found_wherever_they_are():
@@ -85,7 +86,7 @@ def test_imports_are_found_wherever_they_are():
 
 
 def test_every_module_of_the_library_can_be_imported_without_packages_of_the_study():
-    names = [name for name in MODULES if name not in NEEDING_NUMBA]
+    names = sorted(set(MODULES).difference(*NEEDING.values()))
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)\n"
     code += "assert not [name for name in sys.modules if name.startswith('schemenets.study')]\n"
     result = run(BLOCK + code)
