@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +32,7 @@ SlurmctldPidFile={run}/slurmctld.pid
 SlurmdPidFile={run}/slurmd.pid
 SlurmctldLogFile={run}/slurmctld.log
 SlurmdLogFile={run}/slurmd.log
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
@@ -104,7 +105,8 @@ class Cluster:
     def stop(self) -> None:
         """End all jobs and daemons, and remove the configuration."""
         subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
-        time.sleep(1)
+        with suppress(TimeoutError):  # daemons end whatever is left
+            wait(lambda: not self.answer("squeue", "--noheader"), "all jobs have ended", seconds=20)
         for daemon in ("slurmd", "slurmctld", "munged"):
             self.end(daemon)
         for name in ("slurm.conf", "gres.conf"):

@@ -32,6 +32,8 @@ TARGET = f"{RESULTS}/{TUNED}"
 
 RECORDS = ("tuning", "runs", "growth", "data", "solvers", "schemes", "fixed_points")
 
+ENDLESS = 200_000  # epochs, more than a job of these tests can train
+
 STARTED = []  # processes of the test that runs
 
 
@@ -146,7 +148,7 @@ def local(tmp_path_factory):
 def exceeding(cluster, tmp_path_factory):
     """A run with a job that needs more than its minute: begun first and judged later."""
     counts = {"piecewise_affine": 64, "scanlines": 64, "evolution": 64}
-    directory = project(tmp_path_factory.mktemp("exceeding") / "project", epochs=10_000, train=counts)
+    directory = project(tmp_path_factory.mktemp("exceeding") / "project", epochs=ENDLESS, train=counts)
     process = start(directory, "--set-resources", "tune:runtime=1 if attempt == 1 else 60", "--", TARGET)
     STARTED.remove(process)
     yield directory, process
@@ -177,19 +179,19 @@ def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that
 
 def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
     directory, process = exceeding
+
+    def epochs(number):
+        """Those that a job of the cluster reports, in its own log."""
+        found = (directory / ".snakemake/slurm_logs").rglob(f"{number}.log")
+        return [int(each) for path in found for each in re.findall(rf": (\d+)/{ENDLESS} epochs", path.read_text())]
+
     wait(lambda: cluster.jobs(directory, "TIMEOUT", rule="tune"), "a job has exceeded its time")
-    states = list((directory / RESULTS / ".resume").glob("*.safetensors"))
-    assert states  # of the interrupted work
-    log = directory / RESULTS / f"logs/tune/{RATE}.log"
-    interrupted = log.read_text()
-
-    def epochs():
-        text = log.read_text() if log.is_file() else interrupted  # it is removed before a job is tried again
-        return [] if text.startswith(interrupted) else re.findall(r": (\d+)/10000 epochs", text)
-
-    wait(epochs, "it was started again, and trains")
-    last = int(re.findall(r": (\d+)/10000 epochs", interrupted)[-1])
-    assert int(epochs()[0]) > last  # not from the beginning
+    (interrupted,) = cluster.jobs(directory, "TIMEOUT", rule="tune")
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="tune"), "it was started again")
+    (again,) = cluster.jobs(directory, "RUNNING", rule="tune")
+    wait(lambda: epochs(again), "it trains")
+    assert epochs(again)[0] > epochs(interrupted)[-1]  # not from the beginning
+    assert list((directory / RESULTS / ".resume").glob("*.safetensors"))  # states of the interrupted work
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=300)
     wait(lambda: not cluster.jobs(directory, "RUNNING", "PENDING", "COMPLETING"), "jobs are cancelled with their run")
