@@ -107,7 +107,9 @@ def test_every_claim_is_registered_and_judged_in_order():
     verdicts = {claim["id"]: claim["verdict"] for claim in result["claims"]}
     others = ["C2", "C3", "C4a", "C4b", "C4c", "C5a", "C5b", "C5c", "C6"]
     assert verdicts == {"C1": "reproduced"} | dict.fromkeys(others, "inconclusive") | {"N1": "not testable"}
-    assert all(claim["sentence"].startswith("Undecided. ") for claim in result["claims"][1:])
+    assert all(claim["sentence"].startswith("Undecided") for claim in result["claims"][1:])
+    found = {claim["id"]: claim["sentence"] for claim in result["claims"]}
+    assert found["C6"] == "Undecided: 3 of the comparisons that decide have no runs."
 
 
 # --- C1, noninferiority, all needed -------------------------------------------------------------------

@@ -21,7 +21,7 @@ from schemenets.metrics import psnr
 from schemenets.study import figures, stages, summaries
 from schemenets.study.figures import _style, evolution
 from schemenets.study.measurements.classical import total_variation
-from schemenets.study.stages.figures import blocks, denoised, examples
+from schemenets.study.stages.figures import blocks, denoised
 from schemenets.study.wording import NOT_MEASURED, fixed, interval, label, listed, short, signed
 
 NAMES = [name for name in figures.available() if not name.startswith("solver_")]
@@ -48,7 +48,7 @@ def tables(made_up):
         lambda cell, side, seed: 0.1 * cell["biases"]
     )  # the whole design; that of the tier has too few cells
     tables[summaries.LEARNED] = blocks(made_up[0], spec)
-    return tables | {"examples": examples(made_up[0], spec), "denoised": denoised(made_up[0], spec, tables)}
+    return tables | {"denoised": denoised(made_up[0], spec, tables)}
 
 
 def at_home(tables, experiment):
@@ -101,7 +101,7 @@ def test_a_figure_without_its_experiment_says_so(name, tables):
     others = {
         key: table[table["run"].astype(str).str.startswith("channels/")] if "run" in table else table
         for key, table in tables.items()
-        if key not in ("examples", "denoised")
+        if key != "denoised"
     }
     assert len(others["runs"])
     drawn(name, others)
@@ -281,15 +281,6 @@ def test_skips_tells_where_they_bring_least_and_most(tables):
     )
 
 
-def test_signals_tells_what_the_network_shown_does(tables):
-    own = tables["psnr"][tables["psnr"]["run"] == summaries.example_run(tables["runs"])]
-    gains = own["psnr"] - own["noisy_psnr"]
-    assert figures.headline("signals", tables) == (
-        "The network shown (symmetric, Perona–Malik, ≤ 240 parameters) changes the PSNR by "
-        f"{signed(gains.min())} to {signed(gains.max())} dB, averaged over the test signals of a family."
-    )
-
-
 def test_a_diverged_run_counts_as_the_noisy_input(tables):
     scores = summaries.at_home(summaries.scored(tables, "capacity")).set_index("run")["score"]
     assert scores[DIVERGED] == 28.1
@@ -421,12 +412,6 @@ def test_a_diverged_run_counts_as_the_noisy_signals_under_attack(tables):
 
 def evolutions(tables):
     return tables["psnr"].query("experiment == 'evolution_16'")
-
-
-def test_examples_are_the_families_that_denoisers_are_tested_on(made_up, tables):
-    assert list(tables["examples"]["family"].unique()) == made_up[1].config["test_families"]
-    alone = tables["runs"][tables["runs"]["run"] == evolutions(tables)["run"].iloc[0]]
-    assert summaries.example_run(alone) is None
 
 
 def test_evolution_draws_mean_errors_of_networks_and_schemes(tables):

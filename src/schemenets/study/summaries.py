@@ -328,13 +328,6 @@ def classical(tables: Tables, dataset: str, method: str) -> pd.DataFrame:
     return table[(table["test_set"] == family) & (table["noise"] == float(noise)) & (table["method"] == method)]
 
 
-def example_run(runs: pd.DataFrame) -> str | None:
-    """The run whose output is shown: a sound denoiser, the symmetric network at the middle budget if there is one."""
-    sound = runs[(runs["status"] == "ok") & ~runs["experiment"].str.startswith(EVOLUTION)]
-    shown = sound[(sound["method"] == "symmetric-perona_malik") & (sound["size"] == middle_size(runs, "capacity"))]
-    return next(iter([*shown["run"], *sound["run"]]), None)
-
-
 def chosen_rates(tuning: pd.DataFrame) -> pd.DataFrame:
     """One row per learning rate: its ``name``, ``learning_rate``, and ``at_edge`` of the grid or not."""
     chosen = tuning[tuning["chosen"].astype(bool)].drop_duplicates(["family", "method", "size_class"])

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 
 NAMES = {
+    "capacity": "affine signals",
     "charbonnier": "Charbonnier",
     "diffusion": "Perona–Malik diffusion",
     "donoho_johnstone": "Donoho–Johnstone",
@@ -12,6 +13,7 @@ NAMES = {
     "ecg": "ECG",
     "exponential_perona_malik": "exponential Perona–Malik",
     "fab": "FAB",
+    "few": "100 training signals",
     "fsi": "FSI",
     "gaussian": "Gaussian",
     "perona_malik": "Perona–Malik",

@@ -14,6 +14,7 @@ import pandas as pd
 from schemenets.errors import ConfigError
 from schemenets.study import schema
 from schemenets.study.claims import _exceptions, _pairs
+from schemenets.study.claims._exceptions import SHOWN_EVIDENCE
 from schemenets.study.claims._families import RATIO, SOME, Json, Tables
 from schemenets.study.claims._pairs import NOTHING_FOUND
 from schemenets.study.claims._sentences import sentence
@@ -22,6 +23,7 @@ __all__ = [
     "NOTHING_FOUND",
     "RATIO",
     "SCHEMA",
+    "SHOWN_EVIDENCE",
     "SOME",
     "comparison_table",
     "evaluate",
@@ -105,10 +107,11 @@ def sensitivity(registered: Json, tables: Tables) -> pd.DataFrame:
 def _judged(claim: Json, settings: Json, tables: Tables) -> Json:
     numbers = ("effect", "interval", "coverage", "mean", "mean_interval", "p", "p_opposite", "n", "evidence")
     found = {
-        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
-        **{key: claim.get(key) for key in ("evaluator", "rule", "candidate", "reference", "weight_ratio")},
+        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold", "test")},
+        **{key: claim.get(key) for key in ("evaluator", "rule", "candidate", "reference", "weight_ratio", "limits")},
         **dict.fromkeys(numbers),
         "runs": [],
+        "absent": 0,
         "comparisons": [],
         **_EVALUATORS[claim["evaluator"]](claim, settings, tables),
     }

@@ -116,6 +116,7 @@ def judged(claim: Json, comparisons: list[Json], absent: list[str], alpha: float
         "verdict": decided,
         "reason": reason,
         "complete": complete,
+        "absent": len(absent),
         **_summary(claim, primary),
         "runs": sorted({run for c in primary for run in c["runs"]}),
         "comparisons": comparisons,

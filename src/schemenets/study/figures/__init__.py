@@ -1,9 +1,11 @@
 """Figures of the study: one module per figure, found by its file.
 
-Each defines ``ORDER``, its place in the report; ``TITLE``; ``CAPTION``, how to read it; ``SOURCES``, the files its
+Each defines ``CHAPTER`` of the report, the id of a claim or one of :data:`FURTHER`, and ``ORDER``, its place there
+(``FOLDED = True`` folds it away); ``TITLE``, what it shows; ``CAPTION``, how to read it; ``SOURCES``, the files its
 numbers come from; ``draw(tables)``, which returns a matplotlib ``Figure``; and ``headline(tables)``, the figure's
-message in one sentence, computed from the same tables. ``tables`` is what :func:`schemenets.study.summaries.read`
-returns. Call :func:`draw` and :func:`headline` here: a module may rely on rows in every table that it names.
+message in one sentence, computed from the same tables and written above the figure. ``tables`` is what
+:func:`schemenets.study.summaries.read` returns. Call :func:`draw` and :func:`headline` here: a module may rely on rows
+in every table that it names.
 """
 
 from pathlib import PurePath
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from schemenets import registry
 from schemenets.study.wording import NOT_MEASURED
+
+FURTHER = ("ladder", "map", "classical")  # chapters of the report that are about no claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +35,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 def draw(name: str, tables: "Tables") -> "Figure":
-    """A figure; without its tables, an empty one that says so.
+    """A figure with its headline above it; without its tables, an empty one that says so.
 
     Raises:
         UnknownNameError: no such figure; the message lists the allowed names.
@@ -39,7 +43,10 @@ def draw(name: str, tables: "Tables") -> "Figure":
     from schemenets.study.figures import _style  # here, so that listing the figures needs no plotting library
 
     module = registry.module(__name__, name, "figure")
-    figure: Figure = module.draw(tables) if _complete(module, tables) else _style.empty("data")
+    if not _complete(module, tables):
+        return _style.empty("data")
+    figure: Figure = module.draw(tables)
+    _style.entitle(figure, module.headline(tables))
     return figure
 
 
@@ -51,6 +58,15 @@ def headline(name: str, tables: "Tables") -> str:
     """
     module = registry.module(__name__, name, "figure")
     return str(module.headline(tables)) if _complete(module, tables) else NOT_MEASURED
+
+
+def measured(name: str, tables: "Tables") -> bool:
+    """Whether there is anything to draw.
+
+    Raises:
+        UnknownNameError: no such figure; the message lists the allowed names.
+    """
+    return _complete(registry.module(__name__, name, "figure"), tables)
 
 
 def _complete(module: ModuleType, tables: "Tables") -> bool:

@@ -1,6 +1,7 @@
 """How all figures look: print size, fonts, and one colour, marker and line style per method."""
 
 from itertools import cycle
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ SHAPES = (  # marker and line
     *(("P", "-"), ("X", "-."), ("<", ":"), (">", "--")),
 )
 GREY = "0.45"
+TITLE_WIDTH = 80  # characters of bold text that fit into the width
 LONG = 26  # characters; three longer labels do not fit into the width
 DIVERGED: dict[str, Any] = {"color": "black", "marker": "x", "markersize": 6, "linestyle": "none", "zorder": 5}
 ON_WHITE: dict[str, Any] = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # texts over lines
@@ -70,6 +72,14 @@ def empty(what: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.2))
     figure.text(0.5, 0.5, f"no {what} in this tier", ha="center", va="center", color=GREY)
     return figure
+
+
+def entitle(figure: Figure, text: str) -> None:
+    """Write a sentence above a figure, which grows by its lines."""
+    lines = wrap(text, TITLE_WIDTH)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.17 * len(lines))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=9.5, fontweight="bold")
 
 
 def grid(panels: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:

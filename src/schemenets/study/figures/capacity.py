@@ -14,6 +14,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
 
 ORDER = 20
+CHAPTER = "C2"
 TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
     "Median test PSNR over seeds on signals like the training signals, with order-statistic intervals of 95 % or more. "

@@ -13,6 +13,8 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label, listed
 
 ORDER = 90
+CHAPTER = "C3"
+FOLDED = True
 TITLE = "Growth through depth: networks with random weights"
 CAPTION = (
     "Networks with random filters and ‖K‖ = 1. Left: the largest ‖u^k‖₂ / ‖u^0‖₂ after k blocks; right: the same for "

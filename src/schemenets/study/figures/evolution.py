@@ -13,6 +13,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label, listed, short
 
 ORDER = 50
+CHAPTER = "C4b"
 TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
     "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the output v for a noisy signal f, mean over test signals, against the "

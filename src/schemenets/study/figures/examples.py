@@ -10,7 +10,8 @@ from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged
 
-ORDER = 15
+ORDER = 25
+CHAPTER = "C2"
 TITLE = "The same noisy signals, denoised"
 CAPTION = (
     f"The first test signal of a family, denoised by networks at the budget nearest to {summaries.MIDDLE} that were "

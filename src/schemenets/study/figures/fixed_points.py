@@ -12,6 +12,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import label, listed, short
 
 ORDER = 55
+CHAPTER = "C4c"
 TITLE = "Fixed-point networks: the certified rate, and depth at constant memory"
 CAPTION = (
     "Left: relative residual of the iteration u ↦ f − τKᵀΦ(Ku), one line per trained network; thick: the certified "

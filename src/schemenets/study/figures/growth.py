@@ -13,6 +13,8 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label
 
 ORDER = 80
+CHAPTER = "C3"
+FOLDED = True
 TITLE = "Growth: a trained network applied repeatedly"
 CAPTION = (
     "A network N is applied repeatedly, u_{n+1} = N(u_n). Left: ‖u_n‖₂ / ‖u_0‖₂; right: ‖u_n − v_n‖₂ / ‖u_0 − v_0‖₂ "

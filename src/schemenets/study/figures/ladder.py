@@ -13,6 +13,7 @@ from schemenets.study.summaries import NO_GUARANTEE, RUNGS, Tables
 from schemenets.study.wording import fixed, label, listed, ranged, short, signed
 
 ORDER = 30
+CHAPTER = "ladder"
 TITLE = "From a guarantee to the residual network"
 CAPTION = (
     "From top to bottom, one restriction less on every rung; all but the first have biases. Left: median test PSNR "

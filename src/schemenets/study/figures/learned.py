@@ -14,6 +14,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged
 
 ORDER = 33
+CHAPTER = "C6"
 TITLE = "What symmetric networks learn, block by block"
 CAPTION = (
     "One trained network per flux: its filters one above the other; their fluxes as far as the responses to test "

@@ -13,6 +13,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, listed, signed
 
 ORDER = 36
+CHAPTER = "map"
 TITLE = "Where a symmetric network is ahead of a residual one"
 CAPTION = (
     "Difference of the test PSNR, symmetric minus residual network, for every combination of choices, sorted: median "

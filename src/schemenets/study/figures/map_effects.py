@@ -14,6 +14,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, interval, listed, signed
 
 ORDER = 38
+CHAPTER = "map"
 TITLE = "What each choice changes of this difference"
 CAPTION = (
     "What choices add to the difference of the test PSNR, symmetric minus residual network: deviations from its mean "

@@ -14,6 +14,8 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, ranged, signed
 
 ORDER = 110
+CHAPTER = "N1"
+FOLDED = True
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after a perturbation of the noisy test signals, against its size (root mean square, in grey values). "

@@ -11,6 +11,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
 
 ORDER = 40
+CHAPTER = "C4a"
 TITLE = "The effect of skip connections, against depth"
 CAPTION = (
     "Test PSNR of networks with their skip connections and of the same networks without, against the number of blocks. "

@@ -15,6 +15,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label, short
 
 ORDER = 130
+CHAPTER = "C5b"
 TITLE = "Learning to solve: error against parameters and operations"
 CAPTION = (
     "Relative error and relative residual after one application of a network to test right-hand sides of the "

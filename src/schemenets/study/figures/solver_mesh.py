@@ -6,6 +6,7 @@ from schemenets.study.figures import _solver_factors
 from schemenets.study.summaries import Tables
 
 ORDER = 140
+CHAPTER = "C5a"
 TITLE = "Does the speed of cycles depend on the grid?"
 CAPTION = (
     _solver_factors.DIGITS + "A level line means that the speed does not depend on the grid. " + _solver_factors.MARKS

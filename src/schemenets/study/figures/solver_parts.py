@@ -16,6 +16,8 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, VARIANTS, listed, short
 
 ORDER = 170
+CHAPTER = "C5a"
+FOLDED = True
 TITLE = "The parts of a learned cycle"
 CAPTION = (
     "The learned cycle and variants with one part replaced, for the Charbonnier problem; in brackets: trainable "

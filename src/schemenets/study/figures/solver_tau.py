@@ -6,6 +6,8 @@ from schemenets.study.figures import _solver_factors
 from schemenets.study.summaries import Tables
 
 ORDER = 150
+CHAPTER = "C5a"
+FOLDED = True
 TITLE = "Does the speed of cycles depend on τ?"
 CAPTION = (
     _solver_factors.DIGITS

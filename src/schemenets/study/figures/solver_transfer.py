@@ -14,6 +14,8 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label, listed
 
 ORDER = 160
+CHAPTER = "C5b"
+FOLDED = True
 TITLE = "Learning to solve: other grids, right-hand sides and τ"
 CAPTION = (
     "Relative error after one application outside the training conditions, for the Charbonnier problem; grey lines: "

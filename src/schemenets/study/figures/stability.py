@@ -13,6 +13,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label, listed, short
 
 ORDER = 70
+CHAPTER = "C3"
 TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
     "One dot per trained network; below the name of a row, how many of its networks fulfil all conditions of a "

@@ -12,6 +12,7 @@ from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label, ranged, signed
 
 ORDER = 60
+CHAPTER = "classical"
 TITLE = "Gain against distance from the training signals"
 CAPTION = (
     "Gain in PSNR over the noisy input against the distance of a test set from the training signals (1-Wasserstein "

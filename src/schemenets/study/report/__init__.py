@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,43 +13,44 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from schemenets import files
 from schemenets.study import figures, summaries, wording
 from schemenets.study.layout import Layout
-from schemenets.study.report import content, origin, solving, speed
+from schemenets.study.report import content, intervals, origin, solving, verdicts
 from schemenets.study.summaries import Tables
 
-BENCHMARKS = Path("results/tables")  # the project's, not those of one run of the study
+Json = dict[str, Any]
+# results that were made once, and are shown where a run has none of its own
+MAP = Layout(Path("results/map"))
+FIRST_PROTOCOL = Path("results/first_protocol/claims.json")
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
-# tables by section, with their sources; a section shows the tables whose sources exist
-SECTIONS: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
-    "verdicts": {content.power: ("power",)},
+# tables by chapter, with their sources; a chapter shows the tables whose sources exist
+TABLES: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
+    "C3": {content.guarantees: ("guarantees",), content.guarantees_measured: ("guarantees",)},
+    "C5a": {solving.problems: ("problems",), solving.schemes: ("solver_iterations",)},
+    "C5b": {solving.networks: ("problems", "solver_runs", "solver_errors", "solver_iterations")},
+    "N1": {content.robustness: ("robustness", "psnr", "runs")},
+    "ladder": {content.ladder: ("ladder",)},
+    "classical": {content.classical: ("classical",)},
     "methods": {
         content.methods: ("runs", "tuning"),
         content.quality: ("runs", "psnr"),
         content.training_length: ("runs", "psnr"),
-        content.classical: ("classical",),
-    },
-    "stability": {
-        content.guarantees: ("guarantees",),
-        content.guarantees_measured: ("guarantees",),
-        content.ladder: ("ladder",),
-        content.robustness: ("robustness", "psnr", "runs"),
-    },
-    "solvers": {
-        solving.problems: ("problems",),
-        solving.networks: ("problems", "solver_runs", "solver_errors", "solver_iterations"),
-        solving.schemes: ("solver_iterations",),
-    },
-    "speed": {
-        speed.targets: ("benchmark_targets",),
-        speed.processor: ("benchmark",),
-        speed.gpu: ("gpu_benchmark",),
-        speed.solvers: ("solver_benchmark",),
+        content.power: ("power",),
     },
 }
 
 
-def benchmarks() -> list[Path]:
-    """Tables of the benchmarks that have been run."""
-    return sorted(BENCHMARKS.glob("*benchmark*.csv"))
+def committed(with_map: bool) -> dict[str, list[str]]:
+    """Files outside of a run that its report shows, those that there are, by key.
+
+    Args:
+        with_map: whether the run has no map of its own.
+    """
+    shown = [MAP.table("map"), *(MAP.figure(name, suffix) for name in _of_the_map() for suffix in ("svg", "png"))]
+    found = {"map": shown if with_map else [], "earlier": [FIRST_PROTOCOL]}
+    return {key: [path.as_posix() for path in paths if path.is_file()] for key, paths in found.items()}
+
+
+def _of_the_map() -> list[str]:
+    return [name for name, module in figures.modules().items() if module.CHAPTER == "map"]
 
 
 def templates_sha256() -> str:
@@ -62,8 +63,9 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
     """The report as HTML.
 
     Args:
-        results: with tables, verdicts, figures and records.
-        spec: ``tier``, the registered ``experiments``, and the ``jobs`` by stage whose records have provenance.
+        results: with tables, figures, records and, unless ``spec`` denies it, verdicts.
+        spec: ``tier``, whether there are ``claims``, the registered ``experiments``, files outside of the run
+            (``committed``), and the ``jobs`` by stage whose records have provenance.
 
     Raises:
         CheckpointError: a record is missing or damaged.
@@ -75,63 +77,101 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(wording, name) for name in ("fixed", "label", "listed", "sentence", "short")}
-    tables = summaries.read(results) | {Path(path).stem: pd.read_csv(path) for path in spec["benchmarks"]}
-    judged = files.read_json(results.claims)
-    thresholds = content.sensitivity(results)
-    for claim in judged["claims"]:
-        claim["table"], claim["secondary"] = content.comparisons(claim), content.secondary(claim)
-        claim["shown_effect"], claim["shown_evidence"] = content.effect(claim), content.evidence(claim)
-        claim["other_thresholds"] = thresholds.get(claim["id"])
+    environment.filters |= {name: getattr(wording, name) for name in ("label", "listed", "sentence", "short")}
+    tables = summaries.read(results)
+    shown = _figures(results, tables, spec["committed"]["map"])
+    judged = files.read_json(results.claims) if spec["claims"] else None
+    experiments = tables["runs"]["experiment"].unique()
     return environment.get_template("report.html.j2").render(
         tier=spec["tier"],
-        experiments={name: spec["experiments"][name]["title"] for name in tables["runs"]["experiment"].unique()},
+        experiments={name: spec["experiments"][name]["title"] for name in experiments},
         runs=tables["runs"],
         record=content.record,
         judged=judged,
-        figures=[_figure(results, name, module, tables) for name, module in figures.modules().items()],
-        tables={section: list(_tables(section, tables)) for section in SECTIONS},
-        limits=_limits(tables),
+        claims=_chapters(results, judged) if judged else [],
+        earlier=_earlier(judged, spec["committed"]["earlier"]) if judged else None,
+        figures={chapter: [each for each in shown if each["chapter"] == chapter] for chapter in _all_chapters(judged)},
+        tables={chapter: list(_tables(chapter, tables)) for chapter in {*TABLES, *_all_chapters(judged)}},
+        limits=_limits(tables) if len(tables["runs"]) else None,
         origin=origin.gather(results, spec["jobs"]),
     )
 
 
-def _tables(section: str, tables: Tables) -> Iterator[content.Table]:
-    for make, needed in SECTIONS[section].items():
+def _all_chapters(judged: Json | None) -> list[str]:
+    return [*(claim["id"] for claim in (judged or {"claims": []})["claims"]), *figures.FURTHER]
+
+
+def _chapters(results: Layout, judged: Json) -> list[Json]:
+    thresholds = verdicts.sensitivity(results)
+    return [
+        claim
+        | {
+            "drawn": intervals.stacked(claim),
+            "numbers": verdicts.numbers(claim),
+            "forest": verdicts.forest(claim),
+            "details": [table for table in (verdicts.statistics(claim), verdicts.evidence(claim)) if table],
+            "beside": verdicts.secondary(claim),
+            "other_thresholds": thresholds.get(claim["id"]),
+        }
+        for claim in judged["claims"]
+    ]
+
+
+def _earlier(judged: Json, paths: Sequence[str]) -> content.Table | None:
+    return verdicts.earlier(judged["claims"], files.read_json(Path(paths[0]))) if paths else None
+
+
+def _tables(chapter: str, tables: Tables) -> Iterator[content.Table]:
+    for make, needed in TABLES.get(chapter, {}).items():
         if all(name in tables and len(tables[name]) for name in needed):
             made = make(tables)
             yield from made if isinstance(made, list) else [made]
 
 
-def _limits(tables: Tables) -> dict[str, Any]:
+def _limits(tables: Tables) -> Json:
     """Numbers for the section on limits."""
     runs, psnr, solving_runs = (tables[name] for name in ("runs", "psnr", "solver_runs"))
     values = {
         "noises": psnr["noise"],
-        **{name: runs[name] for name in ("filters", "kernel_size", "channels", "dataset", "epochs")},
+        **{name: runs[name] for name in ("filters", "kernel_size", "channels", "epochs")},
         "solver_epochs": solving_runs["epochs"],
     }
     return {
         **{
             name: wording.listed(
-                [f"{value:g}" if isinstance(value, float) else str(value) for value in column.unique()]
+                [f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(column.unique())]
             )
             for name, column in values.items()
         },
-        "seeds": runs["seed"].nunique(),
+        "seeds": sorted(runs.groupby(["experiment", "method", "size"])["seed"].nunique().unique()),
         "edges": [row.name for row in summaries.rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge],
         "diverged": [run for own in (runs, solving_runs) for run in own.loc[own["status"] != "ok", "run"]],
     }
 
 
-def _figure(results: Layout, name: str, module: ModuleType, tables: Tables) -> dict[str, Any]:
+def _figures(results: Layout, tables: Tables, committed_map: Sequence[str]) -> list[Json]:
+    """The figures with something to show, numbered in the order of the page."""
+    found, modules = [], figures.modules()
+    there = MAP.table("map").as_posix() in committed_map and not figures.measured("map", tables)
+    for name, module in modules.items():
+        if figures.measured(name, tables):
+            found.append(_figure(results, name, module, tables, ""))
+        elif there and module.CHAPTER == "map":
+            of_the_map = {"map": pd.read_csv(MAP.table("map"))}
+            found.append(_figure(MAP, name, module, of_the_map, f"{MAP.root.as_posix()}/"))
+    return found
+
+
+def _figure(results: Layout, name: str, module: ModuleType, tables: Tables, root: str) -> Json:
     svg = results.figure(name, "svg").read_bytes()
     kind, data = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", results.figure(name, "png").read_bytes())
     return {
         "name": name,
+        "chapter": module.CHAPTER,
+        "folded": getattr(module, "FOLDED", False),
         "title": module.TITLE,
         "headline": figures.headline(name, tables),
         "caption": module.CAPTION,
-        "sources": module.SOURCES,
+        "sources": [f"{root}{source}" for source in module.SOURCES],
         "image": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
     }

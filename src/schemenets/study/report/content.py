@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from schemenets.study import summaries
-from schemenets.study.claims import RATIO, SOME
-from schemenets.study.config import SOLVE
-from schemenets.study.layout import Layout
-from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import Tables, rows
-from schemenets.study.wording import NOTHING, fixed, interval, label, ranged, short, signed, size_label
+from schemenets.study.wording import NOTHING, fixed, interval, label, short, signed, size_label
 
 LONG, USUAL = "long", ("ladder", "channels")  # an experiment with longer training, and those with the same networks
 _NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
@@ -40,38 +36,9 @@ class Table:
 ATTACKED = ("attacked", "random", "psnr_guaranteed")  # columns of robustness
 
 
-def comparisons(claim: dict[str, Any]) -> Table:
-    """The primary comparisons of a claim."""
-    primary, ratio = [c for c in claim["comparisons"] if c["role"] == "primary"], claim["threshold"]["unit"] == RATIO
-    what = "relative error of the candidate over that of the reference" if ratio else "PSNR, candidate minus reference"
-    solves = [f"{c['experiment']}".startswith(SOLVE) for c in primary]
-    sizes = ["Parameters", "Operations"] if any(solves) else []
-    rows = [
-        [
-            f"{label(c['experiment'])}, {size_label(c['size'])}" if "-" in c["size"] else label(c["size"]),
-            *(_method(c[side], c) for side in SIDES),
-            *(" / ".join(f"{c[f'{side}_{key.lower()}']:,}" for side in SIDES) for key in sizes),
-            _with_interval(_number(c["effect"], ratio), c["interval"], 3 if ratio else 2),
-            _with_interval(_number(c["mean"], ratio), c["mean_interval"], 3 if ratio else 2),
-            *(short(c[key]) for key in ("p", "p_holm", "p_opposite_holm")),
-            " / ".join(str(c[f"{side}_failed"]) for side in SIDES),
-            c["outcome"],
-        ]
-        for c in primary
-    ]
-    return Table(
-        f"Primary comparisons for {claim['id']}: {what}, over seeds.",
-        ["tables/claims.csv"],
-        [
-            *("Where", "Candidate", "Reference", *sizes, "Median", "Mean"),
-            *("p", "p (Holm)", "p (opposite direction)", "Failed", "Outcome"),
-        ],
-        rows,
-    )
-
-
-def _number(value: float | None, ratio: bool) -> str:
-    return short(value) if ratio else signed(value)
+def signed_or_short(ratio: bool) -> Callable[[float | None], str]:
+    """How effects are written: ratios with three digits, differences with their sign."""
+    return short if ratio else signed
 
 
 def power(tables: Tables) -> Table:
@@ -88,40 +55,6 @@ def power(tables: Tables) -> Table:
             for _, own in table.groupby(keys[:2], sort=False)
         ],
     )
-
-
-def secondary(claim: dict[str, Any]) -> dict[str, int]:
-    """How many secondary comparisons there are, and how many support and contradict the claim."""
-    outcomes = [c["outcome"] for c in claim["comparisons"] if c["role"] == "secondary"]
-    return {"all": len(outcomes)} | {name: outcomes.count(name) for name in ("shown", "refuted")}
-
-
-def effect(claim: dict[str, Any]) -> str:
-    """The effect of a claim with its unit and interval: differences in dB with their sign, counts and others plain.
-
-    Where some comparisons suffice, the range of their effects.
-    """
-    value, unit = claim["effect"], claim["threshold"]["unit"]
-    write = signed if unit == "dB" else short
-    every = [c["effect"] for c in claim["comparisons"] if c["role"] == "primary" and c["effect"] is not None]
-    if claim["rule"] == SOME and every:
-        return f"{ranged(every, write)} {unit}"
-    return NOTHING if value is None else _with_interval(f"{write(value)} {unit}", claim["interval"])
-
-
-def evidence(claim: dict[str, Any]) -> str:
-    """What a verdict without comparisons rests on, in words."""
-    numbers = claim["evidence"] or {}
-    return "; ".join(f"{name}: {short(value, 6)}" for name, value in numbers.items())
-
-
-def sensitivity(results: Layout) -> dict[str, str]:
-    """The verdicts on every claim at other thresholds."""
-    table = pd.read_csv(results.table("sensitivity"))
-    return {
-        claim: "; ".join(f"{row.threshold:g} {row.unit}: {row.verdict}" for row in rows(own))
-        for claim, own in summaries.groups(table[~table["registered"].astype(bool)], "claim")
-    }
 
 
 def methods(tables: Tables) -> Table:
@@ -164,7 +97,7 @@ def _quality(tables: Tables, experiment: str) -> Table:
             [
                 _code(method),
                 *(
-                    _with_interval(fixed(row.mean), (row.low, row.high)) if row else NOTHING
+                    with_interval(fixed(row.mean), (row.low, row.high)) if row else NOTHING
                     for row in (means.get((method, size)) for size in sizes)
                 ),
             ]
@@ -245,7 +178,7 @@ def robustness(tables: Tables) -> Table:
         ],
         [
             [
-                _job(method, {"experiment": own["experiment"].iloc[0], "size": size}),
+                job(method, {"experiment": own["experiment"].iloc[0], "size": size}),
                 size_label(size),
                 fixed(own["plain"].mean()),
                 *(fixed(own.loc[own["perturbation"] == middle, column].mean()) for column in ATTACKED),
@@ -308,8 +241,8 @@ def ladder(tables: Tables) -> Table:
         [
             [
                 *(label(row.flux), str(row.blocks), row.rung),
-                _with_interval(fixed(row.psnr), _finite(row.low, row.high)),
-                _with_interval(signed(row.change), _finite(row.change_low, row.change_high)),
+                with_interval(fixed(row.psnr), _finite(row.low, row.high)),
+                with_interval(signed(row.change), _finite(row.change_low, row.change_high)),
                 f"{row.failed} of {row.seeds}",
                 *(str(row.parameters), str(row.convolution_weights), row.guarantee),
                 *(short(row.bound), short(row.relative_drift)),
@@ -325,7 +258,7 @@ def _finite(*ends: float) -> list[float | None]:
     return [end if math.isfinite(end) else None for end in ends]
 
 
-def _with_interval(text: str, ends: Sequence[float | None] | None, digits: int = 2) -> str:
+def with_interval(text: str, ends: Sequence[float | None] | None, digits: int = 2) -> str:
     """A number with its interval in brackets, if there is one."""
     low, high = ends or (None, None)
     return f"{text} {interval(low, high, digits)}".rstrip()
@@ -334,13 +267,6 @@ def _with_interval(text: str, ends: Sequence[float | None] | None, digits: int =
 def record(run: str) -> str:
     """The record of a run, which is one seed of a job."""
     return f"runs/{run.rpartition('/')[0]}/record.json"
-
-
-def _method(method: str, comparison: dict[str, Any]) -> str:
-    """A method's name with a link to its records; untrained solvers have none."""
-    if not comparison["experiment"].startswith(SOLVE):
-        return _job(method, comparison)
-    return method if " " in method else solver(method, comparison["experiment"].removeprefix(SOLVE))
 
 
 def solver(method: str, problem: str) -> str:
@@ -358,7 +284,7 @@ def _code(name: str) -> str:
     return Markup("<code>{}</code>").format(name)
 
 
-def _job(method: str, where: dict[str, str]) -> str:
+def job(method: str, where: dict[str, str]) -> str:
     """A method's name with a link to its records."""
     path = f"runs/{where['experiment']}/{method}/{where['size']}/"
     return Markup('<a href="{}"><code>{}</code></a>').format(path, method)

@@ -16,7 +16,6 @@ from schemenets.study import figures, summaries
 from schemenets.study.config import Study
 from schemenets.study.figures._style import STYLE
 from schemenets.study.figures.examples import RIVAL
-from schemenets.study.figures.signals import NOISE
 from schemenets.study.layout import FIGURE, TABLE, Layout
 from schemenets.study.measurements import learned
 from schemenets.study.measurements.classical import total_variation
@@ -33,13 +32,10 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 def specs(study: Study) -> dict[str, Json]:
     """All figures, at once."""
-    there = study.specs("signals")  # a tier may have no use for some test sets
-    sets = [name for name in study.test_sets if name.rpartition("-")[2] == f"{NOISE:g}" and name in there]
     columns = ["job", "experiment", "method", "size", "dataset"]
     jobs = summaries.compared(pd.DataFrame(list(study.denoisers.values()), columns=columns))
     compared = {name: list(own["job"]) for name, own in summaries.groups(jobs, "dataset")}
-    shown = {"example": _example(study), "compared": compared, "learned": _learned(study)}
-    return {"all": {"test_sets": sets, "claims": study.has("claims"), **shown}}
+    return {"all": {"claims": study.has("claims"), "compared": compared, "learned": _learned(study)}}
 
 
 def _learned(study: Study) -> dict[str, str]:
@@ -49,22 +45,13 @@ def _learned(study: Study) -> dict[str, str]:
     return {name: there[name] for name in ([name for name in SHOWN if name in there] or others[:1])}
 
 
-def _example(study: Study) -> str | None:
-    """The job whose output is shown: the symmetric network nearest to the middle budget, else any denoiser."""
-    found = [spec for spec in study.denoisers.values() if "time" not in study.config["experiments"][spec["experiment"]]]
-    shown = [spec for spec in found if (spec["experiment"], spec["method"]) == ("capacity", "symmetric-perona_malik")]
-    shown.sort(key=lambda spec: abs(summaries.number(spec["size"]) - summaries.MIDDLE))
-    return next((str(spec["job"]) for spec in [*shown, *found]), None)
-
-
 def inputs(spec: Json) -> Json:
-    """All tables, test signals, the networks that denoise the first of them, and those whose blocks are shown."""
-    jobs = [*([spec["example"]] if spec["example"] else []), *chain(*spec["compared"].values())]
-    data = [*spec["test_sets"], *spec["compared"], *spec["learned"].values()]
+    """All tables, the networks that denoise the first test signals, and those whose blocks are shown."""
+    jobs = [*chain(*spec["compared"].values()), *spec["learned"]]
     return {
         "tables": [("tables", "all"), *([("claims", "all")] if spec["claims"] else [])],
-        "data": [dataset(name) for name in dict.fromkeys(data)],
-        "networks": [("train", job) for job in dict.fromkeys([*jobs, *spec["learned"]])],
+        "data": [dataset(name) for name in dict.fromkeys([*spec["compared"], *spec["learned"].values()])],
+        "networks": [("train", job) for job in dict.fromkeys(jobs)],
     }
 
 
@@ -76,7 +63,6 @@ def code(spec: Json) -> list[str]:
 def run(job: Job) -> None:
     """Write every figure as SVG and PNG."""
     tables = summaries.read(job.results)
-    tables["examples"] = examples(job.results, job.spec)
     tables["denoised"] = denoised(job.results, job.spec, tables)
     tables[summaries.LEARNED] = own = blocks(job.results, job.spec)
     files.atomic_write(job.output(summaries.LEARNED), own.to_csv(index=False, lineterminator="\n"))
@@ -87,24 +73,6 @@ def run(job: Job) -> None:
                 file = BytesIO()
                 figure.savefig(file, format=suffix, metadata=METADATA[suffix])
                 files.atomic_write(job.output(f"{name}_{suffix}"), file.getvalue())
-
-
-def examples(results: Layout, spec: Json) -> pd.DataFrame:
-    """The first signal of every test set: ``family``, ``clean``, ``noisy``, ``denoised``.
-
-    Denoised is NaN where no run of the example is sound.
-    """
-    sound = _trained.read(results, spec["example"]).sound if spec["example"] else {}
-    parts = []
-    for name in spec["test_sets"]:
-        arrays = signals.read(results.dataset(name))
-        clean, noisy = arrays["test/clean"][0], arrays["test/noisy"][:1]
-        part = pd.DataFrame({"family": name.rpartition("-")[0], "clean": clean, "noisy": noisy[0]})
-        if sound:
-            part["denoised"] = _output(sound, noisy)
-        parts.append(part)
-    columns = ["family", "clean", "noisy", "denoised"]
-    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
 
 
 def denoised(results: Layout, spec: Json, tables: summaries.Tables) -> pd.DataFrame:

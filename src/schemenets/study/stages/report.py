@@ -17,21 +17,22 @@ def specs(study: Study) -> dict[str, Json]:
             "tier": study.tier,
             "experiments": study.config["experiments"],
             "jobs": jobs,
-            "benchmarks": [path.as_posix() for path in report.benchmarks()],
+            "claims": study.has("claims"),
+            "committed": report.committed(with_map=not study.specs("cells")),
             "templates": report.templates_sha256(),
         }
     }
 
 
 def inputs(spec: Json) -> Json:
-    """Tables, verdicts, figures, benchmarks that have been run, and all records."""
+    """Tables, verdicts, figures, files outside of the run, and all records."""
     records = [(stage, name, stages.record_key(stage)) for stage, names in spec["jobs"].items() for name in names]
     return {
         "tables": ("tables", "all"),
-        "claims": ("claims", "all"),
+        "claims": [("claims", "all")] if spec["claims"] else [],
         "figures": ("figures", "all"),
         "records": records,
-        "benchmarks": spec["benchmarks"],
+        "committed": [file for found in spec["committed"].values() for file in found],
     }
 
 

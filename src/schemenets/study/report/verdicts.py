@@ -1,0 +1,196 @@
+"""What the report says of every claim: a row, and a chapter."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from schemenets.study import claims, summaries
+from schemenets.study.config import SOLVE
+from schemenets.study.layout import Layout
+from schemenets.study.report import intervals
+from schemenets.study.report.content import Table, job, signed_or_short, solver, with_interval
+from schemenets.study.statistics import SIDES
+from schemenets.study.summaries import rows
+from schemenets.study.wording import label, ranged, short, size_label
+
+Json = dict[str, Any]
+EVIDENCE = {  # where the numbers of claims without comparisons are from
+    "certificates": "tables/stability.csv",
+    "cycles": "tables/solver_iterations.csv",
+    "fixed_points": "tables/fixed_points.csv",
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One of the numbers that matter for a claim, in words, and where it is from."""
+
+    value: str
+    what: str
+    source: str
+
+
+def numbers(claim: Json) -> list[Number]:
+    """The three numbers that matter for a claim; fewer where they were not measured."""
+    if claim["evaluator"] in EVIDENCE:
+        known, source = claim["evidence"] or {}, EVIDENCE[claim["evaluator"]]
+        return [Number(short(known[what], 4), what, source) for what in claims.SHOWN_EVIDENCE if what in known]
+    return list(_of_comparisons(claim))
+
+
+def _of_comparisons(claim: Json) -> Iterator[Number]:
+    found = [c for c in intervals.primary(claim) if c["effect"] is not None]
+    if not found:
+        return
+    ratio = claim["threshold"]["unit"] == claims.RATIO
+    write, unit = signed_or_short(ratio), "" if ratio else " dB"
+    digits = 3 if ratio else 2
+    measure = "ratio" if ratio else "difference"
+    ordered = sorted(found, key=lambda c: -c["effect"] if ratio else c["effect"])
+    if claim["rule"] == claims.SOME:
+        best, worst = ordered[-1], ordered[0]
+        for c, what in ((best, "best"), (worst, "worst")):
+            text = with_interval(f"{write(c['effect'])}{unit}", c["interval"], digits)
+            yield Number(text, f"{what} median {measure} ({place(c)})", runs_of(c))
+    else:
+        weakest = next((c for c in found if c["effect"] == claim["effect"]), ordered[0])
+        text = with_interval(f"{write(weakest['effect'])}{unit}", weakest["interval"], digits)
+        yield Number(text, f"weakest median {measure} ({place(weakest)})", runs_of(weakest))
+    shown = sum(c["outcome"] == "shown" for c in found)
+    lost = sum(c["outcome"] == "refuted" for c in found)
+    yield Number(
+        f"{shown} of {len(found)}", f"comparisons support the claim, {lost} contradict it", "tables/claims.csv"
+    )
+    if claim["weight_ratio"]:
+        c = found[0]
+        sizes = "{candidate_convolution_weights} of {reference_convolution_weights}".format(**c)
+        text = "convolution weights; all parameters: {candidate_parameters} of {reference_parameters}".format(**c)
+        yield Number(sizes, text, runs_of(c))
+    elif claim["evidence"]:
+        yield from (Number(short(value), what, "tables/stability.csv") for what, value in claim["evidence"].items())
+    elif claim["rule"] != claims.SOME:
+        spread = f"{ranged([c['effect'] for c in found], write)}{unit}"
+        yield Number(spread, f"range of the median {measure}s", "tables/claims.csv")
+
+
+def place(comparison: Json) -> str:
+    """Where a comparison was made: experiment and size."""
+    experiment = comparison["experiment"]
+    name = label(experiment.removeprefix(SOLVE))
+    size = comparison["size"]
+    return f"{name}, {size_label(size)}" if "-" in size else label(size)
+
+
+def runs_of(comparison: Json) -> str:
+    """The folder with the runs of a comparison's candidate."""
+    experiment, method, size = (comparison[key] for key in ("experiment", "candidate", "size"))
+    return f"runs/{experiment}/{method}/" if experiment.startswith(SOLVE) else f"runs/{experiment}/{method}/{size}/"
+
+
+def forest(claim: Json) -> Table | None:
+    """The primary comparisons with their intervals drawn; none for claims without comparisons."""
+    found = intervals.primary(claim)
+    if not found:
+        return None
+    scale = intervals.Scale.of(claim)
+    write, digits = signed_or_short(scale.ratio), 3 if scale.ratio else 2
+    unit = "ratio of errors" if scale.ratio else "difference in dB"
+    return Table(
+        f"Primary comparisons, median {unit} with interval. Dashed: the threshold, {scale.label}; to its right the "
+        "claim is supported. Disc: shown (filled) or open (hollow); square: refuted.",
+        ["tables/claims.csv"],
+        ["Where", "Candidate", "Reference", "Effect", "Median", "Outcome"],
+        [
+            [
+                place(c),
+                *(_method(c[side], c) for side in SIDES),
+                intervals.single(c, scale),
+                with_interval(write(c["effect"]), c["interval"], digits),
+                c["outcome"],
+            ]
+            for c in found
+        ],
+    )
+
+
+def statistics(claim: Json) -> Table | None:
+    """Everything else about the primary comparisons."""
+    found = intervals.primary(claim)
+    if not found:
+        return None
+    ratio = claim["threshold"]["unit"] == claims.RATIO
+    write, digits = signed_or_short(ratio), 3 if ratio else 2
+    solves = any(c["experiment"].startswith(SOLVE) for c in found)
+    sizes = ["Parameters", *(["Operations"] if solves else [])]
+    return Table(
+        "The same comparisons: size, mean with t interval, p-values of the sign test, and failed runs (candidate / "
+        "reference).",
+        ["tables/claims.csv"],
+        ["Where", "Candidate", *sizes, "Seeds", "Mean", "p", "p (Holm)", "p (opposite direction)", "Failed"],
+        [
+            [
+                place(c),
+                _method(c["candidate"], c),
+                *(" / ".join(f"{c[f'{side}_{key.lower()}']:,}" for side in SIDES) for key in sizes),
+                str(c["n"]),
+                with_interval(write(c["mean"]), c["mean_interval"], digits),
+                *(short(c[key]) for key in ("p", "p_holm", "p_opposite_holm")),
+                " / ".join(str(c[f"{side}_failed"]) for side in SIDES),
+            ]
+            for c in found
+        ],
+    )
+
+
+def evidence(claim: Json) -> Table | None:
+    """All that a verdict without comparisons rests on, and what stands beside it."""
+    if claim["evaluator"] not in EVIDENCE or not claim["evidence"]:
+        return None
+    return Table(
+        "What the verdict rests on, and what was measured beside it.",
+        [EVIDENCE[claim["evaluator"]]],
+        ["What", "Value"],
+        [[what, short(value, 6)] for what, value in claim["evidence"].items()],
+    )
+
+
+def secondary(claim: Json) -> str:
+    """How many secondary comparisons support and contradict a claim; empty if there are none."""
+    outcomes = [c["outcome"] for c in claim["comparisons"] if c["role"] == "secondary"]
+    if not outcomes:
+        return ""
+    shown, refuted = (outcomes.count(outcome) for outcome in ("shown", "refuted"))
+    return f"{shown} of {len(outcomes)} secondary comparisons support the claim, {refuted} contradict it."
+
+
+def sensitivity(results: Layout) -> dict[str, str]:
+    """The verdicts on every claim at other thresholds."""
+    table = pd.read_csv(results.table("sensitivity"))
+    return {
+        claim: "; ".join(f"{row.threshold:g} {row.unit}: {row.verdict}" for row in rows(own))
+        for claim, own in summaries.groups(table[~table["registered"].astype(bool)], "claim")
+    }
+
+
+def earlier(judged: Sequence[Json], first: Mapping[str, Any]) -> Table:
+    """The verdicts of the first protocol beside those of this run."""
+    before = {claim["id"]: claim["verdict"] for claim in first["claims"]}
+    return Table(
+        "Verdicts of the first protocol, which compared unequal networks, beside those of this run. docs/history.md "
+        "says what changed, and why.",
+        ["results/first_protocol/claims.json", "claims.json"],
+        ["Claim", "First protocol", "This run"],
+        [[c["id"], before.get(c["id"], before.get(c["id"].rstrip("abc"), "–")), c["verdict"]] for c in judged],
+    )
+
+
+def _method(method: str, comparison: Json) -> str:
+    """A method's name with a link to its records; untrained solvers have none."""
+    if not comparison["experiment"].startswith(SOLVE):
+        return job(method, comparison)
+    if " " in method or "-" not in method:
+        return method
+    return Markup(solver(method, comparison["experiment"].removeprefix(SOLVE)))
