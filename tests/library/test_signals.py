@@ -287,6 +287,23 @@ def test_data_sets_say_which_image_a_signal_is_from(tmp_path):
     assert "images" not in files.read_json(tmp_path / "other.json")
 
 
+def test_test_images_stay_unseen_in_an_exploration(tmp_path):
+    spec = NO_SPLIT | {"family": "scanlines"} | COUNTS
+    usual, hidden = signals.generate(spec), signals.generate(spec | {"exploratory": True})
+    for name in usual:
+        assert np.array_equal(usual[name], hidden[name]) == (not name.startswith("test/")), name
+    allowed = {piece for name in SPLIT["validation"] for piece in pieces(name, 64)}
+    rounded = np.rint(1000 * hidden["test/clean"].astype(float)).astype(int)
+    assert all(u.tobytes() in allowed for u in rounded)
+    signals.write(spec | {"exploratory": True}, tmp_path / "set.safetensors")
+    assert files.read_json(tmp_path / "set.json")["images"]["test"] == list(SPLIT["validation"])
+    affine = one_split("piecewise_affine", "test")
+    for name, array in signals.generate(affine | {"exploratory": True}).items():
+        np.testing.assert_array_equal(array, signals.generate(affine)[name])
+    with pytest.raises(InvalidParameterError, match="exploratory: got 1, expected true or false"):
+        signals.generate(spec | {"exploratory": 1})
+
+
 T0 = [0.1, 0.13, 0.15, 0.23, 0.25, 0.40, 0.44, 0.65, 0.76, 0.78, 0.81]
 BLOCK_H = [4, -5, 3, -4, 5, -4.2, 2.1, 4.3, -3.1, 2.1, -4.2]
 BUMP_H = [4, 5, 3, 4, 5, 4.2, 2.1, 4.3, 3.1, 5.1, 4.2]

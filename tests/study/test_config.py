@@ -142,6 +142,16 @@ def test_groups_that_decide_have_more_seeds():
     assert trained["capacity/fsi-perona_malik/budget-240"]["seeds"] == list(range(10))
 
 
+def test_fewer_seeds_are_fewer_in_every_group():
+    config = Study.load(ROOT, tier="study").config
+    study = Study.check(
+        {**config, "tiers": {**config["tiers"], "study": {**config["tiers"]["study"], "seeds": 3}}}, ROOT
+    )
+    trained = study.specs("train")
+    counts = {name: len(trained[f"{name}/resnet-relu/blocks-4"]["seeds"]) for name in ("ladder", "long", "skips")}
+    assert counts == {"ladder": 5, "long": 1, "skips": 5}
+
+
 def test_cells_of_the_map_compare_at_equal_depth_and_equal_parameters():
     cells = Study.load(ROOT, "map").specs("cells")
     assert len(cells) == 52

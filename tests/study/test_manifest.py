@@ -86,12 +86,12 @@ def test_every_file_with_provenance_is_a_record(study, results):
     assert sorted(told) == sorted(path for *_, path in manifest.records(Layout(results), study))
 
 
-def test_benchmarks_are_inputs_of_the_report(results):
-    path = results.parent / "tables/benchmark.csv"
+def test_verdicts_of_the_first_protocol_are_inputs_of_the_report(results):
+    path = results.parent / "first_protocol/claims.json"
     path.parent.mkdir()
-    path.write_text("machine\n")
+    path.write_text("{}\n")
     content = build(Study.load(), results)
-    name = "results/tables/benchmark.csv"
+    name = "results/first_protocol/claims.json"
     assert content["inputs"][name] == {"sha256": files.sha256(path)}
     assert [made for made, entry in content["files"].items() if name in entry["inputs"]] == ["report.html"]
 

@@ -10,9 +10,9 @@ image number i modulo their number.
 from types import ModuleType
 
 from schemenets import registry
-from schemenets.signals._datasets import DRAW, check, dataset_name, generate, read, write
+from schemenets.signals._datasets import DRAW, EXPLORATORY, check, dataset_name, generate, read, write
 
-__all__ = ["DRAW", "available", "check", "dataset_name", "generate", "get", "read", "write"]
+__all__ = ["DRAW", "EXPLORATORY", "available", "check", "dataset_name", "generate", "get", "read", "write"]
 
 
 def available() -> list[str]:

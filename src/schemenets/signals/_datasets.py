@@ -15,7 +15,7 @@ from schemenets.errors import CheckpointError, InvalidParameterError, integer
 from schemenets.metrics import psnr
 
 SPLITS = ("train", "validation", "test")
-DRAW = "draw"
+DRAW, EXPLORATORY = "draw", "exploratory"
 
 
 def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -28,7 +28,9 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Args:
         spec: ``family``, ``length``, ``noise`` (its standard deviation, on the scale [0, 255]), ``seed``, and
             the number of signals of each wanted split under ``train``, ``validation``, ``test``. A number ``draw``,
-            if given, makes all of it another draw: each network of a study is trained on its own.
+            if given, makes all of it another draw: each network of a study is trained on its own. With ``exploratory``
+            true, test signals of families with images are other signals from the images for validation, so that those
+            for testing stay unseen.
 
     Returns:
         float32 arrays (count, length) named ``"train/clean"``, ``"train/noisy"``, ...; for splits in ``IMAGES`` of the
@@ -47,7 +49,7 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
     family = _family(spec)
     arrays = {}
     for split, count in _counts(spec):
-        clean = family.clean(split, count, spec["length"], _stream(spec, split, "clean"))
+        clean = family.clean(_source(spec, split), count, spec["length"], _stream(spec, split, "clean"))
         noise = spec["noise"] * _stream(spec, split, "noise").standard_normal(clean.shape)
         arrays[f"{split}/clean"] = clean.astype(np.float32)
         arrays[f"{split}/noisy"] = (clean + noise).astype(np.float32)
@@ -129,12 +131,14 @@ def check(spec: Mapping[str, Any]) -> None:
     if missing := [key for key in required if key not in spec]:
         raise InvalidParameterError("data set", dict(spec), f"a dictionary that also has {', '.join(missing)}")
     family = _family(spec)
-    splits = set(spec) - {*required, DRAW}
+    splits = set(spec) - {*required, DRAW, EXPLORATORY}
     if not splits or not splits <= set(family.SPLITS):
         expected = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
         raise InvalidParameterError("splits", sorted(splits), expected)
     for name, least in {"length": 2, "seed": 0, DRAW: 0, **dict.fromkeys(splits, 1)}.items():
         integer(name, spec.get(name, 0), least)
+    if not isinstance(exploratory := spec.get(EXPLORATORY, False), bool):
+        raise InvalidParameterError(EXPLORATORY, exploratory, "true or false")
     noise = spec["noise"]
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < math.inf:
         raise InvalidParameterError("noise", noise, "a finite number of at least 0")
@@ -151,7 +155,13 @@ def _counts(spec: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 def _images(spec: Mapping[str, Any]) -> dict[str, list[str]]:
     """Names of the images that signals come from, by split; splits without them are left out."""
     named: Mapping[str, tuple[str, ...]] = getattr(_family(spec), "IMAGES", {})
-    return {split: list(names) for split, names in named.items() if split in spec}
+    return {split: list(named[_source(spec, split)]) for split in named if split in spec}
+
+
+def _source(spec: Mapping[str, Any], split: str) -> str:
+    """The split whose images are used: in an exploration those for testing are not looked at."""
+    hidden = split == "test" and spec.get(EXPLORATORY, False) and hasattr(_family(spec), "IMAGES")
+    return "validation" if hidden else split
 
 
 def _stream(spec: Mapping[str, Any], split: str, kind: str) -> np.random.Generator:

@@ -176,7 +176,9 @@ class Study:
     def trainings(self) -> dict[tuple[str, str, str], list[int]]:
         """Seeds by experiment, method and size of every job that trains denoisers, whatever the order of the keys."""
         return {
-            (experiment, method, size): self._seeds(group.get("seeds", self.settings["seeds"]))
+            (experiment, method, size): self._seeds(
+                max(1, round(group.get("seeds_factor", 1) * self.settings["seeds"]))
+            )
             for experiment, groups in sorted(self.settings["experiments"].items())
             for group in groups
             for method in group["methods"]

@@ -24,6 +24,8 @@ def specs(study: Study) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for family, noise, splits in wanted:
         own = {"family": family, "noise": noise, **study.data}
+        if study.settings.get(signals.EXPLORATORY) and hasattr(signals.get(family), "IMAGES"):
+            own[signals.EXPLORATORY] = True
         counts = {split: study.settings[split][family] for split in SPLITS if split in splits}
         found.setdefault(signals.dataset_name(own), own).update(counts)
     return found
