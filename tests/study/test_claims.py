@@ -14,7 +14,7 @@ from schemenets.errors import ConfigError
 from schemenets.study import claims
 from schemenets.study.claims._families import compared
 from schemenets.study.config import Study
-from schemenets.study.statistics import MissingRunsError
+from schemenets.study.statistics import MissingRunsError, clustered_interval
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/claims.schema.json"
@@ -65,6 +65,7 @@ def tables(groups):
     return {
         "runs": table.drop(columns=measured),
         "psnr": pd.concat([table, *other]).drop(columns=["parameters", "convolution_weights", "network", "certified"]),
+        "psnr_images": pd.DataFrame(columns=["run", "test_set", "noise", "image", "noisy_psnr", "psnr"]),
         "stability": stability(table.loc[table["certified"], "run"]),
         "growth": growth([]),
         "fixed_points": fixed_points({}),
@@ -110,6 +111,32 @@ def test_every_claim_is_registered_and_judged_in_order():
     assert all(claim["sentence"].startswith("Undecided") for claim in result["claims"][1:])
     found = {claim["id"]: claim["sentence"] for claim in result["claims"]}
     assert found["C6"] == "Undecided: 3 of the comparisons that decide have no runs."
+
+
+def test_comparisons_on_photographs_have_an_interval_over_seeds_and_images():
+    measured = with_gains("N1", [0.1] * 9, seeds=3)
+    psnr = measured["psnr"]
+    own = psnr[(psnr["test_set"] == "scanlines") & (psnr["noise"] == 10)]
+    shifts = {"clock": -1.0, "coins": 0.0, "text": 4.0}  # of all networks; the certified ones gain more on one
+    images = [
+        own.assign(image=name, psnr=own["psnr"] + shift + (name == "text") * own["run"].str.contains("certified"))
+        for name, shift in shifts.items()
+    ]
+    measured["psnr_images"] = pd.concat(images)
+    lost = measured["psnr_images"]["run"].eq("scanlines/resnet-relu/budget-240/seed-0")
+    measured["psnr_images"]["psnr"] = measured["psnr_images"]["psnr"].mask(lost)
+    claim = judge("N1", measured)
+    found = {(c["experiment"], c["size"]): c["image_interval"] for c in claim["comparisons"]}
+    assert [key for key, value in found.items() if value] == [("scanlines", f"budget-{n}") for n in (240, 480, 960)]
+    gains = 0.1 + WOBBLE[:3, None] + np.array([0, 0, 1.0])
+    assert found["scanlines", "budget-480"] == pytest.approx(list(clustered_interval(gains)))
+    gains[0] += REFERENCE + np.array([-1, 0, 4]) - NOISY  # a diverged run counts as the noisy input
+    assert found["scanlines", "budget-240"] == pytest.approx(list(clustered_interval(gains)))
+    table = claims.comparison_table({"claims": [claim]}).set_index(["experiment", "size"])
+    assert (
+        table.loc[("scanlines", "budget-480"), ["image_low", "image_high"]].tolist() == found["scanlines", "budget-480"]
+    )
+    assert table.loc[("capacity", "budget-480"), ["image_low", "image_high"]].isna().all()
 
 
 # --- C1, noninferiority, all needed -------------------------------------------------------------------
@@ -319,8 +346,13 @@ def test_what_it_depends_on_is_listed_and_the_range_of_effects_is_shown():
     assert (claim["effect"], claim["interval"], claim["n"]) == (None, None, 16)
     assert (claim["p"], claim["p_opposite"]) == (2.0**-12, 2.0**-12)
     assert claim["sentence"] == (
-        "The PSNR of the symmetric network is above that of the ResNet in 13 of 16 comparisons and below in 1; median "
-        "differences range over −0.40 dB to +0.30 dB."
+        "The PSNR of the symmetric network is above that of the ResNet in 13 of 16 comparisons and below in 1 (affine "
+        "signals, symmetric Perona–Malik, ≤ 960 parameters); median differences range over −0.40 dB to +0.30 dB."
+    )
+    claim = judge("C2", with_gains("C2", [-0.3, 0.1, 0.1, -0.4] + [0.1] * 8 + [-0.2] * 4))
+    assert (
+        " (affine signals, symmetric Perona–Malik, ≤ 120 and 960 parameters; scan lines, symmetric learned, "
+        "≤ 120, 240, 480 and 960 parameters);" in claim["sentence"]
     )
 
 

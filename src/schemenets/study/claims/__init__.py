@@ -32,7 +32,7 @@ __all__ = [
     "sentence",
 ]
 SCHEMA = Path("workflow/schemas/claims.schema.json")  # in the project's directory
-INTERVALS = ("interval", "mean_interval")
+INTERVALS = {"interval": "{}", "mean_interval": "mean_{}", "image_interval": "image_{}"}  # names of their ends
 
 
 def load(path: Path, schema_path: Path = SCHEMA) -> Json:
@@ -59,6 +59,7 @@ def evaluate(registered: Json, tables: Tables) -> Json:
     Args:
         registered: what ``load`` returns.
         tables: ``runs``, one row per trained denoiser; ``psnr``, one row per run, test set and noise level;
+            ``psnr_images``, the same by image;
             ``stability``, one row per run; ``growth``, one row per network, kind of growth and number ``n`` of
             repetitions or blocks; ``fixed_points``, one row per run of an implicit network and tolerance;
             ``fixed_point_costs``, one row per run, kind of gradients and number of iterations; ``solver_runs``, one row
@@ -77,9 +78,12 @@ def comparison_table(result: Json) -> pd.DataFrame:
     rows = []
     for claim in result["claims"]:
         for comparison in claim["comparisons"]:
-            (low, high), (mean_low, mean_high) = (comparison[key] or (None, None) for key in INTERVALS)
             evidence = {key: value for key, value in comparison.items() if key not in (*INTERVALS, "runs")}
-            ends = {"low": low, "high": high, "mean_low": mean_low, "mean_high": mean_high}
+            ends = {
+                name.format(end): value
+                for key, name in INTERVALS.items()
+                for end, value in zip(("low", "high"), comparison.get(key) or (None, None), strict=True)
+            }
             rows.append({"claim": claim["id"], **evidence, **ends, "runs": " ".join(comparison["runs"])})
     return pd.DataFrame(rows)
 

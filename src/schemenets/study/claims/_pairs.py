@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from schemenets.study.claims._families import Json, Tables, compared, judged, number, place
-from schemenets.study.statistics import SIDES, MissingRunsError, denoisers, paired
+from schemenets.study.statistics import SIDES, MissingRunsError, clustered_interval, denoisers, paired
 
 NOTHING_FOUND = 1.0  # relative error of a diverged run
 EXACT = 1e-10  # smaller relative errors count as this one, since solutions are not known much better
@@ -65,9 +65,25 @@ def _denoising(claim: Json, entry: Json, size: str, settings: Json, tables: Tabl
         margin = -value if claim["evaluator"] == "noninferiority" else value
     pairs = paired(scores, entry["candidate"], entry["reference"], f"{entry['experiment']}/{{}}/{size}")
     found = compared(pairs, margin, settings["interval_level"], ratio)
+    found["image_interval"] = (
+        None if ratio else _over_images(tables["psnr_images"], pairs, on, settings["interval_level"])
+    )
     # The size fixes the architecture, so the first seed's counts hold for all.
     counts = _counts(scores.set_index("run"), pairs, ("parameters", "convolution_weights"))
     return {"role": entry["role"], "size": size, **methods, **on, **found, **counts}
+
+
+def _over_images(table: pd.DataFrame, pairs: pd.DataFrame, on: Json, level: float) -> list[float] | None:
+    """Interval of the mean difference over new seeds and images; None for signals that are not from several images.
+
+    A diverged run counts as the noisy input, as in the mean over seeds.
+    """
+    own = table[(table["test_set"] == on["test_set"]) & (table["noise"] == on["noise"])]
+    scores = own.assign(score=own["psnr"].fillna(own["noisy_psnr"])).pivot_table("score", "run", "image")
+    if len(scores.columns) < 2 or len(pairs) < 2:
+        return None
+    candidate, reference = (scores.loc[pairs[f"{side}_run"]].to_numpy() for side in SIDES)
+    return list(clustered_interval(candidate - reference, level))
 
 
 def _counts(by_run: pd.DataFrame, pairs: pd.DataFrame, what: tuple[str, ...]) -> Json:

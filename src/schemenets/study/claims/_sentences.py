@@ -5,6 +5,7 @@ from collections.abc import Callable
 from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
 from schemenets.study.claims._families import SOME, Json
 from schemenets.study.claims._pairs import DRIFT
+from schemenets.study.config import SOLVE
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import interval, label, listed, ranged, short, signed, size_label
 
@@ -39,6 +40,7 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     at = f"At {size_label(sizes[0])}, the" if len(sizes) == 1 else "The"
     text = f"{at} {measure} of {claim['candidate']} is {relation} that of {claim['reference']} in {_shown(primary)}"
     text += f" and {opposite} in {lost}" if lost else ""
+    text += f" ({_where(primary, 'refuted')})" if 0 < lost < len(primary) else ""
     what = "difference" if measure == "PSNR" else "ratio"
     known = [c["effect"] for c in primary if c["effect"] is not None]
     if claim["rule"] == SOME and known:
@@ -56,6 +58,29 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     if any(failed):
         text += f"; {failed[0]} runs of the former and {failed[1]} of the latter failed"
     return f"{text}."
+
+
+def _where(primary: list[Json], outcome: str) -> str:
+    """The places of the comparisons with an outcome; only what differs between all of them is named."""
+    differ = {key: len({c[key] for c in primary}) > 1 for key in ("experiment", "size", *SIDES)}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for c in primary:
+        if c["outcome"] == outcome:
+            place = tuple(c[key] if differ[key] else "" for key in ("experiment", *SIDES))
+            groups.setdefault(place, []).append(c["size"])
+    found = []
+    for (experiment, candidate, reference), sizes in groups.items():
+        parts = [label(experiment.removeprefix(SOLVE)), label(candidate).replace(",", "")]
+        parts += [f"against {label(reference).replace(',', '')}" if reference else ""]
+        parts += [_sizes(sizes) if differ["size"] else ""]
+        found.append(", ".join(part for part in parts if part))
+    return "; ".join(found)
+
+
+def _sizes(sizes: list[str]) -> str:
+    """Several sizes of one kind: ``≤ 120 and 240 parameters``."""
+    kind, _, _ = sizes[0].rpartition("-")
+    return size_label(f"{kind}-{listed([size.rpartition('-')[2] for size in sizes])}")
 
 
 def _shown(primary: list[Json]) -> str:

@@ -14,7 +14,7 @@ from schemenets.study.report import intervals
 from schemenets.study.report.content import Table, job, signed_or_short, solver, with_interval
 from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import rows
-from schemenets.study.wording import label, ranged, short, size_label
+from schemenets.study.wording import interval, label, ranged, short, size_label
 
 Json = dict[str, Any]
 EVIDENCE = {  # where the numbers of claims without comparisons are from
@@ -125,11 +125,24 @@ def statistics(claim: Json) -> Table | None:
     write, digits = signed_or_short(ratio), 3 if ratio else 2
     solves = any(c["experiment"].startswith(SOLVE) for c in found)
     sizes = ["Parameters", *(["Operations"] if solves else [])]
+    of_images = any(c.get("image_interval") for c in found)
     return Table(
-        "The same comparisons: size, mean with t interval, p-values of the sign test, and failed runs (candidate / "
-        "reference).",
+        "The same comparisons: size, mean with t interval over seeds"
+        + (" (and over seeds and images together)" if of_images else "")
+        + ", p-values of the sign test, and failed runs (candidate / reference).",
         ["tables/claims.csv"],
-        ["Where", "Candidate", *sizes, "Seeds", "Mean", "p", "p (Holm)", "p (opposite direction)", "Failed"],
+        [
+            "Where",
+            "Candidate",
+            *sizes,
+            "Seeds",
+            "Mean",
+            *(["Images"] if of_images else []),
+            "p",
+            "p (Holm)",
+            "p (opposite direction)",
+            "Failed",
+        ],
         [
             [
                 place(c),
@@ -137,6 +150,7 @@ def statistics(claim: Json) -> Table | None:
                 *(" / ".join(f"{c[f'{side}_{key.lower()}']:,}" for side in SIDES) for key in sizes),
                 str(c["n"]),
                 with_interval(write(c["mean"]), c["mean_interval"], digits),
+                *([interval(*(c["image_interval"] or (None, None)))] if of_images else []),
                 *(short(c[key]) for key in ("p", "p_holm", "p_opposite_holm")),
                 " / ".join(str(c[f"{side}_failed"]) for side in SIDES),
             ]
