@@ -100,6 +100,7 @@ def start(directory, *arguments, profile="slurm"):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as in a terminal
     )
     STARTED.append(process)
     return process
