@@ -403,7 +403,9 @@ def test_both_depths_are_corrected_for():
     assert judge("C4a", with_gains("C4a", [nine, nine], seeds=10))["verdict"] == "reproduced"  # 2 · 11/1024 < α/2
     claim = judge("C4a", with_gains("C4a", [won(10, 0.0), won(8, 0.0)], seeds=10))
     assert claim["verdict"] == "depends"
-    assert "Shown: skips, blocks-4, resnet-relu against resnet-relu-no_skips. Open: skips, blocks-8" in claim["reason"]
+    assert (
+        "Shown: ladder, blocks-4, resnet-relu against resnet-relu-no_skips. Open: ladder, blocks-8" in claim["reason"]
+    )
     assert claim["p"] == 56 / 1024
 
 
@@ -464,7 +466,7 @@ def test_fluxes_in_three_structures(gains, verdict):
     claim = judge("C6", with_gains("C6", gains))
     assert claim["verdict"] == verdict
     if verdict == "depends":
-        assert "Shown: fluxes, blocks-4, symmetric-perona_malik against symmetric-charbonnier" in claim["reason"]
+        assert "Shown: ladder, blocks-4, symmetric-perona_malik against symmetric-charbonnier" in claim["reason"]
 
 
 # --- N1, quality with a guarantee ---------------------------------------------------------------------

@@ -148,8 +148,8 @@ def test_fewer_seeds_are_fewer_in_every_group():
         {**config, "tiers": {**config["tiers"], "study": {**config["tiers"]["study"], "seeds": 3}}}, ROOT
     )
     trained = study.specs("train")
-    counts = {name: len(trained[f"{name}/resnet-relu/blocks-4"]["seeds"]) for name in ("ladder", "long", "skips")}
-    assert counts == {"ladder": 5, "long": 1, "skips": 5}
+    counts = {name: len(trained[f"{name}/resnet-relu/blocks-4"]["seeds"]) for name in ("ladder", "long")}
+    assert counts == {"ladder": 5, "long": 1}
 
 
 def test_cells_of_the_map_compare_at_equal_depth_and_equal_parameters():
@@ -296,6 +296,16 @@ RESNET = ["methods", "resnet-relu"]
         ([*SMOKE, "robustness", "sizes"], [2, 1], r"smoke\.robustness\.sizes: got \[2, 1\], expected ascending"),
         ([*SMOKE, "robustness", "sizes"], [0, 1], r"smoke\.robustness\.sizes\.0: got 0, expected more than 0"),
         ([*SMOKE, "robustness", "signals"], 129, r"smoke\.robustness\.signals: got 129, expected at most 128"),
+        (
+            [*SMOKE, "robustness", "size"],
+            "blocks-5",
+            r"size: got 'blocks-5', expected one of blocks-4 of ladder",
+        ),
+        (
+            [*SMOKE, "robustness", "methods"],
+            ["no-such"],
+            r"methods: got 'no-such', expected one of implicit-",
+        ),
         ([*SMOKE, "robustness", "experiment"], "e9", r"robustness\.experiment: got 'e9', expected one of capacity, "),
         (
             [*SMOKE, "robustness", "experiment"],

@@ -555,6 +555,16 @@ def _robustness_findings(config: Mapping[str, Any], key: str, tier: Mapping[str,
     if experiment not in config["experiments"]:
         yield f"{key}.experiment: got {experiment!r}, expected one of {', '.join(config['experiments'])}."
         return
+    groups = tier["experiments"].get(experiment, [])
+    there = {
+        "methods": sorted({method for group in groups for method in group["methods"]}),
+        "size": sorted({size for group in groups for size in _sizes(group)}),
+    }
+    for name, known in there.items():
+        given = tier["robustness"].get(name, [])
+        for value in [given] if isinstance(given, str) else given:
+            if value not in known:
+                yield f"{key}.{name}: got {value!r}, expected one of {', '.join(known)} of {experiment}."
     entry = config["experiments"][experiment]
     family, noise, most = entry["family"], entry["noise"], tier["test"][entry["family"]]
     if family not in config["test_families"] or noise not in tier["test_noises"]:

@@ -18,7 +18,6 @@ CAPTION = (
     "A triangle at the lower edge: a seed below it, with its PSNR."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
-EXPERIMENT = "skips"
 WITHOUT = "-no_skips"
 BELOW = 8  # dB below the noisy input, where the panels end
 STYLES = {
@@ -54,7 +53,7 @@ def headline(tables: Tables) -> str:
     """Where skip connections help least and most."""
     brought = []
     for method, _ in summaries.groups(_measured(tables), "base"):
-        gains = summaries.gains(tables, EXPERIMENT, method, f"{method}{WITHOUT}")
+        gains = summaries.gains(tables, summaries.LADDER, method, f"{method}{WITHOUT}")
         for size, mean in gains.groupby("size")["difference"].mean().items():
             brought.append((mean, f"{label(method)}, {size_label(str(size))}"))
     if not brought:
@@ -65,7 +64,7 @@ def headline(tables: Tables) -> str:
 
 def _measured(tables: Tables) -> pd.DataFrame:
     """The methods that ran with and without skip connections, at the depths of both."""
-    table = summaries.at_home(summaries.scored(tables, EXPERIMENT))
+    table = summaries.at_home(summaries.scored(tables, summaries.LADDER))
     base = table["method"].str.removesuffix(WITHOUT)
     table = table.assign(base=base, without=base != table["method"])
     both = table.groupby(["base", "blocks"])["without"].transform("nunique") == 2

@@ -26,10 +26,16 @@ TABLES = {
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """Every job of the attacked experiment."""
+    """The jobs of the attacked experiment, or of some of its methods, or of one size."""
     own = dict(study.settings["robustness"])
-    experiment = own.pop("experiment")
-    return {name: {**spec, **own} for name, spec in study.denoisers.items() if spec["experiment"] == experiment}
+    experiment, methods, size = own.pop("experiment"), own.pop("methods", None), own.pop("size", None)
+    return {
+        name: {**spec, **own}
+        for name, spec in study.denoisers.items()
+        if spec["experiment"] == experiment
+        and (methods is None or spec["method"] in methods)
+        and size in (None, spec["size"])
+    }
 
 
 def inputs(spec: Json) -> Json:
