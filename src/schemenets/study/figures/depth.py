@@ -23,6 +23,7 @@ CAPTION = (
 )
 SOURCES = ("tables/growth.csv", "growth/")
 RANGE = (1e-4, 1e10)  # of a panel
+LEGEND = 0.8  # inches below the panels
 CEILING = 2 / NEAR  # of differences between states that do not exceed their start
 KINDS = {"depth": "signals", "perturbation": "differences"}
 ROUNDING = 1e-9
@@ -35,6 +36,7 @@ def draw(tables: Tables) -> Figure:
         return _style.empty("random networks")
     rows = list(summaries.groups(table, "network"))
     figure, axes = _style.grid(2 * len(rows), 2, 1.35, sharex=True, sharey=True)
+    figure.set_figheight(figure.get_figheight() + LEGEND)
     kinds = ("certified", "at the limit", "1.5 times the limit")
     looks = {
         kind: {"color": colour, "marker": shape}
