@@ -5,8 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
-import tables
-
 import schemenets
 
 project = "schemenets"
@@ -21,9 +19,7 @@ extensions = [
     "myst_parser",
     "mathml",
     "modules",
-    "shown_source",
-    "stage_graph",
-    "wiring",
+    "plain_markdown",
 ]
 exclude_patterns = ["_build"]
 smartquotes_action = "D"  # dashes alone: the sign of derivatives is no apostrophe
@@ -51,6 +47,6 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 viewcode_line_numbers = True
 
-myst_enable_extensions = ["dollarmath", "deflist", "substitution"]
-myst_heading_anchors = 3
-myst_substitutions = tables.substitutions(Path(__file__).parent.parent)
+myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]
+myst_heading_anchors = 4

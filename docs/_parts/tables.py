@@ -1,14 +1,13 @@
-"""Tables and the plot of fluxes that are made, while building, from what the code and the study declare."""
+"""Tables and the plot of fluxes, made from what the code declares and the study measured."""
 
-import io
 import re
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
 import yaml
-from matplotlib.figure import Figure
+from _parts import plots
 
 from schemenets import fluxes, networks
 from schemenets.networks import Architecture
@@ -16,7 +15,6 @@ from schemenets.study import forecast
 from schemenets.study.config import Study
 
 CERTIFIED = "results/tables/certified.csv"
-FIRST, SECOND = "#2a78d6", "#d6602a"  # legible on light and on dark pages
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -41,33 +39,24 @@ def flux_table() -> str:
 
 
 def flux_plot() -> str:
-    """Φ and Φ' of every flux for λ = 1 and its initial weights, as SVG with the colours of the page."""
+    """Φ and Φ' of every flux for λ = 1 and its initial weights, as SVG."""
     names = fluxes.available()
-    columns = 4
+    columns = 3
     rows = -(-len(names) // columns)
     s = torch.linspace(-4, 4, 801, dtype=torch.float64)
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fluxes", "font.size": 9}):
-        figure = Figure(figsize=(9, 2.2 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
-        for axis, name in zip(axes, names, strict=False):
-            flux = fluxes.get(name)
-            w = torch.tensor(flux.initial, dtype=torch.float64) if flux.weights else None
-            axis.axhline(0, color="black", linewidth=0.4)
-            axis.axvline(0, color="black", linewidth=0.4)
-            axis.plot(s, flux.derivative(s, w=w), color=SECOND, linewidth=1, linestyle="--", label="Φ′")
-            axis.plot(s, flux(s, w=w), color=FIRST, linewidth=1.8, label="Φ")
-            axis.set(title=name, xlim=(-4, 4), ylim=(-2.5, 2.5))
-            axis.spines[["top", "right"]].set_visible(False)
-        for axis in axes[len(names) :]:
-            axis.set_visible(False)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace("#000000", "currentColor").replace("<svg ", '<svg class="plot" ', 1)
-    svg = re.sub(r"font: ([\d.]+)px [^;]*;", r"font: \1px var(--font-stack);", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return f"```{{raw}} html\n{svg}\n```"
+    figure, axes = plots.figure(9, 2.2 * rows, rows, columns, sharex=True, sharey=True)
+    for axis, name in zip(axes.flat, names, strict=False):
+        flux = fluxes.get(name)
+        w = torch.tensor(flux.initial, dtype=torch.float64) if flux.weights else None
+        axis.axhline(0, color="black", linewidth=0.4)
+        axis.axvline(0, color="black", linewidth=0.4)
+        axis.plot(s, flux.derivative(s, w=w), color=plots.SECOND, linewidth=1, linestyle="--", label="Φ′")
+        axis.plot(s, flux(s, w=w), color=plots.FIRST, linewidth=1.8, label="Φ")
+        axis.set(title=name, xlim=(-4, 4), ylim=(-2.5, 2.5))
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+    return plots.svg(figure)
 
 
 def size_table() -> str:
@@ -146,12 +135,9 @@ def certified_table(root: Path) -> str:
                 drift,
             ]
         )
-    return table(["network", "flux", "biases", "PSNR in dB", "largest step over its limit", "drift β"], rows)
-
-
-def certified_seeds(root: Path) -> str:
-    """Of how many seeds the means are."""
-    return forecast.read(root / CERTIFIED)[0]["seeds"]
+    seeds = forecast.read(root / CERTIFIED)[0]["seeds"]
+    header = ["network", "flux", "biases", "PSNR in dB", "largest step over its limit", "drift β"]
+    return table(header, rows) + f"\n\nMeans over {seeds} seeds, with their standard deviations."
 
 
 def cost_table(root: Path) -> str:
@@ -186,30 +172,20 @@ def plan_table(root: Path) -> str:
                     f"{path / 3600:.2g}",
                 ]
             )
-    columns = ["tier", "trained networks", "jobs", "CPU-hours", "GPU-hours, if trainings run there"]
-    return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows)
-
-
-def plan_source(root: Path) -> str:
-    """What the costs of the plan were measured on."""
-    with chdir(root):
         costs, gpu = forecast.read(forecast.COSTS), forecast.read(forecast.GPU)
-    jobs = sum(int(row["jobs"]) for row in costs)
-    return f"{jobs} jobs on {costs[0]['machine']}; trainings on {gpu[0]['machine']}"
+    columns = ["tier", "trained networks", "jobs", "CPU-hours", "GPU-hours, if trainings run there"]
+    jobs_measured, (on, trained_on) = sum(int(row["jobs"]) for row in costs), (costs[0]["machine"], gpu[0]["machine"])
+    measured = f"Measured: {jobs_measured} jobs on {on}; trainings on {trained_on}."
+    return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows) + f"\n\n{measured}"
 
 
-def substitutions(root: Path) -> dict[str, str]:
-    """What pages insert by ``{{ name }}``."""
-    return {
-        "flux_table": flux_table(),
-        "flux_plot": flux_plot(),
-        "size_table": size_table(),
-        "claim_table": claim_table(root),
-        "tier_table": tier_table(root),
-        "speed_table": speed_table(root),
-        "certified_table": certified_table(root),
-        "certified_seeds": certified_seeds(root),
-        "cost_table": cost_table(root),
-        "plan_table": plan_table(root),
-        "plan_source": plan_source(root),
-    }
+MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments
+    "flux_table": lambda root: flux_table(),
+    "size_table": lambda root: size_table(),
+    "claim_table": claim_table,
+    "tier_table": tier_table,
+    "speed_table": speed_table,
+    "certified_table": certified_table,
+    "cost_table": cost_table,
+    "plan_table": plan_table,
+}

@@ -1,9 +1,7 @@
-"""The directive ``wiring``: a picture of a block, drawn from a description of what is connected to what.
+"""Pictures of blocks as SVG, drawn from a description of what is connected to what:
 
-    ```{wiring} One block of the symmetric network
     u^k → K → Φ → −τK^T → + → u^{k+1}
     u^k ⌒ +
-    ```
 
 Every line with ``→`` is a chain. The first one is the top row; each further one is a row of its own below, which ends
 at a node of the rows above, and may begin at one. More arrows (``→→→``) make more room. A line with ``⌒`` is a skip
@@ -16,15 +14,27 @@ from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
 
-from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
-
 STATE = re.compile(r"[uvfxbr](?![a-z])")  # labels that begin with the letter of a signal
 PART = re.compile(r"[\^_](?:\{([^}]*)\}|(.))|([^\^_]+)")
 LETTER, SMALL = 9.5, 7.0  # widths of a letter and of one in a sub- or superscript
 GAP, ROW, HALF = 34.0, 66.0, 17.0  # shortest arrow, distance of rows, half the height of a box
 FIRST_SKIP, NEXT_SKIP = 40.0, 24.0  # heights of skip connections over their row
+MARGIN = 14.0  # around a picture
+STYLE = """
+svg { color: #1f2328; --paper: #ffffff; --box: #f0f3f6; --skip: #0a5cc2;
+  font-family: system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
+@media (prefers-color-scheme: dark) {
+  svg { color: #e6edf3; --paper: #161b22; --box: #262d36; --skip: #6cb0ff; }
+}
+.paper { fill: var(--paper); }
+.box { fill: var(--box); stroke: currentColor; stroke-width: 1.3; }
+circle { fill: var(--paper); stroke: currentColor; stroke-width: 1.3; }
+text { fill: currentColor; text-anchor: middle; font-size: 16px; }
+.small { font-size: 11.5px; }
+polyline { fill: none; stroke: currentColor; stroke-width: 1.4; }
+polygon { fill: currentColor; }
+.skip { color: var(--skip); }
+"""
 
 
 @dataclass
@@ -50,7 +60,7 @@ class Node:
         shape = {
             "circle": f'<circle cx="{self.x:g}" cy="{self.y:g}" r="12"/>',
             "state": "",
-            "box": f'<rect x="{self.x - self.half_width:g}" y="{self.y - HALF:g}" '
+            "box": f'<rect class="box" x="{self.x - self.half_width:g}" y="{self.y - HALF:g}" '
             f'width="{2 * self.half_width:g}" height="{2 * HALF:g}" rx="4"/>',
         }[self.kind]
         return shape + text(self.label, self.x, self.y + 5.5)
@@ -137,18 +147,38 @@ class Drawing:
             self.arrows.append(text(label.strip(), (a.x + b.x) / 2, height - 8))
 
     def svg(self, title: str) -> str:
-        left = min(node.x - node.half_width for node in self.nodes.values()) - 8
-        right = max(node.x + node.half_width for node in self.nodes.values()) + 8
-        bottom = (self.rows - 1) * ROW + HALF + 6
-        box = f"{left:g} {self.top:g} {right - left:g} {bottom - self.top:g}"
+        left = min(node.x - node.half_width for node in self.nodes.values())
+        right = max(node.x + node.half_width for node in self.nodes.values())
+        bottom = (self.rows - 1) * ROW + HALF
         drawn = "".join([*self.arrows, *(node.svg() for node in self.nodes.values())])
-        return (
-            f'<svg class="wiring" viewBox="{box}" style="width: {(right - left) / 16:.1f}rem" role="img" '
-            f'aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">{drawn}</svg>'
-        )
+        return picture((left, self.top, right, bottom), title, drawn)
 
 
-def draw(description: str, title: str) -> str:
+def picture(corners: tuple[float, float, float, float], title: str, drawn: str) -> str:
+    """A file with a drawing in the colours of the reader's screen, on paper of its own."""
+    left, top, right, bottom = corners
+    x, y, width, height = left - MARGIN, top - MARGIN, right - left + 2 * MARGIN, bottom - top + 2 * MARGIN
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{x:g} {y:g} {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img"><title>{escape(title)}</title><style>{STYLE}</style>'
+        f'<rect class="paper" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>{drawn}</svg>\n'
+    )
+
+
+def words(description: str) -> str:
+    """A description as the text that stands for the picture."""
+    found = []
+    for line in description.splitlines():
+        ends, _, label = line.partition(":")
+        if "⌒" in line:
+            a, b = (name.strip() for name in ends.split("⌒"))
+            found.append(f"skip connection from {a} to {b}" + f" ({label.strip()})" * bool(label))
+        else:
+            found.append(re.sub("→+", "→", line).strip())
+    return re.sub(r"#\w+", "", "; ".join(each for each in found if each))
+
+
+def draw(description: str) -> str:
     """SVG of a description."""
     drawing = Drawing()
     lines = [line for line in description.splitlines() if line.strip()]
@@ -163,21 +193,4 @@ def draw(description: str, title: str) -> str:
     skips = sorted((line for line in lines if "⌒" in line), key=width)
     for below, line in enumerate(skips):
         drawing.skip(line, below)
-    return drawing.svg(title)
-
-
-class Wiring(SphinxDirective):
-    has_content = True
-    required_arguments = 1
-    final_argument_whitespace = True
-
-    def run(self) -> list[nodes.Node]:
-        caption = self.arguments[0]
-        figure = nodes.figure("", nodes.raw("", draw("\n".join(self.content), caption), format="html"))
-        figure += nodes.caption("", "", *self.parse_inline(caption)[0])
-        return [figure]
-
-
-def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_directive("wiring", Wiring)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return drawing.svg(words(description))

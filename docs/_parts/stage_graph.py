@@ -1,4 +1,4 @@
-"""The directive ``stages``: a picture of what the stages of the study read of each other, and a table of them.
+"""A picture of what the stages of the study read of each other, and a table of them.
 
 Both come from what the stages declare for the smoke tier. The picture has one column per step from the first stages to
 the last. An arrow is left out where a longer way of arrows already says that one stage needs the other.
@@ -10,11 +10,8 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 from statistics import fmean
 
-from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
-from tables import table
-from wiring import LETTER, arrow
+from _parts.tables import table
+from _parts.wiring import LETTER, arrow, picture
 
 from schemenets.study import stages
 from schemenets.study.config import Study
@@ -160,19 +157,15 @@ class Drawing:
     def box(self, stage: str) -> str:
         x, half = self.middle[self.column[stage]], self.half_width[self.column[stage]]
         return (
-            f'<rect x="{x - half:g}" y="{self.y[stage] - HALF:g}" width="{2 * half:g}" height="{2 * HALF:g}" rx="4"/>'
+            f'<rect class="box" x="{x - half:g}" y="{self.y[stage] - HALF:g}" '
+            f'width="{2 * half:g}" height="{2 * HALF:g}" rx="4"/>'
             f'<text x="{x:g}" y="{self.y[stage] + 5:g}">{escape(stage)}</text>'
         )
 
     def svg(self, title: str, description: str) -> str:
-        top, bottom = min(self.y.values()) - HALF - 4, max(self.y.values()) + HALF + 4
         drawn = "".join([*map(self.arrow, self.ways), *map(self.box, self.boxes)])
-        return (
-            f'<svg class="wiring" viewBox="-4 {top:g} {self.right + 8:g} {bottom - top:g}" '
-            f'style="width: {(self.right + 8) / 16:.1f}rem" role="img" aria-labelledby="stages-title stages-text" '
-            f'xmlns="http://www.w3.org/2000/svg"><title id="stages-title">{escape(title)}</title>'
-            f'<desc id="stages-text">{escape(description)}</desc>{drawn}</svg>'
-        )
+        corners = (0.0, min(self.y.values()) - HALF, self.right, max(self.y.values()) + HALF)
+        return picture(corners, title, f"<desc>{escape(description)}</desc>{drawn}")
 
 
 def described(graph: Graph) -> str:
@@ -197,7 +190,7 @@ def stage_table(graph: Graph, project: dict[str, list[str]]) -> str:
         others = set(graph) - {stage}
         read = ["all other stages"] if graph[stage] == others else [f"`{each}`" for each in sorted(graph[stage])]
         read += [files(project[stage])] * bool(project[stage])
-        name = f"{{mod}}`{stage} <schemenets.study.stages.{stage}>`"
+        name = f"[`{stage}`](../src/schemenets/study/stages/{stage}.py)"
         job = "/".join(f"{{{key}}}" for key in stages.wildcards(stage))
         written = files(
             pattern.replace(job, "{job}") if job else pattern for pattern in stages.module(stage).OUTPUTS.values()
@@ -206,21 +199,12 @@ def stage_table(graph: Graph, project: dict[str, list[str]]) -> str:
     return table(["stage", "what it does", "reads", "writes"], rows)
 
 
-class Stages(SphinxDirective):
-    """``{stages} Caption``."""
-
-    required_arguments = 1
-    final_argument_whitespace = True
-
-    def run(self) -> list[nodes.Node]:
-        caption = self.arguments[0]
-        graph, project = inputs(Study.load(ROOT, tier=TIER))
-        drawn = Drawing(reduced(graph)).svg(caption, described(reduced(graph)))
-        figure = nodes.figure("", nodes.raw("", drawn, format="html"))
-        figure += nodes.caption("", "", *self.parse_inline(caption)[0])
-        return [figure, *self.parse_text_to_nodes(stage_table(graph, project))]
+def read_graph() -> tuple[Graph, dict[str, list[str]]]:
+    """What the stages of the smoke tier read."""
+    return inputs(Study.load(ROOT, tier=TIER))
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_directive("stages", Stages)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+def drawing() -> str:
+    """The picture as SVG."""
+    shown = reduced(read_graph()[0])
+    return Drawing(shown).svg("What the stages of the study read of each other", described(shown))
