@@ -259,7 +259,7 @@ def test_scanlines_are_long_enough_and_enough_for_the_study():
 
 
 def test_splits_of_the_photographs_follow_from_names_and_licences():
-    table = (Path(__file__).parents[2] / "docs" / "api" / "signals.md").read_text(encoding="utf-8")
+    table = (Path(__file__).parents[2] / "docs" / "photographs.md").read_text(encoding="utf-8")
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if "| `" in line]
     split = {name: split for name, split, *_ in rows}
     assert split == {name: split for split, names in SPLIT.items() for name in names}

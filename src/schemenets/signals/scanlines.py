@@ -4,7 +4,7 @@ The packages hold 17 photographs and micrographs of at least 256 pixels in one d
 files are left out, since their pixels depend on the decoder. No image or scene is in two splits. The splits follow from
 names and licences, not from results: in alphabetical order, every second image, from the first on, is for testing among
 those whose own licence the packages state and which no earlier protocol used; every third of the others is for
-validation. ``docs/api/signals.md`` lists all of them.
+validation. ``docs/photographs.md`` lists all of them.
 
 Colours become luma, Y = (299 R + 587 G + 114 B)/1000 in [0, 255] (ITU-R BT.601), computed from integers and so the same
 on every machine; other images are grey, of 8 bits. ``moon`` is reduced to every second row and column, since its file
