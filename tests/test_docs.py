@@ -51,15 +51,12 @@ def prose(text):
 
 
 def formulas(text):
-    """The formulas in lines, with the characters before and after; those without backticks, which GitHub reads first."""
-    for found in FORMULA.finditer(text := prose(text)):
+    """The formulas in lines, without or with backticks, between the characters before and after them."""
+    text = prose(text)
+    for found in FORMULA.finditer(text):
         if not found[0].startswith("`"):
-            yield (
-                text[max(0, found.start() - 1) : found.start()],
-                found[1],
-                found[2],
-                text[found.end() : found.end() + 1],
-            )
+            start, end = found.span()
+            yield text[max(0, start - 1) : start], found[2], found[1], text[end : end + 1]
 
 
 def anchors(text):
@@ -86,7 +83,7 @@ def names_of(node):
 
 
 def defines(path, name):
-    """Whether a module is called like this, or defines it: a function, ``Class.method``, or with the module before it."""
+    """Whether a module is called like this, or defines it: ``function``, ``Class.method``, ``package.function``."""
     module = list(path.relative_to(ROOT).with_suffix("").parts)
     module = module[: -1 if path.stem == "__init__" else None]
     tree, parts = ast.parse(path.read_text(encoding="utf-8")), name.split(".")
@@ -123,8 +120,8 @@ def test_pages_are_plain_markdown(page):
     """No directive, role, substitution or target of MyST, which GitHub would show as they are."""
     text = PAGES[page]
     assert not re.search(r"^ *(```|:::)\{", text, re.MULTILINE)
-    assert not re.search(r"\{[\w:+-]+\}`", FORMULA.sub(lambda at: "" if at[0][0] == "$" else at[0], prose(text)))
-    assert not re.search(r"\{\{.*?\}\}|^\([\w-]+\)=$|^: ", FORMULA.sub("", prose(text)), re.MULTILINE)
+    words = FORMULA.sub("`", prose(text))
+    assert not re.search(r"\{[\w:+-]+\}`|\{\{.*?\}\}|^\([\w-]+\)=$|^: ", words, re.MULTILINE)
     assert "[](" not in text
     assert all(re.match(r" *```(\w+\n|$)", line + "\n") for line in re.findall(r"^ *```.*$", text, re.MULTILINE))
 
@@ -133,13 +130,13 @@ def test_pages_are_plain_markdown(page):
 def test_github_shows_all_formulas(page):
     """It reads Markdown first: what that would change needs backticks in the dollars."""
     changed = re.compile(r"\\[^A-Za-z]|\*|<|~|[^\w\s]_\S|\]\(")
-    for before, _, without, after in formulas(TEXTS[page]):
+    for before, without, _, after in formulas(TEXTS[page]):
         assert without is None or not changed.search(without), without
         assert not re.match(r"[\w-]", before), (before, without)
         assert not re.match(r"[\w-]", after), (without, after)
         assert not re.match(r"\s|.*\s$", without or "x"), without
     for row in re.findall(r"^\|.*\|$", prose(TEXTS[page]), re.MULTILINE):
-        assert all("|" not in (ticked or plain) for _, ticked, plain, _ in formulas(row)), row
+        assert all("|" not in (without or ticked) for _, without, ticked, _ in formulas(row)), row
     assert not re.search(r"\\operatorname|\$\$", TEXTS[page])
 
 
@@ -152,6 +149,7 @@ def test_links_lead_somewhere(page):
         assert path.exists(), target
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
         assert page not in PAGES or path.is_file(), f"{target}: the site has no page of a directory"
+        assert DOCS / "api" not in path.parents, f"{target}: it is there on the site only"
         if path.suffix == ".py" and (name := re.fullmatch(r"`([\w.]+)`", text)) and not name[1].endswith(".py"):
             assert defines(path, name[1]), f"{name[1]} in {target}"
 

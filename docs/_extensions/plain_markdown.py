@@ -39,7 +39,7 @@ CONTENTS = {
         "networks/symmetric_feedforward",
         "networks/unet",
     ],
-    "Explanations": ["fluxes", "operators", "stability", "study"],  # and pages that are nowhere else
+    "Explanations": ["fluxes", "operators", "stability", "study", "history"],
     "Reference": ["api/index", "notation", "photographs", "bibliography"],
 }
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
@@ -49,12 +49,19 @@ log = logging.getLogger(__name__)
 
 
 def contents(srcdir: Path) -> str:
-    """The tables of contents, hidden, for the sidebar."""
-    known = {page for part in CONTENTS.values() for page in part}
-    others = sorted({path.stem for path in srcdir.glob("*.md")} - known - {"index"})
-    parts = {name: [*part, *others * (name == "Explanations")] for name, part in CONTENTS.items()}
-    lines = ("\n".join([f":caption: {name}", "", *part]) for name, part in parts.items())
-    return "".join(f"\n```{{toctree}}\n:hidden:\n{each}\n```\n" for each in lines)
+    """The tables of contents, hidden, for the sidebar; pages that are not listed follow those of their kind."""
+    known = {"index", *(page for part in CONTENTS.values() for page in part)}
+    paths = [*srcdir.glob("*.md"), *srcdir.glob("networks/*.md")]
+    others = sorted({path.relative_to(srcdir).with_suffix("").as_posix() for path in paths} - known)
+    own = {
+        "Networks": [page for page in others if page.startswith("networks/")],
+        "Explanations": [page for page in others if not page.startswith("networks/")],
+    }
+    parts = {name: [*part, *own.get(name, [])] for name, part in CONTENTS.items()}
+    lines = (
+        ["", "```{toctree}", ":hidden:", f":caption: {name}", "", *part, "```", ""] for name, part in parts.items()
+    )
+    return "".join("\n".join(each) for each in lines)
 
 
 def read(app: Sphinx, docname: str, content: list[str]) -> None:
