@@ -5,7 +5,7 @@
 
 In a page, the first comment says what stands up to the second one:
 
-    <!-- included: src/schemenets/schemes/fsi.py::step -->  a function, a class or a method; without a name the file
+    <!-- included: src/schemenets/schemes/fsi.py::step -->  functions, classes, methods (a,b); without a name the file
     <!-- generated: flux_table -->                          a table of ``_parts/tables.py``
     <!-- drawn: fsi.svg ... -->                             a picture in ``_static``, of the wiring described there
     <!-- end -->
@@ -63,7 +63,8 @@ def included(page: Path, what: str) -> str:
     """Code, with a link to its file."""
     file, _, name = what.partition("::")
     link = f"[{file}]({Path(os.path.relpath(ROOT / file, page.parent)).as_posix()})"
-    return f"```{LANGUAGES[Path(file).suffix]}\n{source(ROOT / file, name)}```\n\nFrom {link}\n"
+    code = "\n\n".join(source(ROOT / file, each) for each in name.split(","))
+    return f"```{LANGUAGES[Path(file).suffix]}\n{code}```\n\nFrom {link}\n"
 
 
 def drawn(page: Path, file: str, description: str) -> str:
@@ -72,27 +73,28 @@ def drawn(page: Path, file: str, description: str) -> str:
     return f"![{text}]({Path(os.path.relpath(DOCS / '_static' / file, page.parent)).as_posix()})\n"
 
 
+def content(page: Path, kind: str, what: str, description: str) -> str:
+    """What stands between two comments."""
+    if kind == "included":
+        return included(page, what)
+    return MADE[what]() + "\n" if kind == "generated" else drawn(page, what, description)
+
+
 def fresh() -> dict[Path, str]:
     """What the pages and pictures are to hold, but for plots and the output of the tutorial."""
-    found: dict[Path, str] = {}
-
-    def content(page: Path, kind: str, what: str, description: str) -> str:
-        if kind == "included":
-            return included(page, what)
-        if kind == "generated":
-            return MADE[what]() + "\n"
-        if description.strip():
-            found[DOCS / "_static" / what] = wiring.draw(description)
-        return drawn(page, what, description)
-
+    found = {DOCS / "_static/stages.svg": stage_graph.drawing()}
     for page in pages():
         text = page.read_text(encoding="utf-8")
         if page == tutorial_page.PAGE:
             text = tutorial_page.page(text)
-        found[page] = BLOCK.sub(
-            lambda at, page=page: f"{at[1]}\n{content(page, at[2], at[3], at[4])}\n<!-- end -->", text
-        )
-    found[DOCS / "_static/stages.svg"] = stage_graph.drawing()
+        parts, end = [], 0
+        for block in BLOCK.finditer(text):
+            comment, kind, what, description = block.group(1, 2, 3, 4)
+            parts += [text[end : block.start()], f"{comment}\n{content(page, kind, what, description)}\n<!-- end -->"]
+            end = block.end()
+            if kind == "drawn" and description.strip():
+                found[DOCS / "_static" / what] = wiring.draw(description)
+        found[page] = "".join([*parts, text[end:]])
     return found
 
 

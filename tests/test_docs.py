@@ -35,7 +35,6 @@ FILE = re.compile(r"^\*\*`(\S+)`\*\*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.D
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-INCLUDED = re.compile(r"^<!-- included: ([^\s:]+)(?:::(\S+))? -->$", re.MULTILINE)
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s]+)\)")
 FORMULA = re.compile(r"\$`([^`]*)`\$|`[^`\n]*`|\$([^$\n]*(?:\n[^$\n]+)?)\$")  # or code
 

@@ -12,6 +12,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -43,7 +44,7 @@ CONTENTS = {
     "Reference": ["api/index", "notation", "photographs", "bibliography"],
 }
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)")
+LINK = re.compile(r"(?<!!)\[[^\[\]]*\]\(([^):#\s]+)")
 LANGUAGES = {".py": "python", ".smk": "python", ".yaml": "yaml", ".json": "json", ".md": "markdown"}
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def names(module: str, text: str) -> list[str]:
         short = min((text.removeprefix(f"{each}.") for each in (package, last)), key=len)
         if short != text:
             break
-    value = importlib.import_module(module)
+    value: Any = importlib.import_module(module)
     for part in short.split("."):
         if not hasattr(value, part) and part not in getattr(value, "__annotations__", ()):
             return []
@@ -172,7 +173,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, str], str]]:
         for name in LINK.findall(path.read_text(encoding="utf-8"))
     }
     for path in sorted(found):
-        if path.is_file() and srcdir not in path.parents:
+        if path.is_file() and not (path.suffix == ".md" and srcdir in path.parents):
             code, language = path.read_text(encoding="utf-8"), LANGUAGES.get(path.suffix, "text")
             body = app.builder.highlighter.highlight_block(code, language, linenos="inline", linespans="line")
             title = path.relative_to(ROOT).as_posix()
