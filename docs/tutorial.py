@@ -7,7 +7,7 @@
 # certificate, then by attacks that try to break it, then by dense matrices that share no code with it. You need the
 # library with its compiled kernel, `pip install ".[fast]"` in the project, and no GPU.
 #
-# This page is the script [docs/tutorial.py](tutorial.py) with its output, which also draws the figures. Its cells are
+# This page is the script [docs/tutorial.py](tutorial.py) with its output; the figures need matplotlib. Its cells are
 # those of a notebook for editors that know the mark `# %%`.
 
 # %% [markdown]
