@@ -37,7 +37,7 @@ LANGUAGES = {".py": "python", ".yaml": "yaml", ".smk": "python"}
 
 def pages() -> list[Path]:
     """All pages that are plain Markdown."""
-    return sorted([*DOCS.glob("*.md"), *(DOCS / "networks").glob("*.md")])
+    return sorted([ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "networks").glob("*.md")])
 
 
 def source(path: Path, name: str = "") -> str:

@@ -4,17 +4,22 @@ import re
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from _parts import plots
 
-from schemenets import fluxes, networks
+from schemenets import files, fluxes, networks
 from schemenets.networks import Architecture
 from schemenets.study import forecast
 from schemenets.study.config import Study
 
 CERTIFIED = "results/tables/certified.csv"
+RESULTS = "results/exploratory"  # whose verdicts the README shows
+NO_RESULTS = (
+    "The second protocol has no committed results yet; [the history](docs/history.md) has those of the first one."
+)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -179,7 +184,34 @@ def plan_table(root: Path) -> str:
     return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows) + f"\n\n{measured}"
 
 
+def verdicts(root: Path) -> str:
+    """What was found about every claim, with the parts of a claim in one line, and the figure of the main one."""
+    if not (path := root / RESULTS / "claims.json").is_file():
+        return NO_RESULTS
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for claim in files.read_json(path)["claims"]:
+        groups.setdefault(claim["id"].rstrip("abc"), []).append(claim)
+    rows = []
+    for name, parts in groups.items():
+        if len(parts) == 1:
+            (claim,) = parts
+            rows.append([name, claim["title"], f"**{claim['verdict']}**", claim["sentence"]])
+        else:
+            titles = "; ".join(f"{claim['id'][-1]}) {claim['title']}" for claim in parts)
+            found = "; ".join(f"{claim['id'][-1]}) **{claim['verdict']}**" for claim in parts)
+            rows.append([name, titles, found, f"[details](docs/study.md), `{RESULTS}/report.html`"])
+    figure = f"{RESULTS}/figures/capacity.svg"
+    return "\n".join(
+        [
+            f"From `{RESULTS}`: an exploration, whose seeds and margins the confirmatory run will not share.\n",
+            table(["", "claim", "verdict", "found"], rows),
+            f"\n![Denoising quality against the numbers of blocks and of parameters]({figure})",
+        ]
+    )
+
+
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments
+    "verdicts": verdicts,
     "flux_table": lambda root: flux_table(),
     "size_table": lambda root: size_table(),
     "claim_table": claim_table,
