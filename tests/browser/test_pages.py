@@ -1,0 +1,61 @@
+"""The report of a run and the documentation, as a browser shows them.
+
+``REPORT`` and ``SITE`` name others than the report of the smoke tier and the documentation that ``make docs`` builds.
+"""
+
+import os
+from pathlib import Path
+
+import findings
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+ROOT = Path(__file__).parents[2]
+REPORT = Path(os.environ.get("REPORT", ROOT / "results/smoke/report.html"))
+SITE = Path(os.environ.get("SITE", ROOT / "docs/_build/html"))
+PAGES = ("report", "index", "networks/symmetric", "extending", "study")  # the report, and kinds of pages of the site
+
+
+@pytest.fixture
+def existing(unavailable):
+    """A page, by its name in ``PAGES``."""
+
+    def found(name):
+        path = REPORT if name == "report" else SITE / f"{name}.html"
+        if not path.is_file():
+            unavailable(f"{path}: file is missing; make {'study TIER=smoke' if name == 'report' else 'docs'} makes it")
+        return path
+
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("check", findings.OF_ANY_PAGE)
+def test_a_page_has_no_findings(page, check, browser, existing):
+    found = findings.OF_ANY_PAGE[check](browser, existing(page))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_request_leaves_a_page(page, browser, existing):
+    path = existing(page)
+    found = findings.requests(browser, path, path.parent if page == "report" else SITE)
+    assert not found, "\n".join(found)
+
+
+def test_links_of_the_report_lead_somewhere(existing):
+    found = findings.links(existing("report"), folders=True)
+    assert not found, "\n".join(found)
+
+
+def test_the_report_is_short(browser, existing):
+    found = findings.wordy(browser, existing("report"))
+    assert not found, "\n".join(found)
+
+
+def test_links_of_all_pages_of_the_documentation_lead_somewhere(existing):
+    existing("index")
+    found = [
+        f"{path.relative_to(SITE)}: {each}" for path in sorted(SITE.rglob("*.html")) for each in findings.links(path)
+    ]
+    assert not found, "\n".join(found)
