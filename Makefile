@@ -5,8 +5,9 @@ CONFIG ?=
 CORES ?= all
 OUT ?=
 PROFILE ?=
+REPORT ?=
 
-.PHONY: study test test-slurm benchmark lint docs
+.PHONY: study test test-browser test-slurm benchmark lint docs
 
 study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]
 	. .venv/bin/activate && snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
@@ -14,6 +15,10 @@ study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## 
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]
 	. .venv/bin/activate && OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+test-browser: .venv/test.stamp .venv/plugins/browser ## check report and documentation in Chromium: make test-browser [REPORT=results/mine/report.html]
+	. .venv/bin/activate && OMP_NUM_THREADS=1 PYTHONPATH="$$PWD/.venv/plugins/browser" $(if $(REPORT),REPORT="$(REPORT)") \
+	  python -m pytest -m browser tests/browser $(ARGS)
 
 test-slurm: .venv/test.stamp .venv/plugins/slurm ## run the study as jobs on a cluster of one node, which takes root and the packages slurm-wlm and munge
 	. .venv/bin/activate && OMP_NUM_THREADS=1 PYTHONPATH="$$PWD/.venv/plugins/slurm" python -m pytest -m slurm tests/slurm $(ARGS)
@@ -41,7 +46,8 @@ docs: .venv/docs.stamp ## build the documentation, offline
 	.venv/bin/python -m pip install --requirement requirements/slurm.txt
 	touch $@
 
-# Plugins for tests, beside the environment: Snakemake imports all it finds, and pandas with that of SLURM, at every start.
+# Packages for some tests, beside the environment: Snakemake imports all plugins it finds, and pandas with that of SLURM,
+# at every start; the browser's are large.
 .venv/plugins/%: requirements/%.txt .venv/study.stamp
 	rm -rf $@
 	.venv/bin/python -m pip install --no-deps --target $@ $$(sed '/^[-#]/d' $<)
