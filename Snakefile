@@ -62,8 +62,11 @@ onstart:
             raise WorkflowError(str(error))
 
 
-# the tier that is made to freeze learning rates puts them where other tiers read them
+# a run that judges claims ends with the verdicts; the tier that is made to freeze learning rates puts them where other
+# tiers read them
 onsuccess:
+    if PLAN.names("report") and Path(rules.report.output[0]).is_file():
+        subprocess.run([sys.executable, "-m", "schemenets", "report", str(PLAN.results)])
     if PLAN.tier == "tuning" and Path(made := rules.rates.output.rates).is_file():
         shutil.copyfile(made, "config/rates.yaml")
         print(f"config/rates.yaml: the learning rates of {made}")

@@ -61,6 +61,15 @@ def test_help_names_all_commands(capsys):
         (["train", cli.JOB, "--config", "none.yaml"], "none.yaml: file is missing"),
         (["certify", "none.safetensors"], "none.safetensors: file is missing"),
         (["info", "none.safetensors"], "none.safetensors: file is missing"),
+        (
+            ["report", "results/none"],
+            "results/none/report.html: file is missing, expected the results of a run of the study",
+        ),
+        (
+            ["report", "results/mine", "--tier", "smoke"],
+            "report: got 'results/mine', expected nothing else with --tier",
+        ),
+        (["report", "--out", "results/mine", "--open"], "report: got '--open', expected nothing else with --out"),
         (["certify", "."], ".: got a directory, expected a checkpoint"),
         (["info", "."], ".: got a directory, expected a checkpoint"),
     ],
@@ -376,3 +385,95 @@ def test_a_checkpoint_changed_since_training_is_refused(tmp_path, capsys):
     actual = sha256(layout.file("train", cli.JOB, "weights").read_bytes()).hexdigest()
     message = f"weights.safetensors: SHA-256: got {actual}, expected {'0' * 64} as in its record"
     assert message in capsys.readouterr().err
+
+
+VERDICTS = """{report}
+C1   not reproduced  −0.88 dB [−1.03, −0.73]
+C2   reproduced      −0.10 to +0.25 dB
+C3   reproduced      0 violations
+C4a  inconclusive    –
+C5b  depends         0.644 ratio of errors [0.384, ∞]
+"""
+
+
+def claim(name, verdict, effect, unit="dB", ends=None, rule="all", comparisons=()):
+    comparisons = [{"role": role, "effect": own} for role, own in comparisons]
+    return {
+        **{"id": name, "verdict": verdict, "effect": effect, "interval": ends, "rule": rule},
+        **{"threshold": {"unit": unit}, "comparisons": comparisons},
+    }
+
+
+def judged(directory):
+    """Results with a report and verdicts of every kind."""
+    several = [("primary", 0.25), ("primary", -0.1), ("primary", None), ("secondary", 7.0)]
+    found = [
+        claim("C1", "not reproduced", -0.878, ends=[-1.0266, -0.73]),
+        claim("C2", "reproduced", None, rule="some", comparisons=several),
+        claim("C3", "reproduced", 0, "violations", rule=None),
+        claim("C4a", "inconclusive", None),
+        claim("C5b", "depends", 0.6444, "ratio of errors", [0.3844, None], "each"),
+    ]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "claims.json").write_text(json.dumps({"claims": found}))
+    (directory / "report.html").write_text("<p>A report.</p>")
+    return directory
+
+
+def test_report_prints_its_path_and_one_line_per_claim(tmp_path, capsys):
+    results = judged(tmp_path / "results")
+    assert cli.main(["report", str(results)]) == 0
+    assert capsys.readouterr().out == VERDICTS.format(report=results / "report.html")
+
+
+def test_verdicts_are_spelled_where_a_terminal_cannot_show_them(tmp_path):
+    results = judged(tmp_path / "results")
+    command = [sys.executable, "-m", "schemenets", "report", str(results)]
+    found = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True)
+    assert b"-0.88 dB [-1.03, -0.73]" in found.stdout
+    assert b"C4a  inconclusive    -\n" in found.stdout
+    assert b"[0.384, inf]" in found.stdout
+
+
+def test_verdicts_of_the_first_protocol_can_be_printed(capsys):
+    assert cli.main(["report", "results/first_protocol"]) == 0
+    assert "\nC5   reproduced      0.644 ratio of errors [0.384, 1.082]\n" in capsys.readouterr().out
+
+
+def test_report_looks_for_results_of_ones_own_first(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report"]) == 2
+    error = capsys.readouterr().err
+    assert "results/mine/report.html and results/study/report.html: no such file" in error
+    assert "make study TIER=smoke" in error
+    for name in ("study", "mine"):  # each is preferred to those before
+        judged(Path("results") / name)
+        assert cli.main(["report"]) == 0
+        assert capsys.readouterr().out.startswith(f"results/{name}/report.html\n")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"claims": [{"id": "C1"}]}', '{"claims": [1]}'])
+def test_verdicts_of_another_form_are_misuse(content, tmp_path, capsys):
+    path = judged(tmp_path) / "claims.json"
+    path.write_text(content)
+    assert cli.main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: got another file, expected verdicts of the stage claims" in error
+
+
+def test_missing_verdicts_are_named(tmp_path, capsys):
+    (judged(tmp_path) / "claims.json").unlink()
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'claims.json'}: file is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("opens", "status"), [(True, 0), (False, 1)])
+def test_report_opens_in_a_browser_if_there_is_one(opens, status, tmp_path, capsys, monkeypatch):
+    opened = []
+    monkeypatch.setattr(cli.webbrowser, "open", lambda url: opened.append(url) or opens)
+    results = judged(tmp_path / "my results")
+    assert cli.main(["report", str(results)]) == 0
+    assert opened == []
+    assert cli.main(["report", str(results), "--open"]) == status
+    assert opened == [f"{tmp_path.as_uri()}/my%20results/report.html"]
+    assert ("found no web browser" in capsys.readouterr().err) == (not opens)

@@ -84,11 +84,16 @@ def successful(directory, *arguments):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """The miniature after one undisturbed run."""
+def first(tmp_path_factory):
+    """The miniature and what was printed while it was run, undisturbed."""
     directory = miniature(tmp_path_factory.mktemp("workflow") / "project")
-    successful(directory)
-    return directory
+    return directory, successful(directory)
+
+
+@pytest.fixture(scope="module")
+def project(first):
+    """The miniature after one undisturbed run."""
+    return first[0]
 
 
 def contents(directory, names):
@@ -141,6 +146,21 @@ def test_records_hold_their_provenance(project):
 
 def test_a_second_run_has_nothing_to_do(project):
     assert "Nothing to be done" in successful(project)
+
+
+VERDICTS = re.compile(r"^results/smoke/report\.html\nC1 +inconclusive .*\nC2 ", re.MULTILINE)
+
+
+def test_a_run_ends_with_the_verdicts_and_a_dry_run_does_not(first, tmp_path):
+    project, output = first
+    assert len(VERDICTS.findall(output)) == 1
+    assert len(VERDICTS.findall(successful(project))) == 1  # also where nothing was to be done
+    assert not VERDICTS.search(successful(project, "--dry-run"))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "tier=smoke", "out=elsewhere", "--"]
+    command += ["elsewhere/data/piecewise_affine-10.safetensors"]
+    copy = miniature(tmp_path / "copy")
+    found = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=True)
+    assert "report.html" not in found.stdout + found.stderr  # none is there
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import unicodedata
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from schemenets.study.layout import Layout
 
 OK, FINDING, MISUSE, UNEXPECTED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
 JOB = "capacity/resnet-relu/budget-240"
+REPORT = "report"  # the stage that is also the command to show what it wrote
 WEIGHTS = f"results/mine/runs/{JOB}/weights.safetensors"
 EXAMPLES = {  # names of jobs
     "signals": "piecewise_affine-10",
@@ -296,8 +298,10 @@ def _add_stages(commands: Any) -> None:
     for name in stages.available():
         keys = stages.wildcards(name)
         example = f"{EXAMPLES.get(name, JOB)} " if keys else ""
-        help = stages.description(name).rstrip(".")
-        parser = _command(commands, name, _stage, help, f"schemenets {name} {example}--tier smoke")
+        help, example = stages.description(name).rstrip("."), f"schemenets {name} {example}--tier smoke"
+        parser = (
+            _add_report(commands, help, example) if name == REPORT else _command(commands, name, _stage, help, example)
+        )
         parser.set_defaults(stage=name)
         if keys:
             parser.add_argument("name", help=f"the job, {'/'.join(keys).upper()}")
@@ -306,6 +310,44 @@ def _add_stages(commands: Any) -> None:
         parser.add_argument("--tier", help="tier of the configuration (default: the one named there)")
         parser.add_argument("--out", type=Path, help="results directory (default: results/smoke or results/mine)")
         parser.add_argument("--config", type=Path, help="configuration (default: config/config.yaml)")
+
+
+def _add_report(commands: Any, help: str, example: str) -> argparse.ArgumentParser:
+    """The stage with this name, which also shows what it wrote."""
+    parser = _command(
+        commands,
+        REPORT,
+        _report,
+        "print where the report of a run is, and the verdict on every claim; with --tier, --out or --config: "
+        f"{help[0].lower()}{help[1:]}",
+        example,
+        f"schemenets {REPORT}",
+        f"schemenets {REPORT} results/smoke --open",
+    )
+    parser.add_argument(
+        "results", nargs="?", type=Path, help="directory of the run (default: results/mine, else results/study)"
+    )
+    parser.add_argument("--open", action="store_true", help="also open the report in a web browser")
+    return parser
+
+
+def _report(options: argparse.Namespace) -> int | None:
+    writes = [f"--{key}" for key in ("tier", "out", "config") if getattr(options, key) is not None]
+    if writes:
+        if options.results or options.open:
+            given = str(options.results or "--open")
+            raise InvalidParameterError("report", given, f"nothing else with {writes[0]}, which writes a report")
+        _stage(options)
+        return OK
+    from schemenets.study import outcome  # needs the packages of the study
+
+    results = outcome.find(options.results)
+    for line in outcome.lines(results):
+        print(line)
+    if options.open and not webbrowser.open(results.report.resolve().as_uri()):
+        log.error("schemenets: --open: found no web browser, expected one that can show %s", results.report)
+        return FINDING
+    return OK
 
 
 def _stage(options: argparse.Namespace) -> None:
