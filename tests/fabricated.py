@@ -30,7 +30,7 @@ PROVENANCE = {
     "device": "Some <Processor>",
     "threads": 1,
     "platform": "Linux-x86_64",
-    "versions": {"schemenets": "0.1.0", "python": "3.11.0", "torch": "2.13.0"},
+    "versions": {"schemenets": "0.9.0", "python": "3.11.0", "torch": "2.13.0"},
 }
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from schemenets.networks import Architecture, build
     from schemenets.stability import certify
 
-__version__ = "0.1.0"
+__version__ = "0.9.0"
 __all__ = [
     "Architecture",
     "__version__",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import miniature as miniature_study
@@ -193,6 +194,16 @@ def test_editing_how_records_become_tables_reruns_no_measurement(project, tmp_pa
     written = edited(project, tmp_path / "copy", "study/stages/evaluate.py", 'name.rpartition("-")[0]', "name[:-3]")
     assert "tables/psnr.csv" in written
     assert not {name for name in written if name.startswith(("tuning/", "runs/"))}
+
+
+def test_what_the_catalogue_of_workflows_asks_for_works(project, tmp_path):
+    """The workflow is found where catalogues look, and Snakemake makes a report of its own."""
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["report"] is usage["software-stack-deployment"]["report"] is True
+    archive = tmp_path / "report.zip"
+    successful(project, "--snakefile", "workflow/Snakefile", "--report", str(archive))
+    with zipfile.ZipFile(archive) as content:
+        assert "report/report.html" in content.namelist()
 
 
 @pytest.mark.parametrize("stage", ["tune", "train"])
