@@ -44,7 +44,8 @@ STICKING_OUT = """() => {
   const scrolls = element => element && element !== document.body && element !== root &&
     (getComputedStyle(element).overflowX !== "visible" || scrolls(element.parentElement))
   const out = [...document.body.querySelectorAll("*")].filter(element =>
-    element.getBoundingClientRect().right > root.clientWidth && !scrolls(element.parentElement))
+    element.getBoundingClientRect().right > root.clientWidth && element.checkVisibility() &&
+    !scrolls(element.parentElement))
   const named = element => element.localName + (element.id ? "#" + element.id : "") +
     (element.classList.length ? "." + [...element.classList].join(".") : "")
   return [root.scrollWidth, root.clientWidth, [...new Set(out.map(named))].slice(-3).join(", ")]
