@@ -200,10 +200,16 @@ def test_what_the_catalogue_of_workflows_asks_for_works(project, tmp_path):
     """The workflow is found where catalogues look, and Snakemake makes a report of its own."""
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage["report"] is usage["software-stack-deployment"]["report"] is True
-    archive = tmp_path / "report.zip"
-    successful(project, "--snakefile", "workflow/Snakefile", "--report", str(archive))
+    catalogued = ("--snakefile", "workflow/Snakefile")
+    steps = r"^total +(\d+)$"
+    written = [
+        re.findall(steps, successful(project, *own, "--dry-run", "--forceall"), re.M) for own in ((), catalogued)
+    ]
+    assert written[0] == written[1] != []
+    archive = tmp_path / "found.zip"
+    successful(project, *catalogued, "--report", str(archive))
     with zipfile.ZipFile(archive) as content:
-        assert "report/report.html" in content.namelist()
+        assert "found/report.html" in content.namelist()
 
 
 @pytest.mark.parametrize("stage", ["tune", "train"])
