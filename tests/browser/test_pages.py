@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 ROOT = Path(__file__).parents[2]
 REPORT = Path(os.environ.get("REPORT", ROOT / "results/smoke/report.html"))
 SITE = Path(os.environ.get("SITE", ROOT / "docs/_build/html"))
-PAGES = ("report", "index", "networks/symmetric", "extending", "study")  # the report, and kinds of pages of the site
+PAGES = ("report", "index", "networks/resnet", "extending", "study")  # the report, and kinds of pages of the site
 
 
 @pytest.fixture
