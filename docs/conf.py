@@ -20,6 +20,7 @@ extensions = [
     "mathml",
     "modules",
     "plain_markdown",
+    "reachable",
 ]
 exclude_patterns = ["_build"]
 smartquotes_action = "D"  # dashes alone: the sign of derivatives is no apostrophe
