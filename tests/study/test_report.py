@@ -172,7 +172,7 @@ def test_every_claim_stands_there_with_its_quote_and_verdict(made_up, page, text
             claim["title"],
             claim["quote"] or claim["source"],
             claim["verdict"],
-            claim["reason"],
+            verdicts.decision(claim),
             claim["limits"],
         ):
             assert " ".join(part.split()) in text
@@ -318,6 +318,13 @@ def test_untrained_solvers_have_no_records_to_link_to():
     claim["comparisons"][0] |= where | {"reference": "Newton's method"}
     (row,) = verdicts.forest(claim).rows
     assert row[:3] == ["Charbonnier, 9 operations", content.solver("multigrid-1", "charbonnier"), "Newton's method"]
+
+
+def test_decisions_leave_lists_of_comparisons_to_the_tables():
+    reason = "1 of 2 primary comparisons support the claim, 0 contradict it (16 seeds)."
+    claim = {"absent": 0, "reason": f"{reason} Shown: a, b against c. Open: d, e against f. Failed runs counted: 1."}
+    assert verdicts.decision(claim) == f"{reason} Failed runs counted: 1."
+    assert verdicts.decision(claim | {"absent": 2}) == ""
 
 
 def test_verdicts_of_the_first_protocol_stand_beside():

@@ -111,7 +111,7 @@ def sensitivity(registered: Json, tables: Tables) -> pd.DataFrame:
 def _judged(claim: Json, settings: Json, tables: Tables) -> Json:
     numbers = ("effect", "interval", "coverage", "mean", "mean_interval", "p", "p_opposite", "n", "evidence")
     found = {
-        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold", "test")},
+        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
         **{key: claim.get(key) for key in ("evaluator", "rule", "candidate", "reference", "weight_ratio", "limits")},
         **dict.fromkeys(numbers),
         "runs": [],

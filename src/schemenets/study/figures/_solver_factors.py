@@ -17,13 +17,10 @@ from schemenets.study.figures._solver_style import family, number, plain
 from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, label
 
-DIGITS = (
-    "Decimal digits gained per iteration in the long run, for the slowest of a few right-hand sides; more is faster. "
-)
+DIGITS = "Decimal digits gained per iteration, for the slowest of a few right-hand sides; more is faster. "
 MARKS = (
     f"Open marks: at least half of the seeds miss a residual of 1e-8 within {summaries.MOST_CYCLES} cycles "
-    f"({summaries.MOST_STEPS} steps on a single level); on the lower edge: no convergence; grey: the solution need not "
-    "be unique there."
+    f"({summaries.MOST_STEPS} steps on one level); at the lower edge: no convergence."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
 EDGE = summaries.LEAST_DIGITS  # fewer digits, and none, are drawn here

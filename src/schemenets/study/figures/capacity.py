@@ -17,10 +17,9 @@ ORDER = 20
 CHAPTER = "C2"
 TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
-    "Median test PSNR over seeds on signals like the training signals, with order-statistic intervals of 95 % or more. "
-    "Every network has as many blocks as its budget of parameters allows, and is shown in both columns. Failed runs "
-    "(diverged, or worse than the noisy input) count as below all others; crosses tell how many, triangles what is "
-    "below the panel."
+    "Median test PSNR on signals like the training signals, with order-statistic intervals. The same networks in "
+    "both columns, with as many blocks as their budget allows. Crosses count failed runs; triangles lie below the "
+    "panel."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 FAMILIES = {"capacity": "affine signals", "scanlines": "scan lines"}

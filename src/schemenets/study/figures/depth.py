@@ -17,9 +17,8 @@ CHAPTER = "C3"
 FOLDED = True
 TITLE = "Growth through depth: networks with random weights"
 CAPTION = (
-    "Networks with random filters and ‖K‖ = 1. Left: the largest ‖u^k‖₂ / ‖u^0‖₂ after k blocks; right: the same for "
-    "the difference of two signals that start 10⁻⁸ apart. Dash-dotted: the largest growth of differences if no state "
-    "exceeds its start; dotted: the worst case of FSI within the step-size limit."
+    "Networks with random filters, ‖K‖ = 1. Left: growth of signals after k blocks; right: of the difference of "
+    "signals that start 10⁻⁸ apart. Dash-dotted: the most that bounded states allow; dotted: the worst case of FSI."
 )
 SOURCES = ("tables/growth.csv", "growth/")
 RANGE = (1e-4, 1e10)  # of a panel

@@ -16,8 +16,7 @@ ORDER = 50
 CHAPTER = "C4b"
 TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
-    "Relative error ‖v − u(T)‖₂ / ‖u(T)‖₂ of the output v for a noisy signal f, mean over test signals, against the "
-    "number n of blocks. Networks on lines are trained freely; hollow markers, slightly offset: means of networks of "
+    "Relative error of the output for a noisy signal f, against the number n of blocks. Hollow markers: networks of "
     "the same kind whose bound holds by construction. Dotted: the untrained scheme with n steps."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")

@@ -17,9 +17,8 @@ CHAPTER = "C3"
 FOLDED = True
 TITLE = "Growth: a trained network applied repeatedly"
 CAPTION = (
-    "A network N is applied repeatedly, u_{n+1} = N(u_n). Left: ‖u_n‖₂ / ‖u_0‖₂; right: ‖u_n − v_n‖₂ / ‖u_0 − v_0‖₂ "
-    "of test signals that start 10⁻⁸ apart. Each line is the worst case over all trained networks of its kind; a cross "
-    "marks where it leaves the panel."
+    "A network is applied repeatedly. Left: growth of signals; right: of the difference of signals that start 10⁻⁸ "
+    "apart. Each line is the worst case over the networks of its kind; a cross marks where it leaves the panel."
 )
 SOURCES = ("tables/growth.csv", "tables/runs.csv")
 RANGE = (1e-3, 1e8)  # of a panel

@@ -17,10 +17,9 @@ ORDER = 33
 CHAPTER = "C6"
 TITLE = "What symmetric networks learn, block by block"
 CAPTION = (
-    "One trained network per flux: its filters one above the other; their fluxes as far as the responses to test "
-    "signals reach, dashed where they fall, with a dot at the contrast λ; and the gain by which the linearised block "
-    "multiplies waves: it smooths between −1 and 1, sharpens above, and overshoots below. Above the gains: their root "
-    "mean square over the upper half of the frequencies."
+    "One trained network per flux: its filters; its fluxes as far as responses to test signals reach (dashed where "
+    "they fall, dot: contrast λ); the gain by which the linearised block multiplies waves: it smooths between −1 "
+    "and 1 and sharpens above. Numbers: the gain's root mean square over high frequencies."
 )
 SOURCES = ("tables/learned.csv",)
 LEAST = 0.01  # above 1: a gain that sharpens

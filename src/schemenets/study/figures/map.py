@@ -16,10 +16,9 @@ ORDER = 36
 CHAPTER = "map"
 TITLE = "Where a symmetric network is ahead of a residual one"
 CAPTION = (
-    "Difference of the test PSNR, symmetric minus residual network, for every combination of choices, sorted: median "
-    "and range of the seeds (filled above zero; dotted: the margin of claim C1). Below, the choices, with the fluxes "
-    "of the symmetric and of the residual network (PM: Perona–Malik); right of the gap their centre and changes of it. "
-    "Failed runs (diverged, or worse than the noisy input) count as below all others; crosses mark their cells."
+    "Test PSNR of the symmetric minus that of the residual network for every combination of choices, sorted: median "
+    "and range of the seeds (dotted: the margin of C1). Below: the choices, with the fluxes of both networks (PM: "
+    "Perona–Malik); right of the gap: a centre and changes of it. Crosses: cells with failed runs."
 )
 SOURCES = ("tables/map.csv",)
 MARGIN = 0.5  # dB, of claim C1

@@ -17,9 +17,9 @@ ORDER = 38
 CHAPTER = "map"
 TITLE = "What each choice changes of this difference"
 CAPTION = (
-    "What choices add to the difference of the test PSNR, symmetric minus residual network: deviations from its mean "
-    "over the balanced design, and what two choices together add to that, in a linear model of the medians over seeds, "
-    "by least squares with 95 % t intervals from the pooled variance. Diverged runs count as the noisy input."
+    "What choices add to that difference: deviations from its mean over the balanced design, and what pairs of "
+    "choices add to these, by a linear model of the medians with 95 % t intervals. Diverged runs count as the noisy "
+    "input."
 )
 SOURCES = ("tables/map.csv",)
 INTERACTIONS = [  # named before the map was run

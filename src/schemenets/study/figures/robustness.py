@@ -18,10 +18,9 @@ CHAPTER = "N1"
 FOLDED = True
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
-    "PSNR after a perturbation of the noisy test signals, against its size (root mean square, in grey values). "
-    "Markers: the worst perturbation that gradient ascent found (worse ones may exist); thin lines: "
-    "a random one of the same size. Hollow markers: certified by construction; shaded: what the Lipschitz bounds "
-    "exclude."
+    "PSNR after perturbing the noisy test signals, against the size of the perturbation (root mean square, grey "
+    "values). Markers: the worst one that gradient ascent found; thin lines: random ones. Hollow: certified; "
+    "shaded: excluded by Lipschitz bounds."
 )
 SOURCES = ("tables/robustness.csv", "tables/runs.csv")
 

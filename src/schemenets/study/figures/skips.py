@@ -13,10 +13,7 @@ from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_la
 ORDER = 40
 CHAPTER = "C4a"
 TITLE = "The effect of skip connections, against depth"
-CAPTION = (
-    "Test PSNR of networks with their skip connections and of the same networks without, against the number of blocks. "
-    "A triangle at the lower edge: a seed below it, with its PSNR."
-)
+CAPTION = "Test PSNR with skip connections and without, against the number of blocks. Triangles: seeds below the panel."
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 WITHOUT = "-no_skips"
 BELOW = 8  # dB below the noisy input, where the panels end

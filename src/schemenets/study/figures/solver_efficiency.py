@@ -18,9 +18,8 @@ ORDER = 130
 CHAPTER = "C5b"
 TITLE = "Learning to solve: error against parameters and operations"
 CAPTION = (
-    "Relative error and relative residual after one application of a network to test right-hand sides of the "
-    "Charbonnier problem, against trainable parameters and floating-point operations. Numbers: cycles or channels. "
-    "Lines on the right: untrained schemes, a mark for every iteration; they continue below the panels."
+    "Error and residual after one application to test right-hand sides of the Charbonnier problem, against "
+    "parameters and operations. Numbers: cycles or channels. Lines: untrained schemes, a mark for every iteration."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_paths.csv")
 FSI = "FSI"  # prefix of extrapolated schemes

@@ -20,9 +20,8 @@ CHAPTER = "C5a"
 FOLDED = True
 TITLE = "The parts of a learned cycle"
 CAPTION = (
-    "The learned cycle and variants with one part replaced, for the Charbonnier problem; in brackets: trainable "
-    "parameters. Left: relative error after one cycle; right: cycles until the slowest of a few right-hand sides has a "
-    "relative residual of 1e-8. At the right edge: the seeds that miss it within the limit."
+    "The learned cycle and variants with one part replaced; in brackets: parameters. Left: error after one cycle; "
+    "right: cycles to a relative residual of 1e-8, at the edge the seeds that miss it."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_iterations.csv")
 WHOLE = "cycle-1"

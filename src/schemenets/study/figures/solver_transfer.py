@@ -18,8 +18,8 @@ CHAPTER = "C5b"
 FOLDED = True
 TITLE = "Learning to solve: other grids, right-hand sides and τ"
 CAPTION = (
-    "Relative error after one application outside the training conditions, for the Charbonnier problem; grey lines: "
-    "the training. Learned cycles are given grid and τ; the other networks see only the right-hand side."
+    "Error after one application outside the training conditions (grey lines: the training). Learned cycles are "
+    "given grid and τ; the others see only the right-hand side."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv")
 METHODS = ("cycle-1", "cycle-3", "multigrid-3", "unet-4")

@@ -15,10 +15,9 @@ ORDER = 60
 CHAPTER = "classical"
 TITLE = "Gain against distance from the training signals"
 CAPTION = (
-    "Gain in PSNR over the noisy input against the distance of a test set from the training signals (1-Wasserstein "
-    "distance of the differences between neighbouring noisy values); lines connect test sets with the same noise. "
-    f"Solid: networks at the budget nearest to {summaries.MIDDLE}, trained at one noise level. Dashed and hollow: "
-    "classical denoisers, tuned for every noise level, on the test family if it has validation signals."
+    "Gain in PSNR over the noisy input against the distance of a test set from the training signals (1-Wasserstein, "
+    "of neighbouring differences); lines connect test sets of one noise level. Solid: networks trained at one noise "
+    "level. Hollow: classical denoisers, tuned for every level."
 )
 SOURCES = ("tables/psnr.csv", "tables/runs.csv", "tables/classical.csv", "tables/distances.csv")
 RIVALS = ("diffusion", "total_variation", "wavelets")

@@ -110,7 +110,7 @@ def _chapters(results: Layout, judged: Json) -> list[Json]:
             "numbers": verdicts.numbers(claim),
             "forest": verdicts.forest(claim),
             "details": [table for table in (verdicts.statistics(claim), verdicts.evidence(claim)) if table],
-            "beside": verdicts.secondary(claim),
+            "decision": " ".join(filter(None, [verdicts.decision(claim), verdicts.secondary(claim)])),
             "other_thresholds": thresholds.get(claim["id"]),
         }
         for claim in judged["claims"]

@@ -1,5 +1,6 @@
 """What the report says of every claim: a row, and a chapter."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,6 +179,13 @@ def secondary(claim: Json) -> str:
         return ""
     shown, refuted = (outcomes.count(outcome) for outcome in ("shown", "refuted"))
     return f"{shown} of {len(outcomes)} secondary comparisons support the claim, {refuted} contradict it."
+
+
+def decision(claim: Json) -> str:
+    """The reason of a verdict without lists of comparisons, which the tables have; empty where some have no runs."""
+    if claim["absent"]:
+        return ""
+    return re.sub(r" (Shown|Refuted|Open): [^.]*\.", "", claim["reason"])
 
 
 def sensitivity(results: Layout) -> dict[str, str]:
