@@ -10,7 +10,7 @@ from drawing import drawn, texts
 from matplotlib.text import Text
 
 from schemenets.study import figures, summaries
-from schemenets.study.figures import _solver_factors, solver_transfer
+from schemenets.study.figures import solver_mesh, solver_transfer
 from schemenets.study.measurements.solving import LIMIT, TOLERANCE
 from schemenets.study.stages.solvers import LIMITS, MEAN_VALUE
 from schemenets.study.wording import NOT_MEASURED, label, listed, short
@@ -290,7 +290,7 @@ def test_only_the_length_of_fsi_cycles_that_is_best_per_step_is_shown(tables):
     """0.81^(1/10) < 0.7^(1/20)."""
 
     def shown(tables):
-        factors = _solver_factors._factors(tables, "finer")
+        factors = solver_mesh._factors(tables)
         return {name for name in factors["method"] if name.startswith("FSI")}
 
     assert shown(tables) == {"FSI, cycles of 10"}
@@ -303,7 +303,7 @@ def test_cycles_against_the_grid(tables):
     own = own[own["kind"].isin(["home", "finer"])]
     *digits, _ = -np.log10(own.groupby("points")["factor"].median())  # on the finest grid most seeds stagnate
     curves = [list(line.get_ydata()) for ax in drawn("solver_mesh", tables).axes for line in ax.lines]
-    assert [*digits, _solver_factors.EDGE] in [pytest.approx(curve) for curve in curves]
+    assert [*digits, solver_mesh.EDGE] in [pytest.approx(curve) for curve in curves]
 
 
 def test_transfer_counts_who_is_best_where_none_was_trained(tables):
@@ -373,11 +373,11 @@ def test_mesh_shows_medians_and_what_does_not_converge_on_the_edge(tables):
         if len(line.get_xdata()) == 7 and line.get_ydata()[0] == pytest.approx(-np.log10(medians[64]))
     ]
     assert line.get_ydata()[:-1] == pytest.approx(-np.log10(medians[medians.index < 4096].to_numpy()))
-    assert line.get_ydata()[-1] == _solver_factors.EDGE  # of 6 of 10 seeds there is no factor
+    assert line.get_ydata()[-1] == solver_mesh.EDGE  # of 6 of 10 seeds there is no factor
     edge = [
         line
         for line in lines(axes[0], markerfacecolor="white")
-        if line.get_xydata().tolist() == [[4096, _solver_factors.EDGE]]
+        if line.get_xydata().tolist() == [[4096, solver_mesh.EDGE]]
     ]
     assert len(edge) == 2
 
@@ -415,7 +415,7 @@ def test_limits_are_those_of_the_stages():
 def test_iterations_short_of_the_tolerance_have_open_marks_and_stagnating_ones_lie_on_the_edge(tables, factor):
     found = changed(tables, "solver_iterations", at("V(2,2)", 64), factor=factor, converged=0.75)
     axes, before = (drawn("solver_mesh", each).axes[0] for each in (found, tables))
-    place = [64, pytest.approx(max(-np.log10(factor), _solver_factors.EDGE))]
+    place = [64, pytest.approx(max(-np.log10(factor), solver_mesh.EDGE))]
     look = {"markerfacecolor": "white", "marker": "v"}
     assert any(place in line.get_xydata().tolist() for line in lines(axes, **look))
     assert not any(64 in line.get_xdata() for line in lines(before, **look))
