@@ -84,7 +84,8 @@ def headline(tables: Tables) -> str:
     textbook = sum(_always(own[own["method"] == TEXTBOOK]) for own in problems)
     return (
         f"Learned cycles reach a residual of 1e-8 within {summaries.MOST_CYCLES} iterations on all grids, for all "
-        f"seeds and right-hand sides, for {learned} of {len(problems)} problems; untrained {TEXTBOOK} cycles for {textbook}."
+        f"seeds and right-hand sides, for {learned} of {len(problems)} problems; untrained {TEXTBOOK} cycles for "
+        f"{textbook}."
     )
 
 
