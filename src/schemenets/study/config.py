@@ -175,10 +175,9 @@ class Study:
     @cached_property
     def trainings(self) -> dict[tuple[str, str, str], list[int]]:
         """Seeds by experiment, method and size of every job that trains denoisers, whatever the order of the keys."""
+        usual = self.settings["seeds"]
         return {
-            (experiment, method, size): self._seeds(
-                max(1, round(group.get("seeds_factor", 1) * self.settings["seeds"]))
-            )
+            (experiment, method, size): self._seeds(max(1, round(group.get("seeds_factor", 1) * usual)))
             for experiment, groups in sorted(self.settings["experiments"].items())
             for group in groups
             for method in group["methods"]
