@@ -34,11 +34,14 @@ def find(directory: Path | None = None) -> Layout:
 
 
 def lines(results: Layout) -> Iterator[str]:
-    """The path of the report, then one line per claim: id, verdict and effect.
+    """The path of the report, then one line per claim, if the run has any: id, verdict and effect.
 
     Raises:
-        CheckpointError: ``claims.json`` is missing, or is none.
+        CheckpointError: ``claims.json`` is damaged, or another file.
     """
+    if not results.claims.is_file():  # some tiers have none
+        yield str(results.report)
+        return
     judged = files.read_json(results.claims)
     try:
         rows = [(claim["id"], claim["verdict"], _effect(claim)) for claim in judged["claims"]]
