@@ -521,6 +521,17 @@ def test_networks_are_compiled_as_one_graph_for_signals_of_any_length(kernel, mo
         torch.testing.assert_close(compiled(u), net(u))
 
 
+@pytest.mark.filterwarnings("ignore")
+@each_kernel
+def test_learned_cycles_are_compiled_as_one_graph(kernel, monkeypatch):
+    monkeypatch.setenv("SCHEMENETS_KERNEL", kernel)
+    torch.compiler.reset()
+    problem = multigrid.Problem(flux="charbonnier", contrast=0.03, tau=50.0, extent=24.0)
+    net, b = multigrid.CycleArchitecture(problem=problem, cycles=2).build(), torch.rand(3, 23)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(b), net(b))
+
+
 def test_blocks_under_autocast_take_what_layers_before_them_give():
     K, lam = 0.3 * torch.randn(3, 1, 5), torch.full((3,), 0.1)
     u = torch.rand(4, 1, 32).bfloat16()

@@ -191,7 +191,7 @@ class CycleNetwork(Portable):
     def forward(self, b: Tensor) -> Tensor:
         self._check(b)
         grid = self._fitting(b, None)
-        return self._cycles(grid.start(b), b, grid, self.architecture.cycles)
+        return self._cycles(grid.start(b), b, grid, self.architecture.cycles, usual=True)
 
     @entry
     def cycle(self, x: Tensor, b: Tensor, grid: Grid | None = None) -> Tensor:
@@ -222,7 +222,7 @@ class CycleNetwork(Portable):
     def _fitting(self, b: Tensor, grid: Grid | None) -> Grid:
         """The grid, or that of the architecture; makes sure that b is finite and has as many points."""
         check_finite("a value of b", b)
-        grid = grid or self.architecture.problem.on(int(b.shape[-1]))  # a tensor where torch traces
+        grid = grid or GRIDS[_grid(self, int(b.shape[-1]))]  # a tensor where torch traces
         if b.shape[-1] != grid.N:
             raise InvalidParameterError("points of the grid", grid.N, f"{b.shape[-1]}, as b has")
         return grid
@@ -252,9 +252,9 @@ class CycleNetwork(Portable):
             x = 2 * prolong(coarse, r, grid.N, _shift(grid))
         return self._cycles(x, b, grid, 1)
 
-    def _cycles(self, x: Tensor, b: Tensor, grid: Grid, count: int) -> Tensor:
-        """x after some cycles."""
-        program, operands = self._recorded(grid, count, x is b)
+    def _cycles(self, x: Tensor, b: Tensor, grid: Grid, count: int, usual: bool = False) -> Tensor:
+        """x after some cycles; ``usual`` for the grid of the architecture."""
+        program, operands = self._recorded(grid, count, x is b, usual)
         return kernels.run(program, [b] if x is b else [x, b], operands)
 
     def recorded(self, length: int, blocks: Any = None) -> tuple[Program, Tensor]:
@@ -262,12 +262,15 @@ class CycleNetwork(Portable):
         problem = self.architecture.problem
         return self._recorded(problem.on(length), self.architecture.cycles, problem.screened)
 
-    def _recorded(self, grid: Grid, count: int, same: bool) -> tuple[Program, Tensor]:
+    def _recorded(self, grid: Grid, count: int, same: bool, usual: bool = False) -> tuple[Program, Tensor]:
         weights: Any = self.weights
         seeds = weights.omega.ndim - 1
         operands = self.operands(grid, seeds)
         shapes = tuple((name, tuple(map(int, operand.shape[seeds:]))) for name, operand in operands.items())
-        program = _recorded(self.architecture, self.flux, grid, count, same, shapes)
+        if usual:
+            program = PROGRAMS[_number(self, grid.N, count, same, shapes)]
+        else:
+            program = _recorded(self.architecture, self.flux, grid, count, same, shapes)
         return program, kernels.pack(operands.values(), seeds)
 
     def operands(self, grid: Grid, seeds: int) -> dict[str, Tensor]:
@@ -318,6 +321,42 @@ class Operations:
 def _shift(grid: Grid) -> int:
     """Where the stencils of transfers begin, see :mod:`schemenets.kernels.levels`."""
     return 0 if grid.ends == "reflecting" else 1
+
+
+def _grid(network: Any, length: int) -> int:
+    """The number of that of the architecture."""
+    return _numbered_grid(network.architecture.problem.on(length))
+
+
+@lru_cache(maxsize=1024)
+def _numbered_grid(grid: Grid) -> int:
+    """Its number, with the fluxes of all levels: what is computed when it is asked for cannot be traced."""
+    level = grid
+    while True:
+        _ = level.flux
+        if not level.coarsens:
+            break
+        level = level.coarser
+    GRIDS.append(grid)
+    return len(GRIDS) - 1
+
+
+def _number(network: Any, length: int, count: int, same: bool, shapes: Any) -> int:
+    """That of the program on the grid of the architecture."""
+    return _numbered(network.architecture, network.flux, network.architecture.problem.on(length), count, same, shapes)
+
+
+@lru_cache(maxsize=1024)
+def _numbered(*arguments: Any) -> int:
+    PROGRAMS.append(_recorded(*arguments))
+    return len(PROGRAMS) - 1
+
+
+# what torch.compiler.assume_constant_result does, after it has imported the compiler
+_grid._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_number._dynamo_marked_constant = True  # type: ignore[attr-defined]
+GRIDS: list[Grid] = []
+PROGRAMS: list[Program] = []
 
 
 @lru_cache(maxsize=1024)
