@@ -14,6 +14,7 @@ from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture
 from schemenets.study import schema
 from schemenets.study.overrides import LIKE, Source, blamed, merged, resolved
+from schemenets.study.wording import SOLVE
 
 Json = dict[str, Any]
 CONFIG = Path("config/config.yaml")
@@ -26,7 +27,6 @@ MINE = Path("results/mine")  # of all other tiers; committed results are never o
 RATES_SCHEMA = Path("workflow/schemas/rates.schema.json")  # in the project's directory
 TUNED = "tuned"  # learning rates, by the run itself
 SPLITS = ("train", "validation", "test")
-SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 CYCLE = "cycle"  # the network that is given the problem; all others are in the registry
 
 

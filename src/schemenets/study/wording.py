@@ -41,6 +41,7 @@ VARIANTS = {  # of learned cycles
     "concatenated": "concatenating skip",
     "restricted": "coarse side without FAS term",
 }
+SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 NOTHING = "–"
 NOT_MEASURED = "Not measured in this tier."
 

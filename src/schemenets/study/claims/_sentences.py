@@ -5,9 +5,8 @@ from collections.abc import Callable
 from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
 from schemenets.study.claims._families import SOME, Json
 from schemenets.study.claims._pairs import DRIFT
-from schemenets.study.config import SOLVE
 from schemenets.study.statistics import SIDES
-from schemenets.study.wording import interval, label, listed, ranged, short, signed, size_label
+from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
 
 def sentence(claim: Json) -> str:

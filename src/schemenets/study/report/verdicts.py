@@ -9,13 +9,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from schemenets.study import claims, summaries
-from schemenets.study.config import SOLVE
 from schemenets.study.layout import Layout
 from schemenets.study.report import intervals
 from schemenets.study.report.content import Table, job, signed_or_short, solver, with_interval
 from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import rows
-from schemenets.study.wording import interval, label, ranged, short, size_label
+from schemenets.study.wording import SOLVE, interval, label, ranged, short, size_label
 
 Json = dict[str, Any]
 EVIDENCE = {  # where the numbers of claims without comparisons are from
