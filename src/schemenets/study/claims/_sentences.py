@@ -12,8 +12,8 @@ from schemenets.study.wording import SOLVE, interval, label, listed, ranged, sho
 def sentence(claim: Json) -> str:
     """What was found about a claim that :func:`schemenets.study.claims.evaluate` judges, to check against a figure."""
     if not claim["complete"]:
-        if absent := claim["absent"]:
-            return f"Undecided: {absent} of the comparisons that decide {'have' if absent > 1 else 'has'} no runs."
+        if claim["absent"]:
+            return "Undecided: not all comparisons that decide have runs."
         return f"Undecided. {claim['reason']}"
     return _SENTENCES[claim["evaluator"]](claim)
 
