@@ -45,8 +45,13 @@ TABLES = {
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """Every job that trains denoisers."""
-    return {name: {**spec, **study.settings["search"]} for name, spec in study.denoisers.items()}
+    """Every certified job, and of the experiments that stability is about also the others."""
+    about = study.config["stability"]["experiments"]
+    return {
+        name: {**spec, **study.settings["search"]}
+        for name, spec in study.denoisers.items()
+        if spec["architecture"]["certified"] or spec["experiment"] in about
+    }
 
 
 def inputs(spec: Json) -> Json:
