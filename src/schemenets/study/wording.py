@@ -77,11 +77,15 @@ def fixed(value: float | None, digits: int = 2) -> str:
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A difference with its sign; a dash for none."""
+    """A difference with its sign; a dash for none.
+
+    >>> signed(0.125, 1), signed(float("-inf"))
+    ('+0.1', '−∞')
+    """
     if value is None or math.isnan(value):
         return NOTHING
     rounded = round(value, digits) + 0.0  # turns −0 into 0
-    return f"{rounded:+.{digits}f}".replace("-", "−")
+    return f"{rounded:+.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
 def short(value: float | None, digits: int = 3) -> str:
