@@ -7,6 +7,9 @@ OUT ?=
 PROFILE ?=
 REPORT ?=
 
+# Snakemake takes no profile at all for one that it does not find, and so would run everything on this machine.
+$(if $(PROFILE),$(if $(wildcard profiles/$(PROFILE)/config.yaml),,$(error PROFILE: got $(PROFILE), expected one of $(notdir $(wildcard profiles/*)))))
+
 .PHONY: study test test-browser test-slurm benchmark lint docs
 
 study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]

@@ -158,7 +158,7 @@ def plan_table(root: Path) -> str:
     with chdir(root):
         known = forecast.rates(forecast.read(forecast.COSTS))
         speed = forecast.speeds(forecast.read(forecast.GPU))
-        studies = {f"`{tier}`": Study.load(tier=tier) for tier in ("smoke", "study", "extended")}
+        studies = {f"`{tier}`": Study.load(tier=tier) for tier in ("smoke", "tuning", "map", "study", "extended")}
         studies["`extended --runs 100000`"] = forecast.with_runs(studies["`extended`"], 100_000)
         rows = []
         for name, own in studies.items():

@@ -86,6 +86,16 @@ def test_every_job_prepares_its_node(project):
     assert third == 'export TMPDIR="$TMPDIR/schemenets-$USER" NUMBA_CACHE_DIR="$TMPDIR/schemenets-$USER"'
 
 
+def test_containers_see_the_gpus_and_the_folder_of_their_node(project):
+    written({"container": True})
+    assert cluster.preparation(cluster.site()) == "if [ -e /dev/nvidiactl ]; then export APPTAINER_NV=1; fi"
+    written({"container": True, "setup": "true", "scratch": "$TMPDIR"})
+    told = f"{cluster.preparation(cluster.site())} && echo $TMPDIR $APPTAINER_BIND"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(project), "USER": "me"}
+    found = subprocess.run(["sh", "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [f"{project}/schemenets-me"] * 2
+
+
 def test_jobs_that_still_work_here_are_listed(project):
     here, other = project.resolve(), project.resolve() / "other"
     (project / "queue").write_text(
@@ -170,7 +180,10 @@ def test_profiles_take_the_values_of_the_site(project):
         assert own["precommand"] == "module load cuda"
         assert "software-deployment-method" not in own
     assert profile("slurm-gpu")["resources"] == ["gpu=8"]
-    assert profile("slurm-gpu")["set-resources"] == ["train:slurm_partition=gpus", "tune:slurm_partition=gpus"]
+    rules = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").iterdir()))
+    on_gpus = [text.split(":")[0] for text in re.split(r"^rule ", rules, flags=re.MULTILINE)[1:] if " gpu=" in text]
+    expected = {f"{rule}:slurm_partition=gpus" for rule in on_gpus}
+    assert set(profile("slurm-gpu")["set-resources"]) == expected != set()
     written({"container": True})
     assert profile("slurm")["software-deployment-method"] == "apptainer"
     assert "set-resources" not in profile("slurm-gpu")

@@ -35,7 +35,10 @@ def preparation(values: Json) -> str:
     commands = [values["setup"]] if values["setup"] else []
     if values["scratch"]:
         folder = f'"{values["scratch"]}/schemenets-$USER"'  # variables are those of the node
-        commands.append(f"mkdir -p {folder} && export TMPDIR={folder} NUMBA_CACHE_DIR={folder}")
+        names = ["TMPDIR", "NUMBA_CACHE_DIR", *["APPTAINER_BIND"] * values["container"]]
+        commands.append(f"mkdir -p {folder} && export {' '.join(f'{name}={folder}' for name in names)}")
+    if values["container"]:  # sees the GPUs of its node only if it is told
+        commands.append("if [ -e /dev/nvidiactl ]; then export APPTAINER_NV=1; fi")
     return " && ".join(commands)
 
 
