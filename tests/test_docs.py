@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,24 @@ def test_examples_print_what_they_say(page, capsys, monkeypatch):
         assert len(output) == len(said)
         for line, comment in zip(output, said, strict=True):
             assert comment == line or comment.startswith(f"{line}: ")
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_commands_of_pages_are_understood(page, capsys):
+    """Those of make by their targets and variables, those of schemenets by its parser."""
+    from schemenets.study import cli
+
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    known = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
+    variables = {*re.findall(r"^(\w+) \?=", makefile, re.MULTILINE), *re.findall(r"\$\((ARGS|CHECKOUT)\)", makefile)}
+    text = TEXTS[page].replace("\\\n", "")
+    lines = re.findall(r"^(?:    )?((?:make|schemenets) .*)$", text, re.MULTILINE)
+    for program, *words in (shlex.split(line, comments=True) for line in lines):
+        if program == "schemenets" and words[0] != "filters":  # the stage that a page adds
+            cli._parser().parse_args(words)
+        elif program == "make":
+            assert {word for word in words if "=" not in word} <= known
+            assert {word.partition("=")[0] for word in words if "=" in word} <= variables
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -347,6 +366,10 @@ def test_everything_is_added_as_shown(tmp_path):
 
     successful("snakemake", "--cores", "2", "--configfile", "mine.yaml")
     successful("schemenets", "audit", "results/mine")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    own = [f"tests/library/test_{name}.py" for name in ("fluxes", "networks", "signals")]
+    successful("pytest", "-q", "-p", "no:cacheprovider", "-k", "huber or heavy_ball or sawtooth", *own)
     results = tmp_path / "results/mine"
     job = results / "runs/sawtooth/heavy_ball-huber/blocks-4"
     records = {name: json.loads((job / f"{name}.json").read_text()) for name in ("record", "stability")}

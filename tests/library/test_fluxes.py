@@ -95,7 +95,7 @@ def test_flux_is_diffusivity_times_s(name, lam):
 def test_L_is_the_supremum_of_g(flux):
     s = GRID[GRID != 0]
     g = flux(s, 0.3) / s
-    assert g.max().item() == pytest.approx(flux.L, rel=1e-6)
+    assert g.max().item() == pytest.approx(flux.L, rel=1e-5)  # that of a kink is not attained
     assert g.max() <= flux.L * (1 + 1e-14)
 
 

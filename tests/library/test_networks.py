@@ -424,7 +424,7 @@ def switched_step(name, k, block, u, previous, f):
 
 
 @torch.no_grad()
-@each([v for v in SWITCHED if v["name"] != "multigrid_unet"])
+@each([v for v in SWITCHED if v["name"] in {*REFERENCES, "resnet", "feedforward", "symmetric_feedforward"}])
 def test_biases_and_signed_steps_are_in_the_formulas_of_dense_matrices(variant):
     net = randomised(networks.build(**variant, **SMALL))
     f = signals(1, 30)

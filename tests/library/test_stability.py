@@ -253,8 +253,9 @@ def test_bounds_of_networks_with_other_biases(name, biases, seed):
     with torch.no_grad():
         u, v = pairs(seed)
         assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
-        if name == "feedforward":
-            assert (certificate.euclidean, certificate.drift) == (None, 0.0)
+        if certificate.euclidean is None:
+            assert name not in CERTIFIABLE
+            assert certificate.drift == 0.0
             return
         assert (certificate.drift > 0) == biases
         assert certificate.amplification == (None if biases else certificate.euclidean)
