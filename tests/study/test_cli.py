@@ -88,6 +88,21 @@ def test_an_unknown_command_is_misuse(capsys):
     assert "train" in capsys.readouterr().err
 
 
+def test_help_says_what_every_status_means(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    found = re.findall(r"^  (\d+)  +\S", capsys.readouterr().out.partition("exit status:\n")[2], re.MULTILINE)
+    statuses = cli.OK, cli.FINDING, cli.MISUSE, cli.UNEXPECTED, cli.INTERRUPTED, cli.UNREAD
+    assert found == [str(status) for status in statuses]
+
+
+def test_a_lack_of_memory_has_no_traceback(tmp_path, capsys):
+    path = tmp_path / "network.safetensors"
+    sn.save(sn.build("symmetric", blocks=1, filters=2, kernel_size=3, flux="relu", certified=True), path)
+    assert cli.main(["certify", str(path), "--verify", str(10**8)]) == 3
+    assert re.fullmatch(r"schemenets: Unable to allocate .*\n", capsys.readouterr().err)
+
+
 def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stages, "run", lambda *arguments: 1 / 0)
     log = tmp_path / "log"

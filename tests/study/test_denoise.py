@@ -30,7 +30,9 @@ def test_csv_files_have_one_signal_per_column(header, tmp_path, capsys):
     names = '"a","b, c",d\n' if header else ""
     (tmp_path / "in.csv").write_text(names + "\n".join(",".join(map(str, row)) for row in SIGNALS.T) + "\n\n")
     assert cli.main(["denoise", "in.csv", "-o", "out.csv"]) == 0
-    assert "values from" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "in.csv: 3 signals of length 50\n" in error  # a file with decimal commas has twice as many
+    assert "in.csv: values from" in error
     first, *rest = (tmp_path / "out.csv").read_text().splitlines()
     assert (first == 'a,"b, c",d') == bool(header)
     found = np.array([[float(cell) for cell in row.split(",")] for row in (rest if header else [first, *rest])]).T
@@ -69,6 +71,7 @@ def test_checkpoints_of_ones_own_are_taken(tmp_path):
         (b"", "in.csv: got no numbers, expected one signal per column"),
         (b"name\n", "in.csv: got no numbers, expected one signal per column"),
         (b"\xff\xfe", "in.csv: no text in UTF-8"),
+        (b"x" * 200_000, "in.csv: no CSV file (field larger than field limit"),
         (b"1\n2\n3\n", "length of in.csv: got 3, expected at least the kernel size 5"),
         (b"1\n1\n1\n1\n1\n1\n", "range: got (1.0, 1.0), expected two numbers"),
     ],
@@ -97,12 +100,15 @@ def test_what_is_wrong_with_an_array_is_named(array, message, capsys):
 def test_files_that_do_not_fit_are_named(tmp_path, capsys):
     np.save("in.npy", SIGNALS)
     (tmp_path / "bad.npy").write_bytes(b"no array")
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, SIGNALS)
     cycle = CycleArchitecture(problem=Problem(tau=1.0)).build()
     checkpoints.save(cycle, tmp_path / "cycle.safetensors")
     for arguments, message in (
         (["none.npy"], "none.npy: file is missing"),
         (["in.txt"], "in.txt: got the suffix '.txt', expected .csv or .npy"),
         (["bad.npy"], "bad.npy: no array in the format of NumPy"),
+        (["archive.npy"], "archive.npy: got an archive of arrays, expected one array"),
         (["waves", "in.npy"], "waves: file is missing"),
         (["cycle.safetensors", "in.npy"], "cycle.safetensors: got a network that solves a problem"),
         (["in.npy", "--range", "1", "0"], r"range: got (1.0, 0.0), expected two numbers, the smaller one first"),

@@ -1,8 +1,4 @@
-"""Command line of schemenets.
-
-Exit status: 0 success, 1 a finding, 2 misuse, 3 an unexpected error, 130 interrupted from the keyboard, 141 if the
-reader of a pipe does not want more.
-"""
+"""Command line of schemenets."""
 
 import argparse
 import codecs
@@ -38,6 +34,13 @@ from schemenets.study import denoise, stages
 from schemenets.study.layout import Layout
 
 OK, FINDING, MISUSE, UNEXPECTED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
+STATUS = """exit status:
+  0    success
+  1    a finding, such as a certificate that does not hold, or results that do not agree
+  2    misuse: what was given cannot be used; the message says why
+  3    an unexpected error, or a full disk, a folder that cannot be written to, a lack of memory
+  130  interrupted from the keyboard
+  141  the reader of a pipe wants no more"""
 JOB = "capacity/resnet-relu/budget-240"
 REPORT = "report"  # the stage that is also the command to show what it wrote
 WEIGHTS = f"results/mine/runs/{JOB}/weights.safetensors"
@@ -94,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except OSError as error:  # such as a folder where nothing may be written, or a full disk
+    except (OSError, MemoryError) as error:  # such as a folder where nothing may be written, or a full disk
         log.error("schemenets: %s", error)
         return UNEXPECTED
     except Exception:
@@ -134,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="schemenets",
         description="Numerical algorithms for PDEs as neural architectures: the study, stage by stage.",
-        epilog="The whole study in order: make study (or snakemake --cores all).",
+        epilog=f"The whole study in order: make study (or snakemake --cores all).\n\n{STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"schemenets {schemenets.__version__}")

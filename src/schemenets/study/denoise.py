@@ -63,6 +63,8 @@ def run(
     low, high = span or (float(given.values.min()), float(given.values.max()))
     if not (math.isfinite(high - low) and low < high):
         raise InvalidParameterError("range", (low, high), "two numbers, the smaller one first; give --range LOW HIGH")
+    count, length = given.values.shape
+    log.info("%s: %d %s of length %d", signal, count, "signal" if count == 1 else "signals", length)
     if span is None:
         log.info("%s: values from %g to %g are taken for 0 to 1; --range sets others", signal, low, high)
     dtype = next(network.parameters()).dtype
@@ -104,6 +106,8 @@ def _from_npy(path: Path) -> Signals:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CheckpointError(f"{path}: no array in the format of NumPy ({error})") from error
+    if not isinstance(values, np.ndarray):
+        raise CheckpointError(f"{path}: got an archive of arrays, expected one array, as numpy.save writes it")
     if values.ndim not in (1, 2) or 0 in values.shape or values.dtype.kind not in "fiu":
         expected = "real numbers of shape (length,) or (signals, length)"
         raise CheckpointError(f"{path}: got {values.dtype} of shape {values.shape}, expected {expected}")
@@ -118,7 +122,10 @@ def _from_csv(path: Path) -> Signals:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: no text in UTF-8 ({error})") from error
-    rows = [(number, row) for number, row in enumerate(csv.reader(lines), start=1) if any(cell.strip() for cell in row)]
+    try:
+        rows = [(number, row) for number, row in enumerate(csv.reader(lines), start=1) if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise CheckpointError(f"{path}: no CSV file ({error})") from error
     header: Sequence[str] = ()
     if rows and all(_number(cell) is None for cell in rows[0][1]):
         header = rows.pop(0)[1]
