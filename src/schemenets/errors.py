@@ -55,11 +55,14 @@ class MissingFileError(CheckpointError):
         super().__init__(f"{path}: file is missing")
 
 
+LARGEST = 2**63 - 1  # integer of torch
+
+
 def integer(name: str, value: object, least: int) -> int:
     """The value as an integer of Python, for example if it is one of NumPy.
 
     Raises:
-        InvalidParameterError: it is none, or less than ``least``.
+        InvalidParameterError: it is none, less than ``least``, or too large for torch.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
@@ -67,4 +70,6 @@ def integer(name: str, value: object, least: int) -> int:
         number = None
     if number is None or number < least:
         raise InvalidParameterError(name, value, f"an integer of at least {least}")
+    if number > LARGEST:
+        raise InvalidParameterError(name, value, f"an integer of at most {LARGEST}")
     return number

@@ -439,7 +439,9 @@ def test_numbers_of_numpy_are_numbers(data, tmp_path):
     signals.write(spec, str(tmp_path / "numpy.safetensors"))
     for name, array in signals.read(str(tmp_path / "numpy.safetensors")).items():
         np.testing.assert_array_equal(array, data[name])
-    assert multigrid.CycleArchitecture(problem=multigrid.Problem(tau=1.0), cycles=two).cycles == 2
+    cycles = multigrid.CycleArchitecture(problem=multigrid.Problem(tau=1.0), cycles=two)
+    assert cycles.cycles == 2
+    assert torch.equal(*(net(PAIR) for net in (cycles.build(one), cycles.build(1))))
     assert multigrid.Problem(tau=1.0).on(np.int64(16)).N == 16
 
 
@@ -459,6 +461,20 @@ def test_numbers_of_numpy_are_numbers(data, tmp_path):
 def test_impossible_numbers_are_named(options, message, data, tmp_path):
     with pytest.raises(InvalidParameterError, match=message):
         fit(job(**options), data, tmp_path / "state", "x")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, 2**63, "1"])
+def test_what_is_no_seed_is_refused(seed):
+    for architecture in (job().architecture, EVERYTHING["cycle"].architecture):
+        with pytest.raises(InvalidParameterError, match=r"^seed: got .*, expected an integer of at (least 0|most 92)"):
+            architecture.build(seed)
+
+
+@each_network
+def test_arrays_are_no_signals_of_networks(net):
+    for given, name in ((PAIR.numpy(), "ndarray"), (PAIR.tolist(), "list")):
+        with pytest.raises(InvalidParameterError, match=rf"^signals: got '{name}', expected a tensor, as "):
+            net(given)
 
 
 def test_signals_on_the_unit_interval_are_refused(data, tmp_path):

@@ -111,8 +111,12 @@ class CycleArchitecture:
         return {"name": self.name, **asdict(self)}
 
     def build(self, seed: int = 0) -> "CycleNetwork":
-        """A network with fresh weights."""
-        return CycleNetwork(self, torch.Generator().manual_seed(seed))
+        """A network with fresh weights.
+
+        Raises:
+            InvalidParameterError: a seed that is none.
+        """
+        return CycleNetwork(self, torch.Generator().manual_seed(integer("seed", seed, 0)))
 
     @property
     def consistent(self) -> bool:

@@ -149,6 +149,8 @@ def entry(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(method)
     def own(network: Any, x: Tensor, *others: Any, **options: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise InvalidParameterError("signals", type(x).__name__, "a tensor, as torch.from_numpy makes of an array")
         given = [each for each in others if isinstance(each, Tensor)]
         if autocasts(x):
             dtype = next(network.parameters()).dtype
