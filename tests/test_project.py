@@ -44,7 +44,7 @@ def test_the_citation_has_what_its_format_requires(citation):
 
 def test_the_papers_are_cited_as_in_the_bibliography(citation):
     bibliography = (ROOT / "docs/bibliography.md").read_text(encoding="utf-8")
-    entries = re.findall(r"^\(paper-[ab]\)=\n(.*?)\n\n", bibliography, re.MULTILINE | re.DOTALL)
+    entries = re.findall(r'^<a id="paper-[ab]"></a>\n(.*?)\n\n', bibliography, re.MULTILINE | re.DOTALL)
     assert len(entries) == len(citation["references"]) == 2
     for entry, paper in zip(entries, citation["references"], strict=True):
         authors = ", ".join(f"{author['given-names']} {author['family-names']}" for author in paper["authors"])
