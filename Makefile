@@ -9,6 +9,7 @@ REPORT ?=
 
 # Snakemake takes no profile at all for one that it does not find, and so would run everything on this machine.
 $(if $(PROFILE),$(if $(wildcard profiles/$(PROFILE)/config.yaml),,$(error PROFILE: got $(PROFILE), expected one of $(notdir $(wildcard profiles/*)))))
+$(if $(CONFIG),$(if $(wildcard $(CONFIG)),,$(error CONFIG: $(CONFIG): no such file, expected one with keys of config/config.yaml)))
 
 .PHONY: study test test-browser test-slurm benchmark lint docs
 

@@ -47,6 +47,8 @@ onstart:
         LOCK.acquire(timeout=0)
     except Timeout:
         raise WorkflowError(f"another run is working in this directory (it holds {LOCK.lock_file})")
+    except (OSError, NotImplementedError) as error:
+        raise WorkflowError(f"{LOCK.lock_file}: {error}; expected a file system that can lock files")
     if workflow.local_exec and DEVICE == "cuda":
         found = subprocess.run([sys.executable, "-m", "schemenets", "info"], capture_output=True, text=True)
         if found.returncode:

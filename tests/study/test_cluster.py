@@ -80,7 +80,7 @@ def test_every_job_prepares_its_node(project):
     written({})
     assert cluster.preparation(cluster.site()) == ""
     written({"setup": "module load cuda", "scratch": "$TMPDIR"})
-    first, second, third = cluster.preparation(cluster.site()).split(" && ")
+    first, _, second, third = cluster.preparation(cluster.site()).split(" && ")
     assert first == "module load cuda"
     assert second == 'mkdir -p "$TMPDIR/schemenets-$USER"'
     assert third == 'export TMPDIR="$TMPDIR/schemenets-$USER" NUMBA_CACHE_DIR="$TMPDIR/schemenets-$USER"'
@@ -94,6 +94,17 @@ def test_containers_see_the_gpus_and_the_folder_of_their_node(project):
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(project), "USER": "me"}
     found = subprocess.run(["sh", "-c", told], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.split() == [f"{project}/schemenets-me"] * 2
+
+
+def test_a_folder_that_a_node_does_not_name_is_an_error_and_not_the_root(project):
+    written({"scratch": "$NO_SUCH_VARIABLE"})
+    told = f"{cluster.preparation(cluster.site())} && echo done"
+    found = subprocess.run(["sh", "-c", told], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert found.stderr == (
+        "scratch: $NO_SUCH_VARIABLE is empty on this node, expected a folder; see config/site.yaml\n"
+    )
 
 
 def test_jobs_that_still_work_here_are_listed(project):

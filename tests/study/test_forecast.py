@@ -100,7 +100,7 @@ def test_a_gpu_takes_the_trainings_over():
     alone = plain["train", JOB].cpu_seconds - START
     assert fast["train", JOB].gpu_seconds == pytest.approx(alone / 20 + START)
     assert fast["train", JOB].cpu_seconds == START
-    assert fast["stability", JOB].gpu_seconds == 0
+    assert fast["evaluate", JOB].gpu_seconds == 0
 
 
 def test_the_critical_path_is_the_longest_way_through_the_jobs():
@@ -137,6 +137,9 @@ def test_the_command_prints_a_table_with_its_sources(records, capsys):
     study = Study.load(tier="extended")
     jobs, runs = len(Forecast(study, {}).jobs), Forecast(study, {}).runs
     assert lines[0] == f"tier extended: {jobs} jobs, {runs} trained networks, {len(study.seeds)} seeds of each"
+    assert cli.main(["plan", "--tier", "tuning", "--records", str(records.root)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"tier tuning: {len(Forecast(Study.load(tier='tuning'), {}).jobs)} jobs"
     assert any(line.startswith("tune*") for line in lines)
     assert any(line.startswith("train ") for line in lines)
     assert any(line.startswith("critical path: ") for line in lines)

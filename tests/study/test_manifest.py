@@ -13,7 +13,7 @@ from schemenets.study.layout import Layout
 from schemenets.study.records import crate as crates
 from schemenets.study.records import manifest
 
-JOB = "capacity/symmetric-perona_malik/budget-240"
+JOB = "ladder/symmetric-perona_malik/blocks-4"
 DATA = "data/piecewise_affine-10"
 TUNING = "tuning/piecewise_affine/symmetric-perona_malik/small.json"
 

@@ -34,7 +34,10 @@ def preparation(values: Json) -> str:
     """The shell commands that a job runs first."""
     commands = [values["setup"]] if values["setup"] else []
     if values["scratch"]:
-        folder = f'"{values["scratch"]}/schemenets-$USER"'  # variables are those of the node
+        given = values["scratch"]  # with variables of the node
+        message = f"scratch: {given} is empty on this node, expected a folder; see {SITE}"
+        commands.append(f'{{ [ -n "{given}" ] || {{ echo {shlex.quote(message)} >&2; false; }}; }}')
+        folder = f'"{given}/schemenets-$USER"'
         names = ["TMPDIR", "NUMBA_CACHE_DIR", *["APPTAINER_BIND"] * values["container"]]
         commands.append(f"mkdir -p {folder} && export {' '.join(f'{name}={folder}' for name in names)}")
     if values["container"]:  # sees the GPUs of its node only if it is told

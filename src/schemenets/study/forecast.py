@@ -296,7 +296,8 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
 def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     """The forecast as text."""
     study, jobs = forecast.study, forecast.jobs
-    yield f"tier {study.tier}: {len(jobs)} jobs, {forecast.runs} trained networks, {len(study.seeds)} seeds of each"
+    networks = f", {forecast.runs} trained networks, {len(study.seeds)} seeds of each" if forecast.runs else ""
+    yield f"tier {study.tier}: {len(jobs)} jobs{networks}"
     yield f"{'stage':18}{'jobs':>7}{'CPU-hours':>11}{'GPU-hours':>11}{'gigabytes':>11}{'longest job':>14}"
     missing = {stage for stage, _ in jobs if stages.has_provenance(stage) and (stage, ANY) not in forecast.known}
     rows = [(stage, own) for stage, own in forecast.by_stage().items()]
