@@ -191,7 +191,9 @@ def test_editing_a_network_reruns_its_jobs_and_no_other_training(project, tmp_pa
 
 
 def test_editing_how_records_become_tables_reruns_no_measurement(project, tmp_path):
-    written = edited(project, tmp_path / "copy", "study/stages/evaluate.py", 'name.rpartition("-")[0]', "name[:-3]")
+    written = edited(
+        project, tmp_path / "copy", "study/stages/evaluate.py", 'name.rpartition("-")', '("-" + name).rpartition("-")'
+    )
     assert "tables/psnr.csv" in written
     assert not {name for name in written if name.startswith(("tuning/", "runs/"))}
 
