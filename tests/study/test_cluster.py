@@ -195,6 +195,10 @@ def test_profiles_take_the_values_of_the_site(project):
     on_gpus = [text.split(":")[0] for text in re.split(r"^rule ", rules, flags=re.MULTILINE)[1:] if " gpu=" in text]
     expected = {f"{rule}:slurm_partition=gpus" for rule in on_gpus}
     assert set(profile("slurm-gpu")["set-resources"]) == expected != set()
+    written({"account": "a", "gpu_account": "b", "sbatch": "--qos=q", "gpu_sbatch": "--qos=g --constraint=a100"})
+    given = {"slurm_account=b", "slurm_extra=--qos=g --constraint=a100"}
+    assert set(profile("slurm-gpu")["set-resources"]) == {f"{rule}:{each}" for rule in on_gpus for each in given}
+    assert profile("slurm-gpu")["default-resources"] == ["slurm_account='a'", "slurm_extra='--qos=q'"]
     written({"container": True})
     assert profile("slurm")["software-deployment-method"] == "apptainer"
     assert "set-resources" not in profile("slurm-gpu")

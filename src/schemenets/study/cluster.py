@@ -14,6 +14,7 @@ EXAMPLE = Path("config/site.example.yaml")
 SCHEMA = Path("workflow/schemas/site.schema.json")
 SCRIPTS = Path("workflow/scripts")  # with a stand-in for sacct
 FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
+NAMED = {"slurm_partition": "partition", "slurm_account": "account", "slurm_extra": "sbatch"}  # resources, keys
 Json = dict[str, Any]
 
 
@@ -47,8 +48,12 @@ def preparation(values: Json) -> str:
 
 def default_resources(values: Json) -> list[str]:
     """Resources of every job, as expressions of Snakemake."""
-    named = {"slurm_partition": "partition", "slurm_account": "account", "slurm_extra": "sbatch"}
-    return [f"{resource}={values[key]!r}" for resource, key in named.items() if values[key]]
+    return [f"{resource}={values[key]!r}" for resource, key in NAMED.items() if values[key]]
+
+
+def gpu_resources(values: Json) -> Json:
+    """Resources of trainings on GPUs that are not those of every job."""
+    return {resource: values[f"gpu_{key}"] for resource, key in NAMED.items() if values[f"gpu_{key}"]}
 
 
 def running(prefix: str, directory: Path) -> list[str]:
