@@ -51,7 +51,9 @@ def test_committed_configuration_is_valid(tier):
             assert (kind, int(number)) == ("points", CONFIG["solvers"]["points"])
             assert spec["task"]["name"] == "solving"
         assert spec["dataset"] in datasets
-        assert not set(spec["seeds"]) & set(study.specs("tune")[spec["rate"]]["seeds"])
+        first = CONFIG["tuning"]["first_seed"]
+        assert not set(spec["seeds"]) & set(range(first, first + CONFIG["tuning"]["seeds"]))
+        assert (spec["rate"] in study.specs("tune")) == (study.settings["rates"] == "tuned")
     assert list(study.specs("train")) == [*study.denoisers, *study.solvers]
 
 
@@ -95,7 +97,7 @@ def test_every_seed_draws_training_signals_in_about_as_many_steps():
 
 
 def test_a_rate_is_tuned_per_family_method_and_class_of_size():
-    study = Study.load(ROOT, "study")
+    study = Study.load(ROOT, "extended")
     trained, tuned = study.specs("train"), study.specs("tune")
     assert set(tuned) == {spec["rate"] for spec in trained.values()}
     assert trained["capacity/resnet-relu/budget-240"]["rate"] == "piecewise_affine/resnet-relu/small"
@@ -187,7 +189,7 @@ def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set()
 
 
 def test_networks_that_solve_train_and_are_tuned_and_tested_as_the_others():
-    study = Study.load(ROOT, "study")
+    study = Study.load(ROOT, "extended")
     assert set(study.specs("evaluate_solvers")) == set(study.solvers)
     assert set(study.specs("evaluate")) == set(study.denoisers)
     stability = study.specs("stability")
