@@ -65,7 +65,7 @@ def config() -> dict:
     found["map"]["centre"] |= {"train": 64, "kernel_size": 3}
     found["tuning"]["seeds"] = 1
     found["solvers"] |= {"points": 32, "batch": 8}
-    found["stability"]["fluxes"] = ["perona_malik"]
+    found["stability"] |= {"fluxes": ["perona_malik"], "experiments": ["capacity", *found["stability"]["experiments"]]}
     found["tiers"] = {tier: deepcopy(TIER) for tier in found["tiers"]}
     return found
 

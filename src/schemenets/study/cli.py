@@ -50,6 +50,7 @@ EXAMPLES = {  # names of jobs
     "problems": "problem_charbonnier",
     "tune": "piecewise_affine/resnet-relu/small",
     "cells": "cell-00",
+    "stability": "capacity/symmetric-learned-certified/budget-240",
     "robustness": "ladder/implicit-perona_malik-certified/blocks-4",
     "growth": "ladder/implicit-perona_malik-certified/blocks-4",
     "random_growth": "fsi",
