@@ -272,10 +272,10 @@ class CycleNetwork(Portable):
         operands = self.operands(grid, seeds)
         shapes = tuple((name, tuple(map(int, operand.shape[seeds:]))) for name, operand in operands.items())
         if usual:
-            program = PROGRAMS[_number(self, grid.N, count, same, shapes)]
+            number = _number(self, grid.N, count, same, shapes)
         else:
-            program = _recorded(self.architecture, self.flux, grid, count, same, shapes)
-        return program, kernels.pack(operands.values(), seeds)
+            number = _recorded(self.architecture, self.flux, grid, count, same, shapes)
+        return PROGRAMS[number], kernels.pack(operands.values(), seeds)
 
     def operands(self, grid: Grid, seeds: int) -> dict[str, Tensor]:
         """What the program depends on, by name: with the seeds first."""
@@ -347,13 +347,7 @@ def _numbered_grid(grid: Grid) -> int:
 
 def _number(network: Any, length: int, count: int, same: bool, shapes: Any) -> int:
     """That of the program on the grid of the architecture."""
-    return _numbered(network.architecture, network.flux, network.architecture.problem.on(length), count, same, shapes)
-
-
-@lru_cache(maxsize=1024)
-def _numbered(*arguments: Any) -> int:
-    PROGRAMS.append(_recorded(*arguments))
-    return len(PROGRAMS) - 1
+    return _recorded(network.architecture, network.flux, network.architecture.problem.on(length), count, same, shapes)
 
 
 # what torch.compiler.assume_constant_result does, after it has imported the compiler
@@ -366,8 +360,8 @@ PROGRAMS: list[Program] = []
 @lru_cache(maxsize=1024)
 def _recorded(
     architecture: CycleArchitecture, flux: fluxes.Flux, grid: Grid, count: int, same: bool, shapes: Any
-) -> Program:
-    """So many cycles from x for b, which may be the same."""
+) -> int:
+    """The number of the program of so many cycles from x for b, which may be the same."""
     filters = [shape[-1] for name, shape in shapes if name in ("W", "V")]
     do = Recorder(dict(shapes), filters[0] if filters else NO_FILTERS)
     x = b = do.state(1, grid.N)
@@ -376,4 +370,5 @@ def _recorded(
     inputs = [b] if same else [x, b]
     for _ in range(count):
         x = cycle(architecture, Operations(do, flux), x, b, grid)
-    return do.program(inputs, x)
+    PROGRAMS.append(do.program(inputs, x))
+    return len(PROGRAMS) - 1

@@ -60,15 +60,6 @@ def headline(name: str, tables: "Tables") -> str:
     return str(module.headline(tables)) if _complete(module, tables) else NOT_MEASURED
 
 
-def measured(name: str, tables: "Tables") -> bool:
-    """Whether a figure has a message.
-
-    Raises:
-        UnknownNameError: no such figure; the message lists the allowed names.
-    """
-    return headline(name, tables) != NOT_MEASURED
-
-
 def _complete(module: ModuleType, tables: "Tables") -> bool:
     """Whether all tables that a figure names have rows."""
     needed = [PurePath(path).stem for path in module.SOURCES if path.startswith("tables/")]

@@ -150,19 +150,19 @@ def _limits(tables: Tables) -> Json:
 
 
 def _figures(results: Layout, tables: Tables, committed_map: Sequence[str]) -> list[Json]:
-    """The figures with something to show, numbered in the order of the page."""
-    found, modules = [], figures.modules()
-    there = MAP.table("map").as_posix() in committed_map and not figures.measured("map", tables)
-    for name, module in modules.items():
-        if figures.measured(name, tables):
-            found.append(_figure(results, name, module, tables, ""))
-        elif there and module.CHAPTER == "map":
-            of_the_map = {"map": pd.read_csv(MAP.table("map"))}
-            found.append(_figure(MAP, name, module, of_the_map, f"{MAP.root.as_posix()}/"))
+    """The figures that have a message, in the order of the page."""
+    of_the_map = {"map": pd.read_csv(MAP.table("map"))} if MAP.table("map").as_posix() in committed_map else {}
+    found = []
+    for name, module in figures.modules().items():
+        if (headline := figures.headline(name, tables)) != wording.NOT_MEASURED:
+            found.append(_figure(results, name, module, headline, ""))
+        elif of_the_map and module.CHAPTER == "map":
+            headline = figures.headline(name, of_the_map)
+            found.append(_figure(MAP, name, module, headline, f"{MAP.root.as_posix()}/"))
     return found
 
 
-def _figure(results: Layout, name: str, module: ModuleType, tables: Tables, root: str) -> Json:
+def _figure(results: Layout, name: str, module: ModuleType, headline: str, root: str) -> Json:
     svg = results.figure(name, "svg").read_bytes()
     kind, data = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", results.figure(name, "png").read_bytes())
     return {
@@ -170,7 +170,7 @@ def _figure(results: Layout, name: str, module: ModuleType, tables: Tables, root
         "chapter": module.CHAPTER,
         "folded": getattr(module, "FOLDED", False),
         "title": module.TITLE,
-        "headline": figures.headline(name, tables),
+        "headline": headline,
         "caption": module.CAPTION,
         "sources": [f"{root}{source}" for source in module.SOURCES],
         "image": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",

@@ -41,9 +41,9 @@ class Scale:
         threshold = _position(limit, ratio)
         effects = [_position(c["effect"], ratio) for c in primary(claim) if c["effect"] is not None]
         if effects:
-            quarter, half = np.quantile(effects, [0.25, 0.75])
-            reach = REACH * (half - quarter)
-            effects = [effect for effect in effects if quarter - reach <= effect <= half + reach]
+            lower, upper = np.quantile(effects, [0.25, 0.75])
+            reach = REACH * (upper - lower)
+            effects = [effect for effect in effects if lower - reach <= effect <= upper + reach]
         ends = [threshold, _position(1.0 if ratio else 0.0, ratio), *effects]
         spare = 0.15 * (max(ends) - min(ends)) or 0.1
         label = short(limit) if ratio else f"{signed(limit) if limit else '0'} dB"
