@@ -7,7 +7,7 @@ from schemenets.study.claims._families import Json, Tables, number
 from schemenets.study.statistics import MissingRunsError, over_power
 from schemenets.study.wording import short
 
-ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 10,000 applications, with a margin
+ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 1,000 applications, with a margin
 SYMMETRIC, MULTIGRID = "symmetric", "multigrid_unet"  # networks
 # evidence that sentences repeat
 CHECKED, LARGEST = "certified symmetric networks without biases", "largest amplification found by the search"
