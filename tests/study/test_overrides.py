@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from schemenets.errors import ConfigError
+from schemenets.study import claims, schema
 from schemenets.study.config import Study
 from schemenets.study.overrides import blamed, merged, resolved
 from schemenets.study.plan import Plan, PlanError
@@ -161,3 +162,38 @@ def test_jobs_are_given_the_resolved_configuration(tmp_path, monkeypatch):
     given = json.loads(plan.config.read_text())
     assert given["tiers"]["smoke"]["seeds"] == 3
     assert Study.load(tier=plan.tier, config=plan.config).seeds == [0, 1, 2]
+
+
+OWN = next(claim for claim in schema.read(ROOT / "config/claims.yaml")["claims"] if claim["id"] == "C6") | {"id": "M1"}
+
+
+def test_a_file_may_add_claims_of_its_own(written, tmp_path, monkeypatch):
+    for name in ("config", "workflow"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    content = {"tier": "smoke", "claims": [OWN]}
+    path = written(content)
+    plan = Plan.of(merged(WHOLE, content), [path])
+    (spec,) = Study.load(tier=plan.tier, config=plan.config).specs("claims").values()
+    found = claims.load(Path(spec["registered"]), own=spec["own"])["claims"]
+    assert [claim["id"] for claim in found][-2:] == ["N1", "M1"]
+    assert Study.load(tier="smoke").specs("claims") == {"all": {"registered": "config/claims.yaml"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"evaluator": "superority"}, "{}: claims.0.evaluator: got 'superority'"),
+        (
+            {"comparisons": [OWN["comparisons"][0] | {"candidate": "none-relu"}]},
+            "{}: claims.M1.candidate: got 'none-relu', expected one of ",
+        ),
+        ({"id": "C6"}, "config/claims.yaml and the configuration: claims.id: got 'C6' 2 times"),
+    ],
+)
+def test_mistakes_in_claims_are_blamed_on_the_file_that_adds_them(change, message, written):
+    content = {"tier": "smoke", "claims": [OWN | change]}
+    path = written(content)
+    with pytest.raises(PlanError) as refusal:
+        Plan.of(merged(WHOLE, content), [path])
+    assert message.format(path) in str(refusal.value)

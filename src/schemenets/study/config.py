@@ -97,39 +97,43 @@ class Study:
         """Whether the tier is configured as that of the project is, whatever other tiers are."""
         return of_tier(self.config) == of_tier(resolved({**schema.read(CONFIG), "tier": self.tier}))
 
-    def check_claims(self, registered: Mapping[str, Any]) -> None:
-        """Make sure that this study can decide the registered claims (:func:`schemenets.study.claims.load`).
+    def check_claims(self, registered: Mapping[str, Any], sources: Sequence[Source] = ()) -> None:
+        """Make sure that this study can decide the claims (:func:`schemenets.study.claims.load`).
+
+        Claims of one's own are in the last of the ``sources`` that has any.
 
         Raises:
             ConfigError: one line per test set, experiment or method that this study does not have.
         """
+        own = {claim["id"] for claim in self.config.get("claims", ())}
+        own_source = next((name for name, content in reversed(sources) if "claims" in content), str(CLAIMS))
         findings = []
         defaults = {"family": registered["test_set"], "noise": registered["noise"]}
         test_set = signals.dataset_name(defaults)
         if test_set not in self.test_sets:
-            findings.append(
-                f"test_set and noise: got {test_set}, expected one of {self.test_sets} of the tier {self.tier}."
-            )
+            expected = f"expected one of {self.test_sets} of the tier {self.tier}"
+            findings.append(f"{CLAIMS}: test_set and noise: got {test_set}, {expected}.")
         for claim in registered["claims"]:
+            start = f"{own_source if claim['id'] in own else CLAIMS}: claims.{claim['id']}"
             for entry in claim.get("comparisons", ()):
                 for key, kind in (("experiment", "experiments"), ("candidate", "methods"), ("reference", "methods")):
                     if entry[key] not in self.config[kind]:
                         expected = ", ".join(self.config[kind])
-                        findings.append(f"claims.{claim['id']}.{key}: got {entry[key]!r}, expected one of {expected}.")
-                own = {"family": entry.get("test_set", defaults["family"])}
-                name = signals.dataset_name({**own, "noise": entry.get("noise", defaults["noise"])})
+                        findings.append(f"{start}.{key}: got {entry[key]!r}, expected one of {expected}.")
+                test = {"family": entry.get("test_set", defaults["family"])}
+                name = signals.dataset_name({**test, "noise": entry.get("noise", defaults["noise"])})
                 tested_on = self.tested_on(entry["experiment"])
                 if entry["experiment"] in self.settings["experiments"] and name not in tested_on:
-                    key = f"claims.{claim['id']}.{entry['experiment']}"
+                    key = f"{start}.{entry['experiment']}"
                     findings.append(f"{key}, test_set and noise: got {name}, expected one of {tested_on}.")
             section, budgets = self.config["solvers"], claim.get("budgets")
             for entry in [*claim.get("ratios", ()), *([budgets] if budgets else [])]:
                 for key, kind in (("problem", "problems"), ("candidate", "methods"), ("reference", "methods")):
                     if key in entry and entry[key] not in section[kind]:
                         expected = ", ".join(section[kind])
-                        findings.append(f"claims.{claim['id']}.{key}: got {entry[key]!r}, expected one of {expected}.")
+                        findings.append(f"{start}.{key}: got {entry[key]!r}, expected one of {expected}.")
         if findings:
-            raise ConfigError("\n".join(f"{CLAIMS}: {finding}" for finding in dict.fromkeys(findings)))
+            raise ConfigError("\n".join(dict.fromkeys(findings)))
 
     @property
     def tier(self) -> str:

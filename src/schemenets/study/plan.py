@@ -230,7 +230,7 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
         name, own = (each, schema.read(Path(each))) if isinstance(each, str) else each
         sources.append((name, resolved(own, config)))
     study = Study.check(config, sources=sources)
-    study.check_claims(claims.load(CLAIMS))
+    study.check_claims(claims.load(CLAIMS, own=study.config.get("claims", ())), sources)
     content: Json = {
         "tier": study.tier,
         "results": study.results.as_posix(),

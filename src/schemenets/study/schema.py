@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, TypeChecker, validators
 from jsonschema.exceptions import ValidationError
+from referencing import Registry, Resource
 
 from schemenets.errors import ConfigError
 
@@ -78,10 +79,25 @@ def validate(data: object, schema_path: Path, source_path: Path) -> None:
 
 
 def violations(data: object, schema_path: Path) -> list[str]:
-    """One line per violation of the schema, with key path (dots), value and what is expected."""
-    schema = json.loads(Path(schema_path).read_text(encoding="utf-8"))
-    errors = sorted(_Validator(schema).iter_errors(data), key=lambda error: error.json_path)
+    """One line per violation of the schema, with key path (dots), value and what is expected.
+
+    A schema may refer to others in its directory by the names of their files.
+    """
+    registry: Registry[Any] = Registry(
+        retrieve=lambda name: _resource(Path(schema_path).parent / name)  # type: ignore[call-arg]
+    )
+    errors = _Validator(_content(schema_path), registry=registry).iter_errors(data)
+    errors = sorted(errors, key=lambda error: error.json_path)
     return list(dict.fromkeys(line for error in errors for line in _lines(error)))
+
+
+def _content(schema_path: Path) -> Any:
+    return json.loads(Path(schema_path).read_text(encoding="utf-8"))
+
+
+def _resource(schema_path: Path) -> "Resource[Any]":
+    """Another schema that one refers to by its name."""
+    return Resource.from_contents(_content(schema_path))
 
 
 def _is_integer(checker: TypeChecker, value: object) -> bool:

@@ -6,7 +6,7 @@ networks instead. The head of that file states all rules.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -35,16 +35,18 @@ SCHEMA = Path("workflow/schemas/claims.schema.json")  # in the project's directo
 INTERVALS = {"interval": "{}", "mean_interval": "mean_{}", "image_interval": "image_{}"}  # names of their ends
 
 
-def load(path: Path, schema_path: Path = SCHEMA) -> Json:
-    """The claims that the YAML file ``path`` registers.
+def load(path: Path, schema_path: Path = SCHEMA, own: Sequence[Json] = ()) -> Json:
+    """The claims that the YAML file ``path`` registers, and after them those of a configuration.
 
     Raises:
-        ConfigError: the file breaks the schema, or gives an id twice.
+        ConfigError: the file breaks the schema, or an id is given twice.
     """
     registered = schema.load(path, schema_path)
+    registered = {**registered, "claims": [*registered["claims"], *own]}
     for name, times in Counter(claim["id"] for claim in registered["claims"]).items():
         if times > 1:
-            raise ConfigError(f"{path}: claims.id: got {name!r} {times} times, expected ids that all differ.")
+            source = f"{path} and the configuration" if own else path
+            raise ConfigError(f"{source}: claims.id: got {name!r} {times} times, expected ids that all differ.")
     return registered
 
 

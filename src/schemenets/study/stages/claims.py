@@ -20,8 +20,9 @@ SEEDS, FAMILIES, EFFECTS = (10, 16), (1, 16), (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 def specs(study: Study) -> dict[str, Json]:
-    """All claims, at once."""
-    return {"all": {"registered": CLAIMS.as_posix()}}
+    """All claims, at once: the registered ones, and those that a configuration adds."""
+    own = {"own": study.config["claims"]} if "claims" in study.config else {}
+    return {"all": {"registered": CLAIMS.as_posix(), **own}}
 
 
 def inputs(spec: Json) -> Json:
@@ -31,7 +32,8 @@ def inputs(spec: Json) -> Json:
 
 def run(job: Job) -> None:
     """Write the verdicts, every comparison, the verdicts at other thresholds, and the power of the tests."""
-    registered, measured = claims.load(Path(job.spec["registered"])), summaries.read(job.results)
+    registered = claims.load(Path(job.spec["registered"]), own=job.spec.get("own", ()))
+    measured = summaries.read(job.results)
     result = claims.evaluate(registered, measured)
     tables = {
         "comparisons": claims.comparison_table(result),
