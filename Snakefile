@@ -50,7 +50,7 @@ onstart:
     except (OSError, NotImplementedError) as error:
         raise WorkflowError(f"{LOCK.lock_file}: {error}; expected a file system that can lock files")
     if workflow.local_exec and DEVICE == "cuda":
-        found = subprocess.run([sys.executable, "-m", "schemenets", "info"], capture_output=True, text=True)
+        found = subprocess.run(["python", "-m", "schemenets", "info"], capture_output=True, text=True)  # as jobs do
         if found.returncode:
             raise WorkflowError(found.stderr.strip())
     elif prefix := getattr(workflow.executor_settings, "jobname_prefix", None):  # of SLURM

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -118,11 +119,11 @@ def successful(directory, *arguments, profile="slurm"):
     return output
 
 
-def results(directory):
+def results(directory, inside=RESULTS):
     """All results by name; records without what differs from run to run."""
     found = {}
-    for path in sorted((directory / RESULTS).rglob("*")):
-        name = path.relative_to(directory / RESULTS).as_posix()
+    for path in sorted((directory / inside).rglob("*")):
+        name = path.relative_to(directory / inside).as_posix()
         if path.suffix == ".json" and name.startswith(RECORDS):
             record = json.loads(path.read_text())
             record.pop("provenance", None)
@@ -246,21 +247,32 @@ def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
     assert "SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine." in output
 
 
-def test_a_full_disk_loses_nothing(tmp_path, local):
-    """The results are on a file system of some kilobytes, which is then made larger."""
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_a_full_disk_loses_nothing(profile, cluster, tmp_path, local):
+    """The results are on a file system of their own, which other files fill until they are removed."""
     directory, small = project(tmp_path / "project"), tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], capture_output=True).returncode:
         pytest.skip("file systems cannot be mounted here")
+    data, others = small / "data/piecewise_affine-10.safetensors", small / "others"
     try:
-        target = "data/piecewise_affine-10.safetensors"
-        options = ("--config", f"out={small}", "--", f"{small}/{target}")
-        status, output = run(directory, *options, profile="default")
+        successful(directory, "--config", f"out={small}", "--", data, profile="default")
+        fill(others)
+        options = ("--config", f"out={small}", "--", small / TUNED)
+        status, output = run(directory, "--retries", "0", *options, profile=profile)
         assert status != 0
         assert "No space left on device" in output
-        assert not (small / target).exists()
-        subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
-        successful(directory, *options, profile="default")
-        assert (small / target).read_bytes() == local()[target]
+        assert not (small / TUNED).exists()
+        others.unlink()
+        successful(directory, *options, profile=profile)
+        assert data.read_bytes() == local()[data.relative_to(small).as_posix()]
+        assert results(directory, small)[TUNED] == local()[TUNED]
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def fill(path):
+    """Write to a file until nothing more fits."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from itertools import accumulate
 from pathlib import Path
 
 import miniature as miniature_study
@@ -278,6 +279,37 @@ def test_a_configuration_of_ones_own_reaches_every_job(tmp_path):
     data = "results/smoke/data/piecewise_affine-10.json"
     successful(directory, data, "--configfile", "mine.yaml")
     assert json.loads((directory / data).read_text())["spec"]["seed"] == 7
+
+
+@pytest.mark.parametrize(("device", "at_once"), [("cpu", 2), ("cuda", 1)])
+def test_one_gpu_trains_one_network_at_a_time_whatever_the_number_of_cores(device, at_once, tmp_path):
+    """The GPU is made up: what runs instead of trainings notes when it begins and ends."""
+    directory, noted = miniature(tmp_path / "copy"), tmp_path / "noted"
+    fake = tmp_path / "bin/python"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"""#!/bin/sh
+        case "$3" in
+          info) exit 0 ;;
+          tune) echo 1 >> {noted}; sleep 5; echo -1 >> {noted}; exit 1 ;;
+        esac
+        exec {sys.executable} "$@"
+        """
+    )
+    fake.chmod(0o755)
+    command = [sys.executable, "-m", "snakemake", "--cores", "4", "--retries", "0", "--keep-going"]
+    targets = [
+        f"results/smoke/tuning/piecewise_affine/{each}/small.json" for each in ("resnet-relu", "symmetric-perona_malik")
+    ]
+    given = environment(directory)
+    given["PATH"] = f"{fake.parent}{os.pathsep}{given['PATH']}"
+    options = {"env": given, "capture_output": True, "text": True, "check": False}
+    found = subprocess.run(
+        [*command, "--config", "tier=smoke", f"device={device}", "--", *targets], cwd=directory, **options
+    )
+    changes = [int(line) for line in noted.read_text().split()]
+    assert len(changes) == 4, found.stderr
+    assert max(accumulate(changes)) == at_once
 
 
 def test_reading_the_rules_imports_neither_torch_nor_pandas(project, tmp_path):

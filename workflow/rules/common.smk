@@ -6,10 +6,11 @@
 from schemenets.study.plan import Plan, PlanError, chosen_device
 
 GIVEN = workflow.config_settings  # by --configfile and --config
-GPUS = workflow.global_resources.get("gpu")
+GPUS = workflow.global_resources.get("gpu")  # a resource without a value, if the run has not said any
+GPUS = getattr(GPUS, "value", GPUS)
 try:
     PLAN = Plan.of(config, [*GIVEN.configfiles, ("--config", dict(GIVEN.config))])
-    DEVICE = chosen_device(config, GPUS.value if GPUS else 0)
+    DEVICE = chosen_device(config, GPUS or 0)
 except PlanError as error:
     raise WorkflowError(str(error))
 
