@@ -23,6 +23,10 @@ OPTIONS = f"{PLAN.options} --log {{log:q}}"
 JOB = "{wildcards.experiment}/{wildcards.method}/{wildcards.size}"
 
 
+# Megabytes of a training: measured on processors; a guess for what the libraries of GPUs take beside
+FOR_TRAINING = 8000 if DEVICE == "cuda" else 2000
+
+
 def growing(amount):
     """Megabytes of memory, of which every attempt gets more: a job that exceeds them is stopped."""
     return lambda wildcards, attempt: amount * attempt

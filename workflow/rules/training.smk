@@ -12,7 +12,7 @@ rule tune:
     priority: 2
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(FOR_TRAINING),
         runtime=PLAN.minutes("tune", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
@@ -50,7 +50,7 @@ rule train:
     priority: 1
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(FOR_TRAINING),
         runtime=PLAN.minutes("train", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
@@ -69,7 +69,7 @@ rule cells:
         PLAN.log("cells"),
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(FOR_TRAINING),
         runtime=growing(120),
         gpu=int(DEVICE == "cuda"),
     params:
