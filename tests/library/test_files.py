@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,16 @@ def test_atomic_write_creates_parents_and_leaves_nothing_else(tmp_path):
     files.atomic_write(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
     assert entries(path.parent) == ["text"]
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.json'$"):
+        files.atomic_write(tmp_path / "a.json", "{}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_atomic_write_respects_the_umask(tmp_path):

@@ -261,7 +261,8 @@ def test_a_full_disk_loses_nothing(profile, cluster, tmp_path, local):
         options = ("--config", f"out={small}", "--", small / TUNED)
         status, output = run(directory, "--retries", "0", *options, profile=profile)
         assert status != 0
-        assert "No space left on device" in output
+        jobs = (Path(log) for log in re.findall(r"\(log: (.*)\)", output))  # those of SLURM, which are elsewhere
+        assert "No space left on device" in "".join([output, *(path.read_text() for path in jobs)])
         assert not (small / TUNED).exists()
         others.unlink()
         successful(directory, *options, profile=profile)
