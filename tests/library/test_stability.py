@@ -767,6 +767,29 @@ def test_certified_checkpoints_compute_what_the_schemes_compute_by_dense_matrice
 
 
 @pytest.mark.parametrize("name", CERTIFIABLE)
+@pytest.mark.parametrize("weights", [(), (0.3,)])
+def test_a_flux_that_somebody_added_is_verified_as_it_is(name, weights, tmp_path, monkeypatch):
+    """Huber's, and a mixture with the linear one whose weights stay in a box of 1/2."""
+
+    def phi(t, w=None):
+        share = 0 if w is None else 0.5 + w[..., 0]
+        return share * t + (1 - share) * t.clamp(-1, 1)
+
+    def dphi(t, w=None):
+        share = 0 if w is None else 0.5 + w[..., 0]
+        return share + (1 - share) * (t.abs() <= 1)
+
+    own = replace(fluxes.get("charbonnier"), name="own", phi=phi, dphi=dphi, scalar=None, initial=weights, box=0.5)
+    own = replace(own, bounds=lambda w: (torch.zeros(w.shape[:-1]), torch.ones(w.shape[:-1]))) if weights else own
+    get = fluxes.get
+    monkeypatch.setattr(fluxes, "get", lambda name, **given: own if name == "own" else get(name, **given))
+    net = random_network(7, name=name, flux="own", certified=True, blocks=3, filters=3, kernel_size=4)
+    checkpoints.save(net.float(), tmp_path / "net.safetensors")
+    assert verification.can_verify(net.architecture)
+    assert verify(tmp_path / "net.safetensors", LENGTH) == []
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
 def test_bounds_by_dense_matrices_are_not_above_those_of_certificates(name, tmp_path):
     net = random_network(7, name=name, flux="perona_malik", certified=True, blocks=2, filters=3, kernel_size=4)
     checkpoints.save(net, tmp_path / "net.safetensors")
@@ -922,7 +945,7 @@ def test_dense_bounds_of_explicit_steps_are_attained_by_one_filter_of_length_one
     ("name", "flux", "message"),
     [
         ("resnet", "relu", f"network to verify: got 'resnet', expected one of {', '.join(sorted(CERTIFIABLE))},"),
-        ("symmetric", "fab", "flux of the network to verify: got 'fab', expected one of charbonnier, "),
+        ("symmetric", "fab", "flux of the network to verify: got 'fab', expected one with diffusivities g ≥ 0"),
     ],
 )
 def test_what_is_not_written_anew_is_refused_by_name(name, flux, message, tmp_path):

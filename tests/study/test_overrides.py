@@ -85,7 +85,7 @@ def test_a_file_may_hold_only_what_is_different(written):
     ("content", "message"),
     [
         ({"training": {"batch": 0}}, "training.batch: got 0, expected at least 1."),
-        ({"seeds": 0}, "tiers.study.seeds: got 0, expected at least 1."),
+        ({"seeds": 0}, "tiers.smoke.seeds: got 0, expected at least 1."),
         ({"sedes": 3}, "(top level): got the key 'sedes', expected one of "),
         ({"tiers": {"mine": {"seeds": 1}}}, "tiers.mine: got no first_seed, data_seed, "),
         (
@@ -121,9 +121,27 @@ def test_a_file_may_hold_only_what_is_different(written):
     ],
 )
 def test_mistakes_are_blamed_on_the_file_that_they_are_in(content, message, written):
-    path = written(content)
+    path = written({"tier": "smoke"} | content)
     with pytest.raises(ConfigError, match=f"^{re.escape(f'{path}: {message}')}"):
         Study.load(config=path)
+
+
+def test_tiers_that_are_not_run_may_break(written):
+    content = {"tiers": {"mine": {"like": "smoke"}}}
+    content["test_families"] = ["piecewise_affine", "scanlines"]
+    content["tiers"]["study"] = {"test_noises": [5]}  # which its attacks need at 10
+    assert Study.load(config=written({**content, "tier": "mine"})).tier == "mine"
+    path = written({**content, "tier": "study"})
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{path}: tiers.study.robustness.experiment')}"):
+        Study.load(config=path)
+
+
+def test_a_stage_that_others_read_may_not_be_left_out(written):
+    content = {"tier": "smoke", "tiers": {"smoke": {"stages": ["signals", "evolution", "tune", "train"]}}}
+    path = written(content)
+    with pytest.raises(PlanError) as refusal:
+        Plan.of(merged(WHOLE, content), [path])
+    assert str(refusal.value) == f"{path}: tiers.smoke.stages: got no problems, expected it, as tune reads its results."
 
 
 def test_plans_blame_files_and_the_command_line(written):
@@ -171,12 +189,21 @@ def test_a_file_may_add_claims_of_its_own(written, tmp_path, monkeypatch):
     for name in ("config", "workflow"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    content = {"tier": "smoke", "claims": [OWN]}
+    """What is compared is measured on the signals that networks are trained on, if the claim does not say else."""
+    methods = OWN["comparisons"][0]
+    comparison = methods | {"experiment": "scanlines", "sizes": "all"}
+    groups = [{"methods": [methods["candidate"], methods["reference"]], "blocks": [2]}]
+    content = {
+        "tier": "smoke",
+        "claims": [OWN | {"comparisons": [comparison]}],
+        "tiers": {"smoke": {"experiments": {"scanlines": groups}}},
+    }
     path = written(content)
     plan = Plan.of(merged(WHOLE, content), [path])
     (spec,) = Study.load(tier=plan.tier, config=plan.config).specs("claims").values()
     found = claims.load(Path(spec["registered"]), own=spec["own"])["claims"]
     assert [claim["id"] for claim in found][-2:] == ["N1", "M1"]
+    assert {(each["test_set"], each["noise"]) for each in found[-1]["comparisons"]} == {("scanlines", 10)}
     assert Study.load(tier="smoke").specs("claims") == {"all": {"registered": "config/claims.yaml"}}
 
 
@@ -187,6 +214,19 @@ def test_a_file_may_add_claims_of_its_own(written, tmp_path, monkeypatch):
         (
             {"comparisons": [OWN["comparisons"][0] | {"candidate": "none-relu"}]},
             "{}: claims.M1.candidate: got 'none-relu', expected one of ",
+        ),
+        (
+            {"comparisons": [OWN["comparisons"][0] | {"experiment": "capacity", "sizes": ["budget-480"]}]},
+            "{}: claims.M1, capacity: got ['symmetric-perona_malik', 'symmetric-charbonnier'], expected methods with",
+        ),
+        (
+            {
+                "comparisons": [
+                    {"role": "primary", "experiment": "capacity", "sizes": ["blocks-2"]}
+                    | {"candidate": "symmetric-learned-certified", "reference": "resnet-relu"}
+                ]
+            },
+            "{}: claims.M1, capacity: got ['blocks-2'], expected some of ['budget-240'].",
         ),
         ({"id": "C6"}, "config/claims.yaml and the configuration: claims.id: got 'C6' 2 times"),
     ],

@@ -2,7 +2,8 @@
 
 ``verify`` reads a checkpoint file without torch. Constraints of the parameters, fluxes and their constants L, L' and m
 are written a second time here, K is a dense Toeplitz matrix, the steps are those of the reference schemes in
-:mod:`schemenets.schemes`. So it shares neither the forward map nor norms and certificates with the networks.
+:mod:`schemenets.schemes`. So it shares neither the forward map nor norms and certificates with the networks. Only a
+flux that somebody adds to the package is taken as it is.
 """
 
 import copy
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh, toeplitz
 from scipy.sparse import linalg as sparse
 
-from schemenets import checkpoints, files
+from schemenets import checkpoints, files, fluxes
 from schemenets.errors import InvalidParameterError
 from schemenets.networks import Architecture
 from schemenets.schemes import du_fort_frankel, explicit, implicit, safeguarded_du_fort_frankel, safeguarded_fsi
@@ -86,7 +87,8 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
 
     Raises:
         CheckpointError: the file is missing, damaged or no checkpoint, or has no network of this seed.
-        InvalidParameterError: no second map is known for this network or flux, or signals shorter than the filters.
+        InvalidParameterError: no second map is known for this network, its flux has negative diffusivities, or the
+            signals are shorter than the filters.
     """
     network = checkpoints.load(path, seed)
     if (own := next(network.parameters()).dtype) not in TOLERANCES:
@@ -141,13 +143,14 @@ def verify(path: Path | str, length: int, seed: int | None = None) -> list[str]:
 
 
 def can_verify(architecture: Architecture) -> bool:
-    """Whether ``verify`` knows network and flux."""
-    return architecture.steps == "positive" and architecture.name in _SCHEMES and architecture.flux in _FLUXES
+    """Whether ``verify`` knows the network, and its flux has nonnegative diffusivities."""
+    known = architecture.steps == "positive" and architecture.name in _SCHEMES
+    return known and fluxes.get(architecture.flux).nonnegative
 
 
 def to_verify(architecture: Architecture, certificate: Certificate) -> bool:
-    """Whether to verify a network: one built for a certificate, or found to hold one that ``verify`` knows."""
-    return architecture.certified or (certificate.holds and can_verify(architecture))
+    """Whether to verify a network that ``verify`` knows: one built for a certificate, or found to hold one."""
+    return can_verify(architecture) and (architecture.certified or certificate.holds)
 
 
 class _Flux(NamedTuple):
@@ -157,6 +160,7 @@ class _Flux(NamedTuple):
     L: float = 1.0
     L_prime: float = 1.0
     m: float = 0.0
+    box: float = 1.0  # of the weights
 
 
 def _learned(t: Array, w: Array) -> Array:
@@ -171,7 +175,7 @@ def _weickert(t: Array) -> Array:
         return -t * np.expm1(-3.31488 / t**8)
 
 
-BOX, EPSILON = 6.0, 0.01  # of the learned and the regularised TV flux
+EPSILON = 0.01  # of the regularised TV flux
 RISE = 288 * 0.16 * 0.216 / 2  # A/2, A = 48 · 6 (2/5)² (3/5)³
 PEAK = 3 * RISE - math.sqrt(9 * RISE**2 - 1)  # where σ(z) + A σ'(z) has its maximum: 1 + z² = 6 RISE z
 STEEPEST = (1 + PEAK / math.sqrt(1 + PEAK**2)) / 2 + RISE / (1 + PEAK**2) ** 1.5
@@ -179,13 +183,28 @@ STEEPEST = (1 + PEAK / math.sqrt(1 + PEAK**2)) / 2 + RISE / (1 + PEAK**2) ** 1.5
 _FLUXES = {
     "charbonnier": _Flux(lambda t: t / np.sqrt(1 + t**2)),
     "exponential_perona_malik": _Flux(lambda t: t * np.exp(-(t**2) / 2), m=2 * math.exp(-1.5)),
-    "learned": _Flux(_learned, L_prime=STEEPEST, m=STEEPEST - 1),
+    "learned": _Flux(_learned, L_prime=STEEPEST, m=STEEPEST - 1, box=6.0),
     "linear": _Flux(lambda t: t),
     "perona_malik": _Flux(lambda t: t / (1 + t**2), m=1 / 8),
     "relu": _Flux(lambda t: np.maximum(t, 0)),
     "tv_regularised": _Flux(lambda s: s / np.sqrt(s**2 + EPSILON**2), L=1 / EPSILON, L_prime=1 / EPSILON),
     "weickert": _Flux(_weickert, m=8 * math.exp(-7 / 8) - 1),
 }
+
+
+def _flux(name: str) -> _Flux:
+    """The flux of this name; one that is not written here a second time is taken as it is registered."""
+    if name in _FLUXES:
+        return _FLUXES[name]
+    own = fluxes.get(name)
+    if not own.nonnegative:
+        raise InvalidParameterError("flux of the network to verify", name, "one with diffusivities g ≥ 0")
+
+    def phi(*arguments: Array) -> Array:
+        values: Array = own.phi(*map(torch.from_numpy, arguments)).numpy()
+        return values
+
+    return _Flux(phi, own.L, own.L_prime, own.m, own.box)
 
 
 class _Block:
@@ -204,7 +223,7 @@ class _Block:
         lam = _positive(parameters["lam"]) if "lam" in parameters else np.ones(len(W))
         rows = len(self.K) // len(W)  # of every filter
         self.lam = np.repeat(lam, rows)
-        self.shape = [np.repeat(BOX * np.tanh(parameters["w"]), rows, axis=0)] if "w" in parameters else []
+        self.shape = [np.repeat(flux.box * np.tanh(parameters["w"]), rows, axis=0)] if "w" in parameters else []
         b1, b2 = (np.atleast_1d(parameters.get(name, np.zeros(1))) for name in ("b1", "b2"))
         self.b1, self.b2 = np.repeat(b1, rows) if b1.size > 1 else b1, np.repeat(b2, length) if b2.size > 1 else b2
         # root mean squares over the positions of what they add, ‖b₁‖√(N'/N) and ‖b₂‖
@@ -248,13 +267,12 @@ class _Dense:
         arrays, text = files.read_safetensors(path)
         header = json.loads(text or "")
         architecture, index = header["architecture"], 0 if seed is None else header["seeds"].index(seed)
-        for what, key, known in (("", "name", _SCHEMES), ("flux of the ", "flux", _FLUXES)):
-            if architecture[key] not in known:
-                expected = f"one of {', '.join(sorted(known))}, whose certificates are verified by dense matrices"
-                raise InvalidParameterError(f"{what}network to verify", architecture[key], expected)
+        if architecture["name"] not in _SCHEMES:
+            expected = f"one of {', '.join(sorted(_SCHEMES))}, whose certificates are verified by dense matrices"
+            raise InvalidParameterError("network to verify", architecture["name"], expected)
         if architecture.get("steps", "positive") != "positive":
             raise InvalidParameterError("steps", architecture["steps"], "positive, for a verification")
-        certified, flux = architecture["certified"], _FLUXES[architecture["flux"]]
+        certified, flux = architecture["certified"], _flux(architecture["flux"])
         parameters: dict[str, dict[str, Array]] = {}
         for key, array in arrays.items():  # such as blocks.0.parametrizations.K.original, or blocks.0.K
             where, _, name = key.removesuffix(".original").replace("parametrizations.", "").rpartition(".")

@@ -273,6 +273,7 @@ def _plan(options: argparse.Namespace) -> None:
     from schemenets.study.config import CONFIG, Study
 
     study = Study.load(tier=options.tier, config=options.config or CONFIG)
+    study.check_run()
     if options.runs is not None:
         if options.runs < 1:
             raise InvalidParameterError("--runs", options.runs, "at least 1")
@@ -432,7 +433,7 @@ def _of_denoiser(network: networks.DenoisingNetwork, options: argparse.Namespace
         if stability.can_verify(network.architecture):
             problems = stability.verify(options.checkpoint, options.verify, options.seed)
         else:
-            problems = ["not possible: dense matrices cannot compute networks or fluxes of this kind"]
+            problems = ["not possible: dense matrices cannot compute networks of this kind"]
         lines["verification"] = "; ".join(problems) or f"nothing contradicts it, for signals of length {options.verify}"
     return lines, certificate.holds and not problems
 

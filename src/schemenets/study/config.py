@@ -41,6 +41,7 @@ class Study:
 
     config: Mapping[str, Any]
     _specs: dict[str, dict[str, Json]] = field(default_factory=dict, repr=False, compare=False)
+    _sources: Sequence[Source] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def load(cls, root: Path = Path(), tier: str | None = None, config: Path = CONFIG) -> "Study":
@@ -87,26 +88,55 @@ class Study:
         Raises:
             ConfigError: one line per finding, with source, key, value and what is expected.
         """
-        if findings := _unresolved(config) or schema.violations(config, root / SCHEMA) or list(_findings(config)):
-            sources = sources or [(str(root / CONFIG), config)]
+        sources = sources or [(str(root / CONFIG), config)]
+        if findings := _unresolved(config) or schema.violations(config, root / SCHEMA) or _of_run(config, len(sources)):
             raise ConfigError("\n".join(_blamed(finding, sources, root) for finding in findings))
-        return cls(config)
+        return cls(config, _sources=sources)
 
     @property
     def registered(self) -> bool:
         """Whether the tier is configured as that of the project is, whatever other tiers are."""
         return of_tier(self.config) == of_tier(resolved({**schema.read(CONFIG), "tier": self.tier}))
 
-    def check_claims(self, registered: Mapping[str, Any], sources: Sequence[Source] = ()) -> None:
-        """Make sure that this study can decide the claims (:func:`schemenets.study.claims.load`).
+    @property
+    def own_claims(self) -> list[Json]:
+        """Claims that the configuration adds, compared on what their experiments train on, if they do not say else."""
+        found = []
+        for claim in self.config.get("claims", ()):
+            comparisons = [
+                {**_own_test_set(self.config["experiments"].get(entry["experiment"])), **entry}
+                for entry in claim.get("comparisons", ())
+            ]
+            found.append({**claim, "comparisons": comparisons} if comparisons else claim)
+        return found
 
-        Claims of one's own are in the last of the ``sources`` that has any.
+    def check_run(self) -> None:
+        """Make sure of what takes the stages to see: that nothing they read is missing, and that claims can be decided.
+
+        Raises:
+            ConfigError: one line per finding.
+        """
+        from schemenets.study import claims, stages  # they import this module
+
+        missing: dict[str, str] = {}
+        for stage in stages.available():
+            for spec in self.specs(stage).values():
+                for found in stages.references(stage, spec).values():
+                    read = {each[0]: each[1] for each in found if not isinstance(each, str)}
+                    missing |= {other: stage for other, name in read.items() if name not in self.specs(other)}
+        if missing:
+            lines = (f"got no {other}, expected it, as {stage} reads its results." for other, stage in missing.items())
+            raise ConfigError("\n".join(blamed(f"tiers.{self.tier}.stages: {line}", self._sources) for line in lines))
+        self.check_claims(claims.load(CLAIMS, own=self.own_claims))
+
+    def check_claims(self, registered: Mapping[str, Any]) -> None:
+        """Make sure that this study can decide the claims (:func:`schemenets.study.claims.load`).
 
         Raises:
             ConfigError: one line per test set, experiment or method that this study does not have.
         """
         own = {claim["id"] for claim in self.config.get("claims", ())}
-        own_source = next((name for name, content in reversed(sources) if "claims" in content), str(CLAIMS))
+        own_source = next((name for name, content in reversed(self._sources) if "claims" in content), str(CLAIMS))
         findings = []
         defaults = {"family": registered["test_set"], "noise": registered["noise"]}
         test_set = signals.dataset_name(defaults)
@@ -126,6 +156,7 @@ class Study:
                 if entry["experiment"] in self.settings["experiments"] and name not in tested_on:
                     key = f"{start}.{entry['experiment']}"
                     findings.append(f"{key}, test_set and noise: got {name}, expected one of {tested_on}.")
+                findings += self._untrained(entry, start) if claim["id"] in own else []
             section, budgets = self.config["solvers"], claim.get("budgets")
             for entry in [*claim.get("ratios", ()), *([budgets] if budgets else [])]:
                 for key, kind in (("problem", "problems"), ("candidate", "methods"), ("reference", "methods")):
@@ -134,6 +165,18 @@ class Study:
                         findings.append(f"{start}.{key}: got {entry[key]!r}, expected one of {expected}.")
         if findings:
             raise ConfigError("\n".join(dict.fromkeys(findings)))
+
+    def _untrained(self, entry: Mapping[str, Any], start: str) -> Iterator[str]:
+        """Sizes of a comparison that no network of this tier has; registered claims may wait for another tier."""
+        sides = [entry["candidate"], entry["reference"]]
+        trained = [
+            {size for e, method, size in self.trainings if (e, method) == (entry["experiment"], s)} for s in sides
+        ]
+        both = set.intersection(*trained)
+        sizes = [] if entry["sizes"] == "all" else entry["sizes"]
+        if missing := [size for size in sizes if size not in both] if both else sides:
+            expected = f"some of {sorted(both)}" if both else "methods with networks of the same size in this tier"
+            yield f"{start}, {entry['experiment']}: got {missing}, expected {expected}."
 
     @property
     def tier(self) -> str:
@@ -371,7 +414,8 @@ def _blamed(finding: str, sources: Sequence[Source], root: Path) -> str:
         whole: Json = {}
         for name, content in sources:
             whole = merged(whole, content)
-            if finding in (schema.violations(whole, root / SCHEMA) or list(_findings(whole))):
+            config = resolved(whole)
+            if finding in (schema.violations(config, root / SCHEMA) or list(_findings(config))):
                 return f"{name}: {finding}"
     return named
 
@@ -389,9 +433,15 @@ def of_tier(config: Mapping[str, Any]) -> Json:
 
 def training_set(experiment: Mapping[str, Any]) -> str:
     """Name of the data set that the networks of an experiment are trained on."""
-    if "time" in experiment:
-        return signals.dataset_name({"family": f"evolution_{experiment['time']}", "noise": experiment["noise"]})
-    return signals.dataset_name(experiment)
+    own = _own_test_set(experiment)
+    return signals.dataset_name({"family": own["test_set"], "noise": own["noise"]})
+
+
+def _own_test_set(experiment: Mapping[str, Any] | None) -> Json:
+    if experiment is None:
+        return {}
+    family = f"evolution_{experiment['time']}" if "time" in experiment else experiment["family"]
+    return {"test_set": family, "noise": experiment["noise"]}
 
 
 def _epochs(number: float) -> int:
@@ -427,6 +477,11 @@ def _architecture(config: Mapping[str, Any], method: str, experiment: str | None
 def _sized(architecture: Architecture, kind: str, number: int) -> Architecture:
     blocks = networks.blocks_for_budget(architecture, number) if kind == "budget" else number
     return replace(architecture, blocks=blocks)
+
+
+def _of_run(config: Mapping[str, Any], sources: int) -> list[str]:
+    """What is wrong: whoever changes the configuration of the project need not care about tiers that are not run."""
+    return list(_findings(of_tier(config) if sources > 1 and config["tier"] in config["tiers"] else config))
 
 
 def _findings(config: Mapping[str, Any]) -> Iterator[str]:

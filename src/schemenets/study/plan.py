@@ -219,8 +219,8 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
     Raises:
         SchemenetsError: the configuration or the registered claims are invalid.
     """
-    from schemenets.study import claims, forecast, schema, stages
-    from schemenets.study.config import CLAIMS, CONFIG, Study
+    from schemenets.study import forecast, schema, stages
+    from schemenets.study.config import CONFIG, Study
     from schemenets.study.records.fingerprints import of_stage
     from schemenets.study.records.provenance import digest
 
@@ -230,7 +230,7 @@ def build(config: Mapping[str, Any], given: Sequence[Any] = ()) -> Json:
         name, own = (each, schema.read(Path(each))) if isinstance(each, str) else each
         sources.append((name, resolved(own, config)))
     study = Study.check(config, sources=sources)
-    study.check_claims(claims.load(CLAIMS, own=study.config.get("claims", ())), sources)
+    study.check_run()
     content: Json = {
         "tier": study.tier,
         "results": study.results.as_posix(),

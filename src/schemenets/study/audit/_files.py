@@ -20,7 +20,7 @@ def check(audited: Audited) -> Iterator[Finding]:
     given = {Path(name).resolve() for name in audited.manifest["inputs"]}  # the project may have some of them here
     for name in sorted(manifest.found(audited.results) - set(listed)):
         if (root / name).resolve() not in given:
-            yield Finding(root / name, "is not in the manifest")
+            yield Finding(root / name, "is not in the manifest: delete it, if it is left from another configuration")
     for name in sorted({*listed, *(result.name for result in manifest.results_of(audited.study))}):
         if not (root / name).is_file():
             yield Finding(root / name, "file is missing")

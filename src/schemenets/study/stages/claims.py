@@ -21,7 +21,7 @@ SEEDS, FAMILIES, EFFECTS = (10, 16), (1, 16), (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 def specs(study: Study) -> dict[str, Json]:
     """All claims, at once: the registered ones, and those that a configuration adds."""
-    own = {"own": study.config["claims"]} if "claims" in study.config else {}
+    own = {"own": study.own_claims} if "claims" in study.config else {}
     return {"all": {"registered": CLAIMS.as_posix(), **own}}
 
 
