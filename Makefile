@@ -14,7 +14,8 @@ $(if $(CONFIG),$(if $(wildcard $(CONFIG)),,$(error CONFIG: $(CONFIG): no such fi
 .PHONY: study test test-browser test-slurm benchmark lint docs
 
 study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]
-	. .venv/bin/activate && snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
+	. .venv/bin/activate && $(if $(CONFIG),schemenets plan --config "$(CONFIG)" $(if $(TIER),--tier $(TIER)) &&) \
+	  snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
 	  $(if $(TIER)$(OUT),--config) $(if $(TIER),tier=$(TIER)) $(if $(OUT),"out=$(OUT)")
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]

@@ -5,7 +5,7 @@ import pkgutil
 from functools import cache
 from types import ModuleType
 
-from schemenets.errors import UnknownNameError
+from schemenets.errors import SchemenetsError, UnknownNameError
 
 
 def names(package: str) -> list[str]:
@@ -15,13 +15,18 @@ def names(package: str) -> list[str]:
 
 
 @cache  # networks ask for their flux in every pass, and names are looked up in a directory
-def module(package: str, name: str, kind: str) -> ModuleType:
-    """Module ``package.name``.
+def module(package: str, name: str, kind: str, *attributes: str) -> ModuleType:
+    """Module ``package.name``, which defines these attributes.
 
     Raises:
         UnknownNameError: no such module; the message lists the known names.
+        SchemenetsError: it lacks an attribute.
     """
     known = names(package)
     if name not in known:
         raise UnknownNameError(kind, name, known)
-    return importlib.import_module(f"{package}.{name}")
+    found = importlib.import_module(f"{package}.{name}")
+    for attribute in attributes:
+        if not hasattr(found, attribute):
+            raise SchemenetsError(f"{found.__file__}: got no {attribute}, expected it in the module of a {kind}.")
+    return found

@@ -4,11 +4,14 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import schemenets
+from schemenets import fluxes, registry
+from schemenets.errors import InvalidParameterError, SchemenetsError
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -122,6 +125,23 @@ def test_torch_is_imported_only_when_it_is_needed():
     code = "".join(f"import {name}\n" for name in (*light, "schemenets.registry", "sys"))
     result = run(code + "assert 'torch' not in sys.modules\nschemenets.networks\nassert 'torch' in sys.modules")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_module_of_a_registry_that_lacks_something_is_named(tmp_path, monkeypatch):
+    (tmp_path / "owned").mkdir()
+    (tmp_path / "owned/__init__.py").touch()
+    (tmp_path / "owned/complete.py").write_text("NETWORK = 1\n")
+    (tmp_path / "owned/empty.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.module("owned", "complete", "network", "NETWORK").NETWORK == 1
+    with pytest.raises(SchemenetsError, match=r"empty\.py: got no NETWORK, expected it in the module of a network\.$"):
+        registry.module("owned", "empty", "network", "NETWORK")
+
+
+def test_a_flux_is_called_as_its_file(monkeypatch):
+    monkeypatch.setattr(fluxes.relu, "FLUX", replace(fluxes.get("relu"), name="other"))
+    with pytest.raises(InvalidParameterError, match=r"name of FLUX in .*relu\.py: got 'other', expected 'relu'"):
+        fluxes.get("relu")
 
 
 def test_the_public_names_are_these():

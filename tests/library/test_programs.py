@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from random_programs import FLUX, STEPS, TAPS, random_program, random_tensors
 
 from schemenets import fluxes, kernels, networks
+from schemenets.errors import InvalidParameterError
 from schemenets.kernels import reference
 from schemenets.kernels.extrapolation import factor
 from schemenets.kernels.program import BLOCK, PROLONG, RESIDUAL, RESTRICT, SWEEP, Recorder
@@ -122,6 +123,15 @@ def special_states(dtype):
         *((size * inside[0][:5], size * inside[1][:5], size * f[:5]) for size in (1e-30, 1e-10, 1e10, 1e30)),
     ]
     return (torch.cat(x).to(dtype) for x in zip(*rows, strict=True))
+
+
+def test_a_block_is_added_onto_two_states_at_most():
+    do = Recorder({"K": (2, 1, 3), "c": ()}, TAPS)
+    u, c = do.state(1, 6), do.numbers["c"]
+    weights = {"W1": do.numbers["K"], "W2": do.numbers["K"]}
+    do.block(u, weights, fluxes.get("relu"), [(c, u), (None, u)])
+    with pytest.raises(InvalidParameterError, match=r"^pairs in onto: got 3, expected at most 2\.$"):
+        do.block(u, weights, fluxes.get("relu"), [(c, u)] * 3)
 
 
 @pytest.mark.usefixtures("one_kind")

@@ -415,6 +415,8 @@ def test_bounds_of_sequences_are_attained():
 def test_parts_that_are_none_are_named():
     with pytest.raises(InvalidParameterError, match="part: got 'float', expected a certificate"):
         of_sequence([2.0])
+    with pytest.raises(InvalidParameterError, match="parts: got 'Bounds', expected a list"):
+        of_sequence(lipschitz_part(1.0))
     for arguments, name in (((-1.0,), "constant"), ((1.0, math.nan), "at_zero")):
         with pytest.raises(InvalidParameterError, match=f"{name}: got .*, expected a number of at least 0"):
             lipschitz_part(*arguments)

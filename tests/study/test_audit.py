@@ -171,13 +171,17 @@ def test_removed_file(results, name):
 
 def test_extra_file(results):
     (results / "runs/old.json").write_text("{}")
-    assert general(results) == {"runs/old.json": ["is not in the manifest: delete it, if it is left from another configuration"]}
+    assert general(results) == {
+        "runs/old.json": ["is not in the manifest: delete it, if it is left from another configuration"]
+    }
 
 
 def test_files_of_the_project_and_other_results_are_no_extra_files(results):
     """The project's benchmarks are beside results that are published; other runs have directories of their own."""
     (results / "tables/benchmark.csv").write_text("machine\n")
-    assert general(results) == {"tables/benchmark.csv": ["is not in the manifest: delete it, if it is left from another configuration"]}
+    assert general(results) == {
+        "tables/benchmark.csv": ["is not in the manifest: delete it, if it is left from another configuration"]
+    }
     edit(results / "manifest.json", "inputs", "results/smoke/tables/benchmark.csv", value={"sha256": "0" * 64})
     files.write_json(results / "other/manifest.json", {})
     assert "tables/benchmark.csv" not in general(results)

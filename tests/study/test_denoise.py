@@ -39,6 +39,12 @@ def test_csv_files_have_one_signal_per_column(header, tmp_path, capsys):
     np.testing.assert_allclose(found, expected(SIGNALS, SIGNALS.min(), SIGNALS.max()), rtol=1e-7)
 
 
+def test_a_column_that_numbers_the_rows_is_noticed(tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("row,a\n" + "".join(f"{i},{value}\n" for i, value in enumerate(SIGNALS[0])))
+    assert cli.main(["denoise", "in.csv", "-o", "out.csv"]) == 0
+    assert "in.csv: column 1 seems to number the rows" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_arrays_keep_their_shape_and_units(flat):
     values = SIGNALS[0] if flat else SIGNALS
@@ -67,6 +73,7 @@ def test_checkpoints_of_ones_own_are_taken(tmp_path):
         (b"a,b\n1,2\n3,nan\n", "in.csv, line 3, column 2: got 'nan', expected a finite number"),
         (b"nan\n" + b"1\n" * 6, "in.csv, line 1, column 1: got 'nan', expected a finite number"),
         (b"a,-inf\n1,2\n", "in.csv, line 1, column 1: got 'a', expected a finite number"),
+        (b"a;b\n1;2\n", "line 2, column 1: got '1;2', expected a finite number, and commas between columns"),
         (b"1,2\n3\n", "in.csv, line 2: got 1 values, expected 2, as before"),
         (b"", "in.csv: got no numbers, expected one signal per column"),
         (b"name\n", "in.csv: got no numbers, expected one signal per column"),
@@ -109,7 +116,11 @@ def test_files_that_do_not_fit_are_named(tmp_path, capsys):
         (["in.txt"], "in.txt: got the suffix '.txt', expected .csv or .npy"),
         (["bad.npy"], "bad.npy: no array in the format of NumPy"),
         (["archive.npy"], "archive.npy: got an archive of arrays, expected one array"),
-        (["waves", "in.npy"], "waves: file is missing"),
+        (["waves.safetensors", "in.npy"], "waves.safetensors: file is missing"),
+        (
+            ["scanline", "in.npy"],
+            "checkpoint: got 'scanline', expected one of a file (.safetensors), piecewise_affine,",
+        ),
         (["cycle.safetensors", "in.npy"], "cycle.safetensors: got a network that solves a problem"),
         (["in.npy", "--range", "1", "0"], r"range: got (1.0, 0.0), expected two numbers, the smaller one first"),
         (["in.npy", "--seed", "7"], "seed: got 7, expected one of 0"),

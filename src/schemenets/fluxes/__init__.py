@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from schemenets import registry
-from schemenets.errors import UnknownNameError
+from schemenets.errors import InvalidParameterError, UnknownNameError
 from schemenets.fluxes._base import Flux, where
 from schemenets.fluxes._responses import Responses, responses
 
@@ -37,12 +37,14 @@ def get(name: str, **parameters: float) -> Flux:
         UnknownNameError: no such flux, or it has no such parameter; the message lists the known names.
         InvalidParameterError: a parameter outside its range.
     """
-    module = registry.module(__name__, name, "flux")
+    module = registry.module(__name__, name, "flux", "FLUX")
     known = inspect.signature(module.flux).parameters if hasattr(module, "flux") else ()
     for parameter in parameters:
         if parameter not in known:
             raise UnknownNameError(f"parameter of the flux {name!r}", parameter, known)
     flux: Flux = module.flux(**parameters) if parameters else module.FLUX
+    if flux.name != name:
+        raise InvalidParameterError(f"name of FLUX in {module.__file__}", flux.name, f"{name!r}, as the file is called")
     return flux
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from schemenets.errors import InvalidParameterError
 from schemenets.fluxes import Flux
 
 # What steps do, see Recorder.
@@ -315,6 +316,9 @@ class Recorder:
         D = weights["W2"].shape[1]
         y = y or self.state(D, u.N)
         states, numbers = {"y": y, "u": u}, dict(weights)
+        onto = list(onto)
+        if len(onto) > 2:
+            raise InvalidParameterError("pairs in onto", len(onto), "at most 2")
         for (c, v), name, factor in zip(onto, ("v", "z"), ("c0", "c1"), strict=False):
             states[name] = v
             if c is not None:

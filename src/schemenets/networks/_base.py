@@ -136,7 +136,7 @@ class Architecture:
 
     @property
     def _network(self) -> "type[DenoisingNetwork]":
-        network: type[DenoisingNetwork] = registry.module(__package__, self.name, "network").NETWORK
+        network: type[DenoisingNetwork] = registry.module(__package__, self.name, "network", "NETWORK").NETWORK
         return network
 
 

@@ -29,5 +29,5 @@ def get(name: str) -> Scheme:
     """
     if name not in available():
         raise UnknownNameError("scheme", name, available())
-    scheme: Scheme = registry.module(__name__, name, "scheme").SCHEME
+    scheme: Scheme = registry.module(__name__, name, "scheme", "SCHEME").SCHEME
     return scheme

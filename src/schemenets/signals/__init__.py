@@ -29,4 +29,4 @@ def get(name: str) -> ModuleType:
     Raises:
         UnknownNameError: no such family; the message lists the known names.
     """
-    return registry.module(__name__, name, "signal family")
+    return registry.module(__name__, name, "signal family", "SPLITS", "largest", "clean")

@@ -170,4 +170,4 @@ def _stream(spec: Mapping[str, Any], split: str, kind: str) -> np.random.Generat
 
 
 def _family(spec: Mapping[str, Any]) -> ModuleType:
-    return registry.module("schemenets.signals", spec["family"], "signal family")
+    return registry.module("schemenets.signals", spec["family"], "signal family", "SPLITS", "largest", "clean")

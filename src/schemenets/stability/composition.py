@@ -58,6 +58,8 @@ def of_sequence(parts: Sequence[Certificate | Bounds]) -> Bounds:
     Raises:
         InvalidParameterError: something else than these.
     """
+    if isinstance(parts, Certificate | Bounds):
+        raise InvalidParameterError("parts", type(parts).__name__, "a list of certificates and bounds")
     c, beta, ell = 1.0, 0.0, 1.0
     for part in parts:
         if not isinstance(part, Certificate | Bounds):

@@ -641,7 +641,7 @@ def _group_findings(
         yield f"{key}: got neither budgets nor blocks, expected one of them or both."
     for method in group["methods"]:
         if method not in config["methods"]:
-            yield f"{key}.methods: got {method!r}, expected some of {', '.join(config['methods'])}."
+            yield str(UnknownNameError(f"{key}.methods", method, config["methods"]))
             continue
         architecture = _architecture(config, method, experiment)
         for index, budget in enumerate(group.get("budgets", ())):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from schemenets import checkpoints, files, pretrained
-from schemenets.errors import CheckpointError, InvalidParameterError, MissingFileError
+from schemenets.errors import CheckpointError, InvalidParameterError, MissingFileError, UnknownNameError
 from schemenets.networks import DenoisingNetwork
 
 SUFFIXES = ".csv", ".npy"
@@ -55,6 +55,8 @@ def run(
     given = read(signal)
     name = str(checkpoint or pretrained.available()[0])
     path = pretrained.path(name) if name in pretrained.available() else Path(name)
+    if not path.suffix and not path.exists():
+        raise UnknownNameError("checkpoint", name, [*pretrained.available(), "a file (.safetensors)"])
     network = checkpoints.load(path, seed)
     if not isinstance(network, DenoisingNetwork):
         raise CheckpointError(f"{path}: got a network that solves a problem, expected one that denoises")
@@ -137,8 +139,13 @@ def _from_csv(path: Path) -> Signals:
             raise CheckpointError(f"{path}, line {number}: got {len(row)} values, expected {width}, as before")
         for column, cell in enumerate(row, start=1):
             if (value := _number(cell)) is None or not math.isfinite(value):
-                raise CheckpointError(f"{path}, line {number}, column {column}: got {cell!r}, expected a finite number")
-    return Signals(np.array([[float(cell) for cell in row] for _, row in rows]).T, header)
+                separated = ", and commas between columns" * any(each in cell for each in ";\t")
+                expected = f"a finite number{separated}"
+                raise CheckpointError(f"{path}, line {number}, column {column}: got {cell!r}, expected {expected}")
+    values = np.array([[float(cell) for cell in row] for _, row in rows]).T
+    if len(values) > 1 and len(rows) > 1 and (np.diff(values[0]) == 1).all():
+        log.warning("%s: column 1 seems to number the rows; it is taken for a signal, so leave it out", path)
+    return Signals(values, header)
 
 
 def _number(text: str) -> float | None:
