@@ -14,6 +14,8 @@ from schemenets.study.summaries import Tables, rows
 from schemenets.study.wording import NOTHING, fixed, interval, label, short, signed, size_label
 
 LONG, USUAL = "long", ("ladder", "channels")  # an experiment with longer training, and those with the same networks
+REFERENCE = "resnet-relu"
+MOVED = 0.05  # dB, from which the report says that longer training changes a difference
 _NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
 
 
@@ -115,18 +117,30 @@ def training_length(tables: Tables) -> list[Table]:
     pairs = other[[*keys, "score", "epochs"]].merge(usual[[*keys, "score", "epochs"]], on=keys, suffixes=("", "_usual"))
     if pairs.empty:
         return []
-    epochs, before = (pairs[key].iloc[0] for key in ("epochs", "epochs_usual"))
-    changes = (pairs["score"] - pairs["score_usual"]).groupby([pairs["method"], pairs["size"]], sort=False)
+    lengths = [f"{pairs[key].iloc[0]} epochs" for key in ("epochs_usual", "epochs")]
+    scores = pairs.set_index(keys)[["score_usual", "score"]].set_axis(lengths, axis=1)
+    found: list[list[str]] = []
+    moved = False
+    for (method, size), own in scores.groupby(["method", "size"], sort=False):
+        reference = "-".join([REFERENCE, *(part for part in str(method).split("-")[2:] if part != "certified")])
+        differences = own.droplevel([0, 1])
+        if reference != method and (reference, size) in scores.index:
+            differences = (differences - scores.loc[reference, size]).dropna()
+        before, after = differences.median()
+        compared = reference != method and len(differences) > 0
+        moved |= compared and abs(after - before) > MOVED
+        write = signed if compared else fixed
+        name = f"{_code(str(method))} − {_code(reference)}" if compared else _code(str(method))
+        found.append([name, size_label(str(size)), str(len(differences)), write(before), write(after)])
+    verdict = f"{'some move' if moved else 'none moves'} by more than {MOVED:g} dB."
     return [
         Table(
-            f"Training for {epochs} instead of {before} epochs: change of the mean test PSNR in dB, on the seeds that "
-            "were trained for both. The learning rate is the one tuned for the usual length.",
+            "Longer training: medians of the test PSNR and of differences to the residual network, in dB, on the seeds "
+            "that were trained for both lengths, with the learning rate that was tuned for the usual one. Of the "
+            f"differences {verdict}",
             ["tables/psnr.csv", "tables/runs.csv"],
-            ["Method", "Size", "Seeds", f"{epochs} epochs"],
-            [
-                [_code(str(method)), size_label(str(size)), str(len(own)), signed(own.mean())]
-                for (method, size), own in changes
-            ],
+            ["Networks", "Size", "Seeds", *lengths],
+            found,
         )
     ]
 
