@@ -281,6 +281,21 @@ def test_a_configuration_of_ones_own_reaches_every_job(tmp_path):
     assert json.loads((directory / data).read_text())["spec"]["seed"] == 7
 
 
+def test_claims_of_ones_own_are_judged_without_repeating_anything_else(project):
+    """Whatever the path of the configuration is that jobs are given."""
+    registered = yaml.safe_load((project / "config/claims.yaml").read_text())["claims"]
+    comparison = {"role": "primary", "experiment": "capacity", "sizes": "all"}
+    comparison |= {"candidate": "symmetric-perona_malik", "reference": "resnet-relu"}
+    claim = next(each for each in registered if each["id"] == "C6") | {"id": "M1", "comparisons": [comparison]}
+    (project / "mine.yaml").write_text(yaml.safe_dump({"claims": [claim]}))
+    try:
+        output = successful(project, "--dry-run", "--configfile", "mine.yaml")
+    finally:
+        (project / "mine.yaml").unlink()
+    rules = set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE)) - {"total"}
+    assert {"claims", "report"} <= rules <= {"all", "claims", "figures", "report", "manifest"}
+
+
 @pytest.mark.parametrize(("device", "at_once"), [("cpu", 2), ("cuda", 1)])
 def test_one_gpu_trains_one_network_at_a_time_whatever_the_number_of_cores(device, at_once, tmp_path):
     """The GPU is made up: what runs instead of trainings notes when it begins and ends."""
