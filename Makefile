@@ -11,10 +11,16 @@ REPORT ?=
 $(if $(PROFILE),$(if $(wildcard profiles/$(PROFILE)/config.yaml),,$(error PROFILE: got $(PROFILE), expected one of $(notdir $(wildcard profiles/*)))))
 $(if $(CONFIG),$(if $(wildcard $(CONFIG)),,$(error CONFIG: $(CONFIG): no such file, expected one with keys of config/config.yaml)))
 
-.PHONY: study test test-browser test-slurm benchmark lint docs
+.PHONY: help setup study test test-browser test-slurm benchmark lint docs
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+setup: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## set up .venv and run nothing: make setup [PROFILE=slurm]
 
 study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]
-	. .venv/bin/activate && $(if $(CONFIG),schemenets plan --config "$(CONFIG)" $(if $(TIER),--tier $(TIER)) &&) \
+	. .venv/bin/activate && $(if $(filter slurm%,$(PROFILE)),python -m schemenets.study.cluster &&) \
+	  $(if $(CONFIG),schemenets plan --config "$(CONFIG)" $(if $(TIER),--tier $(TIER)) &&) \
 	  snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
 	  $(if $(TIER)$(OUT),--config) $(if $(TIER),tier=$(TIER)) $(if $(OUT),"out=$(OUT)")
 

@@ -79,7 +79,7 @@ def project(directory, **tier):
 
 def site(directory, **values):
     """Write the values of the cluster."""
-    values = {**SITE, "scratch": str(directory / "scratch"), **values}
+    values = {**SITE, "scratch": "$SLURM_SUBMIT_DIR/scratch", **values}  # which only jobs know
     (directory / "config/site.yaml").write_text(yaml.safe_dump(values))
 
 

@@ -59,6 +59,11 @@ def test_a_missing_site_says_what_to_copy(project):
     [
         ({"partitions": "long"}, r"site\.yaml: \(top level\): got the key 'partitions', expected one of .*'partition'"),
         ({"gpus": 0}, r"site\.yaml: gpus: got 0, expected at least 1"),
+        (
+            {"sbatch": "--exclude=a --qos=short"},
+            r"site\.yaml: sbatch: got '--qos=short', expected the key qos for it\.",
+        ),
+        ({"gpu_sbatch": "-C a100"}, r"site\.yaml: gpu_sbatch: got '-C', expected the key gpu_constraint for it\."),
         ({"container": "yes"}, r"site\.yaml: container: got 'yes', expected a value of type boolean"),
         ([1], r"site\.yaml: \(top level\): got \[1\], expected a value of type object"),
     ],
@@ -157,7 +162,7 @@ def profile(name):
         return dict(ProfileConfigFileParser().parse(file))
 
 
-SHARED = ("rerun-incomplete", "nolock", "scheduler", "show-failed-logs")
+SHARED = ("rerun-incomplete", "rerun-triggers", "nolock", "scheduler", "show-failed-logs")
 ON_CLUSTERS = (
     "jobs",
     "retries",
@@ -166,6 +171,7 @@ ON_CLUSTERS = (
     "local-cores",
     "slurm-no-requeue",
     "slurm-jobname-prefix",
+    "slurm-pass-command-as-script",
 )
 
 
@@ -195,10 +201,10 @@ def test_profiles_take_the_values_of_the_site(project):
     on_gpus = [text.split(":")[0] for text in re.split(r"^rule ", rules, flags=re.MULTILINE)[1:] if " gpu=" in text]
     expected = {f"{rule}:slurm_partition=gpus" for rule in on_gpus}
     assert set(profile("slurm-gpu")["set-resources"]) == expected != set()
-    written({"account": "a", "gpu_account": "b", "sbatch": "--qos=q", "gpu_sbatch": "--qos=g --constraint=a100"})
-    given = {"slurm_account=b", "slurm_extra=--qos=g --constraint=a100"}
+    written({"account": "a", "gpu_account": "b", "qos": "q", "gpu_constraint": "a100&big", "sbatch": "--exclude=n1"})
+    given = {"slurm_account=b", "constraint=a100&big"}
     assert set(profile("slurm-gpu")["set-resources"]) == {f"{rule}:{each}" for rule in on_gpus for each in given}
-    assert profile("slurm-gpu")["default-resources"] == ["slurm_account='a'", "slurm_extra='--qos=q'"]
+    assert profile("slurm-gpu")["default-resources"] == ["slurm_account='a'", "qos='q'", "slurm_extra='--exclude=n1'"]
     written({"container": True})
     assert profile("slurm")["software-deployment-method"] == "apptainer"
     assert "set-resources" not in profile("slurm-gpu")

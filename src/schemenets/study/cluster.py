@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ EXAMPLE = Path("config/site.example.yaml")
 SCHEMA = Path("workflow/schemas/site.schema.json")
 SCRIPTS = Path("workflow/scripts")  # with a stand-in for sacct
 FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
-NAMED = {"slurm_partition": "partition", "slurm_account": "account", "slurm_extra": "sbatch"}  # resources, keys
+NAMED = {  # resources by key
+    "partition": "slurm_partition",
+    "account": "slurm_account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "sbatch": "slurm_extra",
+}
+OWN_KEYS = {"-p": "partition", "-A": "account", "-q": "qos", "-C": "constraint"}  # of options of sbatch
 Json = dict[str, Any]
 
 
@@ -28,6 +36,13 @@ def site() -> Json:
         raise ConfigError(f"{SITE}: file is missing; copy {EXAMPLE} to it and set the values of your cluster")
     given = schema.read(SITE) or {}
     schema.validate(given, SCHEMA, SITE)
+    for key in ("sbatch", "gpu_sbatch"):
+        for option in shlex.split(given.get(key) or ""):
+            name = option.split("=")[0]
+            if own := OWN_KEYS.get(name[:2], "" if name.removeprefix("--") not in OWN_KEYS.values() else name[2:]):
+                raise ConfigError(
+                    f"{SITE}: {key}: got {option!r}, expected the key {key.replace('sbatch', own)} for it."
+                )
     return {**schema.read(EXAMPLE), **given}
 
 
@@ -48,12 +63,12 @@ def preparation(values: Json) -> str:
 
 def default_resources(values: Json) -> list[str]:
     """Resources of every job, as expressions of Snakemake."""
-    return [f"{resource}={values[key]!r}" for resource, key in NAMED.items() if values[key]]
+    return [f"{resource}={values[key]!r}" for key, resource in NAMED.items() if values[key]]
 
 
 def gpu_resources(values: Json) -> Json:
     """Resources of trainings on GPUs that are not those of every job."""
-    return {resource: values[f"gpu_{key}"] for resource, key in NAMED.items() if values[f"gpu_{key}"]}
+    return {resource: values[f"gpu_{key}"] for key, resource in NAMED.items() if values[f"gpu_{key}"]}
 
 
 def running(prefix: str, directory: Path) -> list[str]:
@@ -101,3 +116,17 @@ def know_states() -> None:
         found = None
     if found != 0:
         os.environ["PATH"] = f"{SCRIPTS.resolve()}{os.pathsep}{os.environ['PATH']}"
+
+
+def _main() -> int:
+    """Check the values of the site, which a profile would report behind all of Snakemake's options."""
+    try:
+        site()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -29,6 +29,7 @@ GPU = Path("results/tables/gpu_benchmark.csv")
 MARGIN = 2  # a job may take so many times what is forecast: other machines are slower,
 SHORTEST = 10  # and so many minutes more: file systems are slow, and loops may have to be compiled
 SHORT = 30.0  # seconds: jobs that take no longer tell little about others, as they mostly compile loops
+TRIES = 3  # of a job by the profiles for clusters, the last one with as many times the memory and time
 UNKNOWN = 60  # minutes that a job may take of whose stage nothing was measured
 COLUMNS = ("stage", "network", "jobs", "work", "cpu_seconds", "megabytes", "seeds", "machine")
 WORK = {
@@ -235,9 +236,12 @@ def minutes(study: Study) -> dict[Name, dict[str, int]]:
     for device, own in forecasts.items():
         for (stage, name), cost in own.jobs.items():
             unknown = stages.has_provenance(stage) and (stage, ANY) not in known
-            allowed = SHORTEST + math.ceil(MARGIN * cost.seconds / 60)
-            found[stage, name][device] = UNKNOWN if unknown else allowed
+            found[stage, name][device] = UNKNOWN if unknown else _minutes(cost.seconds)
     return found
+
+
+def _minutes(seconds: float) -> int:
+    return SHORTEST + math.ceil(MARGIN * seconds / 60)
 
 
 def speeds(rows: Iterable[Mapping[str, str]]) -> dict[str, float]:
@@ -310,6 +314,8 @@ def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     path = forecast.critical_path()
     total = sum(jobs[job].seconds for job in path)
     yield f"critical path: {_duration(total)}, {' -> '.join(stage for stage, _ in path)}; no cluster is faster"
+    asked = 60.0 * max(_minutes(cost.seconds) for cost in jobs.values())
+    yield f"on a cluster a job asks for {_duration(asked)} at most, and for {TRIES} times as much before it is given up"
     if missing:
         yield f"* not measured: only the start of each process, {START:g} s, is counted"
     yield from (f"from {source}" for source in sources)

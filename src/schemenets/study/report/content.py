@@ -124,8 +124,8 @@ def training_length(tables: Tables) -> list[Table]:
     for (method, size), own in scores.groupby(["method", "size"], sort=False):
         reference = "-".join([REFERENCE, *(part for part in str(method).split("-")[2:] if part != "certified")])
         differences = own.droplevel([0, 1])
-        if reference != method and (reference, size) in scores.index:
-            differences = (differences - scores.loc[reference, size]).dropna()
+        if reference != method and (reference, str(size)) in scores.index:
+            differences = (differences - scores.loc[reference, str(size)]).dropna()
         before, after = differences.median()
         compared = reference != method and len(differences) > 0
         moved |= compared and abs(after - before) > MOVED
