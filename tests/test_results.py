@@ -1,9 +1,14 @@
-"""The committed results of the first protocol are those of their commit, and the documentation tells their verdicts."""
+"""Committed results are those of their commits, and the documentation tells their verdicts."""
 
 import hashlib
 import json
 import re
 from pathlib import Path
+
+import pandas as pd
+
+from schemenets import files
+from schemenets.study import stages
 
 ROOT = Path(__file__).parents[1]
 FIRST_PROTOCOL = ROOT / "results/first_protocol"
@@ -27,3 +32,23 @@ def test_the_last_verdicts_in_the_history_are_those_of_the_first_protocol():
     judged = json.loads((FIRST_PROTOCOL / "claims.json").read_text(encoding="utf-8"))["claims"]
     effects = {claim["id"]: f"{claim['effect']:.3g} {claim['threshold']['unit']}".replace("-", "−") for claim in judged}
     assert last == {claim["id"]: (claim["verdict"], effects[claim["id"]]) for claim in judged}
+
+
+def test_the_map_is_what_its_run_wrote():
+    directory = ROOT / "results/map"
+    listed = {name: entry["sha256"] for name, entry in files.read_json(directory / "manifest.json")["files"].items()}
+    there = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+    assert there.keys() - listed.keys() == {"README.md", "manifest.json"}
+    assert len([name for name in there if name.startswith("map/")]) == 52
+    for name in there.keys() & listed.keys():
+        assert hashlib.sha256(there[name].read_bytes()).hexdigest() == listed[name], name
+
+
+def test_the_table_of_the_map_follows_from_its_records():
+    records = {path.stem: files.read_json(path) for path in sorted((ROOT / "results/map/map").iterdir())}
+    rows = pd.DataFrame(stages.module("cells").tables(records)["map"])
+    written = pd.read_csv(ROOT / "results/map/tables/map.csv")
+    pd.testing.assert_frame_equal(rows[list(written)], written, check_dtype=False)
+    commits = {record["provenance"]["git"]["commit"] for record in records.values()}
+    assert len(commits) == 1
+    assert not any(record["provenance"]["git"]["dirty"] for record in records.values())
