@@ -79,7 +79,8 @@ def _draw_curve(ax: Axes, own: pd.DataFrame, low: float, high: float) -> None:
     ax.axhline(0, color="black", linewidth=0.8)
     ax.vlines(own["x"], own["low"].clip(lower=low), own["high"].clip(upper=high), color=_style.GREY, linewidth=0.8)
     for beyond, edge, marker in ((own["high"] > high, high, "^"), (own["low"] < low, low, "v")):
-        ax.plot(own.loc[beyond, "x"], [edge] * beyond.sum(), marker, color=_style.GREY, markersize=5, clip_on=False)
+        if beyond.any():  # or nothing would be laid out around nothing
+            ax.plot(own.loc[beyond, "x"], [edge] * beyond.sum(), marker, color=_style.GREY, markersize=5, clip_on=False)
     for ahead, color in ((True, _style.PALETTE[0]), (False, _style.PALETTE[1])):
         part = own[(own["effect"] > 0) == ahead]
         look: Any = {"color": color, "markersize": 3.5, "markerfacecolor": color if ahead else "white"}
