@@ -342,6 +342,16 @@ def test_every_stage_is_in_the_table_with_what_it_does(pictures, graph):
     assert "all other stages" in rows["manifest"][0]
 
 
+def test_numbers_that_explain_surprises_are_those_of_the_tables_beside_them():
+    sections = PAGES["docs/surprises.md"].split("\n## ")[1:]
+    assert len(sections) == 7
+    for section in sections:
+        lines = section.splitlines()
+        measured = set(re.findall(r"\d\d\.\d\d", " ".join(line for line in lines if line.startswith("|"))))
+        told = re.findall(r"\d\d\.\d\d", " ".join(line for line in lines if not line.startswith("|")))
+        assert set(told) <= measured, section.partition("\n")[0]
+
+
 @pytest.mark.slow
 def test_everything_is_added_as_shown(tmp_path):
     """All files of the page, put into a copy of the project: from the signals to the report and its audit."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from schemenets.networks import Architecture
 from schemenets.study import forecast
 from schemenets.study.config import Study
 
-CERTIFIED = "results/tables/certified.csv"
+CERTIFIED, EXPLANATIONS = "results/tables/certified.csv", "results/tables/explanations.csv"
 RESULTS = "results/exploratory"  # whose verdicts the README shows
 NO_RESULTS = (
     "The second protocol has no committed results yet; [the history](docs/history.md) has those of the first one."
@@ -145,6 +146,29 @@ def certified_table(root: Path) -> str:
     return table(header, rows) + f"\n\nMeans over {seeds} seeds, with their standard deviations."
 
 
+def explanation_table(root: Path, experiment: str) -> str:
+    """What the networks of an experiment of ``benchmarks.explanations`` reach: a row per case, a column per setting."""
+    found = [row for row in forecast.read(root / EXPLANATIONS) if row["experiment"] == experiment]
+    written = {
+        "PSNR in dB": lambda row: f"{float(row['value']):.2f} ± {float(row['standard_deviation']):.2f}",
+        "share of filters that sharpen": lambda row: f"{float(row['value']):.0%}",
+        "failed networks": lambda row: f"{float(row['value']):.0f} of {row['seeds']}",
+        "median relative error": lambda row: f"{float(row['value']):.2g}",
+    }
+    cells = {
+        (row["case"], row["setting"], row["measured"]): written[row["measured"]](row)
+        for row in found
+        if row["measured"] in written
+    }
+    columns = list(dict.fromkeys(key[1:] for key in cells))
+    header = [f"{setting}: {measured}" if setting else measured for setting, measured in columns]
+    rows = [
+        [case, *(cells.get((case, *column), "–") for column in columns)]
+        for case in dict.fromkeys(key[0] for key in cells)
+    ]
+    return table(["network", *header], rows)
+
+
 def cost_table(root: Path) -> str:
     """What the study costs by rule, as measured."""
     rows = forecast.read(root / "results/tables/study_benchmark.csv")
@@ -218,6 +242,10 @@ MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments
     "tier_table": tier_table,
     "speed_table": speed_table,
     "certified_table": certified_table,
+    **{
+        f"explained_{name}": partial(explanation_table, experiment=name)
+        for name in ("depth", "sharpening", "length", "activation", "extrapolation", "solvers")
+    },
     "cost_table": cost_table,
     "plan_table": plan_table,
 }
