@@ -247,8 +247,8 @@ def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
     assert "SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine." in output
 
 
-@pytest.mark.parametrize("profile", ["default", "slurm"])
-def test_a_full_disk_loses_nothing(profile, cluster, tmp_path, local):
+@pytest.mark.usefixtures("cluster")
+def test_a_full_disk_loses_nothing(tmp_path, local):
     """The results are on a file system of their own, which other files fill until they are removed."""
     directory, small = project(tmp_path / "project"), tmp_path / "small"
     small.mkdir()
@@ -259,13 +259,13 @@ def test_a_full_disk_loses_nothing(profile, cluster, tmp_path, local):
         successful(directory, "--config", f"out={small}", "--", data, profile="default")
         fill(others)
         options = ("--config", f"out={small}", "--", small / TUNED)
-        status, output = run(directory, "--retries", "0", *options, profile=profile)
+        status, output = run(directory, "--retries", "0", *options)
         assert status != 0
         jobs = (Path(log) for log in re.findall(r"\(log: (.*)\)", output))  # those of SLURM, which are elsewhere
         assert "No space left on device" in "".join([output, *(path.read_text() for path in jobs)])
         assert not (small / TUNED).exists()
         others.unlink()
-        successful(directory, *options, profile=profile)
+        successful(directory, *options)
         assert data.read_bytes() == local()[data.relative_to(small).as_posix()]
         assert results(directory, small)[TUNED] == local()[TUNED]
     finally:
