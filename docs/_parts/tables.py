@@ -7,17 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from _parts import plots
 
 from schemenets import files, fluxes, networks
 from schemenets.networks import Architecture
-from schemenets.study import forecast
+from schemenets.study import figures, forecast
 from schemenets.study.config import Study
 
 CERTIFIED, EXPLANATIONS = "results/tables/certified.csv", "results/tables/explanations.csv"
 RESULTS = "results/exploratory"  # whose verdicts the README shows
+MAP = "results/map"
+MAP_SHOWS = (
+    "Differences between symmetric and residual networks for 48 combinations of choices, sorted, with these choices"
+)
 NO_RESULTS = (
     "The second protocol has no committed results yet; [the history](docs/history.md) has those of the first one."
 )
@@ -209,9 +214,11 @@ def plan_table(root: Path) -> str:
 
 
 def verdicts(root: Path) -> str:
-    """What was found about every claim, with the parts of a claim in one line, and the figure of the main one."""
+    """What was found about every claim, with the parts of a claim in one line; the map; and the figure of either."""
+    explored = figures.headline("map", {"map": pd.read_csv(root / MAP / "tables/map.csv")})
+    explored = f"The [map]({MAP}/report.html) explored where a symmetric network is ahead of a residual one: {explored[0].lower()}{explored[1:]}"
     if not (path := root / RESULTS / "claims.json").is_file():
-        return NO_RESULTS
+        return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     groups: dict[str, list[dict[str, Any]]] = {}
     for claim in files.read_json(path)["claims"]:
         groups.setdefault(claim["id"].rstrip("abc"), []).append(claim)
@@ -229,6 +236,7 @@ def verdicts(root: Path) -> str:
         [
             f"From `{RESULTS}`: an exploration, whose seeds and margins the confirmatory run will not share.\n",
             table(["", "claim", "verdict", "found"], rows),
+            f"\n{explored}",
             f"\n![Denoising quality against the numbers of blocks and of parameters]({figure})",
         ]
     )
