@@ -216,7 +216,8 @@ def plan_table(root: Path) -> str:
 def verdicts(root: Path) -> str:
     """What was found about every claim, with the parts of a claim in one line; the map; and the figure of either."""
     explored = figures.headline("map", {"map": pd.read_csv(root / MAP / "tables/map.csv")})
-    explored = f"The [map]({MAP}/report.html) explored where a symmetric network is ahead of a residual one: {explored[0].lower()}{explored[1:]}"
+    question = f"The [map]({MAP}/report.html) explored where a symmetric network is ahead of a residual one"
+    explored = f"{question}: {explored[0].lower()}{explored[1:]}"
     if not (path := root / RESULTS / "claims.json").is_file():
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     groups: dict[str, list[dict[str, Any]]] = {}
