@@ -76,7 +76,7 @@ def test_a_file_may_hold_only_what_is_different(written):
     assert Study.load(config=written(WHOLE | {"tier": "smoke"}), tier="study").tier == "study"
     less = WHOLE | {"methods": {k: v for k, v in WHOLE["methods"].items() if "learned" not in k}}
     with pytest.raises(
-        ConfigError, match="got 'symmetric-learned-certified', expected some of"
+        ConfigError, match="got 'symmetric-learned-certified', expected one of"
     ):  # a whole one is not merged
         Study.load(config=written(less))
 
