@@ -7,10 +7,8 @@ values in [0, 255]. If signals come from images, ``IMAGES`` names those of each 
 image number i modulo their number.
 """
 
-from types import ModuleType
-
 from schemenets import registry
-from schemenets.signals._datasets import DRAW, EXPLORATORY, check, dataset_name, generate, read, write
+from schemenets.signals._datasets import DRAW, EXPLORATORY, check, dataset_name, generate, get, read, write
 
 __all__ = ["DRAW", "EXPLORATORY", "available", "check", "dataset_name", "generate", "get", "read", "write"]
 
@@ -18,15 +16,3 @@ __all__ = ["DRAW", "EXPLORATORY", "available", "check", "dataset_name", "generat
 def available() -> list[str]:
     """Names that :func:`get` takes."""
     return registry.names(__name__)
-
-
-def get(name: str) -> ModuleType:
-    """The signal family of this name.
-
-    >>> get("ecg").SPLITS
-    ('test',)
-
-    Raises:
-        UnknownNameError: no such family; the message lists the known names.
-    """
-    return registry.module(__name__, name, "signal family", "SPLITS", "largest", "clean")

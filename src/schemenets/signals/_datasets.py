@@ -18,6 +18,19 @@ SPLITS = ("train", "validation", "test")
 DRAW, EXPLORATORY = "draw", "exploratory"
 
 
+def get(name: str) -> ModuleType:
+    """The signal family of this name.
+
+    >>> get("ecg").SPLITS
+    ('test',)
+
+    Raises:
+        UnknownNameError: no such family; the message lists the known names.
+        SchemenetsError: its module lacks something that families define.
+    """
+    return registry.module("schemenets.signals", name, "signal family", "SPLITS", "largest", "clean")
+
+
 def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Clean and noisy signals of every split in ``spec``.
 
@@ -46,7 +59,7 @@ def generate(spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """
     spec = _plain(spec)
     check(spec)
-    family = _family(spec)
+    family = get(spec["family"])
     arrays = {}
     for split, count in _counts(spec):
         clean = family.clean(_source(spec, split), count, spec["length"], _stream(spec, split, "clean"))
@@ -130,7 +143,7 @@ def check(spec: Mapping[str, Any]) -> None:
     required = ("family", "length", "noise", "seed")
     if missing := [key for key in required if key not in spec]:
         raise InvalidParameterError("data set", dict(spec), f"a dictionary that also has {', '.join(missing)}")
-    family = _family(spec)
+    family = get(spec["family"])
     splits = set(spec) - {*required, DRAW, EXPLORATORY}
     if not splits or not splits <= set(family.SPLITS):
         expected = f"one or more of {', '.join(family.SPLITS)} for {spec['family']}"
@@ -154,20 +167,16 @@ def _counts(spec: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 def _images(spec: Mapping[str, Any]) -> dict[str, list[str]]:
     """Names of the images that signals come from, by split; splits without them are left out."""
-    named: Mapping[str, tuple[str, ...]] = getattr(_family(spec), "IMAGES", {})
+    named: Mapping[str, tuple[str, ...]] = getattr(get(spec["family"]), "IMAGES", {})
     return {split: list(named[_source(spec, split)]) for split in named if split in spec}
 
 
 def _source(spec: Mapping[str, Any], split: str) -> str:
     """The split whose images are used: in an exploration those for testing are not looked at."""
-    hidden = split == "test" and spec.get(EXPLORATORY, False) and hasattr(_family(spec), "IMAGES")
+    hidden = split == "test" and spec.get(EXPLORATORY, False) and hasattr(get(spec["family"]), "IMAGES")
     return "validation" if hidden else split
 
 
 def _stream(spec: Mapping[str, Any], split: str, kind: str) -> np.random.Generator:
     own = [spec[DRAW]] if DRAW in spec else []
     return np.random.default_rng([spec["seed"], *(crc32(key.encode()) for key in (spec["family"], split, kind)), *own])
-
-
-def _family(spec: Mapping[str, Any]) -> ModuleType:
-    return registry.module("schemenets.signals", spec["family"], "signal family", "SPLITS", "largest", "clean")

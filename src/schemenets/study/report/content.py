@@ -123,11 +123,11 @@ def training_length(tables: Tables) -> list[Table]:
     moved = False
     for (method, size), own in scores.groupby(["method", "size"], sort=False):
         reference = "-".join([REFERENCE, *(part for part in str(method).split("-")[2:] if part != "certified")])
+        compared = reference != method and (reference, str(size)) in scores.index
         differences = own.droplevel([0, 1])
-        if reference != method and (reference, str(size)) in scores.index:
+        if compared:
             differences = (differences - scores.loc[reference, str(size)]).dropna()
         before, after = differences.median()
-        compared = reference != method and len(differences) > 0
         moved |= compared and abs(after - before) > MOVED
         write = signed if compared else fixed
         name = f"{_code(str(method))} − {_code(reference)}" if compared else _code(str(method))
