@@ -139,7 +139,7 @@ def test_a_module_of_a_registry_that_lacks_something_is_named(tmp_path, monkeypa
 
 
 def test_a_flux_is_called_as_its_file(monkeypatch):
-    monkeypatch.setattr(fluxes.relu, "FLUX", replace(fluxes.get("relu"), name="other"))
+    monkeypatch.setattr("schemenets.fluxes.relu.FLUX", replace(fluxes.get("relu"), name="other"))
     with pytest.raises(InvalidParameterError, match=r"name of FLUX in .*relu\.py: got 'other', expected 'relu'"):
         fluxes.get("relu")
 
