@@ -25,7 +25,8 @@ def clean(split: str, count: int, length: int, rng: np.random.Generator) -> np.n
     ends = np.cumsum(lengths, axis=1)
     left, right = 255 * draws[..., 1], 255 * draws[..., 2]
     x = np.arange(length)
-    segment = (ends[:, None, :] <= x[:, None]).sum(axis=2)  # (count, length), and so are the next four
+    begins = (np.arange(count)[:, None] * length + ends)[ends < length]
+    segment = np.bincount(begins, minlength=count * length).reshape(count, length).cumsum(axis=1)  # of every position
     n, end, a, b = (np.take_along_axis(v, segment, axis=1) for v in (lengths, ends, left, right))
     weight = (x - (end - n)) / (n - 1)
     return (1 - weight) * a + weight * b
