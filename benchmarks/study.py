@@ -1,15 +1,17 @@
-"""What the whole study costs, by rule: CPU time of all processes, their start and the compiling of loops included.
+"""What the whole study costs, by rule.
 
-    python -m benchmarks.study [--tier study] [--cores 2] [--sample 5] [--out results/tables/study_benchmark.csv]
+    python -m benchmarks.study [--tier study] [--cores 2] [--out results/tables/study_benchmark.csv]
+    python -m benchmarks.study --records results/exploratory --cpu-minutes 200 [--out ...]
+
+Run in a copy of the project, nothing that was computed or compiled before is taken, and its results are thrown away.
+Counted is the CPU time of all processes, their start and the compiling of loops included. If it is interrupted,
+`--directory` goes on with what is there, but only what is computed then is counted.
+
+Of a run that has ended, the records tell the CPU time of every job once its process has started. What
+`--cpu-minutes`, the sum of what `time make study` prints, is above theirs went into starts, Snakemake, tables and
+the report.
 
 It also writes ``costs.csv`` beside the table, from which ``schemenets plan`` forecasts the costs of other tiers.
-
-With ``--sample`` only every fifth training is run, with all that follows from it alone, and the cost of a rule is that
-of its jobs that were run, times all of its jobs over these. What needs all results at once, the report and what it is
-made of, is not run then.
-
-It is run in a copy of the project, so nothing that was computed or compiled before is taken, and its results are thrown
-away. If it is interrupted, `--directory` goes on with what is there, but only what is computed then is counted.
 """
 
 import argparse
@@ -17,27 +19,22 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from benchmarks import table, timing, workflow
 from benchmarks.targets import Row
-from schemenets.study import forecast
+from schemenets import files
+from schemenets.study import forecast, stages
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
-from schemenets.study.plan import Plan
 
 COPIED = (*workflow.COPIED, ".git")  # which says what commit is measured
+REST = "starts of processes, tables, report and the workflow"
 WORKFLOW = "the workflow itself"
-OF_ALL = "tables", "claims", "figures", "report", "manifest"  # stages that need all results at once
-COLUMNS = (
-    *("rule", "jobs", "run", "cpu_minutes", "wall_minutes", "share", "longest_job_minutes", "largest_job_megabytes"),
-    *("tier", "machine"),
-)
+COLUMNS = "rule", "jobs", "cpu_minutes", "share", "longest_job_minutes", "largest_job_megabytes", "tier", "machine"
 # stands for `python` in the rules, and notes what each call costs
 SHIM = """#!{python}
 import json, os, sys, time
@@ -63,97 +60,86 @@ def shimmed(directory: Path) -> tuple[Path, Path]:
     return shims, notes
 
 
-def measured(directory: Path, tier: str, cores: str, sample: int = 1) -> list[Row]:
-    """Run the study there, or a sample of its trainings; a row for every rule, and one for the workflow itself."""
+def measured(directory: Path, tier: str, cores: str) -> tuple[list[Row], list[Row]]:
+    """Run the study there: rows for every rule, with one for the workflow itself, and rows of ``costs.csv``."""
     shims, notes = shimmed(directory)
     machine = timing.description()  # with the commit, which may be another one when it ends
     path = f"{shims}{os.pathsep}{os.environ['PATH']}"
-    targets, jobs = planned(directory, tier, sample)
-    total = workflow.measured(directory, "--cores", cores, "--", *targets, tier=tier, path=path, quiet=False)
+    total = workflow.measured(directory, "--cores", cores, tier=tier, path=path, quiet=False).cpu
     costs = [json.loads(line) for line in notes.read_text().splitlines()]
-    return rows(costs, total.cpu, total.wall, tier, jobs, machine)
-
-
-def planned(directory: Path, tier: str, sample: int) -> tuple[list[str], dict[str, int]]:
-    """The files to ask for, none for everything, and the number of jobs of every rule of the tier."""
     with chdir(directory):
-        config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
-        plan = Plan.of(config | {"tier": tier})
-    jobs = {stage: len(plan.names(stage)) for stage in plan.stages}
-    if sample == 1:
-        return [], jobs
-    chosen = set(sorted(plan.names("train"))[::sample])
-    alone = [stage for stage in plan.stages if set(plan.names(stage)) <= set(plan.names("train"))]
-    single = [stage for stage in plan.stages if stage not in {*alone, "tune", *OF_ALL}]
-    wanted = [(stage, name) for stage in alone for name in plan.names(stage) if name in chosen]
-    wanted += [(stage, name) for stage in single for name in plan.names(stage)]
-    return [file for stage, name in wanted for file in plan.files(stage, name)], jobs
+        own = Study.load(tier=tier)
+        kinds = forecast.measured(Layout(directory / own.results), own, machine)
+    return rows([(rule, cpu, size) for rule, cpu, _, size in costs], total, WORKFLOW, tier, machine), kinds
+
+
+def recorded(results: Layout, cpu_minutes: float) -> tuple[list[Row], list[Row]]:
+    """The same from the records of a run that took so many CPU-minutes in all."""
+    manifest = files.read_json(results.manifest)
+    own = Study.check(manifest["config"])
+    written = [
+        (stage, results.files(stage, name)[stages.record_key(stage)])
+        for stage in stages.available()
+        if stages.has_provenance(stage)
+        for name in own.specs(stage)
+    ]
+    provenances = [(stage, files.read_json(path)["provenance"]) for stage, path in written if path.is_file()]
+    (commit,) = {provenance["git"]["commit"] for _, provenance in provenances}  # costs are those of one commit
+    machine = timing.description(commit[:7])
+    costs = [(stage, provenance["cpu_seconds"], None) for stage, provenance in provenances]
+    return rows(costs, 60 * cpu_minutes, REST, own.tier, machine), forecast.measured(results, own, machine)
 
 
 def rows(
-    costs: Sequence[tuple[str, float, float, float]],
-    total: float,
-    wall: float,
-    tier: str,
-    jobs: Mapping[str, int],
-    machine: str,
+    costs: Sequence[tuple[str, float, float | None]], total: float, rest: str, tier: str, machine: str
 ) -> list[Row]:
-    """The table, from rule, CPU and wall seconds and memory of every job that was run, and the sums of everything."""
+    """The table, from rule, CPU seconds and memory of every job, and the CPU seconds of everything."""
     by_rule = defaultdict(list)
-    largest: dict[str, float] = defaultdict(float)
-    for rule, cpu, seconds, megabytes in costs:
-        by_rule[rule].append((cpu, seconds))
-        largest[rule] = max(largest[rule], megabytes)
-    groups: dict[str, tuple[int, int, float, float | None]] = {}
-    for rule, each in by_rule.items():
-        times = jobs[rule] / len(each)
-        groups[rule] = jobs[rule], len(each), times * sum(c for c, _ in each), times * sum(w for _, w in each)
-    own = total - sum(cpu for _, cpu, *_ in costs)
-    own *= sum(jobs[rule] for rule in by_rule) / max(len(costs), 1)
-    whole = len(costs) == sum(jobs.values())
-    total = own + sum(cpu for _, _, cpu, _ in groups.values())
-    groups["all"] = sum(jobs[rule] for rule in by_rule), len(costs), total, wall if whole else None
-    groups[WORKFLOW] = 0, 0, own, None
-    longest = {rule: max(cpu for cpu, _ in each) for rule, each in by_rule.items()}
-    return [
-        {
+    for rule, cpu, megabytes in costs:
+        by_rule[rule].append((cpu, megabytes))
+    sums = {rule: sum(cpu for cpu, _ in each) for rule, each in by_rule.items()}
+    sums |= {"all": total, rest: total - sum(sums.values())}
+
+    def row(rule: str, cpu: float) -> Row:
+        each = by_rule.get(rule, [])
+        sizes = [size for _, size in each if size is not None]
+        return {
             "rule": rule,
-            "jobs": count,
-            "run": run,
+            "jobs": len(costs) if rule == "all" else len(each),
             "cpu_minutes": round(cpu / 60, 2),
-            "wall_minutes": None if seconds is None else round(seconds / 60, 2),
             "share": round(cpu / total, 4),
-            "longest_job_minutes": round(longest[rule] / 60, 2) if rule in longest else None,
-            "largest_job_megabytes": round(largest[rule]) if rule in largest else None,
+            "longest_job_minutes": round(max(own for own, _ in each) / 60, 2) if each else None,
+            "largest_job_megabytes": round(max(sizes)) if sizes else None,
             "tier": tier,
             "machine": machine,
         }
-        for rule, (count, run, cpu, seconds) in sorted(groups.items(), key=lambda item: -item[1][2])
-    ]
+
+    return [row(*each) for each in sorted(sums.items(), key=lambda item: -item[1])]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, write."""
+    """Run or read, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tier", default="study", help="tier to run (default: study; smoke takes minutes)")
     parser.add_argument("--cores", default="2", help="cores, which should be idle otherwise (default: 2)")
-    parser.add_argument("--sample", type=int, default=1, metavar="N", help="run only every Nth training (default: all)")
     parser.add_argument("--directory", type=Path, help="where to work and leave everything (default: temporary)")
+    parser.add_argument("--records", type=Path, help="results of a run that has ended, on this machine; runs nothing")
+    parser.add_argument("--cpu-minutes", type=float, help="what that run took in all")
     parser.add_argument("--out", type=Path, help="table to write, e.g. results/tables/study_benchmark.csv")
     options = parser.parse_args(arguments)
-    with TemporaryDirectory() as temporary:
-        directory = (options.directory or Path(temporary)).resolve()
-        workflow.copied(directory, COPIED)
-        found = measured(directory, options.tier, options.cores, options.sample)
-        if options.out:
-            with chdir(directory):
-                own = Study.load(tier=options.tier)
-                costs = forecast.measured(Layout(directory / own.results), own, found[0]["machine"])
-            table.write(options.out.with_name(forecast.COSTS.name), costs, forecast.COLUMNS)
+    if (options.records is None) != (options.cpu_minutes is None):
+        parser.error("--records and --cpu-minutes need each other")
+    if options.records:
+        found, costs = recorded(Layout(options.records), options.cpu_minutes)
+    else:
+        with TemporaryDirectory() as temporary:
+            directory = (options.directory or Path(temporary)).resolve()
+            workflow.copied(directory, COPIED)
+            found, costs = measured(directory, options.tier, options.cores)
     for row in found:
-        run = f"{row['run']} of {row['jobs']} jobs"
-        print(f"{row['rule']:20} {run:>16} {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
+        print(f"{row['rule']:52} {row['jobs']:5} jobs {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
     if options.out:
+        table.write(options.out.with_name(forecast.COSTS.name), costs, forecast.COLUMNS)
         table.write(options.out, found, COLUMNS)
     return 0
 

@@ -168,8 +168,8 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def description() -> str:
-    """Processor, how many there are and the width of their vectors; software, and the commit that was measured."""
+def description(measured: str = "") -> str:
+    """Processor, how many there are and the width of their vectors; software, and the commit, by default this one."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
     pairs = (line.partition(":")[::2] for line in reversed(lines))  # reversed, so that the first of equal keys is kept
     cpu = {key.strip(): value.strip() for key, value in pairs}
@@ -180,7 +180,8 @@ def description() -> str:
     flags = cpu.get("flags", "").split()
     parts += [f"vectors of {bits} bits" for bits in [width for flag, width in VECTORS.items() if flag in flags][:1]]
     software = [f"torch {torch.__version__}", f"kernel {kernels.backend()}"]
-    return ", ".join([*parts, "one thread", *software, *([f"commit {commit()}"] if commit() else [])])
+    measured = measured or commit()
+    return ", ".join([*parts, "one thread", *software, *([f"commit {measured}"] if measured else [])])
 
 
 def commit() -> str:

@@ -31,7 +31,6 @@ from benchmarks import (
     table,
     targets,
     timing,
-    workflow,
 )
 from benchmarks.jobs import Job, chain
 from schemenets import files, fluxes, kernels, networks, operators, signals, stability
@@ -40,6 +39,8 @@ from schemenets.multigrid import CycleArchitecture, Problem, Solving
 from schemenets.networks import Architecture, resnet
 from schemenets.study.config import Study
 from schemenets.study.layout import Layout
+
+ROOT = Path(__file__).parents[1]
 
 SMALL = {"filters": 3, "kernel_size": 5, "channels": 1, "length": 24, "batch": 4}
 
@@ -582,43 +583,32 @@ def test_costs_of_jobs_are_noted(tmp_path):
 
 
 def test_the_table_of_the_study_is_by_rule():
-    costs = [("train", 60.0, 70.0, 500.0), ("evaluate", 6.0, 6.0, 400.0), ("train", 30.0, 35.0, 600.4)]
-    jobs = {"train": 2, "evaluate": 1}
-    found = {row["rule"]: row for row in study.rows(costs, 102.0, 60.0, "smoke", jobs, "here")}
+    costs = [("train", 60.0, 500.0), ("evaluate", 6.0, None), ("train", 30.0, 600.4)]
+    found = {row["rule"]: row for row in study.rows(costs, 102.0, study.WORKFLOW, "smoke", "here")}
     assert list(found) == ["all", "train", "evaluate", study.WORKFLOW]
-    train = {"jobs": 2, "cpu_minutes": 1.5, "wall_minutes": 1.75, "share": 0.8824, "largest_job_megabytes": 600}
+    train = {"jobs": 2, "cpu_minutes": 1.5, "share": 0.8824, "longest_job_minutes": 1.0, "largest_job_megabytes": 600}
     assert {key: found["train"][key] for key in train} == train
-    assert (found["all"]["jobs"], found["all"]["cpu_minutes"], found["all"]["wall_minutes"]) == (3, 1.7, 1.0)
+    assert (found["all"]["jobs"], found["all"]["cpu_minutes"]) == (3, 1.7)
     assert (found[study.WORKFLOW]["cpu_minutes"], found[study.WORKFLOW]["jobs"]) == (0.1, 0)
+    assert found["evaluate"]["largest_job_megabytes"] is None
     assert all(set(row) == set(study.COLUMNS) for row in found.values())
 
 
-def test_the_table_of_a_sample_is_that_of_all_jobs():
-    costs = [("train", 60.0, 70.0, 500.0), ("evaluate", 6.0, 6.0, 400.0), ("train", 30.0, 35.0, 600.4)]
-    jobs = {"train": 6, "evaluate": 3, "report": 1}
-    found = {row["rule"]: row for row in study.rows(costs, 102.0, 60.0, "study", jobs, "here")}
-    assert {rule: (row["run"], row["jobs"], row["cpu_minutes"]) for rule, row in found.items()} == {
-        "all": (3, 9, 5.1),
-        "train": (2, 6, 4.5),
-        "evaluate": (1, 3, 0.3),
-        study.WORKFLOW: (0, 0, 0.3),
-    }
-    assert found["all"]["wall_minutes"] is None
-    assert found["train"]["longest_job_minutes"] == 1.0
-
-
-def test_a_sample_is_every_nth_training_with_what_follows_from_it(tmp_path):
-    workflow.copied(tmp_path)
-    everything, jobs = study.planned(tmp_path, "smoke", 1)
-    assert (everything, jobs["train"], jobs["report"]) == ([], 6, 1)
-    targets, same = study.planned(tmp_path, "smoke", 4)
-    assert same == jobs
-    trained = [file for file in targets if file.endswith("record.json")]
-    assert len(trained) == 2
-    folders = {file.rpartition("/")[0] for file in trained}
-    assert {file.rpartition("/")[0] for file in targets if "/runs/" in file} == folders
-    assert any(file.endswith("solvers.json") for file in targets)
-    assert not any("/tables/" in file or "/tuning/" in file or file.endswith("report.html") for file in targets)
+def test_what_a_run_cost_is_read_from_its_records(tmp_path, capsys):
+    path = tmp_path / "costs_of_the_map.csv"
+    assert study.main(["--records", str(ROOT / "results/map"), "--cpu-minutes", "80", "--out", str(path)]) == 0
+    records = [files.read_json(record)["provenance"] for record in (ROOT / "results/map/map").iterdir()]
+    everything, cells, rest = pd.read_csv(path).to_dict("records")
+    assert (cells["rule"], cells["jobs"], cells["tier"]) == ("cells", 52, "map")
+    assert cells["cpu_minutes"] == pytest.approx(sum(each["cpu_seconds"] for each in records) / 60, abs=0.01)
+    assert (everything["rule"], everything["cpu_minutes"], rest["rule"]) == ("all", 80, study.REST)
+    assert rest["cpu_minutes"] == pytest.approx(80 - cells["cpu_minutes"], abs=0.02)
+    assert everything["machine"].endswith(f"commit {records[0]['git']['commit'][:7]}")
+    assert set(pd.read_csv(tmp_path / "costs.csv")["stage"]) == {"cells"}
+    assert "CPU-minutes" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        study.main(["--records", "results"])
+    assert "--records and --cpu-minutes need each other" in capsys.readouterr().err
 
 
 def symmetric_network(**arguments):

@@ -177,9 +177,9 @@ def explanation_table(root: Path, experiment: str) -> str:
 def cost_table(root: Path) -> str:
     """What the study costs by rule, as measured."""
     rows = forecast.read(root / "results/tables/study_benchmark.csv")
-    shown = [[row["rule"], row["jobs"], row["run"], row["cpu_minutes"], f"{float(row['share']):.1%}"] for row in rows]
+    shown = [[row["rule"], row["jobs"], row["cpu_minutes"], f"{float(row['share']):.1%}"] for row in rows]
     source = f"Tier `{rows[0]['tier']}`, {rows[0]['machine']}."
-    return table(["rule", "jobs", "of these measured", "CPU-minutes", "share"], shown) + f"\n\n{source}"
+    return table(["rule", "jobs", "CPU-minutes", "share"], shown) + f"\n\n{source}"
 
 
 def plan_table(root: Path) -> str:

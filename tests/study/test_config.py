@@ -141,7 +141,8 @@ def test_a_tier_may_have_some_stages_only():
 def test_groups_that_decide_have_more_seeds():
     trained = Study.load(ROOT, "study").specs("train")
     assert trained["capacity/resnet-relu/budget-240"]["seeds"] == list(range(16))
-    assert trained["capacity/fsi-perona_malik/budget-240"]["seeds"] == list(range(10))
+    assert trained["channels/resnet-relu-8_channels/blocks-4"]["seeds"] == list(range(10))
+    assert trained["capacity/fsi-perona_malik/budget-240"]["seeds"] == list(range(5))
 
 
 def test_fewer_seeds_are_fewer_in_every_group():
