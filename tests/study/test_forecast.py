@@ -44,6 +44,7 @@ def test_kinds_of_networks_have_rates_of_their_own():
     assert forecast.kind({}) == ANY
     assert forecast.kind({"architecture": {"name": "symmetric", "certified": True}}) == "symmetric certified"
     assert forecast.kind({"architecture": {"name": "resnet", "channels": 8}}) == "resnet 8 channels"
+    assert forecast.kind({"architecture": {"name": "resnet", "flux": "learned"}}) == "resnet learned flux"
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_measured_costs_are_those_of_the_records(records):
     rows = forecast.measured(records, STUDY, "a machine")
     assert [(row["stage"], row["network"], row["cpu_seconds"]) for row in rows] == [
         ("train", "resnet", 6.0),
-        ("train", "symmetric certified", 20.0),
+        ("train", "symmetric certified learned flux", 20.0),
     ]
     assert set(rows[0]) == set(forecast.COLUMNS)
     known = forecast.rates(rows)
@@ -83,7 +84,7 @@ def test_a_run_without_records_is_named(tmp_path):
 
 
 def test_every_job_costs_its_start_and_its_work():
-    known = {("train", ANY): Rate(1e-6, 0.5), ("train", "symmetric certified"): Rate(1e-2, 0.0)}
+    known = {("train", ANY): Rate(1e-6, 0.5), ("train", "symmetric certified learned flux"): Rate(1e-2, 0.0)}
     jobs = Forecast(STUDY, known).jobs
     assert len(jobs) == sum(len(STUDY.specs(stage)) for stage in stages.available())
     own = forecast.work(STUDY, "train", STUDY.specs("train")[JOB])
@@ -123,6 +124,7 @@ def test_more_runs_are_more_seeds():
 
 def test_the_speed_of_a_gpu_is_from_its_benchmark():
     row = {"contender": "processor", "certified": "False", "times_slower_than_ours": "4.0"}
+    row |= {"flux": "relu", "channels": "1"}
     rows = [{**row, "network": "resnet"}, {**row, "network": "resnet", "times_slower_than_ours": "9"}]
     rows += [{**row, "network": "symmetric", "certified": "True"}, {**row, "contender": "ours", "network": "resnet"}]
     found = forecast.speeds(rows)

@@ -108,6 +108,7 @@ def kind(spec: Mapping[str, Any]) -> str:
     """The network of a job in words; empty for jobs that are not about one."""
     architecture = spec.get("architecture", {})
     parts = [architecture.get("name", ANY), *["certified"] * bool(architecture.get("certified"))]
+    parts += ["learned flux"] * (architecture.get("flux") == "learned")  # which costs twice as much as others
     return " ".join(parts + ["8 channels"] * (architecture.get("channels", 1) > 1))
 
 
@@ -249,8 +250,8 @@ def speeds(rows: Iterable[Mapping[str, str]]) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row["contender"] == "processor":
-            certified = ["certified"] * (row["certified"] == "True")
-            for key in {" ".join([row["network"], *certified]), ANY}:
+            architecture = {"name": row["network"], "certified": row["certified"] == "True", "flux": row["flux"]}
+            for key in {kind({"architecture": architecture | {"channels": int(row["channels"])}}), ANY}:
                 found[key].append(float(row["times_slower_than_ours"]))
     if not found:
         raise ConfigError(f"{GPU}: got no rows of the contender processor, expected those of python -m benchmarks.gpu")

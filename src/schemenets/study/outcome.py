@@ -6,7 +6,7 @@ from typing import Any
 
 from schemenets import files
 from schemenets.errors import CheckpointError
-from schemenets.study.claims import SOME
+from schemenets.study.claims import SOME, deciding
 from schemenets.study.config import MINE, RESULTS
 from schemenets.study.layout import Layout
 from schemenets.study.wording import NOTHING, interval, ranged, short, signed
@@ -58,8 +58,7 @@ def _effect(claim: dict[str, Any]) -> str:
     unit = claim["threshold"]["unit"]
     write, digits = (signed, 2) if unit == "dB" else (short, 3)
     if claim.get("rule") == SOME:  # the first protocol had no rules
-        primary = [each for each in claim["comparisons"] if each["role"] == "primary"]
-        known = [each["effect"] for each in primary if each["effect"] is not None]
+        known = [each["effect"] for each in deciding(claim["comparisons"]) if each["effect"] is not None]
         return f"{ranged(known, write)} {unit}" if known else NOTHING
     if claim["effect"] is None:
         return NOTHING

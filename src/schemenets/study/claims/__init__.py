@@ -15,7 +15,7 @@ from schemenets.errors import ConfigError
 from schemenets.study import schema
 from schemenets.study.claims import _exceptions, _pairs
 from schemenets.study.claims._exceptions import SHOWN_EVIDENCE
-from schemenets.study.claims._families import RATIO, SOME, Json, Tables
+from schemenets.study.claims._families import RATIO, SOME, Json, Tables, deciding
 from schemenets.study.claims._pairs import NOTHING_FOUND
 from schemenets.study.claims._sentences import sentence
 
@@ -26,6 +26,7 @@ __all__ = [
     "SHOWN_EVIDENCE",
     "SOME",
     "comparison_table",
+    "deciding",
     "evaluate",
     "load",
     "sensitivity",

@@ -32,6 +32,11 @@ def outcomes(rule: str, p: ArrayLike, p_opposite: ArrayLike, level: float) -> li
     return [OUTCOMES[0] if s else OUTCOMES[1] if r else OUTCOMES[2] for s, r in zip(shown, refuted, strict=True)]
 
 
+def deciding(comparisons: Sequence[Json]) -> list[Json]:
+    """The primary ones, which a verdict is about; secondary ones stand beside."""
+    return [each for each in comparisons if each["role"] == "primary"]
+
+
 def verdict(rule: str, found: Sequence[str]) -> str:
     """The verdict on a claim from the outcomes of its primary comparisons."""
     shown, refuted = "shown" in found, "refuted" in found
@@ -104,7 +109,7 @@ def judged(claim: Json, comparisons: list[Json], absent: list[str], alpha: float
         for c, outcome, own, other in zip(family, found, holm(p), holm(opposite), strict=True):
             enough = c["n"] >= claim["minimum_seeds"]
             c.update(p_holm=float(own), p_opposite_holm=float(other), outcome=outcome if enough else "open")
-    primary = [c for c in comparisons if c["role"] == "primary"]
+    primary = deciding(comparisons)
     n = min((c["n"] for c in primary), default=0)
     complete = not absent and n >= claim["minimum_seeds"]
     if complete:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from schemenets.study.claims._families import Json, Tables, compared, judged, number, place
+from schemenets.study.claims._families import Json, Tables, compared, deciding, judged, number, place
 from schemenets.study.statistics import SIDES, MissingRunsError, clustered_interval, denoisers, paired
 
 NOTHING_FOUND = 1.0  # relative error of a diverged run
@@ -93,13 +93,12 @@ def _counts(by_run: pd.DataFrame, pairs: pd.DataFrame, what: tuple[str, ...]) ->
 def _with_weights(found: Json, ratio: float) -> Json:
     """Not reproduced, unless the candidate has exactly this share of the reference's convolution weights."""
     counts: dict[str, None] = {}
-    for c in found["comparisons"]:
-        if c["role"] == "primary":
-            own, other = (c[f"{side}_convolution_weights"] for side in SIDES)
-            counts[f"{own} of {other}"] = None
-            if own != ratio * other:
-                reason = f"{own} of {other} convolution weights in {place(c)}, not {ratio} of them."
-                return found | {"verdict": "not reproduced", "reason": reason}
+    for c in deciding(found["comparisons"]):
+        own, other = (c[f"{side}_convolution_weights"] for side in SIDES)
+        counts[f"{own} of {other}"] = None
+        if own != ratio * other:
+            reason = f"{own} of {other} convolution weights in {place(c)}, not {ratio} of them."
+            return found | {"verdict": "not reproduced", "reason": reason}
     if found["complete"]:
         found["reason"] += f" Convolution weights: {', '.join(counts)}."
     return found
@@ -110,7 +109,7 @@ def _with_drift(found: Json, registered: Json, tables: Tables) -> Json:
 
     Not testable without a maximum; not reproduced where one is above it, or where a candidate holds no certificate.
     """
-    primary = [c for c in found["comparisons"] if c["role"] == "primary"]
+    primary = deciding(found["comparisons"])
     runs = {run for c in primary for run in c["runs"] if f"/{c['candidate']}/" in run}
     stability = tables["stability"].set_index("run")
     if missing := sorted(runs - set(stability.index)):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
-from schemenets.study.claims._families import SOME, Json
+from schemenets.study.claims._families import SOME, Json, deciding
 from schemenets.study.claims._pairs import DRIFT
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
@@ -33,7 +33,7 @@ def _of_errors(claim: Json) -> str:
 
 
 def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Callable[[float | None], str]) -> str:
-    primary = [c for c in claim["comparisons"] if c["role"] == "primary"]
+    primary = deciding(claim["comparisons"])
     sizes = list(dict.fromkeys(c["size"] for c in primary if "-" in c["size"]))
     lost = sum(c["outcome"] == "refuted" for c in primary)
     at = f"At {size_label(sizes[0])}, the" if len(sizes) == 1 else "The"

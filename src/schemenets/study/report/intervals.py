@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from schemenets.study.claims import RATIO
+from schemenets.study.claims import RATIO, deciding
 from schemenets.study.wording import interval, ranged, short, signed
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ class Scale:
         ratio, value = claim["threshold"]["unit"] == RATIO, claim["threshold"]["value"]
         limit = -value if claim["evaluator"] == "noninferiority" else value
         threshold = _position(limit, ratio)
-        effects = [_position(c["effect"], ratio) for c in primary(claim) if c["effect"] is not None]
+        effects = [_position(c["effect"], ratio) for c in deciding(claim["comparisons"]) if c["effect"] is not None]
         if effects:
             lower, upper = np.quantile(effects, [0.25, 0.75])
             reach = REACH * (upper - lower)
@@ -67,14 +67,9 @@ def _position(value: float, ratio: bool) -> float:
     return -float(np.log10(max(value, 1e-300))) if ratio else float(value)
 
 
-def primary(claim: Json) -> list[Json]:
-    """The comparisons that decide a claim."""
-    return [c for c in claim["comparisons"] if c["role"] == "primary"]
-
-
 def stacked(claim: Json) -> Markup:
     """All primary comparisons of a claim below each other, over their axis; empty for a claim without any."""
-    found = primary(claim)
+    found = deciding(claim["comparisons"])
     if not found:
         return Markup("")
     scale, below = Scale.of(claim), LINE * len(found) + 4

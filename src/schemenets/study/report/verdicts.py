@@ -42,7 +42,7 @@ def numbers(claim: Json) -> list[Number]:
 
 
 def _of_comparisons(claim: Json) -> Iterator[Number]:
-    found = [c for c in intervals.primary(claim) if c["effect"] is not None]
+    found = [c for c in claims.deciding(claim["comparisons"]) if c["effect"] is not None]
     if not found:
         return
     ratio = claim["threshold"]["unit"] == claims.RATIO
@@ -92,7 +92,7 @@ def runs_of(comparison: Json) -> str:
 
 def forest(claim: Json) -> Table | None:
     """The primary comparisons with their intervals drawn; none for claims without comparisons."""
-    found = intervals.primary(claim)
+    found = claims.deciding(claim["comparisons"])
     if not found:
         return None
     scale = intervals.Scale.of(claim)
@@ -118,7 +118,7 @@ def forest(claim: Json) -> Table | None:
 
 def statistics(claim: Json) -> Table | None:
     """Everything else about the primary comparisons."""
-    found = intervals.primary(claim)
+    found = claims.deciding(claim["comparisons"])
     if not found:
         return None
     ratio = claim["threshold"]["unit"] == claims.RATIO
