@@ -13,6 +13,7 @@ import yaml
 from schemenets.errors import ConfigError
 from schemenets.study import claims
 from schemenets.study.claims._families import compared
+from schemenets.study.claims._pairs import UNREGISTERED
 from schemenets.study.config import Study
 from schemenets.study.statistics import MissingRunsError, clustered_interval
 
@@ -347,7 +348,8 @@ def test_what_it_depends_on_is_listed_and_the_range_of_effects_is_shown():
     assert (claim["p"], claim["p_opposite"]) == (2.0**-12, 2.0**-12)
     assert claim["sentence"] == (
         "The PSNR of the symmetric network is above that of the ResNet in 13 of 16 comparisons and below in 1 (affine "
-        "signals, symmetric Perona–Malik, ≤ 960 parameters); median differences range over −0.40 dB to +0.30 dB."
+        "signals, symmetric Perona–Malik, ≤ 960 parameters), undecided in 2 (affine signals, symmetric Perona–Malik, "
+        "≤ 240 and 480 parameters); median differences range over −0.40 dB to +0.30 dB."
     )
     claim = judge("C2", with_gains("C2", [-0.3, 0.1, 0.1, -0.4] + [0.1] * 8 + [-0.2] * 4))
     assert (
@@ -485,7 +487,8 @@ def most(value):
 def test_a_guarantee_without_a_registered_maximum_is_not_testable_but_measured():
     claim = judge("N1", bounded([0.0] * 9))
     assert claim["verdict"] == "not testable"
-    assert claim["reason"].startswith("The largest drift that is allowed has not been registered yet. 9 of 9 primary")
+    assert claim["reason"].startswith(f"{UNREGISTERED} 9 of 9 primary")
+    assert claim["sentence"].startswith(f"{UNREGISTERED} The PSNR of")
     assert claim["evidence"] == {
         "certified candidates": 144,
         "of": 144,
@@ -514,6 +517,14 @@ def test_a_guarantee_with_quality_and_a_small_drift(gains, drift, verdict):
         assert claim["sentence"].endswith("; the largest drift over the rms of the signals is 0.5.")
     if drift != 0.5:
         assert claim["reason"].startswith("1 of 144 candidates drift by more than 0.5 of the signals' rms. 9 of 9")
+
+
+def test_too_few_seeds_decide_nothing_about_a_drift_or_about_weights():
+    claim = judge("N1", bounded([-0.1] * 9, drift=0.9, seeds=3), largest_drift=most(0.5))
+    assert (claim["verdict"], claim["complete"]) == ("inconclusive", False)
+    assert claim["sentence"].startswith("Undecided. 3 seeds")
+    claim = judge("C1", with_gains("C1", [0.0] * 4, seeds=3), weight_ratio=0.25)
+    assert claim["verdict"] == "inconclusive"
 
 
 def test_a_candidate_without_a_certificate_has_no_bounded_drift():
@@ -604,15 +615,15 @@ def test_certificates_without_exception_reproduce_c3():
         "certified random networks": 2,
         "those of up to 7 blocks that grow beyond their bound": 0,
         "free symmetric networks": 0,
-        "those that keep the condition": 0,
+        "free symmetric networks that keep the condition": 0,
         "largest amplification of free ones found by the search": None,
         "largest growth of free ones in up to 0 applications": None,
     }
     assert claim["runs"] == sorted(f"ladder/{CERTIFIED}/blocks-4/seed-{seed}" for seed in range(10))
     assert (claim["interval"], claim["p"], claim["comparisons"]) == (None, None, [])
     assert claim["sentence"] == (
-        "10 certified symmetric networks without biases commit no violations of their certificates; the largest "
-        "amplification found by the search is 0.9."
+        "No violations of certificates in 10 certified symmetric networks without biases; the largest amplification "
+        "found by the search is 0.9."
     )
 
 
@@ -622,7 +633,7 @@ def test_other_networks_stand_beside_and_decide_nothing():
     known = claim["evidence"]
     assert (known["certified checkpoints with biases"], known["violations of those with biases"]) == (3, 3)
     assert (known["certified checkpoints of other networks"], known["violations of those of other networks"]) == (3, 3)
-    assert (known["free symmetric networks"], known["those that keep the condition"]) == (4, 1)
+    assert (known["free symmetric networks"], known["free symmetric networks that keep the condition"]) == (4, 1)
     assert known["largest amplification of free ones found by the search"] == 5
     assert known["largest growth of free ones in up to 500 applications"] == 7
 
@@ -653,7 +664,7 @@ def test_one_violation_refutes_c3_whatever_the_number_of_seeds(table, column, va
     claim = judge("C3", measured)
     assert (claim["verdict"], claim["effect"]) == ("not reproduced", 1)
     assert words in claim["reason"]
-    assert "commit 1 violations" in claim["sentence"]
+    assert claim["sentence"].startswith("1 violation of certificates in ")
 
 
 @pytest.mark.parametrize(
@@ -1046,8 +1057,8 @@ def test_cycles_of_trained_networks(changes, seeds, verdict, count):
 
 def test_what_cycles_show_in_a_sentence():
     assert judge("C5a", trained_cycles())["sentence"] == (
-        "10 trained multigrid U-nets commit no violations; the largest difference from the scheme is 1e−15, the "
-        "largest movement of a solution 1e−13."
+        "No violations in 10 trained multigrid U-nets; the largest difference from the scheme is 1e−15, the largest "
+        "movement of a solution 1e−13."
     )
 
 

@@ -13,14 +13,15 @@ from scipy import stats
 
 from schemenets import files
 from schemenets.errors import CheckpointError
-from schemenets.study import figures, report, stages, summaries
+from schemenets.study import claims, figures, report, stages, summaries
+from schemenets.study.config import Study
 from schemenets.study.layout import Layout
 from schemenets.study.report import _limits, _tables, content, intervals, origin, solving, verdicts
 from schemenets.study.stages.tables import _guarantee_rows
-from schemenets.study.wording import sentence
+from schemenets.study.wording import ranged, sentence, signed
 
 VOID = {"meta", "br", "img"}
-DETAILS = {"committed": {"map": [], "earlier": []}}  # without files of other runs
+DETAILS = {"committed": {"map": [], "tuning": [], "earlier": []}}  # without files of other runs
 
 
 class Page(HTMLParser):
@@ -143,12 +144,12 @@ def test_the_map_of_another_run_is_shown_where_there_is_none(made_up, tables, mo
     files.atomic_write(report.MAP.table("map"), kept)
     for name in ("map", "map_effects"):
         files.atomic_write(report.MAP.figure(name, "svg"), "<svg/>")
-    committed = report.committed(with_map=True)
+    committed = report.committed(with_map=True, with_tuning=False)
     assert len(committed["map"]) == 3
-    assert report.committed(with_map=False)["map"] == []
+    assert report.committed(with_map=False, with_tuning=False)["map"] == []
     files.atomic_write(table, kept.splitlines(keepends=True)[0])
     try:
-        spec = study.specs("report")["all"] | {"committed": {"map": committed["map"], "earlier": []}}
+        spec = study.specs("report")["all"] | {"committed": committed | {"earlier": []}}
         page = Page(report.render(layout, spec))
         assert {"figure-map", "figure-map_effects"} <= page.ids
         assert f"{tmp_path / 'map'}/tables/map.csv" in " ".join(page.text)
@@ -214,7 +215,8 @@ def test_three_numbers_matter_for_a_claim_with_comparisons():
         "10 of 10",
         "convolution weights; all parameters: 10 of 10",
     )
-    assert shown_numbers(claim | {"evidence": {"largest drift": 0.5}})[2] == ("0.5", "largest drift")
+    evidence = {"certified candidates": 3, "of": 3, claims.DRIFT: 0.5}
+    assert shown_numbers(claim | {"evidence": evidence})[2:] == [("0.5", claims.DRIFT)]
     ratios = claim | {"threshold": {"value": 1.0, "unit": "ratio of errors"}, "effect": 0.75}
     assert shown_numbers(ratios)[0] == ("0.75", "weakest median ratio (affine signals, ≤ 360 parameters)")
     assert shown_numbers(made_up_claim([], [])) == []
@@ -294,15 +296,23 @@ def test_primary_comparisons_are_tables_and_secondary_ones_a_count(made_up, text
     claim["comparisons"] = [
         c if c["role"] == "primary" else c | {"outcome": next(outcomes, "open")} for c in claim["comparisons"]
     ]
-    assert verdicts.secondary(claim) == "1 of 6 secondary comparisons support the claim, 1 contradict it."
-    assert "0 of 6 secondary comparisons support the claim, 0 contradict it." in text
+    beside = [c["effect"] for c in claim["comparisons"] if c["role"] == "secondary"]
+    beside = [effect for effect in beside if effect is not None]
+    few = f"Secondary comparisons with too few seeds to decide: {len(beside)}, with medians of {ranged(beside, signed)} dB."
+    assert verdicts.secondary(claim) == few
+    assert few in text
+    enough = claim | {"minimum_seeds": 2}
+    assert verdicts.secondary(enough) == "1 of 6 secondary comparisons support the claim, 1 contradict it."
+    for c in claim["comparisons"]:
+        c["n"] = 16 if c["outcome"] == "shown" else 2
+    assert verdicts.secondary(claim).startswith("1 of 1 secondary comparisons support the claim, 0 contradict it. Sec")
     first = claim["comparisons"][0]
     row = cells(verdicts.statistics(claim), "Where")["affine signals, ≤ 120 parameters",]
     assert row["Candidate"] == "symmetric-perona_malik"
     low, high = first["mean_interval"]
     assert row["Mean"] == f"{first['mean']:+.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
     assert (row["Failed"], row["Seeds"]) == ("0 / 0", "2")
-    assert cells(verdicts.statistics(claim), "Where")["affine signals, ≤ 240 parameters",]["Failed"] == "1 / 0"
+    assert cells(verdicts.statistics(claim), "Where")["affine signals, ≤ 240 parameters",]["Failed"] == "1 / 0 (p = 1)"
     row = cells(verdicts.forest(claim), "Where")["affine signals, ≤ 120 parameters",]
     assert row["Median"] == f"{first['effect']:+.2f}".replace("-", "−")  # two seeds have no interval
     assert (row["Reference"], row["Outcome"]) == ("resnet-relu", "open")
@@ -550,14 +560,34 @@ def test_schemes_are_told_by_problem(tables):
     assert cells(solving.schemes(tables | {"solver_iterations": slow}), "Scheme")["V(2,2)",]["Poisson"] == "–"
 
 
+def test_limits_name_rates_that_were_tuned_before_and_are_used(tables, tmp_path):
+    path, none = tmp_path / "tuning.csv", tables["tuning"].iloc[:0]
+    other = tables["tuning"].assign(method="resnet-unused", at_edge_of_grid=True)
+    pd.concat([tables["tuning"], other]).to_csv(path, index=False)
+    found = _limits(tables | {"tuning": none}, [str(path)])["edges"]
+    assert found == _limits(tables, [])["edges"] != []
+
+
+def test_exploration_is_told_at_the_top(made_up):
+    layout, study = made_up
+    spec = study.specs("report")["all"] | DETAILS
+    assert Study.load(tier="study").specs("report")["all"]["exploratory"] is True
+    explored = report.render(layout, spec | {"tier": "study", "exploratory": True})
+    confirmed = report.render(layout, spec | {"tier": "study", "exploratory": False})
+    assert "<strong>Exploration:</strong>" in explored.partition("<main")[0]
+    assert "this run confirms on new draws" not in explored
+    assert "Exploration:" not in confirmed
+    assert "this run confirms on new draws of the same generators" in confirmed
+
+
 def test_limits_name_diverged_runs_and_edges(tables, text):
-    limits = _limits(tables)
+    limits = _limits(tables, [])
     assert limits["diverged"] == [DIVERGED]
     assert "piecewise_affine/resnet-relu/small" in limits["edges"]  # see fabricated
     assert ", ".join(limits["edges"]) in text
     own = tables["tuning"]["method"] == "resnet-relu"
     inside = tables["tuning"].assign(at_edge_of_grid=tables["tuning"]["at_edge_of_grid"] & own)
-    found = _limits(tables | {"tuning": inside})["edges"]
+    found = _limits(tables | {"tuning": inside}, [])["edges"]
     assert found == [
         f"{name}/resnet-relu/{size}"
         for name, size in (("piecewise_affine", "large"), ("piecewise_affine", "small"), ("scanlines", "small"))

@@ -133,10 +133,10 @@ def medians(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*by, "median", "low", "high", "n", "failed"])
 
 
-def geometric_means(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Geometric means and intervals over seeds: :func:`means` of the logarithms, transformed back."""
-    found = means(table.assign(**{value: np.log(table[value])}), by, value)
-    return found.assign(**{key: np.exp(found[key]) for key in ("mean", "low", "high")})
+def median_errors(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """The same of errors, which say themselves how a failed run counts."""
+    found = medians(table.assign(failed=False), by, value)
+    return found.drop(columns="failed")
 
 
 def solver_scores(tables: Tables, problem: str) -> pd.DataFrame:

@@ -16,10 +16,11 @@ from schemenets.study import schema
 from schemenets.study.claims import _exceptions, _pairs
 from schemenets.study.claims._exceptions import SHOWN_EVIDENCE
 from schemenets.study.claims._families import RATIO, SOME, Json, Tables, deciding
-from schemenets.study.claims._pairs import NOTHING_FOUND
+from schemenets.study.claims._pairs import DRIFT, NOTHING_FOUND
 from schemenets.study.claims._sentences import sentence
 
 __all__ = [
+    "DRIFT",
     "NOTHING_FOUND",
     "RATIO",
     "SCHEMA",
@@ -114,7 +115,10 @@ def sensitivity(registered: Json, tables: Tables) -> pd.DataFrame:
 def _judged(claim: Json, settings: Json, tables: Tables) -> Json:
     numbers = ("effect", "interval", "coverage", "mean", "mean_interval", "p", "p_opposite", "n", "evidence")
     found = {
-        **{key: claim[key] for key in ("id", "title", "quote", "source", "measured", "direction", "threshold")},
+        **{
+            key: claim[key]
+            for key in ("id", "title", "quote", "source", "measured", "direction", "threshold", "minimum_seeds")
+        },
         **{key: claim.get(key) for key in ("evaluator", "rule", "candidate", "reference", "weight_ratio", "limits")},
         **dict.fromkeys(numbers),
         "runs": [],

@@ -14,7 +14,7 @@ CHECKED, LARGEST = "certified symmetric networks without biases", "largest ampli
 CYCLES, FROM_FAS, MOVED = "multigrid U-nets", "largest difference from the scheme", "largest movement of a solution"
 BOUNDED, SLOWEST = "implicit networks with a rate below 1", "largest number of iterations over the number allowed"
 GRADIENTS = "largest relative difference of gradients"
-KEPT = "those that keep the condition"
+KEPT = "free symmetric networks that keep the condition"
 # the numbers that matter most to a reader
 SHOWN_EVIDENCE = (CHECKED, LARGEST, KEPT, CYCLES, FROM_FAS, MOVED, BOUNDED, SLOWEST, GRADIENTS)
 

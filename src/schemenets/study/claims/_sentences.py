@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
 from schemenets.study.claims._families import SOME, Json, deciding
-from schemenets.study.claims._pairs import DRIFT
+from schemenets.study.claims._pairs import DRIFT, NOT_TESTABLE, UNREGISTERED
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
@@ -15,7 +15,8 @@ def sentence(claim: Json) -> str:
         if claim["absent"]:
             return "Undecided: not all comparisons that decide have runs."
         return f"Undecided. {claim['reason']}"
-    return _SENTENCES[claim["evaluator"]](claim)
+    found = _SENTENCES[claim["evaluator"]](claim)
+    return f"{UNREGISTERED} {found}" if claim["verdict"] == NOT_TESTABLE else found
 
 
 def _of_psnr(claim: Json) -> str:
@@ -40,6 +41,8 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     text = f"{at} {measure} of {claim['candidate']} is {relation} that of {claim['reference']} in {_shown(primary)}"
     text += f" and {opposite} in {lost}" if lost else ""
     text += f" ({_where(primary, 'refuted')})" if 0 < lost < len(primary) else ""
+    undecided = sum(c["outcome"] == "open" for c in primary)
+    text += f", undecided in {undecided} ({_where(primary, 'open')})" if 0 < undecided < len(primary) else ""
     what = "difference" if measure == "PSNR" else "ratio"
     known = [c["effect"] for c in primary if c["effect"] is not None]
     if claim["rule"] == SOME and known:
@@ -101,18 +104,22 @@ def _of_budgets(claim: Json) -> str:
     return f"{head}: {listed(each)}."
 
 
+def _violations(claim: Json) -> str:
+    count = int(claim["effect"])
+    return f"{count or 'No'} violation{'s' * (count != 1)}"
+
+
 def _of_certificates(claim: Json) -> str:
     known = claim["evidence"]
     return (
-        f"{known[CHECKED]} {CHECKED} commit {claim['effect'] or 'no'} violations of their certificates; the "
-        f"{LARGEST} is {short(known[LARGEST])}."
+        f"{_violations(claim)} of certificates in {known[CHECKED]} {CHECKED}; the {LARGEST} is {short(known[LARGEST])}."
     )
 
 
 def _of_cycles(claim: Json) -> str:
     known = claim["evidence"]
     return (
-        f"{known[CYCLES]} trained {CYCLES} commit {claim['effect'] or 'no'} violations; the {FROM_FAS} is "
+        f"{_violations(claim)} in {known[CYCLES]} trained {CYCLES}; the {FROM_FAS} is "
         f"{short(known[FROM_FAS])}, the {MOVED} {short(known[MOVED])}."
     )
 

@@ -56,7 +56,7 @@ def style(method: str) -> dict[str, Any]:
 
 
 def draw_scores(ax: Axes, scores: pd.DataFrame, x: str, look: dict[str, Any], sideways: bool = False) -> None:
-    """Every seed lightly, crosses for diverged ones, and geometric means with their intervals, at every value of x.
+    """Every seed lightly, crosses for diverged ones, and medians with their intervals, at every value of x.
 
     Args:
         scores: from :func:`schemenets.study.summaries.solver_scores`, one row per run and value of ``x``.
@@ -70,10 +70,11 @@ def draw_scores(ax: Axes, scores: pd.DataFrame, x: str, look: dict[str, Any], si
         ax.scatter(*(own[x], own["score"])[::order], **dots)
     if scores["diverged"].any():
         ax.plot([], [], **DIVERGED)
-    found = summaries.geometric_means(scores, [x], "score").sort_values(x)
-    bars = np.abs(np.stack([found["mean"] - found["low"], found["high"] - found["mean"]]))
+    found = summaries.median_errors(scores, [x], "score").sort_values(x)
+    bars = np.stack([found["median"] - found["low"], found["high"] - found["median"]])
+    bars[~np.isfinite(bars)] = np.nan  # too few seeds
     which: Any = {"xerr" if sideways else "yerr": bars}
-    middle = (found[x], found["mean"])[::order]
+    middle = (found[x], found["median"])[::order]
     ax.errorbar(middle[0], middle[1], **which, fmt="none", ecolor=look["color"], capsize=2.5, elinewidth=1, zorder=3)
     ax.plot(*middle, **{"zorder": 3} | look)
 

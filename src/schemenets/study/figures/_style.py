@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from schemenets.study import summaries
-from schemenets.study.statistics import t_interval
+from schemenets.study.statistics import median_interval
 from schemenets.study.wording import label
 
 WIDTH = 17 / 2.54  # inches: the width of a printed page
@@ -39,6 +39,21 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "savefig.dpi": 150,
     "svg.hashsalt": "schemenets",  # with the date left out, equal figures are equal files
+}
+
+
+def ends(values: Any) -> tuple[float, float]:
+    """Of the interval of the median; NaN where there are too few values."""
+    low, high, _ = median_interval(np.asarray(values, dtype=float))
+    return (low, high) if np.isfinite([low, high]).all() else (np.nan, np.nan)
+
+
+# of seaborn.lineplot
+MEDIANS: Any = {
+    "estimator": "median",
+    "errorbar": ends,
+    "err_style": "bars",
+    "err_kws": {"capsize": 2.5, "elinewidth": 1},
 }
 
 
@@ -104,22 +119,16 @@ def draw_seeds(ax: Axes, table: pd.DataFrame, x: str, y: str, color: str) -> Non
         ax.plot(diverged[x], diverged[y], label="diverged, counted as the noisy input", **DIVERGED)
 
 
-def draw_means(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], orient: str = "x") -> None:
-    """Every seed as by :func:`draw_seeds`, and their means with 95 % t intervals.
-
-    Limits of the axes follow from the seeds: intervals of two seeds are so long that a panel for them would show
-    nothing else.
+def draw_medians(ax: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], orient: str = "x") -> None:
+    """Every seed as by :func:`draw_seeds`, and their medians with order-statistic intervals where there are enough.
 
     Args:
         table: columns ``x``, ``y`` and ``diverged``, one row per run.
         style: properties of the line, see :func:`method_styles`.
-        orient: the axis at each of whose values the seeds are averaged.
+        orient: the axis at each of whose values the median is taken.
     """
     draw_seeds(ax, table, x, y, style["color"])
-    limits = ax.dataLim.frozen()
-    bars: Any = {"errorbar": t_interval, "err_style": "bars", "err_kws": {"capsize": 2.5, "elinewidth": 1}}
-    sns.lineplot(table, x=x, y=y, orient=orient, ax=ax, legend=False, **bars, **style)
-    ax.dataLim.set(limits)
+    sns.lineplot(table, x=x, y=y, orient=orient, ax=ax, legend=False, **MEDIANS, **style)
 
 
 def legend(figure: Figure, axes: list[Axes], columns: int = 3) -> None:

@@ -59,13 +59,13 @@ def _draw_signal(above: Axes, below: Axes, signal: pd.DataFrame, method: str) ->
 
 
 def headline(tables: Tables) -> str:
-    """Mean PSNR of the networks and of TV over all test signals."""
+    """PSNR over all test signals of the networks, medians over seeds, and of TV."""
     texts = []
     for dataset, runs in summaries.groups(summaries.compared(tables["runs"]), "dataset"):
         scores = summaries.at_home(summaries.scored(tables, runs["experiment"].iloc[0]))
-        means = scores[scores["run"].isin(runs["run"])].groupby("method")["score"].mean()
+        medians = scores[scores["run"].isin(runs["run"])].groupby("method")["score"].median()
         rival = summaries.classical(tables, dataset, RIVAL)
-        if len(means) and len(rival):
+        if len(medians) and len(rival):
             family = label(dataset.rpartition("-")[0])
-            texts.append(f"{ranged(means, fixed)} against {fixed(rival['psnr'].iloc[0])} dB ({family})")
-    return f"Mean PSNR of these networks against that of TV: {listed(texts)}." if texts else NOT_MEASURED
+            texts.append(f"{ranged(medians, fixed)} against {fixed(rival['psnr'].iloc[0])} dB ({family})")
+    return f"Median PSNR of these networks, against that of TV: {listed(texts)}." if texts else NOT_MEASURED

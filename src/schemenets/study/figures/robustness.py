@@ -1,7 +1,6 @@
 """Networks under attack, and under noise that they were not trained for."""
 
 from itertools import cycle
-from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -9,7 +8,6 @@ from matplotlib.figure import Figure
 
 from schemenets.study import summaries
 from schemenets.study.figures import _style
-from schemenets.study.statistics import t_interval
 from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, ranged, signed
 
@@ -34,7 +32,6 @@ def draw(tables: Tables) -> Figure:
     figure, axes = _style.grid(len(structures), 3, 2.4, sharex=True, sharey=True)
     styles = _style.method_styles(tables["runs"])
     shapes = dict(zip(table["flux"].unique(), cycle(_style.SHAPES), strict=False))
-    bars: Any = {"errorbar": t_interval, "err_style": "bars", "err_kws": {"capsize": 2, "elinewidth": 1}}
     for ax, (network, panel) in zip(axes, structures, strict=True):
         mean = panel.groupby("perturbation")["noisy_psnr"].mean()
         ax.plot(mean.index, mean, color="0.6", linewidth=1, label="noisy signals, worst case")
@@ -42,12 +39,12 @@ def draw(tables: Tables) -> Figure:
             _, _, variant = method.partition("-")  # all but the network
             style = styles[method] | {"label": label(variant), "linestyle": _line(method, own), "markersize": 5}
             style["marker"], _ = shapes[own["flux"].iloc[0]]
-            sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **bars, **style)
-            means = own.groupby("perturbation")[["random", "psnr_guaranteed"]].mean()
+            sns.lineplot(own, x="perturbation", y="attacked", ax=ax, legend=False, **_style.MEDIANS, **style)
+            others = own.groupby("perturbation")[["random", "psnr_guaranteed"]].median()
             thin = {"color": style["color"], "linewidth": 0.7, "marker": style["marker"], "markersize": 2}
-            ax.plot(means.index, means["random"], **thin)
+            ax.plot(others.index, others["random"], **thin)
             if own["certified"].all():
-                ax.fill_between(means.index, means["psnr_guaranteed"], -100, color="0.9", label="excluded by bounds")
+                ax.fill_between(others.index, others["psnr_guaranteed"], -100, color="0.9", label="excluded by bounds")
         ax.plot([], [], color="black", linewidth=0.7, label="random perturbation")
         ax.set(title=label(network), xlabel="size of the perturbation", ylabel="PSNR (dB)")
         ax.tick_params(labelbottom=True)
@@ -70,14 +67,14 @@ def headline(tables: Tables) -> str:
     if not sizes:
         return NOT_MEASURED
     at = table[table["perturbation"] == sizes[len(sizes) // 2]]
-    losses = at.groupby("method")[["loss", "random_loss"]].mean()
+    losses = at.groupby("method")[["loss", "random_loss"]].median()
     text = (
         f"Attacks of size {sizes[len(sizes) // 2]:g} cost {ranged(losses['loss'], fixed)} dB, random perturbations of "
         f"this size {ranged(losses['random_loss'], fixed)} dB"
     )
     attacked = at.pivot_table("attacked", "seed", "method")
     twins = {name: summaries.free_twin(name) for name in attacked if summaries.CERTIFIED in name}
-    changes = [(attacked[name] - attacked[free]).mean() for name, free in twins.items() if free in attacked]
+    changes = [(attacked[name] - attacked[free]).median() for name, free in twins.items() if free in attacked]
     return (
         f"{text}; certification changes the PSNR under attack by {ranged(changes, signed)} dB."
         if changes

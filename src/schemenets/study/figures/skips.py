@@ -7,13 +7,17 @@ from matplotlib.figure import Figure
 
 from schemenets.study import summaries
 from schemenets.study.figures import _style
+from schemenets.study.statistics import median
 from schemenets.study.summaries import Tables
 from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
 
 ORDER = 40
 CHAPTER = "C4a"
 TITLE = "The effect of skip connections, against depth"
-CAPTION = "Test PSNR with skip connections and without, against the number of blocks. Triangles: seeds below the panel."
+CAPTION = (
+    "Test PSNR with skip connections and without (seeds, medians, intervals) against the number of blocks. Triangles: "
+    "seeds below the panel."
+)
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 WITHOUT = "-no_skips"
 BELOW = 8  # dB below the noisy input, where the panels end
@@ -32,7 +36,7 @@ def draw(tables: Tables) -> Figure:
     figure, axes = _style.grid(len(methods), 2, 2.9, sharey=True)
     for ax, (method, pair) in zip(axes, methods, strict=True):
         for without, own in pair.groupby("without"):
-            _style.draw_means(ax, own, "blocks", "score", STYLES[bool(without)])
+            _style.draw_medians(ax, own, "blocks", "score", STYLES[bool(without)])
         ax.axhline(pair["noisy_psnr"].iloc[0], color=_style.GREY, linestyle=":", label="noisy input")
         lowest = pair["noisy_psnr"].iloc[0] - BELOW
         ax.set(title=label(method), ylabel="test PSNR (dB)", ylim=(lowest, measured["score"].max() + 1))
@@ -51,12 +55,14 @@ def headline(tables: Tables) -> str:
     brought = []
     for method, _ in summaries.groups(_measured(tables), "base"):
         gains = summaries.gains(tables, summaries.LADDER, method, f"{method}{WITHOUT}")
-        for size, mean in gains.groupby("size")["difference"].mean().items():
-            brought.append((mean, f"{label(method)}, {size_label(str(size))}"))
+        for size, own in summaries.groups(gains, "size"):
+            brought.append((median(own["counted"]), f"{label(method)}, {size_label(size)}"))
     if not brought:
         return NOT_MEASURED
     (least, of_least), (most, of_most) = min(brought), max(brought)
-    return f"Skip connections change the mean PSNR by {signed(least)} dB ({of_least}) to {signed(most)} dB ({of_most})."
+    return (
+        f"Skip connections change the median PSNR by {signed(least)} dB ({of_least}) to {signed(most)} dB ({of_most})."
+    )
 
 
 def _measured(tables: Tables) -> pd.DataFrame:

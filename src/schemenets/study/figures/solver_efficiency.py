@@ -66,19 +66,19 @@ def draw(tables: Tables) -> Figure:
 
 def headline(tables: Tables) -> str:
     """The best network of cycles against the best U-net, and the cheapest scheme that is as good without training."""
-    means = summaries.geometric_means(_at_home(tables), ["method", "parameters", "operations"], "score")
-    of_unets = means["method"].map(family).eq("unet").astype(bool)
-    cycles, unets = (own.nsmallest(1, "mean") for own in (means[~of_unets], means[of_unets]))
+    errors = summaries.median_errors(_at_home(tables), ["method", "parameters", "operations"], "score")
+    of_unets = errors["method"].map(family).eq("unet").astype(bool)
+    cycles, unets = (own.nsmallest(1, "median") for own in (errors[~of_unets], errors[of_unets]))
     if cycles.empty or unets.empty:
         return NOT_MEASURED
     (best,), (rival,) = map(summaries.rows, (cycles, unets))
     text = (
-        f"The best network of cycles ({label(best.method)}) has {short(best.mean / rival.mean)} times the error of the "
-        f"best U-net ({label(rival.method)}) with {short(best.parameters / rival.parameters)} times its parameters and "
-        f"{short(best.operations / rival.operations)} times its operations"
+        f"The best network of cycles ({label(best.method)}) has {short(best.median / rival.median)} times the median "
+        f"error of the best U-net ({label(rival.method)}) with {short(best.parameters / rival.parameters)} times its "
+        f"parameters and {short(best.operations / rival.operations)} times its operations"
     )
     paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
-    for row in summaries.rows(paths[paths["relative_error"] <= best.mean].nsmallest(1, "operations")):
+    for row in summaries.rows(paths[paths["relative_error"] <= best.median].nsmallest(1, "operations")):
         text += f"; untrained, {row.method} is as accurate with {short(row.operations / best.operations)} times "
         text += "the operations of these cycles"
     return f"{text}."
@@ -110,17 +110,17 @@ def _fastest(paths: pd.DataFrame) -> str:
 def _draw_family(ax: Axes, scores: pd.DataFrame, column: str, kind: str) -> None:
     """The methods of a family, joined in the order of their sizes."""
     text, color, marker = _solver_style.FAMILIES[kind]
-    means = summaries.geometric_means(scores, ["method", column], "score")
-    means = means.sort_values("method", key=lambda names: names.map(number))
-    ax.plot(means[column], means["mean"], color=color, linewidth=0.8, alpha=0.6)
+    errors = summaries.median_errors(scores, ["method", column], "score")
+    errors = errors.sort_values("method", key=lambda names: names.map(number))
+    ax.plot(errors[column], errors["median"], color=color, linewidth=0.8, alpha=0.6)
     ax.plot([], [], color=color, marker=marker, markersize=7, linewidth=0.8, label=text)
     for _, own in summaries.groups(scores, "method"):
         look: Any = {"color": color, "marker": marker, "linestyle": "none", "markersize": 7, "zorder": 4}
         _solver_style.draw_scores(ax, own, column, look)
     place: Any = {"xytext": (-7, 0), "ha": "right"} if kind == "cycle" else {"xytext": (7, 0), "ha": "left"}
     place |= {"va": "center", "path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 6}
-    for row in summaries.rows(means):
-        where = (getattr(row, column), row.mean)
+    for row in summaries.rows(errors):
+        where = (getattr(row, column), row.median)
         ax.annotate(str(number(row.method)), where, textcoords="offset points", color=color, **place)
 
 

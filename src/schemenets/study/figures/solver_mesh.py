@@ -26,6 +26,7 @@ CAPTION = (
     f"{summaries.MOST_CYCLES} cycles ({summaries.MOST_STEPS} steps on one level); at the lower edge: no convergence."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")
+FOLDED = True  # the verdict is about what cycles compute, this about how fast they converge
 EDGE = summaries.LEAST_DIGITS  # fewer digits, and none, are drawn here
 MOST = 4.0
 WIDE = "gradient descent"  # nearly as fast as damped Jacobi, whose marks lie inside its own

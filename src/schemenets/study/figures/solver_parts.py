@@ -59,13 +59,13 @@ def draw(tables: Tables) -> Figure:
 def headline(tables: Tables) -> str:
     """Errors of the variants as multiples of that of the whole cycle, and how many seeds converge."""
     scores, cycles = _scores(tables), _cycles(tables)
-    means = summaries.geometric_means(scores, ["method"], "score").set_index("method")["mean"]
+    errors = summaries.median_errors(scores, ["method"], "score").set_index("method")["median"]
     variants = [method for method in _methods(scores) if method != WHOLE]
-    if WHOLE not in means or not variants:
+    if WHOLE not in errors or not variants:
         return NOT_MEASURED
-    ratios = [f"{short(means[method] / means[WHOLE])} ({_name(method)})" for method in variants]
+    ratios = [f"{short(errors[method] / errors[WHOLE])} ({_name(method)})" for method in variants]
     return (
-        f"The error after one cycle is {listed(ratios)} times that of the whole cycle; "
+        f"The median error after one cycle is {listed(ratios)} times that of the whole cycle; "
         f"{_converged(cycles[cycles['method'] != WHOLE])} seeds of these variants reach a residual of 1e-8 within "
         f"{summaries.MOST_CYCLES} cycles, and {_converged(cycles[cycles['method'] == WHOLE])} of the whole cycle."
     )

@@ -56,10 +56,10 @@ def headline(tables: Tables) -> str:
     away = scores[scores["kind"] != "home"]
     if away.empty:
         return NOT_MEASURED
-    means = summaries.geometric_means(away, ["condition", "method"], "score")
-    best = means.loc[means.groupby("condition", sort=False)["mean"].idxmin()]
+    errors = summaries.median_errors(away, ["condition", "method"], "score")
+    best = errors.loc[errors.groupby("condition", sort=False)["median"].idxmin()]
     texts = [f"{label(str(method))} in {count}" for method, count in best["method"].value_counts().items()]
-    return f"Over {len(best)} conditions outside the training, the smallest mean error is that of {listed(texts)}."
+    return f"Over {len(best)} conditions outside the training, the smallest median error is that of {listed(texts)}."
 
 
 def _draw_kind(ax: Axes, scores: pd.DataFrame, column: str) -> None:

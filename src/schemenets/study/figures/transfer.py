@@ -15,9 +15,9 @@ ORDER = 60
 CHAPTER = "classical"
 TITLE = "Gain against distance from the training signals"
 CAPTION = (
-    "Gain in PSNR over the noisy input against the distance of a test set from the training signals (1-Wasserstein, "
-    "of neighbouring differences); lines connect test sets of one noise level. Solid: networks trained at one noise "
-    "level. Hollow: classical denoisers, tuned for every level."
+    "Median gain in PSNR over the noisy input against the distance of a test set from the training signals "
+    "(1-Wasserstein, of neighbouring differences); lines connect test sets of one noise level. Solid: networks trained "
+    "at one noise level. Hollow: classical denoisers, tuned for every level."
 )
 SOURCES = ("tables/psnr.csv", "tables/runs.csv", "tables/classical.csv", "tables/distances.csv")
 RIVALS = ("diffusion", "total_variation", "wavelets")
@@ -41,7 +41,7 @@ def draw(tables: Tables) -> Figure:
     figure, axes = _style.grid(len(panels), 1, 3.8, sharey=True)
     for ax, (training_set, own) in zip(axes, panels, strict=True):
         for (method, _), points in own.groupby(["method", "noise"], sort=False):
-            _style.draw_means(ax, points, "distance", "gain", LOOKS[str(method)])
+            _style.draw_medians(ax, points, "distance", "gain", LOOKS[str(method)])
         ax.axhline(0, color=_style.GREY, linewidth=0.8)
         family, _, trained = training_set.rpartition("-")
         ax.set(xlabel=f"distance from {label(family)}, noise {trained} (grey values)", ylabel="gain (dB)")
@@ -60,8 +60,8 @@ def headline(tables: Tables) -> str:
     if not home.any():
         return NOT_MEASURED
     place = ["training_set", "test_set", "noise"]
-    means = table.groupby([*place, "rival", "method"])["gain"].mean().reset_index()
-    best = means.pivot_table("gain", place, "rival", "max")
+    gains = table.groupby([*place, "rival", "method"])["gain"].median().reset_index()
+    best = gains.pivot_table("gain", place, "rival", "max")
     lead = best[False] - best[True]
     at_home = lead.index.isin(list(table.loc[home, place].itertuples(index=False, name=None)))
     behind, others = (lead[~at_home] < 0).sum(), (~at_home).sum()
@@ -105,7 +105,7 @@ def _name_test_sets(ax: Axes, own: pd.DataFrame) -> None:
 
 def _name_lines(ax: Axes, own: pd.DataFrame) -> None:
     """The names of the lines, right of the panel, as near to their ends as there is place."""
-    ends = own[own["distance"] == own["distance"].max()].groupby("method")["gain"].mean().sort_values()
+    ends = own[own["distance"] == own["distance"].max()].groupby("method")["gain"].median().sort_values()
     low, high = ax.get_ylim()
     heights = _style.spread((ends.to_numpy() - low) / (high - low), LINE)
     for method, height in zip(map(str, ends.index), heights, strict=True):

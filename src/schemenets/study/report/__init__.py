@@ -19,6 +19,7 @@ from schemenets.study.summaries import Tables
 Json = dict[str, Any]
 # results that were made once, and are shown where a run has none of its own
 MAP = Layout(Path("results/map"))
+TUNING = Layout(Path("results/tuning"))
 FIRST_PROTOCOL = Path("results/first_protocol/claims.json")
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 # tables by chapter, with their sources; a chapter shows the tables whose sources exist
@@ -30,7 +31,7 @@ TABLES: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
     "ladder": {content.ladder: ("ladder",)},
     "classical": {content.classical: ("classical",)},
     "methods": {
-        content.methods: ("runs", "tuning"),
+        content.methods: ("runs",),
         content.quality: ("runs", "psnr"),
         content.training_length: ("runs", "psnr"),
         content.power: ("power",),
@@ -38,14 +39,16 @@ TABLES: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
 }
 
 
-def committed(with_map: bool) -> dict[str, list[str]]:
+def committed(with_map: bool, with_tuning: bool) -> dict[str, list[str]]:
     """Files outside of a run that its report shows, those that there are, by key.
 
     Args:
         with_map: whether the run has no map of its own.
+        with_tuning: whether it takes rates that were tuned before.
     """
     shown = [MAP.table("map"), *(MAP.figure(name, suffix) for name in _of_the_map() for suffix in ("svg", "png"))]
-    found = {"map": shown if with_map else [], "earlier": [FIRST_PROTOCOL]}
+    tuning = [TUNING.table("tuning")] if with_tuning else []
+    found = {"map": shown if with_map else [], "tuning": tuning, "earlier": [FIRST_PROTOCOL]}
     return {key: [path.as_posix() for path in paths if path.is_file()] for key, paths in found.items()}
 
 
@@ -64,8 +67,8 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
 
     Args:
         results: with tables, figures, records and, unless ``spec`` denies it, verdicts.
-        spec: ``tier``, whether there are ``claims``, the registered ``experiments``, files outside of the run
-            (``committed``), and the ``jobs`` by stage whose records have provenance.
+        spec: ``tier``, whether it is ``exploratory`` and has ``claims``, the registered ``experiments``, files outside
+            of the run (``committed``), and the ``jobs`` by stage whose records have provenance.
 
     Raises:
         CheckpointError: a record is missing or damaged.
@@ -84,6 +87,8 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
     experiments = tables["runs"]["experiment"].unique()
     return environment.get_template("report.html.j2").render(
         tier=spec["tier"],
+        exploratory=spec["exploratory"],
+        tuned_before=next(iter(spec["committed"]["tuning"]), None),
         experiments={name: spec["experiments"][name]["title"] for name in experiments},
         runs=tables["runs"],
         record=content.record,
@@ -92,7 +97,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         earlier=_earlier(judged, spec["committed"]["earlier"]) if judged else None,
         figures={chapter: [each for each in shown if each["chapter"] == chapter] for chapter in _all_chapters(judged)},
         tables={chapter: list(_tables(chapter, tables)) for chapter in {*TABLES, *_all_chapters(judged)}},
-        limits=_limits(tables) if len(tables["runs"]) else None,
+        limits=_limits(tables, spec["committed"]["tuning"]) if len(tables["runs"]) else None,
         origin=origin.gather(results, spec["jobs"]),
     )
 
@@ -109,7 +114,8 @@ def _chapters(results: Layout, judged: Json) -> list[Json]:
             "drawn": intervals.stacked(claim),
             "numbers": verdicts.numbers(claim),
             "forest": verdicts.forest(claim),
-            "details": [table for table in (verdicts.statistics(claim), verdicts.evidence(claim)) if table],
+            "statistics": verdicts.statistics(claim),
+            "evidence_table": verdicts.evidence(claim),
             "decision": " ".join(filter(None, [verdicts.decision(claim), verdicts.secondary(claim)])),
             "other_thresholds": thresholds.get(claim["id"]),
         }
@@ -128,9 +134,12 @@ def _tables(chapter: str, tables: Tables) -> Iterator[content.Table]:
             yield from made if isinstance(made, list) else [made]
 
 
-def _limits(tables: Tables) -> Json:
+def _limits(tables: Tables, tuned_before: Sequence[str]) -> Json:
     """Numbers for the section on limits."""
     runs, psnr, solving_runs = (tables[name] for name in ("runs", "psnr", "solver_runs"))
+    methods = {*runs["method"], *solving_runs["method"]}
+    tuning = pd.read_csv(tuned_before[0]) if tuned_before else tables["tuning"]
+    edges = summaries.chosen_rates(tuning[tuning["method"].isin(methods)])
     values = {
         "noises": psnr["noise"],
         **{name: runs[name] for name in ("filters", "kernel_size", "channels", "epochs")},
@@ -144,7 +153,7 @@ def _limits(tables: Tables) -> Json:
             for name, column in values.items()
         },
         "seeds": sorted(runs.groupby(["experiment", "method", "size"])["seed"].nunique().unique()),
-        "edges": [row.name for row in summaries.rows(summaries.chosen_rates(tables["tuning"])) if row.at_edge],
+        "edges": [row.name for row in summaries.rows(edges) if row.at_edge],
         "diverged": [run for own in (runs, solving_runs) for run in own.loc[own["status"] != "ok", "run"]],
     }
 

@@ -13,6 +13,7 @@ from schemenets.study.report.content import Table
 from schemenets.study.wording import fixed, listed
 
 Json = dict[str, Any]
+FOLDERS = "runs", "tuning", "growth", "map"  # of records
 
 
 def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
@@ -35,7 +36,7 @@ def gather(results: Layout, jobs: Mapping[str, Sequence[str]]) -> Json:
     work = Table(
         "Time of all recorded computations, several of which ran at once. Of a resumed computation, only the last "
         "process counts.",
-        ["runs/", "tuning/", "growth/"],
+        [f"{name}/" for name in FOLDERS if (results.root / name).is_dir()],
         ["Stage", "Records", "Wall time (s)", "CPU time (s)"],
         [
             [stage, str(len(own)), fixed(own["wall"].sum(), 0), fixed(own["cpu"].sum(), 0)]

@@ -70,7 +70,7 @@ def _of_comparisons(claim: Json) -> Iterator[Number]:
         text = "convolution weights; all parameters: {candidate_parameters} of {reference_parameters}".format(**c)
         yield Number(sizes, text, runs_of(c))
     elif claim["evidence"]:
-        yield from (Number(short(value), what, "tables/stability.csv") for what, value in claim["evidence"].items())
+        yield Number(short(claim["evidence"][claims.DRIFT]), claims.DRIFT, "tables/stability.csv")
     elif claim["rule"] != claims.SOME:
         spread = f"{ranged([c['effect'] for c in found], write)}{unit}"
         yield Number(spread, f"range of the median {measure}s", "tables/claims.csv")
@@ -129,7 +129,7 @@ def statistics(claim: Json) -> Table | None:
     return Table(
         "The same comparisons: size, mean with t interval over seeds"
         + (" (and over seeds and images together)" if of_images else "")
-        + ", p-values of the sign test, and failed runs (candidate / reference).",
+        + ", p-values of the sign test, and failed runs (candidate / reference, with the p-value of Fisher's test).",
         ["tables/claims.csv"],
         [
             "Where",
@@ -152,11 +152,17 @@ def statistics(claim: Json) -> Table | None:
                 with_interval(write(c["mean"]), c["mean_interval"], digits),
                 *([interval(*(c["image_interval"] or (None, None)))] if of_images else []),
                 *(short(c[key]) for key in ("p", "p_holm", "p_opposite_holm")),
-                " / ".join(str(c[f"{side}_failed"]) for side in SIDES),
+                " / ".join(str(c[f"{side}_failed"]) for side in SIDES) + _of_failures(c),
             ]
             for c in found
         ],
     )
+
+
+def _of_failures(comparison: Json) -> str:
+    """How likely shares of failures that are so different are by chance, where any run failed."""
+    failed = any(comparison[f"{side}_failed"] for side in SIDES)
+    return f" (p = {short(comparison['p_failures'])})" if failed else ""
 
 
 def evidence(claim: Json) -> Table | None:
@@ -172,12 +178,22 @@ def evidence(claim: Json) -> Table | None:
 
 
 def secondary(claim: Json) -> str:
-    """How many secondary comparisons support and contradict a claim; empty if there are none."""
-    outcomes = [c["outcome"] for c in claim["comparisons"] if c["role"] == "secondary"]
-    if not outcomes:
-        return ""
-    shown, refuted = (outcomes.count(outcome) for outcome in ("shown", "refuted"))
-    return f"{shown} of {len(outcomes)} secondary comparisons support the claim, {refuted} contradict it."
+    """How many secondary comparisons support and contradict a claim; empty if there are none.
+
+    Of those with fewer seeds than a verdict needs, only the range of their medians is told.
+    """
+    found = [c for c in claim["comparisons"] if c["role"] == "secondary"]
+    outcomes = [c["outcome"] for c in found if c["n"] >= claim["minimum_seeds"]]
+    few = [c["effect"] for c in found if c["n"] < claim["minimum_seeds"] and c["effect"] is not None]
+    parts = []
+    if outcomes:
+        shown, refuted = (outcomes.count(outcome) for outcome in ("shown", "refuted"))
+        parts.append(f"{shown} of {len(outcomes)} secondary comparisons support the claim, {refuted} contradict it.")
+    if few:
+        ratio = claim["threshold"]["unit"] == claims.RATIO
+        medians = f"{ranged(few, signed_or_short(ratio))}{'' if ratio else ' dB'}"
+        parts.append(f"Secondary comparisons with too few seeds to decide: {len(few)}, with medians of {medians}.")
+    return " ".join(parts)
 
 
 def decision(claim: Json) -> str:

@@ -15,10 +15,11 @@ def specs(study: Study) -> dict[str, Json]:
     return {
         "all": {
             "tier": study.tier,
+            "exploratory": bool(study.settings.get("exploratory", False)),
             "experiments": study.config["experiments"],
             "jobs": jobs,
             "claims": study.has("claims"),
-            "committed": report.committed(with_map=not study.specs("cells")),
+            "committed": report.committed(not study.specs("cells"), with_tuning=not study.tunes),
             "templates": report.templates_sha256(),
         }
     }
