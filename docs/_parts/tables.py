@@ -23,9 +23,16 @@ MAP = "results/map"
 MAP_SHOWS = (
     "Differences between symmetric and residual networks for 48 combinations of choices, sorted, with these choices"
 )
-NO_RESULTS = (
-    "The second protocol has no committed results yet; [the history](docs/history.md) has those of the first one."
+MAP_ASKS = (
+    "The [map](docs/study.md#experiments) asks in which settings a symmetric network (the same filters before and "
+    "after the activation) removes noise better than a ResNet (two separate sets)."
 )
+EXPLORED = (
+    f"From `{RESULTS}`, which is exploration: the claims have been registered, but a confirmatory run, on seeds and "
+    "test images that nobody has looked at, is still to come. Quality is PSNR, the peak signal-to-noise ratio, in dB; "
+    "higher is better. A run fails if it diverges or makes the signal worse."
+)
+NO_RESULTS = "The second protocol has no committed results yet; the history has those of the first one."
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -213,38 +220,43 @@ def plan_table(root: Path) -> str:
     return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows) + f"\n\n{measured}"
 
 
-def verdicts(root: Path) -> str:
-    """What was found about every claim, with the parts of a claim in one line; the map; and the figure of either."""
-    explored = figures.headline("map", {"map": pd.read_csv(root / MAP / "tables/map.csv")})
-    question = f"The [map]({MAP}/report.html) explored where a symmetric network is ahead of a residual one"
-    explored = f"{question}: {explored[0].lower()}{explored[1:]}"
+def verdict_table(root: Path) -> str:
+    """The verdict on every claim and what was found, with the parts of a claim in one line."""
     if not (path := root / RESULTS / "claims.json").is_file():
-        return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
+        return NO_RESULTS
     groups: dict[str, list[dict[str, Any]]] = {}
     for claim in files.read_json(path)["claims"]:
         groups.setdefault(claim["id"].rstrip("abc"), []).append(claim)
     rows = []
     for name, parts in groups.items():
-        if len(parts) == 1:
-            (claim,) = parts
-            rows.append([name, claim["title"], f"**{claim['verdict']}**", claim["sentence"]])
-        else:
-            titles = "; ".join(f"{claim['id'][-1]}) {claim['title']}" for claim in parts)
-            found = "; ".join(f"{claim['id'][-1]}) **{claim['verdict']}**" for claim in parts)
-            rows.append([name, titles, found, f"[details](docs/study.md), `{RESULTS}/report.html`"])
-    figure = f"{RESULTS}/figures/capacity.svg"
-    return "\n".join(
-        [
-            f"From `{RESULTS}`: an exploration, whose seeds and margins the confirmatory run will not share.\n",
-            table(["", "claim", "verdict", "found"], rows),
-            f"\n{explored}",
-            f"\n![Denoising quality against the numbers of blocks and of parameters]({figure})",
-        ]
-    )
+        titles, judged, found = (
+            [
+                each if len(parts) == 1 else f"{claim['id'][-1]}) {each}"
+                for claim, each in zip(parts, texts, strict=True)
+            ]
+            for texts in (
+                [claim["title"] for claim in parts],
+                [f"**{claim['verdict']}**" for claim in parts],
+                [claim["sentence"] for claim in parts],
+            )
+        )
+        rows.append([name, *("<br>".join(each) for each in (titles, judged, found))])
+    return table(["", "claim", "verdict", "found"], rows)
+
+
+def verdicts(root: Path) -> str:
+    """What was found about every claim; the map; and the figure of either."""
+    explored = figures.headline("map", {"map": pd.read_csv(root / MAP / "tables/map.csv")})
+    explored = f"{MAP_ASKS} {explored}"
+    if not (root / RESULTS / "claims.json").is_file():
+        return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
+    figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"
+    return "\n\n".join([f"{EXPLORED}", verdict_table(root), figure, explored])
 
 
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments
     "verdicts": verdicts,
+    "verdict_table": verdict_table,
     "flux_table": lambda root: flux_table(),
     "size_table": lambda root: size_table(),
     "claim_table": claim_table,

@@ -459,7 +459,9 @@ def test_report_looks_for_results_of_ones_own_first(tmp_path, capsys, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert cli.main(["report"]) == 2
     error = capsys.readouterr().err
-    assert "results/mine/report.html and results/study/report.html: no such file" in error
+    assert (
+        "results/mine/report.html, results/study/report.html and results/exploratory/report.html: no such file" in error
+    )
     assert "make study TIER=smoke" in error
     for name in ("study", "mine"):  # each is preferred to those before
         judged(Path("results") / name)

@@ -298,14 +298,16 @@ def test_primary_comparisons_are_tables_and_secondary_ones_a_count(made_up, text
     ]
     beside = [c["effect"] for c in claim["comparisons"] if c["role"] == "secondary"]
     beside = [effect for effect in beside if effect is not None]
-    few = f"Secondary comparisons with too few seeds to decide: {len(beside)}, with medians of {ranged(beside, signed)} dB."
+    few = f"Secondary comparisons with too few seeds to decide: {len(beside)}, with medians of "
+    few += f"{ranged(beside, signed)} dB."
     assert verdicts.secondary(claim) == few
     assert few in text
     enough = claim | {"minimum_seeds": 2}
     assert verdicts.secondary(enough) == "1 of 6 secondary comparisons support the claim, 1 contradict it."
     for c in claim["comparisons"]:
         c["n"] = 16 if c["outcome"] == "shown" else 2
-    assert verdicts.secondary(claim).startswith("1 of 1 secondary comparisons support the claim, 0 contradict it. Sec")
+    told = verdicts.secondary(claim)
+    assert told.startswith("1 of 1 secondary comparisons support the claim, 0 contradict it. Secondary")
     first = claim["comparisons"][0]
     row = cells(verdicts.statistics(claim), "Where")["affine signals, ≤ 120 parameters",]
     assert row["Candidate"] == "symmetric-perona_malik"

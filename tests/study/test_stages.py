@@ -178,13 +178,14 @@ def test_tuning_takes_the_best_rate_and_counts_divergence_as_doing_nothing(
         (0, 0.0, [0, 1, 2, 3, 4]),
         (5, 0.0, [2, 3, 4, 5, 6]),  # one beyond the best
         (6, 0.0, [2, 3, 4, 5, 6]),  # at the edge
-        (0, 1.0, [2, 3, 4]),  # every step along the grid changes as little
+        (0, 1.001, [2, 3, 4]),  # every step along the grid changes as little
     ],
 )
 @pytest.mark.parametrize("larger_is_better", [True, False])
 def test_rates_are_searched_from_the_middle_until_the_best_is_inside(best, flat, tried, larger_is_better):
     grid, measured = [0.01 * 2**i for i in range(7)], []
-    value = {rate: (-1 if larger_is_better else 1) * float(abs(i - best)) for i, rate in enumerate(grid)}
+    far = {rate: float(abs(i - best)) for i, rate in enumerate(grid)}  # in dB
+    value = {rate: 40 - dB if larger_is_better else 0.01 * 10 ** (dB / 20) for rate, dB in far.items()}
     tune.search(grid, measured.extend, value.__getitem__, larger_is_better, flat)
     assert sorted(measured) == [grid[i] for i in tried]
 

@@ -330,7 +330,7 @@ def _add_report(commands: Any, help: str, example: str) -> argparse.ArgumentPars
         f"schemenets {REPORT} results/smoke --open",
     )
     parser.add_argument(
-        "results", nargs="?", type=Path, help="directory of the run (default: results/mine, else results/study)"
+        "results", nargs="?", type=Path, help="directory of the run (default: results/mine, else a committed one)"
     )
     parser.add_argument("--open", action="store_true", help="also open the report in a web browser")
     return parser

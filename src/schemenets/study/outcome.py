@@ -9,9 +9,9 @@ from schemenets.errors import CheckpointError
 from schemenets.study.claims import SOME, deciding
 from schemenets.study.config import MINE, RESULTS
 from schemenets.study.layout import Layout
-from schemenets.study.wording import NOTHING, interval, ranged, short, signed
+from schemenets.study.wording import NOTHING, interval, listed, ranged, short, signed
 
-DIRECTORIES = (MINE, Path("results/study"))  # where to look, in this order
+DIRECTORIES = (MINE, Path("results/study"), Path("results/exploratory"))  # where to look, in this order
 
 
 def find(directory: Path | None = None) -> Layout:
@@ -23,7 +23,7 @@ def find(directory: Path | None = None) -> Layout:
     tried = [Layout(each) for each in (DIRECTORIES if directory is None else (directory,))]
     if found := [each for each in tried if each.report.is_file()]:
         return found[0]
-    names = " and ".join(str(each.report) for each in tried)
+    names = listed([str(each.report) for each in tried])
     if directory is not None:
         raise CheckpointError(f"{names}: file is missing, expected the results of a run of the study")
     (smoke,) = RESULTS.values()

@@ -1,5 +1,7 @@
 """Choose a learning rate on validation data, and record every trial."""
 
+import math
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -110,14 +112,14 @@ def search(
         grid: ascending.
         measure: measures these rates.
         value: of a rate that was measured.
-        larger_is_better: whether larger values are.
-        flat: where the outermost rate is better than the next by no more, it counts as inside.
+        larger_is_better: whether values are in dB; otherwise they are relative errors, compared in dB.
+        flat: where the outermost rate is better than the next by no more dB, it counts as inside.
     """
-    middle, towards = (len(grid) - 1) // 2, 1 if larger_is_better else -1
+    middle = (len(grid) - 1) // 2
     low, high = max(0, middle - 1), min(len(grid) - 1, middle + 1)
     measure(grid[low : high + 1])
     while True:
-        values = [towards * value(rate) for rate in grid[low : high + 1]]
+        values = [decibels(value(rate), larger_is_better) for rate in grid[low : high + 1]]
         best = low + int(np.argmax(values))
         if best == low > 0 and values[0] > values[1] + flat:
             low -= 1
@@ -127,6 +129,15 @@ def search(
             measure([grid[high]])
         else:
             return
+
+
+def decibels(value: float, larger_is_better: bool) -> float:
+    """A mean PSNR, or a relative error as the ratio of signal and error, in dB.
+
+    >>> decibels(34.5, True), decibels(0.01, False)
+    (34.5, 40.0)
+    """
+    return value if larger_is_better else -20 * math.log10(max(value, sys.float_info.min))
 
 
 def best_of(trials: list[Json], larger_is_better: bool) -> Json:
