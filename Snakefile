@@ -57,6 +57,9 @@ onstart:
         from schemenets.errors import ConfigError
         from schemenets.study import cluster
 
+        if (DEVICE == "cuda") != bool(GPUS):
+            expected = "slurm-gpu" if DEVICE == "cuda" else "slurm"
+            raise WorkflowError(f"device: got {DEVICE}, which does not go with this profile; expected profile {expected}")
         try:
             cluster.check_idle(prefix, Path.cwd())
             cluster.know_states()

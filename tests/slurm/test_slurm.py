@@ -25,6 +25,14 @@ COPIED = ("Snakefile", "config", "workflow", "src")
 RESULTS = Path("results/smoke")
 SITE = {"partition": "main", "gpu_partition": "gpus", "gpus": 1}
 QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
+# Snakemake, which asks for the states of jobs every second, and not less and less often, as it does where jobs are long
+POLLING = """
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+RemoteExecutor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, value: None)
+main()
+"""
 METHOD = "symmetric-perona_malik-certified"
 RATE = f"piecewise_affine/{METHOD}/small"
 TUNED = f"tuning/{RATE}.json"
@@ -85,7 +93,8 @@ def site(directory, **values):
 
 def start(directory, *arguments, profile="slurm"):
     """Snakemake in ``directory``, with its package, in a process group of its own."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--workflow-profile", f"profiles/{profile}"]
+    snakemake = ["-c", POLLING] if "slurm" in profile else ["-m", "snakemake"]
+    command = [sys.executable, *snakemake, "--cores", "2", "--workflow-profile", f"profiles/{profile}"]
     environment = {
         **os.environ,
         # what tests were started with may hold the plugin
@@ -157,48 +166,7 @@ def exceeding(cluster, tmp_path_factory):
     end(process)
 
 
-@pytest.mark.usefixtures("exceeding")
-def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that_is_away(cluster, local, tmp_path):
-    directory = project(tmp_path / "project")
-    process = start(directory, "--set-resources", "tune:mem_mb=100*attempt**4")
-    wait(lambda: cluster.jobs(directory, "RUNNING", rule="solvers"), "a job solves")
-    (cancelled,) = cluster.jobs(directory, "RUNNING", rule="solvers")
-    subprocess.run(["scancel", cancelled], check=True)
-    wait(lambda: cluster.jobs(directory, "RUNNING", rule="train"), "a job trains")
-    cluster.end("slurmctld")
-    back = time.monotonic() + 60
-    expected = local()
-    time.sleep(max(0, back - time.monotonic()))
-    assert process.poll() is None
-    cluster.start_controller()
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    assert re.search(rf"SLURM-job '{cancelled}' failed, SLURM status is: 'CANCELLED", output)
-    assert re.search(rf"SLURM status is: '{MEMORY}", output)
-    assert list((directory / "scratch").glob("schemenets-*"))  # where jobs keep temporary files
-    assert results(directory) == expected
-
-
-def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
-    directory, process = exceeding
-
-    def epochs(number):
-        """Those that a job of the cluster reports, in its own log."""
-        found = (directory / ".snakemake/slurm_logs").rglob(f"{number}.log")
-        return [int(each) for path in found for each in re.findall(rf": (\d+)/{ENDLESS} epochs", path.read_text())]
-
-    wait(lambda: cluster.jobs(directory, "TIMEOUT", rule="tune"), "a job has exceeded its time")
-    (interrupted,) = cluster.jobs(directory, "TIMEOUT", rule="tune")
-    wait(lambda: cluster.jobs(directory, "RUNNING", rule="tune"), "it was started again")
-    (again,) = cluster.jobs(directory, "RUNNING", rule="tune")
-    wait(lambda: epochs(again), "it trains")
-    assert epochs(again)[0] > epochs(interrupted)[-1]  # not from the beginning
-    assert list((directory / RESULTS / ".resume").glob("*.safetensors"))  # states of the interrupted work
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=300)
-    wait(lambda: not cluster.jobs(directory, "RUNNING", "PENDING", "COMPLETING"), "jobs are cancelled with their run")
-
-
+@pytest.mark.usefixtures("exceeding")  # which needs a minute
 def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_path):
     directory = project(tmp_path / "project")
     status, output = run(directory, "--retries", "1", "--set-resources", "tune:mem_mb=100", "--", TARGET)
@@ -207,6 +175,22 @@ def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_pa
     assert f"log: {RESULTS}/logs/tune/{RATE}.log" in output
     assert re.search(rf"SLURM status is: '{MEMORY}", output)
     assert not (directory / TARGET).exists()
+
+
+def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
+    """There is none, which is the error of the first training. The site says no more than it has to."""
+    directory = project(tmp_path / "project")
+    (directory / "config/site.yaml").write_text("gpu_partition: gpus\n")
+    process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
+    states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
+    wait(lambda: cluster.jobs(directory, *states, rule="tune"), "a job tunes")
+    (number,) = cluster.jobs(directory, *states, rule="tune")
+    asked = cluster.answer("scontrol", "show", "job", number)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "gres:gpu:1" in asked or "gres/gpu=1" in asked
+    assert "Partition=gpus" in asked
+    assert "SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine." in output
 
 
 def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_path):
@@ -231,20 +215,45 @@ def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_p
     assert results(directory)[TUNED] == local()[TUNED]
 
 
-def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
-    """There is none, which is the error of the first training. The site says no more than it has to."""
+def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
+    directory, process = exceeding
+
+    def epochs(number):
+        """Those that a job of the cluster reports, in its own log."""
+        found = (directory / ".snakemake/slurm_logs").rglob(f"{number}.log")
+        return [int(each) for path in found for each in re.findall(rf": (\d+)/{ENDLESS} epochs", path.read_text())]
+
+    wait(lambda: cluster.jobs(directory, "TIMEOUT", rule="tune"), "a job has exceeded its time")
+    (interrupted,) = cluster.jobs(directory, "TIMEOUT", rule="tune")
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="tune"), "it was started again")
+    (again,) = cluster.jobs(directory, "RUNNING", rule="tune")
+    wait(lambda: epochs(again), "it trains")
+    assert epochs(again)[0] > epochs(interrupted)[-1]  # not from the beginning
+    assert list((directory / RESULTS / ".resume").glob("*.safetensors"))  # states of the interrupted work
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=300)
+    wait(lambda: not cluster.jobs(directory, "RUNNING", "PENDING", "COMPLETING"), "jobs are cancelled with their run")
+
+
+def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that_is_away(cluster, local, tmp_path):
     directory = project(tmp_path / "project")
-    (directory / "config/site.yaml").write_text("gpu_partition: gpus\n")
-    process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
-    states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
-    wait(lambda: cluster.jobs(directory, *states, rule="tune"), "a job tunes")
-    (number,) = cluster.jobs(directory, *states, rule="tune")
-    asked = cluster.answer("scontrol", "show", "job", number)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert "gres:gpu:1" in asked or "gres/gpu=1" in asked
-    assert "Partition=gpus" in asked
-    assert "SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine." in output
+    process = start(directory, "--set-resources", "tune:mem_mb=100*attempt**4")
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="solvers"), "a job solves")
+    (cancelled,) = cluster.jobs(directory, "RUNNING", rule="solvers")
+    subprocess.run(["scancel", cancelled], check=True)
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="train"), "a job trains")
+    cluster.end("slurmctld")
+    back = time.monotonic() + 60
+    expected = local()
+    time.sleep(max(0, back - time.monotonic()))
+    assert process.poll() is None
+    cluster.start_controller()
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert re.search(rf"SLURM-job '{cancelled}' failed, SLURM status is: 'CANCELLED", output)
+    assert re.search(rf"SLURM status is: '{MEMORY}", output)
+    assert list((directory / "scratch").glob("schemenets-*"))  # where jobs keep temporary files
+    assert results(directory) == expected
 
 
 @pytest.mark.usefixtures("cluster")

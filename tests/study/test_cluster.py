@@ -221,6 +221,7 @@ def test_the_container_holds_what_the_study_needs_on_a_python_that_it_supports()
     assert source == "requirements/study.txt"
     assert (ROOT / source).is_file()
     assert told["RUN"].endswith(f"--requirement {target}")
+    assert any("install --yes --no-install-recommends git " in line for line in lines)  # records name their commit
     assert not [line for line in (ROOT / source).read_text().splitlines() if line.startswith("-")]  # no other files
     name, value = told["ENV"].split("=")
     assert (name, (ROOT / value / "schemenets").is_dir()) == ("PYTHONPATH", True)

@@ -180,6 +180,13 @@ def test_plans_depend_on_the_files_of_the_project(project, file):
     assert key() == before
 
 
+def test_plans_do_not_depend_on_the_values_of_a_cluster(project):
+    before = key()
+    (project[0] / "config/site.yaml").write_text("jobs: 3\n")
+    assert key() == before
+    (project[0] / "config/site.yaml").unlink()
+
+
 def test_old_plans_are_removed_with_their_configurations(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "KEPT", 2)

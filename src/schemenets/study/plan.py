@@ -21,6 +21,7 @@ from schemenets.study.overrides import Source, resolved
 PLANS = Path(".snakemake/schemenets")
 PACKAGE = Path(__file__).parents[1]
 READ = ("config", "workflow/schemas")  # of the project, besides the configuration that is given
+SITE = Path("config/site.yaml")  # of which nothing is read
 KEPT = 20  # plans; older ones are removed
 GIVEN = ".config.json"  # suffix of the configuration stored beside its plan
 OF_RUN = ("out", "device")  # keys of the configuration that say where a run computes, not what
@@ -177,7 +178,7 @@ def _key(config: Json) -> str:
     roots = (PACKAGE, *map(Path, READ))
     for root in roots:
         for path in sorted(root.rglob("*")):
-            if path.suffix in (".py", ".yaml", ".json", ".j2", ".css"):
+            if path.suffix in (".py", ".yaml", ".json", ".j2", ".css") and path != SITE:
                 found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     for path in sorted(Path("results/tables").glob("*.csv")):  # the report shows them, and forecasts are made of them
         found.update(f"{path}\0".encode() + path.read_bytes())
