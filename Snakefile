@@ -12,6 +12,9 @@ from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from schemenets.errors import ConfigError
+from schemenets.study import cluster
+
 min_version("9.0")
 
 
@@ -53,23 +56,26 @@ onstart:
         found = subprocess.run(["python", "-m", "schemenets", "info"], capture_output=True, text=True)  # as jobs do
         if found.returncode:
             raise WorkflowError(found.stderr.strip())
-    elif prefix := getattr(workflow.executor_settings, "jobname_prefix", None):  # of SLURM
-        from schemenets.errors import ConfigError
-        from schemenets.study import cluster
+    prefix = getattr(workflow.executor_settings, "jobname_prefix", None)  # of SLURM
+    if prefix and (DEVICE == "cuda") != bool(GPUS):
+        expected = "slurm-gpu" if DEVICE == "cuda" else "slurm"
+        raise WorkflowError(
+            f"device: got {DEVICE}, which does not go with this profile; expected profile {expected}"
+        )
+    try:
+        cluster.begin(prefix, Path.cwd())
+    except ConfigError as error:
+        raise WorkflowError(str(error))
 
-        if (DEVICE == "cuda") != bool(GPUS):
-            expected = "slurm-gpu" if DEVICE == "cuda" else "slurm"
-            raise WorkflowError(f"device: got {DEVICE}, which does not go with this profile; expected profile {expected}")
-        try:
-            cluster.check_idle(prefix, Path.cwd())
-            cluster.know_states()
-        except ConfigError as error:
-            raise WorkflowError(str(error))
+
+onerror:
+    cluster.end(Path.cwd())
 
 
 # a run that judges claims ends with the verdicts; the tier that is made to freeze learning rates puts them where other
 # tiers read them
 onsuccess:
+    cluster.end(Path.cwd())
     if PLAN.names("report") and Path(rules.report.output[0]).is_file():
         subprocess.run([sys.executable, "-m", "schemenets", "report", str(PLAN.results)])
     if PLAN.tier == "tuning" and Path(made := rules.rates.output.rates).is_file():

@@ -208,6 +208,8 @@ def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_p
     assert re.search(rf"{number} RUNNING rule_tune_wildcards_\S*{METHOD}", output)
     assert f"scancel {number}" in output
     assert "Traceback" not in output
+    status, output = run(directory, "--", TARGET, profile="default")
+    assert (status != 0, f"scancel {number}" in output) == (True, True)
     subprocess.run(["scancel", number], check=True)
     wait(lambda: not cluster.jobs(directory, "RUNNING", "COMPLETING"), "it is cancelled")
     held.unlink()
@@ -253,6 +255,7 @@ def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that
     assert re.search(rf"SLURM-job '{cancelled}' failed, SLURM status is: 'CANCELLED", output)
     assert re.search(rf"SLURM status is: '{MEMORY}", output)
     assert list((directory / "scratch").glob("schemenets-*"))  # where jobs keep temporary files
+    assert not (directory / ".snakemake/schemenets.slurm").exists()
     assert results(directory) == expected
 
 

@@ -140,20 +140,90 @@ def test_a_machine_without_slurm_is_named(project, monkeypatch):
         cluster.running("schemenets", project)
 
 
-def test_without_accounting_the_queue_tells_the_states_of_jobs(project, monkeypatch):
+@pytest.fixture
+def standing_in(project, monkeypatch):
+    """The project with the programs that stand in for those of SLURM."""
     shutil.copytree(ROOT / cluster.SCRIPTS, project / cluster.SCRIPTS)
-    path = os.environ["PATH"]
-    program(project, "sacct", "exit 0")
-    cluster.know_states()
-    assert os.environ["PATH"] == path
-    program(project, "sacct", "echo Slurm accounting storage is disabled >&2; exit 1")
-    program(project, "squeue", 'echo "$@"')
-    cluster.know_states()
-    found = subprocess.run(
-        ["sacct", "-X", "--endtime", "now", "--name", "a1"], capture_output=True, text=True, check=True
+    for name in ("SCHEMENETS_SACCT", "SCHEMENETS_SBATCH"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("SCHEMENETS_PAUSE", "0.01")
+    program(project, "sbatch", "exit 1")
+    return project
+
+
+def asked(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_without_accounting_the_queue_tells_the_states_of_jobs(standing_in):
+    program(standing_in, "sacct", "echo Slurm accounting storage is disabled >&2; exit 1")
+    program(standing_in, "squeue", 'echo "$@"')
+    program(standing_in, "scontrol", "echo 'MinJobAge               = 300 sec'")
+    cluster.stand_in()
+    found = asked("sacct", "-X", "--endtime", "now", "--name", "a1")
+    assert (found.returncode, found.stdout) == (0, "--states=all --noheader --format=%i|%T --name a1\n")
+    assert asked("sacct", "--version").stdout == ""
+
+
+def test_a_queue_that_forgets_too_early_is_refused(standing_in):
+    program(standing_in, "sacct", "exit 1")
+    program(standing_in, "scontrol", "echo 'MinJobAge               = 60 sec'")
+    with pytest.raises(
+        ConfigError, match=r"MinJobAge of SLURM: got 60 s, expected accounting \(sacct\) or at least 200 s"
+    ):
+        cluster.stand_in()
+
+
+def test_a_preempted_job_counts_as_cancelled_and_failed_questions_as_failed(standing_in):
+    program(standing_in, "sacct", "[ ! -e broken ] || exit 1; printf '7|PREEMPTED\\n8|RUNNING\\n'")
+    cluster.stand_in()
+    assert asked("sacct", "--name", "a1").stdout == "7|CANCELLED\n8|RUNNING\n"
+    (standing_in / "broken").touch()
+    assert asked("sacct", "--name", "a1").returncode == 1
+
+
+def test_jobs_are_submitted_again_while_the_controller_is_away(standing_in):
+    program(standing_in, "sacct", "exit 0")
+    away = "sbatch: error: Unable to contact slurm controller (connect failure)"
+    program(
+        standing_in,
+        "sbatch",
+        f"cat > script; echo x >> tries; [ $(wc -l < tries) -ge 3 ] || {{ echo '{away}' >&2; exit 1; }}; echo 17 $*",
     )
-    assert found.stdout == "--states=all --noheader --format=%i|%T --name a1\n"
-    assert subprocess.run(["sacct", "--version"], capture_output=True, text=True, check=True).stdout == ""
+    cluster.stand_in()
+    found = asked("sbatch", "--parsable", "/dev/stdin", input="#!/bin/sh\necho 'a b'\n")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "17 --parsable /dev/stdin\n", "")
+    assert (standing_in / "script").read_text() == "#!/bin/sh\necho 'a b'\n"
+    assert len((standing_in / "tries").read_text().split()) == 3
+
+
+def test_other_errors_of_a_submission_are_told_at_once(standing_in):
+    program(standing_in, "sacct", "exit 0")
+    program(standing_in, "sbatch", "echo x >> tries; echo 'error: Invalid account' >&2; exit 2")
+    cluster.stand_in()
+    found = asked("sbatch", "--parsable", input="")
+    assert (found.returncode, found.stdout, found.stderr) == (2, "", "error: Invalid account\n")
+    assert (standing_in / "tries").read_text() == "x\n"
+
+
+def test_jobs_of_a_killed_run_are_known_to_runs_without_a_cluster(standing_in):
+    (standing_in / ".snakemake").mkdir()
+    program(standing_in, "sacct", "exit 0")
+    (standing_in / "queue").write_text("")
+    cluster.begin(None, standing_in)  # asks nothing and leaves nothing
+    assert not (standing_in / cluster.MARK).exists()
+    cluster.begin("schemenets", standing_in)
+    (standing_in / "queue").write_text(f"7|RUNNING|schemenets_1|rule_train|{standing_in.resolve()}\n")
+    for prefix in (None, "schemenets"):
+        with pytest.raises(ConfigError, match="7 RUNNING rule_train"):
+            cluster.begin(prefix, standing_in)
+        assert (standing_in / cluster.MARK).exists()
+    (standing_in / "queue").write_text("")
+    cluster.begin(None, standing_in)
+    assert not (standing_in / cluster.MARK).exists()
+    cluster.begin("schemenets", standing_in)
+    cluster.end(standing_in)
+    assert not (standing_in / cluster.MARK).exists()
 
 
 def profile(name):

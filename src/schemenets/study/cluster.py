@@ -1,7 +1,9 @@
 """What runs on a cluster need besides their plan: values of the site, and what its jobs do."""
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ from schemenets.study import schema
 SITE = Path("config/site.yaml")
 EXAMPLE = Path("config/site.example.yaml")
 SCHEMA = Path("workflow/schemas/site.schema.json")
-SCRIPTS = Path("workflow/scripts")  # with a stand-in for sacct
+SCRIPTS = Path("workflow/scripts")  # with stand-ins for sacct and sbatch
+MARK = Path(".snakemake/schemenets.slurm")  # left by a run whose jobs may still work
+LONGEST_PAUSE = 200  # seconds between two questions for the states of jobs, and how long one may take
 FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
 NAMED = {  # resources by key
     "partition": "slurm_partition",
@@ -105,17 +109,59 @@ def check_idle(prefix: str, directory: Path) -> None:
         raise ConfigError(f"{listed}\nwait until they have ended, or cancel them: scancel {numbers}")
 
 
-def know_states() -> None:
-    """On a cluster without accounting, let Snakemake ask the queue for the states of jobs.
+def begin(prefix: str | None, directory: Path) -> None:
+    """Make sure that no job of an earlier run works in this directory, and prepare for those of this one.
 
-    It asks ``sacct``; if that fails, it does so again and again, and neither sees jobs end nor can be interrupted.
+    A run leaves a mark until it ends, so that one whose main process was killed is known to runs without SLURM, too.
+
+    Args:
+        prefix: with which the names of this run's jobs begin; None for a run without SLURM.
+        directory: that of the project.
+
+    Raises:
+        ConfigError: jobs of an earlier run work there, or the cluster does not tell the states of jobs.
     """
+    mark = directory / MARK
+    if earlier := prefix or (mark.read_text(encoding="utf-8") if mark.is_file() else None):
+        check_idle(earlier, directory)
+    mark.unlink(missing_ok=True)
+    if prefix is not None:
+        stand_in()
+        mark.write_text(prefix, encoding="utf-8")
+
+
+def end(directory: Path) -> None:
+    """Of a run that ends, and with it its jobs."""
+    (directory / MARK).unlink(missing_ok=True)
+
+
+def stand_in() -> None:
+    """Put programs that wait for a controller and know more states in front of those of SLURM, see ``SCRIPTS``.
+
+    Raises:
+        ConfigError: on a cluster without accounting, jobs leave the queue before Snakemake sees that they have ended.
+    """
+    names = {name: shutil.which(name) for name in ("sacct", "sbatch")}
+    asked = [names["sacct"], "--noheader", "--jobs=1"] if names["sacct"] else ["false"]
+    accounting = subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    if not accounting and 0 < (kept := _kept()) < LONGEST_PAUSE:
+        raise ConfigError(
+            f"MinJobAge of SLURM: got {kept} s, expected accounting (sacct) or at least {LONGEST_PAUSE} s: jobs leave "
+            "the queue before Snakemake sees that they have ended; ask who runs this cluster"
+        )
+    os.environ["SCHEMENETS_SACCT"] = names["sacct"] or "" if accounting else ""
+    os.environ["SCHEMENETS_SBATCH"] = names["sbatch"] or ""
+    os.environ["PATH"] = f"{SCRIPTS.resolve()}{os.pathsep}{os.environ['PATH']}"
+
+
+def _kept() -> int:
+    """Seconds for which the queue shows jobs that have ended; 0 if it does not say."""
     try:
-        found = subprocess.run(["sacct", "--noheader", "--jobs=1"], capture_output=True, check=False).returncode
+        found = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
     except OSError:
-        found = None
-    if found != 0:
-        os.environ["PATH"] = f"{SCRIPTS.resolve()}{os.pathsep}{os.environ['PATH']}"
+        return 0
+    told = re.search(r"^MinJobAge\s*=\s*(\d+)", found.stdout, re.MULTILINE)
+    return int(told[1]) if told else 0
 
 
 def _main() -> int:
