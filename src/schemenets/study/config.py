@@ -355,11 +355,12 @@ class Study:
 
     def solver_training(self, method: str, problem: str) -> Json:
         """Specification of training a method to solve a problem, without seeds."""
+        length = self.config["solvers"]["methods"][method].get("training_length", 1)
         return {
             "architecture": _solver(self.config, method, problem).arguments(),
             "task": Solving(problem=self.problem(problem)).arguments(),
             "dataset": f"problem_{problem}",
-            "epochs": self.settings["solvers"]["epochs"],
+            "epochs": round(length * self.settings["solvers"]["epochs"]),
             "batch": self.config["solvers"]["batch"],
         }
 
@@ -462,6 +463,7 @@ def _solver(config: Mapping[str, Any], method: str, problem: str) -> Architectur
     """Architecture of a method for a problem."""
     entry = dict(config["solvers"]["methods"][method])
     network = entry.pop("network")
+    entry.pop("training_length", None)
     if network == CYCLE:
         return CycleArchitecture(problem=_problem(config, problem), **entry)
     return Architecture(name=network, **entry)

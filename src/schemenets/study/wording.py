@@ -35,11 +35,12 @@ SOLVERS = {  # singular and plural
     "multigrid": ("multigrid U-net, {} cycle", "multigrid U-net, {} cycles"),
     "unet": ("U-net, {} channel", "U-net, {} channels"),
 }
-VARIANTS = {  # of learned cycles
+VARIANTS = {  # of networks that solve
     "jacobi": "no learned filters",
     "fixed": "textbook transfers",
     "concatenated": "concatenating skip",
     "restricted": "coarse side without FAS term",
+    "twice": "trained twice as long",
 }
 SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 NOTHING = "–"
