@@ -426,7 +426,7 @@ def test_a_cell_tests_both_sides_at_the_rate_that_is_best_on_validation_signals(
     cell |= {"pair": "perona_malik/relu", "noise": 10, "train": 8, "kernel_size": 3, "initialisation": "scaled"}
     cell |= {"family": "piecewise_affine"}
     spec = {"cell": cell, "sides": architectures, "dataset": DATASET, "seeds": [0, 1], "learning_rates": [0.02, 0.01]}
-    stages.run("cells", "cell-00", spec | {"batch": 4, "data": {"seed": 1, "length": 64}}, results)
+    stages.run("cells", "cell-00", spec | {"batch": 4, "flat": 0.0, "data": {"seed": 1, "length": 64}}, results)
     assert steps == [100, 100, 100]
     record = files.read_json(results.file("cells", "cell-00", "cell"))
     chosen = {side: own["learning_rate"] for side, own in record["sides"].items()}

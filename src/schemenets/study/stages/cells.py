@@ -1,6 +1,7 @@
 """Compare two networks under one combination of choices of the map, and record both sides."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -14,6 +15,8 @@ from schemenets.networks import Architecture
 from schemenets.study.config import Study
 from schemenets.study.measurements.design import balanced
 from schemenets.study.stages import Job, Json, _fits, dataset
+from schemenets.study.stages.tune import search
+from schemenets.training import Run
 
 OUTPUTS = {"cell": "map/{cell}.json"}
 RECORD = "cell"
@@ -43,6 +46,7 @@ def specs(study: Study) -> dict[str, Json]:
     shared = {
         "seeds": study.seeds,
         "learning_rates": own["learning_rates"],
+        "flat": study.config["tuning"]["flat"],
         "batch": study.config["training"]["batch"],
         "data": study.data,
     }
@@ -94,28 +98,26 @@ def inputs(spec: Json) -> Json:
 
 
 def run(job: Job) -> None:
-    """Train every side at every learning rate, and test the networks with the best one.
+    """Train every side at learning rates from the middle of the grid on, and test the networks with the best one.
 
-    The best has the best mean over the seeds on validation signals. A diverged seed counts as having done nothing.
+    The best has the best mean over the seeds on validation signals, searched as by the stage ``tune``. A diverged seed
+    counts as having done nothing.
     """
     spec, cell = job.spec, job.spec["cell"]
     arrays = signals.read(job.results.dataset(spec["dataset"]))
     noisy, clean = arrays["test/noisy"], arrays["test/clean"]
     nothing = float(psnr(arrays["validation/noisy"], arrays["validation/clean"]).mean())
-    rates, seeds, batch = sorted(spec["learning_rates"]), spec["seeds"], spec["batch"]
-    per_pass = max(1, cell["train"] // batch)
+    per_pass = max(1, cell["train"] // spec["batch"])
     training = {"epochs": EPOCHS, "passes": max(1, round(cell["steps"] / (EPOCHS * per_pass)))}
     draws = {**{key: cell[key] for key in ("family", "noise", "train")}, **spec["data"]}
     found = {}
     for side, architecture in spec["sides"].items():
         own = {**spec, **training, "architecture": architecture, "task": {"name": "denoising"}, "draws": draws}
-        with _fits.fitted(replace(job, spec=own), rates) as runs:
-            values = np.array([nothing if run.outcome is None else run.outcome for run in runs])
-            best = int(values.reshape(len(rates), -1).mean(1).argmax())
-            chosen = runs[best * len(seeds) : (best + 1) * len(seeds)]
+        with ExitStack() as states:
+            rate, chosen = _searched(replace(job, spec=own), nothing, states)
             found[side] = {
-                "learning_rate": rates[best],
-                "at_edge_of_grid": best in (0, len(rates) - 1),
+                "learning_rate": rate,
+                "at_edge_of_grid": rate in (min(spec["learning_rates"]), max(spec["learning_rates"])),
                 "parameters": networks.architecture(architecture).count().total,
                 "runs": [
                     {
@@ -127,6 +129,22 @@ def run(job: Job) -> None:
                 ],
             }
     job.write_record({"sides": found, "noisy_psnr": float(psnr(noisy, clean).mean()), **spec["cell"]})
+
+
+def _searched(job: Job, nothing: float, states: ExitStack) -> tuple[float, list[Run]]:
+    """The best learning rate of a side and the runs with it; states of interrupted work are kept until the end."""
+    seeds, trials = len(job.spec["seeds"]), dict[float, list[Run]]()
+
+    def measure(rates: list[float]) -> None:
+        runs = states.enter_context(_fits.fitted(job, rates))
+        trials.update({rate: runs[i * seeds : (i + 1) * seeds] for i, rate in enumerate(rates)})
+
+    def value(rate: float) -> float:
+        return float(np.mean([nothing if run.outcome is None else run.outcome for run in trials[rate]]))
+
+    search(sorted(job.spec["learning_rates"]), measure, value, True, job.spec["flat"])
+    best = max(sorted(trials), key=value)
+    return best, trials[best]
 
 
 def tables(records: dict[str, Json]) -> dict[str, list[Json]]:
