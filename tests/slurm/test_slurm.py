@@ -39,7 +39,7 @@ TUNED = f"tuning/{RATE}.json"
 MEMORY = "(OUT_OF_MEMORY|FAILED|CANCELLED)"  # states of jobs that were stopped for exceeding theirs
 TARGET = f"{RESULTS}/{TUNED}"
 
-RECORDS = ("tuning", "runs", "growth", "data", "solvers", "schemes", "fixed_points")
+RECORDS = ("tuning", "runs", "growth", "data", "solvers", "schemes", "fixed_points", "classical", "distances", "claims")
 
 ENDLESS = 200_000  # epochs, more than a job of these tests can train
 
