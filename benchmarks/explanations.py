@@ -473,7 +473,7 @@ def solvers(size: Size) -> Iterator[Row]:
         net.b += x.mean() - net(b).mean()
 
     cases: tuple[tuple[str, Change, str, int], ...] = (
-        ("as in the study", nullcontext, "relu", 1),
+        ("unchanged", nullcontext, "relu", 1),
         ("leaky rectifiers", partial(with_flux, LEAKY), "leaky", 1),
         ("a third of the rate, three times the steps", nullcontext, "relu", 3),
         ("W > 0", partial(output, positive), "relu", 1),

@@ -11,7 +11,7 @@ from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.measurements.learned import CONTRAST, FILTER, FLAT, FLUX, JUMPS, STEP
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged
+from schemenets.study.wording import NOT_MEASURED, fixed, label, listed
 
 ORDER = 33
 CHAPTER = "C6"
@@ -92,18 +92,11 @@ def _high(curve: pd.DataFrame) -> float:
 
 
 def headline(tables: Tables) -> str:
-    """What blocks do to high frequencies, and how many of them sharpen."""
+    """How many blocks sharpen."""
     texts = []
     for method, own in summaries.groups(tables["learned"], "method"):
         blocks = [of_block for _, of_block in own.groupby("block")]
-        gains = [
-            f"{ranged((_high(_part(of_block, part)) for of_block in blocks), fixed)} {look['label']}"
-            for part, look in LOOKS.items()
-        ]
         curves = [np.concatenate([_part(of_block, part)["y"] for part in LOOKS]) for of_block in blocks]
         sharpen, overshoot = (sum(max(sign * y) > 1 + LEAST for y in curves) for sign in (1, -1))
-        texts.append(
-            f"by {listed(gains)}, and {sharpen} of {len(blocks)} sharpen and {overshoot} overshoot some waves "
-            f"({label(method)})"
-        )
-    return f"The blocks shown multiply high frequencies {'; '.join(texts)}." if texts else NOT_MEASURED
+        texts.append(f"{sharpen} of {len(blocks)} sharpen and {overshoot} overshoot some waves ({label(method)})")
+    return f"Of the blocks shown, {listed(texts)}." if texts else NOT_MEASURED

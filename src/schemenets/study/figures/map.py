@@ -111,8 +111,6 @@ def headline(tables: Tables) -> str:
         behind = f"; at most {MARGIN:g} dB behind in {(effect >= -MARGIN).sum()}" if side == DEPTH else ""
         texts.append(f"in {(effect > 0).sum()} with {text} (median {signed(effect.median())} dB{behind})")
     once = table[table["side"] == DEPTH]
-    failed = table["candidate_failed"].sum(), once["reference_failed"].sum()
-    return (
-        f"Of {len(once)} combinations of choices, the symmetric network is ahead {listed(texts)}; {failed[0]} of its "
-        f"{table['seeds'].sum()} runs and {failed[1]} of {once['seeds'].sum()} runs of the residual network failed."
-    )
+    failed = table["candidate_failed"].sum() + once["reference_failed"].sum()
+    runs = table["seeds"].sum() + once["seeds"].sum()
+    return f"Of {len(once)} settings, the symmetric network is ahead {listed(texts)}; {failed} of {runs} runs failed."

@@ -80,16 +80,14 @@ def _effects(tables: Tables) -> pd.DataFrame:
 
 
 def headline(tables: Tables) -> str:
-    """The choice with the largest effect, and how many interactions are clear."""
+    """The choice with the largest effect."""
     table = _effects(tables)
     if table.empty:
         return NOT_MEASURED
     texts = []
     for side, own in summaries.groups(table, "side"):
-        alone = own["factors"].map(len) == 1
-        most = own[alone].sort_values("value", key=abs).iloc[-1]
-        clear = (own["low"] * own["high"] > 0)[~alone]
+        alone = own[own["factors"].map(len) == 1]
+        most = alone.sort_values("value", key=abs).iloc[-1]
         value = f"{signed(most['value'])} dB {interval(most['low'], most['high'])}"
-        others = f"intervals of {clear.sum()} of {len(clear)} interactions exclude zero"
-        texts.append(f"with {_map.SIDES[side]} it is {most['name']} ({value}; {others})")
+        texts.append(f"with {_map.SIDES[side]} it is {most['name']} ({value})")
     return f"The choice that changes the difference most: {listed(texts)}."
