@@ -215,8 +215,8 @@ def plan_table(root: Path) -> str:
             )
         costs, gpu = forecast.read(forecast.COSTS), forecast.read(forecast.GPU)
     columns = ["tier", "trained networks", "jobs", "CPU-hours", "GPU-hours, if trainings run there"]
-    jobs_measured, (on, trained_on) = sum(int(row["jobs"]) for row in costs), (costs[0]["machine"], gpu[0]["machine"])
-    measured = f"Measured: {jobs_measured} jobs on {on}; trainings on {trained_on}."
+    jobs_measured = sum(int(row["jobs"]) for row in costs)
+    measured = f"Measured: {jobs_measured} jobs on {forecast.machines(costs)}. Trainings on GPUs: {gpu[0]['machine']}."
     return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows) + f"\n\n{measured}"
 
 

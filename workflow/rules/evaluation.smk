@@ -48,7 +48,7 @@ rule classical:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(30),
+        runtime=PLAN.minutes("classical"),
     params:
         **PLAN.digests("classical"),
     shell:
@@ -66,7 +66,7 @@ rule distances:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("distances"),
     params:
         **PLAN.digests("distances"),
     shell:

@@ -32,7 +32,7 @@ rule rates:
     threads: 1
     resources:
         mem_mb=growing(1000),
-        runtime=growing(10),
+        runtime=PLAN.minutes("rates"),
     params:
         **PLAN.digests("rates"),
     shell:
@@ -70,7 +70,7 @@ rule cells:
     threads: 1
     resources:
         mem_mb=growing(FOR_TRAINING),
-        runtime=growing(120),
+        runtime=PLAN.minutes("cells", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
         **PLAN.digests("cells"),

@@ -283,7 +283,7 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
     """
     if records is None:
         table: list[Any] = read(COSTS)
-        sources = [f"{COSTS}: {sum(int(row['jobs']) for row in table)} jobs on {table[0]['machine']}"]
+        sources = [f"{COSTS}: {sum(int(row['jobs']) for row in table)} jobs on {machines(table)}"]
     else:
         measured_study = Study.check(files.read_json(Layout(records).manifest)["config"])
         table = measured(Layout(records), measured_study, "")
@@ -296,6 +296,11 @@ def told(study: Study, device: str, records: Path | None) -> Iterator[str]:
         speed = speeds(rows)
         sources.append(f"{GPU}: {rows[0]['machine']}")
     yield from lines(Forecast(study, rates(table), speed), sources)
+
+
+def machines(table: Sequence[Mapping[str, Any]]) -> str:
+    """All that costs were measured on, in words."""
+    return "; ".join(dict.fromkeys(str(row["machine"]) for row in table))
 
 
 def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
