@@ -9,6 +9,7 @@ import pandas as pd
 
 from schemenets import files
 from schemenets.study import stages
+from schemenets.study.config import Study
 
 ROOT = Path(__file__).parents[1]
 FIRST_PROTOCOL = ROOT / "results/first_protocol"
@@ -32,6 +33,20 @@ def test_the_last_verdicts_in_the_history_are_those_of_the_first_protocol():
     judged = json.loads((FIRST_PROTOCOL / "claims.json").read_text(encoding="utf-8"))["claims"]
     effects = {claim["id"]: f"{claim['effect']:.3g} {claim['threshold']['unit']}".replace("-", "−") for claim in judged}
     assert last == {claim["id"]: (claim["verdict"], effects[claim["id"]]) for claim in judged}
+
+
+def test_frozen_rates_are_the_best_of_the_committed_trials_for_the_sizes_that_are_trained():
+    trials = pd.read_csv(ROOT / "results/tuning/tables/tuning.csv")
+    names = trials["family"] + "/" + trials["method"] + "/" + trials["size_class"]
+    best = {}
+    for name, own in trials.assign(value=trials["validation"].fillna(trials["nothing"])).groupby(names):
+        means = own.groupby("learning_rate")["value"].mean()
+        best[name] = means.idxmin() if name.startswith("solving/") else means.idxmax()
+        assert own.loc[own["chosen"], "learning_rate"].unique() == [best[name]]
+    study = Study.load(ROOT, tier="study")
+    assert dict(study.rates) == best
+    sizes = dict(zip(names, trials["size"], strict=True))
+    assert {name: size for name, (_, _, size) in study.tuned.items()} == {name: sizes[name] for name in study.tuned}
 
 
 def test_the_map_is_what_its_run_wrote():
