@@ -12,9 +12,6 @@ from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from schemenets.errors import ConfigError
-from schemenets.study import cluster
-
 min_version("9.0")
 
 
@@ -46,6 +43,9 @@ LOCK = FileLock(".snakemake/schemenets.lock")
 
 
 onstart:
+    from schemenets.errors import ConfigError  # here, as jobs on a cluster read this file as well
+    from schemenets.study import cluster
+
     try:
         LOCK.acquire(timeout=0)
     except Timeout:
@@ -69,12 +69,16 @@ onstart:
 
 
 onerror:
+    from schemenets.study import cluster
+
     cluster.end(Path.cwd())
 
 
 # a run that judges claims ends with the verdicts; the tier that is made to freeze learning rates puts them where other
 # tiers read them
 onsuccess:
+    from schemenets.study import cluster
+
     cluster.end(Path.cwd())
     if PLAN.names("report") and Path(rules.report.output[0]).is_file():
         subprocess.run([sys.executable, "-m", "schemenets", "report", str(PLAN.results)])

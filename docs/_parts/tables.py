@@ -251,7 +251,7 @@ def verdicts(root: Path) -> str:
     if not (root / RESULTS / "claims.json").is_file():
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"
-    return "\n\n".join([f"{EXPLORED}", verdict_table(root), figure, explored])
+    return "\n\n".join([EXPLORED, verdict_table(root), figure, explored])
 
 
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments

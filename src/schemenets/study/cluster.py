@@ -11,8 +11,8 @@ from typing import Any
 
 from schemenets.errors import ConfigError
 from schemenets.study import schema
+from schemenets.study.plan import SITE
 
-SITE = Path("config/site.yaml")
 EXAMPLE = Path("config/site.example.yaml")
 SCHEMA = Path("workflow/schemas/site.schema.json")
 SCRIPTS = Path("workflow/scripts")  # with stand-ins for sacct and sbatch
