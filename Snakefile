@@ -52,10 +52,6 @@ onstart:
         raise WorkflowError(f"another run is working in this directory (it holds {LOCK.lock_file})")
     except (OSError, NotImplementedError) as error:
         raise WorkflowError(f"{LOCK.lock_file}: {error}; expected a file system that can lock files")
-    if workflow.local_exec and DEVICE == "cuda":
-        found = subprocess.run(["python", "-m", "schemenets", "info"], capture_output=True, text=True)  # as jobs do
-        if found.returncode:
-            raise WorkflowError(found.stderr.strip())
     prefix = getattr(workflow.executor_settings, "jobname_prefix", None)  # of SLURM
     if prefix and (DEVICE == "cuda") != bool(GPUS):
         expected = "slurm-gpu" if DEVICE == "cuda" else "slurm"
@@ -66,6 +62,12 @@ onstart:
         cluster.begin(prefix, Path.cwd())
     except ConfigError as error:
         raise WorkflowError(str(error))
+    trained = any(job.rule.name in ("tune", "train", "cells") for job in workflow.dag.needrun_jobs())
+    if DEVICE == "cuda" and trained and (workflow.local_exec or prefix):
+        here = ["python", "-m", "schemenets", "info"]  # as jobs do
+        found = cluster.on_gpu() if prefix else subprocess.run(here, capture_output=True, text=True)
+        if found.returncode:
+            raise WorkflowError(found.stderr.strip())
 
 
 onerror:

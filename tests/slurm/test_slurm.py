@@ -177,20 +177,44 @@ def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_pa
     assert not (directory / TARGET).exists()
 
 
-def test_trainings_ask_for_a_gpu_and_others_do_not(cluster, tmp_path):
-    """There is none, which is the error of the first training. The site says no more than it has to."""
+def asked(cluster, directory, rule):
+    """What the job of a rule asks for, as soon as there is one."""
+    states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
+    wait(lambda: cluster.jobs(directory, *states, rule=rule), f"there is a job of {rule}")
+    (number,) = cluster.jobs(directory, *states, rule=rule)
+    return cluster.answer("scontrol", "show", "job", number)
+
+
+def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster, tmp_path):
+    """The site says no more than it has to."""
     directory = project(tmp_path / "project")
     (directory / "config/site.yaml").write_text("gpu_partition: gpus\n")
-    process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
-    states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
-    wait(lambda: cluster.jobs(directory, *states, rule="tune"), "a job tunes")
-    (number,) = cluster.jobs(directory, *states, rule="tune")
-    asked = cluster.answer("scontrol", "show", "job", number)
+    process = start(directory, "--", TARGET, profile="slurm-gpu")
+    resources = asked(cluster, directory, "train")
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "gres:gpu:1" in asked or "gres/gpu=1" in asked
-    assert "Partition=gpus" in asked
+    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
+    assert "Partition=gpus" in resources
     assert "SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine." in output
+    assert "Error in rule" not in output
+    assert not (directory / RESULTS / "data").exists()
+
+
+def test_trainings_ask_for_a_gpu(cluster, tmp_path):
+    """The first job finds one that is made up."""
+    directory = project(tmp_path / "project")
+    found = directory / "bin/python"
+    found.parent.mkdir()
+    found.write_text(f'#!/bin/sh\n[ "$3" = info ] || exec {sys.executable} "$@"\n')
+    found.chmod(0o755)
+    site(directory, gpu_partition="gpus", setup=f"export PATH={found.parent}:$PATH")
+    process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
+    resources = asked(cluster, directory, "tune")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
+    assert "Partition=gpus" in resources
+    assert "Error in rule tune" in output
 
 
 def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_path):

@@ -16,6 +16,8 @@ from schemenets.study.plan import SITE
 EXAMPLE = Path("config/site.example.yaml")
 SCHEMA = Path("workflow/schemas/site.schema.json")
 SCRIPTS = Path("workflow/scripts")  # with stand-ins for sacct and sbatch
+GPU_CHECK, GPU_LOG = Path("workflow/gpu.smk"), Path(".snakemake/schemenets.gpu.log")
+GPU_PROFILE = "profiles/slurm-gpu"
 MARK = Path(".snakemake/schemenets.slurm")  # left by a run whose jobs may still work
 LONGEST_PAUSE = 200  # seconds between two questions for the states of jobs, and how long one may take
 FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
@@ -133,6 +135,22 @@ def begin(prefix: str | None, directory: Path) -> None:
 def end(directory: Path) -> None:
     """Of a run that ends, and with it its jobs."""
     (directory / MARK).unlink(missing_ok=True)
+
+
+def on_gpu() -> subprocess.CompletedProcess[str]:
+    """See in a job of its own whether PyTorch can use the GPUs of the cluster, and wait for it.
+
+    Returns:
+        What became of it; the errors of one that failed are what it wrote, or what Snakemake says if it did not start.
+    """
+    print("waiting for a GPU of the cluster, to see whether PyTorch can use it ...", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(GPU_CHECK), "--workflow-profile", GPU_PROFILE]
+    quick = ["--retries", "0", "--slurm-init-seconds-before-status-checks", "2"]
+    GPU_LOG.unlink(missing_ok=True)
+    found = subprocess.run([*command, *quick], capture_output=True, text=True, check=False)
+    if found.returncode:
+        found.stderr = GPU_LOG.read_text(encoding="utf-8") if GPU_LOG.is_file() else found.stdout + found.stderr
+    return found
 
 
 def stand_in() -> None:
