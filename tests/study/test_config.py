@@ -183,7 +183,7 @@ def test_networks_of_an_evolution_are_trained_and_tested_on_their_own_data_set()
         **study.data,
         **{split: CONFIG["tiers"]["study"][split]["evolution"] for split in ("train", "validation", "test")},
     }
-    assert study.specs("schemes")["all"]["datasets"]["evolution_16-10"]["steps"] == [4, 8, 16]
+    assert study.specs("schemes")["all"]["datasets"]["evolution_16-10"]["steps"] == [4, 8, 16, 32]
     others = [name for name in study.denoisers if not name.startswith("evolution")]
     assert all(study.specs("evaluate")[name]["test_sets"] == study.test_sets for name in others[::20])
     assert study.specs("train")[others[0]]["architecture"]["kernel_size"] == CONFIG["network"]["kernel_size"]

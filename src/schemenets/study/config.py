@@ -263,10 +263,10 @@ class Study:
     def tuned(self) -> dict[str, tuple[str, str, str]]:
         """Experiment, method and size that every learning rate is tuned with, by its name: family/method/class.
 
-        Of all jobs with this rate, the one whose number of parameters is the (lower) median; jobs with other numbers of
-        signals or steps than usual only where there are no others.
+        Of all jobs with this rate, the one whose number of parameters (then of blocks) is the (lower) median; jobs with
+        other numbers of signals or steps than usual only where there are no others.
         """
-        found: dict[str, list[tuple[int, tuple[str, str, str]]]] = {}
+        found: dict[str, list[tuple[int, int, tuple[str, str, str]]]] = {}
         unusual = {
             name for name, own in self.config["experiments"].items() if own.keys() & {"train", "training_length"}
         }
@@ -274,9 +274,9 @@ class Study:
         for place in self.trainings:
             if place[0] in unusual and self.rate_name(*place) in usual:
                 continue
-            parameters = self.architecture(place[1], place[2], place[0]).count().total
-            found.setdefault(self.rate_name(*place), []).append((parameters, place))
-        return {name: sorted(each)[(len(each) - 1) // 2][1] for name, each in sorted(found.items())}
+            own = self.architecture(place[1], place[2], place[0])
+            found.setdefault(self.rate_name(*place), []).append((own.count().total, own.blocks, place))
+        return {name: sorted(each)[(len(each) - 1) // 2][-1] for name, each in sorted(found.items())}
 
     def rate_name(self, experiment: str, method: str, size: str) -> str:
         """Name of the learning rate of a job: signal family, method, and class of its number of parameters."""
