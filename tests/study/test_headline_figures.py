@@ -317,6 +317,23 @@ def test_effects_are_those_of_least_squares_with_another_coding(interactions):
         np.testing.assert_allclose([value, low, high], weights @ beta + half * np.array([0, -1, 1]), atol=1e-10)
 
 
+def test_intervals_of_the_effects_of_the_map_cover_them_as_often_as_they_say():
+    """Counts of 600 designs with known effects, within four standard deviations of what independent ones would give."""
+    design = Study.load(tier="map").config["map"]
+    cells = balanced(design["factors"], design["cells"])
+    X, _, _ = dummies(cells, design["factors"], map_effects.INTERACTIONS)
+    rng = np.random.default_rng(1)
+    signal = X @ rng.standard_normal(X.shape[1])
+    exact = [effect.value for effect in effects(cells, signal, map_effects.INTERACTIONS)]
+    covered = []
+    for _ in range(600):
+        found = effects(cells, signal + rng.standard_normal(len(cells)), map_effects.INTERACTIONS)
+        covered.append([low <= value <= high for (_, _, low, high), value in zip(found, exact, strict=True)])
+    shares = np.mean(covered, axis=0)
+    assert len(shares) > 40
+    assert np.abs(shares - 0.95).max() < 4 * np.sqrt(0.95 * 0.05 / 600)
+
+
 def test_effects_of_a_design_that_cannot_tell_them_apart_are_none():
     cells = balanced(FACTORS, 36)
     assert effects(cells, np.zeros(36), [("a", "b")])

@@ -9,6 +9,9 @@ from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
 
+BUDGET = "budget-"  # sizes that are numbers of parameters
+
+
 def sentence(claim: Json) -> str:
     """What was found about a claim that :func:`schemenets.study.claims.evaluate` judges, to check against a figure."""
     if not claim["complete"]:
@@ -53,13 +56,21 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
         text += f"; the weakest median {what} is {write(claim['effect'])} {ends}".rstrip()
     if claim["weight_ratio"]:
         weights = ("{candidate_convolution_weights} of {reference_convolution_weights}".format(**c) for c in primary)
-        text += f"; the former has {listed(list(dict.fromkeys(weights)))} convolution weights"
+        text += f"; the former has {listed(list(dict.fromkeys(weights)))} convolution weights and {_share(primary)}"
+    elif sizes and all(size.startswith(BUDGET) for size in sizes):
+        text += f"; as budgets are filled with whole blocks, the former has {_share(primary)}"
     if evidence := claim["evidence"]:
         text += f"; the {DRIFT} is {short(evidence[DRIFT])}"
     failed = [sum(c[f"{side}_failed"] for c in primary) for side in SIDES]
     if any(failed):
         text += f"; {failed[0]} runs of the former and {failed[1]} of the latter failed"
     return f"{text}."
+
+
+def _share(primary: list[Json]) -> str:
+    """The number of parameters of candidates in per cent of that of their references."""
+    shares = (100 * c["candidate_parameters"] / c["reference_parameters"] for c in primary)
+    return f"{ranged(shares, '{:.0f}'.format)} % of the parameters"
 
 
 def _where(primary: list[Json], outcome: str) -> str:

@@ -26,7 +26,10 @@ LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 TABLES: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
     "C3": {content.guarantees: ("guarantees",), content.guarantees_measured: ("guarantees",)},
     "C5a": {solving.problems: ("problems",), solving.schemes: ("solver_iterations",)},
-    "C5b": {solving.networks: ("problems", "solver_runs", "solver_errors", "solver_iterations")},
+    "C5b": {
+        solving.networks: ("problems", "solver_runs", "solver_errors", "solver_iterations"),
+        solving.longer: ("solver_runs", "solver_errors"),
+    },
     "N1": {content.robustness: ("robustness", "psnr", "runs")},
     "ladder": {content.ladder: ("ladder",)},
     "classical": {content.classical: ("classical",)},

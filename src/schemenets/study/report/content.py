@@ -16,7 +16,7 @@ from schemenets.study.wording import NOTHING, fixed, interval, label, short, sig
 LONG, USUAL = "long", ("ladder", "channels")  # an experiment with longer training, and those with the same networks
 REFERENCE = "resnet-relu"
 MOVED = 0.05  # dB, from which the report says that longer training changes a difference
-_NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|[−+]?\d[\d.,e−+]*( \[.*\])?")
+_NUMBER = re.compile(rf"{NOTHING}|overflow|diverges|failed|[−+]?\d[\d.,e−+]*( \[.*\])?")
 
 
 @dataclass(frozen=True)
@@ -82,30 +82,32 @@ def methods(tables: Tables) -> Table:
 
 
 def quality(tables: Tables) -> list[Table]:
-    """Mean PSNR of the methods of two experiments, by size."""
+    """Median PSNR of the methods of two experiments, by size."""
     return [_quality(tables, name) for name in ("capacity", "scanlines") if name in set(tables["runs"]["experiment"])]
 
 
 def _quality(tables: Tables, experiment: str) -> Table:
     measured = summaries.at_home(summaries.scored(tables, experiment))
     sizes = summaries.by_number(set(measured["size"]))
-    means = {(row.method, row.size): row for row in rows(summaries.means(measured, ["method", "size"], "score"))}
+    found = {(row.method, row.size): row for row in rows(summaries.medians(measured, ["method", "size"], "score"))}
     return Table(
-        f"Experiment {experiment}: test PSNR in dB on signals like the training signals. In brackets: 95 % t interval "
-        "over seeds.",
+        f"Experiment {experiment}: test PSNR in dB on signals like the training signals, medians over seeds. In "
+        "brackets: interval of order statistics.",
         ["tables/psnr.csv", "tables/runs.csv"],
         ["Method", *map(size_label, sizes)],
         [
             [
                 _code(method),
-                *(
-                    with_interval(fixed(row.mean), (row.low, row.high)) if row else NOTHING
-                    for row in (means.get((method, size)) for size in sizes)
-                ),
+                *(_middle(row) if row else NOTHING for row in (found.get((method, size)) for size in sizes)),
             ]
             for method in measured["method"].unique()
         ],
     )
+
+
+def _middle(row: Any) -> str:
+    """A median with its interval, if not as many runs failed."""
+    return with_interval(fixed(row.median), (row.low, row.high)) if math.isfinite(row.median) else "failed"
 
 
 def training_length(tables: Tables) -> list[Table]:
@@ -246,7 +248,8 @@ def ladder(tables: Tables) -> Table:
         "From a guarantee to the residual network with the same flux: median test PSNR in dB and median change from "
         "the rung before, with order-statistic intervals; parameters, convolution weights among them; what holds by "
         "construction; bound c and drift β over the root mean square of the signals, the largest of all networks; and "
-        "the largest growth found, of signals, (rms(N(u)) - β) / rms(u), and of small differences.",
+        "the largest growth found, of signals where there is a bound, (rms(N(u)) - β) / rms(u), and of small "
+        "differences.",
         ["tables/ladder.csv"],
         [
             *("Flux", "Blocks", "Rung", "Median PSNR", "Change", "Failed", "Parameters", "Weights"),
@@ -274,7 +277,7 @@ def _finite(*ends: float) -> list[float | None]:
 
 def with_interval(text: str, ends: Sequence[float | None] | None, digits: int = 2) -> str:
     """A number with its interval in brackets, if there is one."""
-    low, high = ends or (None, None)
+    low, high = (end if end is not None and math.isfinite(end) else None for end in ends or (None, None))
     return f"{text} {interval(low, high, digits)}".rstrip()
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from schemenets.study import summaries
-from schemenets.study.report.content import Table, solver
+from schemenets.study.report.content import Table, solver, with_interval
 from schemenets.study.summaries import Tables, rows
-from schemenets.study.wording import NOTHING, label, short
+from schemenets.study.wording import NOTHING, label, ranged, short, signed
 
 
 def problems(tables: Tables) -> Table:
@@ -70,6 +70,33 @@ def networks(tables: Tables) -> Table:
             for method, part in summaries.groups(of_problem, "method")
         ],
     )
+
+
+def longer(tables: Tables) -> list[Table]:
+    """What longer training changes: networks beside those whose names begin alike and which saw fewer epochs."""
+    found, changes = [], []
+    for problem, _ in summaries.groups(tables["solver_runs"], "problem"):
+        scores = summaries.solver_scores(tables, problem).query("kind == 'home' and score.notna()")
+        medians = {row.method: row for row in rows(summaries.median_errors(scores, ["method", "epochs"], "score"))}
+        for usual in medians.values():
+            for other in medians.values():
+                if other.method.startswith(f"{usual.method}-") and other.epochs > usual.epochs:
+                    errors = [with_interval(short(x.median), (x.low, x.high), 4) for x in (usual, other)]
+                    changes.append(100 * (other.median / usual.median - 1))
+                    epochs = str(usual.epochs), str(other.epochs)
+                    found.append([label(problem), solver(usual.method, problem), *epochs, *errors])
+    if not found:
+        return []
+    return [
+        Table(
+            "Longer training of networks that solve: median relative errors, with order-statistic intervals, on "
+            "right-hand sides like the training ones. They change by "
+            f"{ranged(changes, lambda x: signed(x, 0))} %.",
+            ["tables/solver_runs.csv", "tables/solver_errors.csv"],
+            ["Problem", "Network", "Epochs", "Longer", "Error", "Error after longer training"],
+            found,
+        )
+    ]
 
 
 def _errors(part: pd.DataFrame) -> list[str]:
