@@ -8,7 +8,6 @@ from schemenets.study.claims._pairs import DRIFT, NOT_TESTABLE, UNREGISTERED
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
-
 BUDGET = "budget-"  # sizes that are numbers of parameters
 
 
