@@ -84,8 +84,8 @@ def recorded(results: Layout, cpu_minutes: float) -> tuple[list[Row], list[Row]]
         for name in own.specs(stage)
     ]
     provenances = [(stage, files.read_json(path)["provenance"]) for stage, path in written if path.is_file()]
-    (commit,) = {provenance["git"]["commit"] for _, provenance in provenances}  # costs are those of one commit
-    machine = timing.description(commit[:7])
+    commits = sorted({provenance["git"]["commit"][:7] for _, provenance in provenances})
+    machine = timing.description(" and ".join(commits))
     costs = [(stage, provenance["cpu_seconds"], None) for stage, provenance in provenances]
     return rows(costs, 60 * cpu_minutes, REST, own.tier, machine), forecast.measured(results, own, machine)
 

@@ -516,6 +516,10 @@ def test_a_guarantee_with_quality_and_a_small_drift(gains, drift, verdict):
     assert claim["verdict"] == verdict
     if verdict == "reproduced":
         assert claim["sentence"].endswith("; the largest drift over the rms of the signals is 0.5.")
+    if drift == 0.51:
+        assert claim["sentence"].endswith(
+            "; the largest drift over the rms of the signals is 0.51, above its maximum of 0.5."
+        )
     if drift != 0.5:
         assert claim["reason"].startswith("1 of 144 candidates drift by more than 0.5 of the signals' rms. 9 of 9")
 
@@ -1011,7 +1015,7 @@ def test_learned_solvers_that_win_within_every_budget_are_efficient(monkeypatch)
     assert judged["verdict"] == "reproduced"
     assert [c["reference"] for c in judged["comparisons"]] == ["Newton's method", "FSI, cycles of 10"]
     assert judged["sentence"] == (
-        "The error of the best learned solver is below that of the best untrained one in all 2 comparisons: 0.004 "
+        "The error of the best learned solver is below that of the best untrained one in both comparisons: 0.004 "
         "(multigrid U-net, 1 cycle) against 0.08 (Newton's method) with 320,000 operations and 0.002 (large, 1) "
         "against 0.01 (FSI, cycles of 10) with 1,000,000 operations."
     )

@@ -13,6 +13,7 @@ EXACT = 1e-10  # smaller relative errors count as this one, since solutions are 
 SCHEMES = ("FSI", "full multigrid", "Newton")  # with which names of untrained solvers of C5c begin
 DRIFT = "largest drift over the rms of the signals"
 NOT_TESTABLE = "not testable"
+MOST = "maximum of the drift over the rms of the signals"
 UNREGISTERED = "No verdict yet: the largest drift that counts as a guarantee has not been registered."
 
 
@@ -125,6 +126,7 @@ def _with_drift(found: Json, registered: Json, tables: Tables) -> Json:
         return found | {"verdict": NOT_TESTABLE, "reason": f"{UNREGISTERED} {found['reason']}"}
     if not found["complete"]:
         return found
+    evidence[MOST] = most
     if far := int((drifts > most).sum()):
         reason = f"{far} of {len(runs)} candidates drift by more than {most:g} of the signals' rms. {found['reason']}"
         return found | {"verdict": "not reproduced", "reason": reason}

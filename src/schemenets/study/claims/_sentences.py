@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
 from schemenets.study.claims._families import SOME, Json, deciding
-from schemenets.study.claims._pairs import DRIFT, NOT_TESTABLE, UNREGISTERED
+from schemenets.study.claims._pairs import DRIFT, MOST, NOT_TESTABLE, UNREGISTERED
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
@@ -59,7 +59,9 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     elif sizes and all(size.startswith(BUDGET) for size in sizes):
         text += f"; as budgets are filled with whole blocks, the former has {_share(primary)}"
     if evidence := claim["evidence"]:
-        text += f"; the {DRIFT} is {short(evidence[DRIFT])}"
+        largest, most = evidence[DRIFT], evidence.get(MOST)
+        text += f"; the {DRIFT} is {short(largest)}"
+        text += f", above its maximum of {most:g}" if largest and most and largest > most else ""
     failed = [sum(c[f"{side}_failed"] for c in primary) for side in SIDES]
     if any(failed):
         text += f"; {failed[0]} runs of the former and {failed[1]} of the latter failed"
@@ -100,6 +102,8 @@ def _shown(primary: list[Json]) -> str:
     m, shown = len(primary), sum(c["outcome"] == "shown" for c in primary)
     if m == 1:
         return "the only comparison" if shown else "no comparison"
+    if shown == m == 2:
+        return "both comparisons"
     return f"all {m} comparisons" if shown == m else f"{shown or 'none'} of {m} comparisons"
 
 

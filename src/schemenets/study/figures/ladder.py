@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import NO_GUARANTEE, RUNGS, Tables
-from schemenets.study.wording import fixed, label, listed, ranged, short, signed
+from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged, short, signed
 
 ORDER = 30
 CHAPTER = "ladder"
@@ -101,16 +101,16 @@ def _draw_quality(ax: Axes, own: pd.DataFrame, heights: np.ndarray, low: float, 
 
 
 def headline(tables: Tables) -> str:
-    """What every rung brings, and how much signals may grow and differences do, with a guarantee and without."""
+    """What every rung brings, and how much signals may grow with a guarantee."""
     table = tables["ladder"]
     changes = [
         f"{name} {ranged(own['change'], signed)} dB"
         for rung, name in BRINGS.items()
         if len(own := table[(table["rung"] == rung) & table["change"].notna()])
     ]
-    kinds = {"with": table["guarantee"] != NO_GUARANTEE, "without": table["guarantee"] == NO_GUARANTEE}
-    growth = [
-        f"{short(table.loc[own, 'allowed'].max())} {text} a guarantee" for text, own in kinds.items() if own.any()
-    ]
-    start = f"Over fluxes and depths, {listed(changes)} of PSNR; certificates" if changes else "Certificates"
-    return f"{start} let signals of usual size grow by factors of up to {listed(growth)}."
+    start = [f"over fluxes and depths, {listed(changes)} of PSNR"] if changes else []
+    if len(own := table[table["guarantee"] != NO_GUARANTEE]):
+        growth = short(own["allowed"].max())
+        start.append(f"with a guarantee, signals of usual size may still grow by a factor of up to {growth}")
+    text = "; ".join(start)
+    return f"{text[:1].upper()}{text[1:]}." if text else NOT_MEASURED

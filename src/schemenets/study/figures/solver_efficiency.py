@@ -118,7 +118,10 @@ def _draw_family(ax: Axes, scores: pd.DataFrame, column: str, kind: str) -> None
         look: Any = {"color": color, "marker": marker, "linestyle": "none", "markersize": 7, "zorder": 4}
         _solver_style.draw_scores(ax, own, column, look)
     place: Any = {"xytext": (-7, 0), "ha": "right"} if kind == "cycle" else {"xytext": (7, 0), "ha": "left"}
-    place |= {"va": "center", "path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 6}
+    place |= {"va": "center"}
+    if kind == "unet":  # beside them are others
+        place = {"xytext": (0, -6), "ha": "center", "va": "top"}
+    place |= {"path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 6}
     for row in summaries.rows(errors):
         where = (getattr(row, column), row.median)
         ax.annotate(str(number(row.method)), where, textcoords="offset points", color=color, **place)
