@@ -8,6 +8,7 @@ from schemenets.study.claims._pairs import DRIFT, MOST, NOT_TESTABLE, UNREGISTER
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
+MANY = 4  # undecided comparisons, which the sentence does not name
 BUDGET = "budget-"  # sizes that are numbers of parameters
 
 
@@ -44,7 +45,8 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     text += f" and {opposite} in {lost}" if lost else ""
     text += f" ({_where(primary, 'refuted')})" if 0 < lost < len(primary) else ""
     undecided = sum(c["outcome"] == "open" for c in primary)
-    text += f", undecided in {undecided} ({_where(primary, 'open')})" if 0 < undecided < len(primary) else ""
+    text += f", undecided in {undecided}" if 0 < undecided < len(primary) else ""
+    text += f" ({_where(primary, 'open')})" if 0 < undecided < min(len(primary), MANY) else ""
     what = "difference" if measure == "PSNR" else "ratio"
     known = [c["effect"] for c in primary if c["effect"] is not None]
     if claim["rule"] == SOME and known:

@@ -12,8 +12,10 @@ no farther than ε‖T(f) - f‖₂/(1-q) from the solution.
 import copy
 import gc
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +24,8 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from schemenets.networks.implicit import Implicit
+
+KERNEL = "SCHEMENETS_KERNEL"  # environment variable
 
 
 def relative_residuals(network: Implicit, f: Tensor, tolerance: float, limit: int) -> Tensor:
@@ -127,7 +131,11 @@ def at_depth(network: Implicit, iterations: int) -> Implicit:
 
 
 def saved_bytes(network: Implicit, f: Tensor) -> int:
-    """Bytes of memory that torch keeps for derivatives in one forward and backward pass, each storage once."""
+    """Bytes of memory that torch keeps for derivatives in one forward and backward pass, each storage once.
+
+    Of plain torch operations: the compiled loops keep the input only and compute all states again, whatever the kind of
+    gradients.
+    """
     storages = {}
 
     def keep(x: Tensor) -> Tensor:
@@ -135,9 +143,19 @@ def saved_bytes(network: Implicit, f: Tensor) -> int:
         storages[storage.data_ptr()] = storage
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with _plain_operations(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         network(f).square().mean().backward()
     return sum(storage.nbytes() for storage in storages.values())
+
+
+@contextmanager
+def _plain_operations() -> Iterator[None]:
+    before = os.environ.get(KERNEL)
+    os.environ[KERNEL] = "reference"
+    try:
+        yield
+    finally:
+        os.environ.pop(KERNEL) if before is None else os.environ.update({KERNEL: before})
 
 
 def least_seconds(contenders: Mapping[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:

@@ -99,8 +99,8 @@ def forest(claim: Json) -> Table | None:
     write, digits = signed_or_short(scale.ratio), 3 if scale.ratio else 2
     unit = "ratio of errors" if scale.ratio else "difference in dB"
     return Table(
-        f"Primary comparisons, median {unit} with interval. Dashed: the threshold, {scale.label}; to its right the "
-        "claim is supported. Disc: shown (filled) or open (hollow); square: refuted.",
+        f"Primary comparisons, median {unit} with interval; dashed: the threshold, {scale.label}. Marks as in the "
+        "table of verdicts.",
         ["tables/claims.csv"],
         ["Where", "Candidate", "Reference", "Effect", "Median", "Outcome"],
         [
@@ -127,9 +127,9 @@ def statistics(claim: Json) -> Table | None:
     sizes = ["Parameters", *(["Operations"] if solves else [])]
     of_images = any(c.get("image_interval") for c in found)
     return Table(
-        "The same comparisons: size, mean with t interval over seeds"
-        + (" (and over seeds and images together)" if of_images else "")
-        + ", p-values of the sign test, and failed runs (candidate / reference, with the p-value of Fisher's test).",
+        "The same in numbers: means with t intervals"
+        + (", also over images" if of_images else "")
+        + "; failed runs (candidate / reference) with the p-value of Fisher's test.",
         ["tables/claims.csv"],
         [
             "Where",
