@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from schemenets import files
 from schemenets.study import stages
@@ -35,6 +36,12 @@ def test_the_last_verdicts_in_the_history_are_those_of_the_first_protocol():
     assert last == {claim["id"]: (claim["verdict"], effects[claim["id"]]) for claim in judged}
 
 
+def test_the_history_tells_the_verdicts_of_the_dress_rehearsal():
+    text = (ROOT / "docs/history.md").read_text().split("## The dress rehearsal")[1].split("\n## ")[0]
+    for claim in files.read_json(ROOT / "results/exploratory/claims.json")["claims"]:
+        assert f"{claim['id']} *{claim['verdict']}*" in text.replace("\n", " ")
+
+
 def test_frozen_rates_are_the_best_of_the_committed_trials_for_the_sizes_that_are_trained():
     trials = pd.read_csv(ROOT / "results/tuning/tables/tuning.csv")
     names = trials["family"] + "/" + trials["method"] + "/" + trials["size_class"]
@@ -49,15 +56,15 @@ def test_frozen_rates_are_the_best_of_the_committed_trials_for_the_sizes_that_ar
     assert {name: size for name, (_, _, size) in study.tuned.items()} == {name: sizes[name] for name in study.tuned}
 
 
-@pytest.mark.parametrize(("name", "records"), [("map", "map/"), ("exploratory", "runs/")])
-def test_results_are_what_their_run_wrote(name, records):
+@pytest.mark.parametrize(("name", "folder", "count"), [("map", "map", 52), ("exploratory", "tables", 23)])
+def test_results_are_what_their_run_wrote(name, folder, count):
     directory = ROOT / "results" / name
     listed = {name: entry["sha256"] for name, entry in files.read_json(directory / "manifest.json")["files"].items()}
     there = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
     assert there.keys() - listed.keys() == {"README.md", "manifest.json"}
-    assert len([name for name in there if name.startswith(records)]) >= 52
-    for name in there.keys() & listed.keys():
-        assert hashlib.sha256(there[name].read_bytes()).hexdigest() == listed[name], name
+    assert len(list((directory / folder).iterdir())) == count
+    for path in there.keys() & listed.keys():
+        assert hashlib.sha256(there[path].read_bytes()).hexdigest() == listed[path], path
 
 
 def test_the_table_of_the_map_follows_from_its_records():
