@@ -11,10 +11,12 @@ Of a run that has ended, the records tell the CPU time of every job once its pro
 `--cpu-minutes`, the sum of what `time make study` prints, is above theirs went into starts, Snakemake, tables and
 the report.
 
-It also writes ``costs.csv`` beside the table, from which ``schemenets plan`` forecasts the costs of other tiers.
+It also writes ``costs.csv`` beside the table, from which ``schemenets plan`` forecasts the costs of other tiers; rows of
+stages that this run lacks stay.
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -117,6 +119,13 @@ def rows(
     return [row(*each) for each in sorted(sums.items(), key=lambda item: -item[1])]
 
 
+def with_others(path: Path, costs: Sequence[Row]) -> list[Row]:
+    """These costs, and from the table that is there those of stages that they lack, such as ones of other tiers."""
+    own = {row["stage"] for row in costs}
+    there: list[Row] = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+    return sorted([*costs, *(row for row in there if row["stage"] not in own)], key=lambda row: str(row["stage"]))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run or read, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=(__doc__ or "").partition("\n")[0])
@@ -139,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in found:
         print(f"{row['rule']:52} {row['jobs']:5} jobs {row['cpu_minutes']:8.2f} CPU-minutes {row['share']:7.1%}")
     if options.out:
-        table.write(options.out.with_name(forecast.COSTS.name), costs, forecast.COLUMNS)
+        path = options.out.with_name(forecast.COSTS.name)
+        table.write(path, with_others(path, costs), forecast.COLUMNS)
         table.write(options.out, found, COLUMNS)
     return 0
 
