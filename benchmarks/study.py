@@ -11,8 +11,8 @@ Of a run that has ended, the records tell the CPU time of every job once its pro
 `--cpu-minutes`, the sum of what `time make study` prints, is above theirs went into starts, Snakemake, tables and
 the report.
 
-It also writes ``costs.csv`` beside the table, from which ``schemenets plan`` forecasts the costs of other tiers; rows of
-stages that this run lacks stay.
+It also writes ``costs.csv`` beside the table, from which ``schemenets plan`` forecasts the costs of other tiers; rows
+of stages that this run lacks stay.
 """
 
 import argparse
