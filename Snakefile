@@ -62,8 +62,8 @@ onstart:
         cluster.begin(prefix, Path.cwd())
     except ConfigError as error:
         raise WorkflowError(str(error))
-    trained = any(job.rule.name in ("tune", "train", "cells") for job in workflow.dag.needrun_jobs())
-    if DEVICE == "cuda" and trained and (workflow.local_exec or prefix):
+    trainings = (job for job in workflow.dag.needrun_jobs() if job.rule.name in ("tune", "train", "cells"))
+    if DEVICE == "cuda" and (workflow.local_exec or prefix) and any(trainings):
         here = ["python", "-m", "schemenets", "info"]  # as jobs do
         found = cluster.on_gpu() if prefix else subprocess.run(here, capture_output=True, text=True)
         if found.returncode:

@@ -16,7 +16,6 @@ of stages that this run lacks stay.
 """
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -122,7 +121,7 @@ def rows(
 def with_others(path: Path, costs: Sequence[Row]) -> list[Row]:
     """These costs, and from the table that is there those of stages that they lack, such as ones of other tiers."""
     own = {row["stage"] for row in costs}
-    there: list[Row] = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+    there = forecast.read(path) if path.is_file() else []
     return sorted([*costs, *(row for row in there if row["stage"] not in own)], key=lambda row: str(row["stage"]))
 
 

@@ -177,12 +177,14 @@ def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_pa
     assert not (directory / TARGET).exists()
 
 
-def asked(cluster, directory, rule):
-    """What the job of a rule asks for, as soon as there is one."""
+def assert_it_asks_for_a_gpu(cluster, directory, rule):
+    """The job of a rule, as soon as there is one."""
     states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
     wait(lambda: cluster.jobs(directory, *states, rule=rule), f"there is a job of {rule}")
     (number,) = cluster.jobs(directory, *states, rule=rule)
-    return cluster.answer("scontrol", "show", "job", number)
+    resources = cluster.answer("scontrol", "show", "job", number)
+    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
+    assert "Partition=gpus" in resources
 
 
 def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster, tmp_path):
@@ -190,11 +192,9 @@ def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster
     directory = project(tmp_path / "project")
     (directory / "config/site.yaml").write_text("gpu_partition: gpus\n")
     process = start(directory, "--", TARGET, profile="slurm-gpu")
-    resources = asked(cluster, directory, "train")
+    assert_it_asks_for_a_gpu(cluster, directory, "train")
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
-    assert "Partition=gpus" in resources
     assert "SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine." in output
     assert "Error in rule" not in output
     assert not (directory / RESULTS / "data").exists()
@@ -209,11 +209,9 @@ def test_trainings_ask_for_a_gpu(cluster, tmp_path):
     found.chmod(0o755)
     site(directory, gpu_partition="gpus", setup=f"export PATH={found.parent}:$PATH")
     process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
-    resources = asked(cluster, directory, "tune")
+    assert_it_asks_for_a_gpu(cluster, directory, "tune")
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
-    assert "Partition=gpus" in resources
     assert "Error in rule tune" in output
 
 

@@ -12,10 +12,8 @@ no farther than ε‖T(f) - f‖₂/(1-q) from the solution.
 import copy
 import gc
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +22,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from schemenets.networks.implicit import Implicit
-
-KERNEL = "SCHEMENETS_KERNEL"  # environment variable
+from schemenets.study.measurements.flops import plain_kernels
 
 
 def relative_residuals(network: Implicit, f: Tensor, tolerance: float, limit: int) -> Tensor:
@@ -143,19 +140,9 @@ def saved_bytes(network: Implicit, f: Tensor) -> int:
         storages[storage.data_ptr()] = storage
         return x
 
-    with _plain_operations(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with plain_kernels(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         network(f).square().mean().backward()
     return sum(storage.nbytes() for storage in storages.values())
-
-
-@contextmanager
-def _plain_operations() -> Iterator[None]:
-    before = os.environ.get(KERNEL)
-    os.environ[KERNEL] = "reference"
-    try:
-        yield
-    finally:
-        os.environ.pop(KERNEL) if before is None else os.environ.update({KERNEL: before})
 
 
 def least_seconds(contenders: Mapping[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:

@@ -54,7 +54,8 @@ class _Counter(TorchDispatchMode):
 
 
 @contextmanager
-def _plain_kernels() -> Iterator[None]:
+def plain_kernels() -> Iterator[None]:
+    """Networks take plain torch operations, whatever the kernel."""
     before = os.environ.get("SCHEMENETS_KERNEL")
     os.environ["SCHEMENETS_KERNEL"] = "reference"
     try:
@@ -82,7 +83,7 @@ def counted(network: nn.Module, length: int) -> int:
 def counted_step(step: Callable[[Tensor, Tensor], Tensor], b: Tensor, x: Tensor) -> int:
     """The same for one iteration x ↦ step(x, b), for x and b of shape (1, N)."""
     totals = []
-    with torch.no_grad(), _plain_kernels():
+    with torch.no_grad(), plain_kernels():
         for signals in (1, 2):
             with _Counter() as counter:
                 step(*(each.expand(signals, -1).contiguous() for each in (x, b)))

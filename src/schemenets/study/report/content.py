@@ -258,8 +258,8 @@ def ladder(tables: Tables) -> Table:
         [
             [
                 *(label(row.flux), str(row.blocks), row.rung),
-                with_interval(fixed(row.psnr), _finite(row.low, row.high)),
-                with_interval(signed(row.change), _finite(row.change_low, row.change_high)),
+                with_interval(fixed(row.psnr), (row.low, row.high)),
+                with_interval(signed(row.change), (row.change_low, row.change_high)),
                 f"{row.failed} of {row.seeds}",
                 *(str(row.parameters), str(row.convolution_weights), row.guarantee),
                 *(short(row.bound), short(row.relative_drift)),
@@ -268,11 +268,6 @@ def ladder(tables: Tables) -> Table:
             for row in rows(tables["ladder"])
         ],
     )
-
-
-def _finite(*ends: float) -> list[float | None]:
-    """The ends of an interval, None for those that are infinite."""
-    return [end if math.isfinite(end) else None for end in ends]
 
 
 def with_interval(text: str, ends: Sequence[float | None] | None, digits: int = 2) -> str:
