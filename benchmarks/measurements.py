@@ -221,7 +221,7 @@ def compared_jobs(seeds: int) -> list[Job]:
     architectures += [chain(*pair, blocks=2) for pair in UNETS]
     found = [Job(architecture=architecture) for architecture in architectures]
     study = Study.load()
-    problem, batch = (study.config["solvers"][key] for key in ("tuning_problem", "batch"))
+    problem, batch = next(iter(study.config["solvers"]["problems"])), study.config["solvers"]["batch"]
     task = Solving(problem=study.problem(problem))
     for method in SOLVERS:
         architecture = networks.architecture(study.solver_training(method, problem)["architecture"])

@@ -225,9 +225,9 @@ def on_points(problem: Problem, length: int) -> Grid:
 
 
 def trainings(study: Study) -> Iterator[Row]:
-    """Rows of training steps on grid and problem of the study's tuning, compiled and on torch operations."""
+    """Rows of training steps on the grid and the first problem of the study, compiled and on torch operations."""
     section = study.config["solvers"]
-    name, batch = section["tuning_problem"], section["batch"]
+    name, batch = next(iter(section["problems"])), section["batch"]
     problem = study.problem(name)
     grid = on_points(problem, study.points)
     b = np.random.default_rng(0).random((BATCHES * batch, grid.N), np.float32)  # its content does not matter

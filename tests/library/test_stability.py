@@ -422,11 +422,58 @@ def test_parts_that_are_none_are_named():
             lipschitz_part(*arguments)
 
 
-def test_signed_steps_have_no_certificate():
-    net = random_network(0, name="symmetric", flux="perona_malik", scale=0, steps="signed")
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("flux", ["perona_malik", "learned", "relu"])
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6))
+def test_bounds_of_signed_steps_are_never_exceeded(flux, channels, seed):
+    net = biased_network(seed, name="symmetric", flux=flux, channels=channels, steps="signed")
     certificate = certify(net)
-    assert (certificate.euclidean, certificate.lipschitz, certificate.holds) == (None, math.inf, False)
-    assert certificate.failed == ["positive steps"]
+    with torch.no_grad():
+        u, v = pairs(seed)
+        assert (ratios(net(u) - net(v), u - v) <= certificate.lipschitz * (1 + 1e-9)).all()
+        for size in (1e-3, 1.0):
+            found = rms(net(size * u))
+            assert (found <= (certificate.euclidean * size * rms(u) + certificate.drift) * (1 + 1e-12)).all()
+
+
+def signed_block(tau):
+    net = networks.build("symmetric", blocks=1, filters=len(tau), kernel_size=1, flux="linear", steps="signed").double()
+    (block,) = net.blocks
+    block.K.data.fill_(1.0)
+    block.tau.data = torch.tensor(tau, dtype=torch.float64)
+    return net
+
+
+@pytest.mark.parametrize(("tau", "bound"), [([-0.5], 1.5), ([2.5], 1.5), ([-0.5, -0.25], 1.75), ([1.0, 0.5], 1.0)])
+def test_bounds_of_signed_steps_are_attained_by_filters_of_one_sign(tau, bound):
+    """u - Στ_f u for filters [1] and the linear flux."""
+    certificate = certify(signed_block(tau))
+    assert (certificate.euclidean, certificate.lipschitz) == pytest.approx((bound, bound))
+    assert certificate.holds == (min(tau) > 0 and sum(tau) <= 2)
+    if bound > 1:
+        assert abs(signed_block(tau)(torch.ones(1, 3, dtype=torch.float64))).max().item() == pytest.approx(bound)
+
+
+def test_conditions_of_signed_steps_fail_one_by_one():
+    assert certify(signed_block([-0.5, 1.0])).failed == ["blocks.0: τ_f ≥ 0"]
+    assert certify(signed_block([1.5, 1.0])).failed == ["blocks.0: ‖√τ_f K‖² ≤ 2/L"]
+
+
+def test_signed_steps_that_are_equal_and_positive_have_the_bounds_of_one_step():
+    one = random_network(3, name="symmetric", flux="perona_malik", biases=True, scale=0.1)
+    several = networks.build(
+        "symmetric", blocks=3, filters=4, kernel_size=5, flux="perona_malik", biases=True, steps="signed"
+    ).double()
+    with torch.no_grad():
+        for block, other in zip(several.blocks, one.blocks, strict=True):
+            for name in ("K", "b1", "b2"):
+                getattr(block, name).copy_(getattr(other, name))
+            block.lam = other.lam
+            block.tau.fill_(other.tau)
+    found, expected = certify(several), certify(one)
+    for key in ("euclidean", "lipschitz", "drift"):
+        assert getattr(found, key) == pytest.approx(getattr(expected, key))
 
 
 def test_networks_with_signed_steps_are_not_verified(tmp_path):

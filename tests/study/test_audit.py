@@ -34,7 +34,7 @@ EVOLUTION = "evolution_16/symmetric-perona_malik-tied/blocks-4"
 SAFEGUARDED = "evolution_16/safeguarded_fsi-perona_malik-certified-tied/blocks-4"
 CYCLE, UNET = (f"solve_charbonnier/{method}/points-32" for method in ("cycle-1", "unet-2"))
 MULTIGRID, LINEAR = "solve_charbonnier/multigrid-1/points-32", "solve_poisson/cycle-1/points-32"
-TUNED, TUNED_UNET = "piecewise_affine/resnet-relu/small", "solving/unet-2/all"
+TUNED, TUNED_UNET = "piecewise_affine/resnet-relu/small", "solving/unet-2/charbonnier"
 CELL = "cell-00"
 OVERSTEPPED = "its certificate does not hold{}: blocks.1: τ ≤ 2/(L‖K‖²)"
 

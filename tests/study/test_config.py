@@ -116,7 +116,8 @@ def test_frozen_rates_are_part_of_the_specification(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = changed(["tiers", "smoke", "rates"], str(tmp_path / "rates.yaml"))
     study = Study.check({**config, "tier": "smoke"}, ROOT)
-    names = {study.rate_name(*place) for place in study.trainings} | {"solving/cycle-1/all", "solving/unet-2/all"}
+    solving = {study.solver_rate_name(method, "charbonnier") for method in ("cycle-1", "unet-2")}
+    names = solving | {study.rate_name(*place) for place in study.trainings}
     found = {}
     for name in names:
         family, method, size = name.split("/")
@@ -127,7 +128,7 @@ def test_frozen_rates_are_part_of_the_specification(tmp_path, monkeypatch):
     assert all("tuning" not in stages.module("train").inputs(spec) for spec in study.specs("train").values())
     del found["solving"]
     (tmp_path / "rates.yaml").write_text(yaml.safe_dump({"rates": found}))
-    with pytest.raises(ConfigError, match=r"rates\.yaml: solving/cycle-1/all: got none, expected .*TIER=tuning"):
+    with pytest.raises(ConfigError, match=r"solving/cycle-1/charbonnier: got none, expected .*TIER=tuning"):
         Study.check({**config, "tier": "smoke"}, ROOT).specs("train")
 
 
@@ -200,9 +201,10 @@ def test_networks_that_solve_train_and_are_tuned_and_tested_as_the_others():
     own = study.specs("train")["solve_poisson/cycle-1/points-256"]
     assert own["dataset"] == "problem_poisson"
     assert own["task"]["problem"] == own["architecture"]["problem"] == study.problem("poisson").arguments()
-    tuned = study.specs("tune")["solving/cycle-1/all"]  # once, on one problem
-    assert tuned["dataset"] == f"problem_{CONFIG['solvers']['tuning_problem']}"
-    assert (tuned["epochs"], tuned["batch"]) == (own["epochs"], own["batch"])
+    tuned = study.specs("tune")[own["rate"]]
+    assert own["rate"] == "solving/cycle-1/poisson"
+    assert len(tuned["seeds"]) == CONFIG["tuning"]["solver_seeds"]
+    assert all(tuned[key] == own[key] for key in ("dataset", "task", "epochs", "batch"))
 
 
 @pytest.mark.parametrize("experiment", ["long", "evolution_16", "capacity"])
@@ -272,7 +274,6 @@ RESNET = ["methods", "resnet-relu"]
         (["stability", "deep"], ["8"], r"stability\.deep\.0: got '8', expected text that matches"),
         # solvers
         (["solvers", "points"], 250, r"solvers\.points: got 250, expected a power of two"),
-        (["solvers", "tuning_problem"], "none", r"solvers\.tuning_problem: got 'none', expected one of charbonnier"),
         (["solvers", "problems", "poisson", "tau"], -1, r"solvers\.problems\.poisson\.tau: got -1, expected more than"),
         (["solvers", "methods", "cycle-1", "flux"], "rleu", r"solvers\.methods\.cycle-1: flux: got 'rleu', .*'relu'"),
         (
@@ -329,11 +330,6 @@ RESNET = ["methods", "resnet-relu"]
             r"tiers\.smoke\.solvers\.train: got 31, expected at least solvers\.batch = 32",
         ),
         ([*SMOKE, "solvers", "points"], [64, 500], r"tiers\.smoke\.solvers\.points: got 500, expected powers of two"),
-        (
-            [*SMOKE, "solvers", "problems"],
-            {"poisson": ["cycle-1"]},
-            r"smoke\.solvers\.problems: got \['poisson'\], expected charbonnier among them",
-        ),
         (
             [*SMOKE, "solvers", "problems", "poisson"],
             ["cycle-9"],

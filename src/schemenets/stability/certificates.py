@@ -11,6 +11,11 @@ Explicit diffusion steps u - τKᵀΦ(Ku) with 0 ≤ g ≤ L ([A], Section 3 of 
 * ‖u^{k+1} - v^{k+1}‖₂ ≤ max(1 + τm‖K‖², |1 - τL'‖K‖²|) ‖u^k - v^k‖₂ with Φ' ∈ [-m, L'];
   where the shape of Φ is trained, for the weights that the filters have.
 
+Steps u - KᵀDΦ(Ku) with a step size of either sign for every filter, D = diag τ_f, have the matrix I - P + N, where
+0 ≤ P ≤ Lp and 0 ≤ N ≤ Ln with p = ‖√(D₊)K‖² and n = ‖√(D₋)K‖², D = D₊ - D₋. It is symmetric, so
+
+    ‖u^{k+1}‖₂ ≤ max(1 + Ln, Lp - 1) ‖u^k‖₂,   and its Lipschitz constant is at most max(1 + mp + L'n, L'p + mn - 1).
+
 Standard residual blocks u + W₂ᵀΦ(W₁u + b₁) + b₂ have the second kind of bound, 1 + max(L', m)‖W₁‖‖W₂‖. They are
 explicit steps but for R = W₂ + τW₁, so the first is max(1, τL‖W₁‖² - 1) + L‖W₁‖‖R‖ (derived).
 
@@ -19,9 +24,10 @@ at s = Ku + b₁, an explicit step is (I - τKᵀGK)u - τKᵀGb₁ + b₂, so f
 
     rms(u^{k+1}) ≤ c rms(u^k) + δ,   δ = τL‖K‖‖b₁‖₂ + ‖b₂‖₂,
 
-as G b₁ has at most N values of every filter. A network drifts by β, the sum of the δ of its blocks, each times the
-factors of the blocks after it: "no amplification, drift at most β" where all c are 1. The fixed-point iteration has
-another bound for its solution: with S = √τ G^½K, whose singular values are at most σ = √(τL)‖K‖,
+as G b₁ has at most N values of every filter; with steps of either sign δ = L‖√|D|K‖‖√|D|b₁‖₂ + ‖b₂‖₂. A network
+drifts by β, the sum of the δ of its blocks, each times the factors of the blocks after it: "no amplification, drift at
+most β" where all c are 1. The fixed-point iteration has another bound for its solution: with S = √τ G^½K, whose
+singular values are at most σ = √(τL)‖K‖,
 
     u = (I + SᵀS)⁻¹(f + b₂) - √τ (I + SᵀS)⁻¹Sᵀ G^½b₁,   so rms(u) ≤ rms(f) + D,   D = √(τL) σ/(1+σ²) ‖b₁‖₂ + ‖b₂‖₂,
 
@@ -171,8 +177,6 @@ def certify(network: DenoisingNetwork, norm: Norm = norm_bound) -> Certificate:
         asked[EXACT] = False
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         asked["finite weights"] = False
-    if architecture.steps == "signed":  # some filters may sharpen
-        asked["positive steps"] = False
     if asked or architecture.name not in _CERTIFICATES:
         unknown = BlockCertificate(euclidean=None, lipschitz=math.inf, step_margin=None, conditions={})
         return Certificate(None, (unknown,) * len(network.applied), None, math.inf, asked)
@@ -293,8 +297,38 @@ def _two_steps(betas: Sequence[float]) -> _Combined:
 
 
 def _symmetric(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:
+    if network.architecture.steps == "signed":
+        return _signed(applied, norm)
     theorem = "explicit steps with 0 ≤ g ≤ L and τ ≤ 2/(L‖K‖²) do not increase ‖u‖₂"
     return _certificate(theorem, [_explicit_step(block, block.tau, norm) for block in applied], _one_step)
+
+
+def _signed(applied: list[Any], norm: Norm) -> Certificate:
+    theorem = "explicit steps with 0 ≤ g ≤ L, positive τ_f and ‖√τ_f K‖² ≤ 2/L do not increase ‖u‖₂"
+
+    def size(block: Any, tau: Tensor) -> float:
+        return float(norm(tau.sqrt()[:, None, None] * block.K))
+
+    def bounds(block: Any) -> BlockCertificate:
+        tau, flux, (m, L_prime) = block.tau, block.flux, _slopes(block)
+        positive, negative = size(block, tau.clamp_min(0)) ** 2, size(block, (-tau).clamp_min(0)) ** 2
+        drift = 0.0
+        if block.b1 is not None:
+            inside = float((tau.abs().sqrt() * block.b1).norm())
+            drift = flux.L * size(block, tau.abs()) * inside + float(block.b2.norm())
+        return BlockCertificate(
+            euclidean=max(1 + flux.L * negative, flux.L * positive - 1) if flux.nonnegative else None,
+            lipschitz=max(1 + m * positive + L_prime * negative, L_prime * positive + m * negative - 1),
+            step_margin=1 - flux.L * positive / 2,
+            conditions={
+                "g ≥ 0": flux.nonnegative,
+                "τ_f ≥ 0": bool((tau >= 0).all()),
+                "‖√τ_f K‖² ≤ 2/L": flux.L * positive <= 2,
+            },
+            drift=drift,
+        )
+
+    return _certificate(theorem, [bounds(block) for block in applied], _one_step)
 
 
 def _resnet(network: DenoisingNetwork, applied: list[Any], norm: Norm) -> Certificate:

@@ -335,9 +335,9 @@ class Study:
         signals_of_seeds = {"family": entry["family"], "noise": entry["noise"], **self.data, "train": count}
         return {"draws": signals_of_seeds} | ({"passes": passes} if passes > 1 else {})
 
-    def solver_rate_name(self, method: str) -> str:
-        """Name of the learning rate of a method that solves."""
-        return f"solving/{method}/all"
+    def solver_rate_name(self, method: str, problem: str) -> str:
+        """Name of the learning rate of a method that solves a problem."""
+        return f"solving/{method}/{problem}"
 
     @property
     def solver_seeds(self) -> list[int]:
@@ -717,14 +717,9 @@ def _solver_findings(config: Mapping[str, Any]) -> Iterator[str]:
                 return
     if not _is_power_of_two(section["points"]):
         yield f"solvers.points: got {section['points']}, expected a power of two."
-    if section["tuning_problem"] not in section["problems"]:
-        expected = ", ".join(section["problems"])
-        yield f"solvers.tuning_problem: got {section['tuning_problem']!r}, expected one of {expected}."
     for tier, entry in config["tiers"].items():
         own_tier = entry["solvers"]
         key = f"tiers.{tier}.solvers"
-        if section["tuning_problem"] not in own_tier["problems"]:
-            yield f"{key}.problems: got {list(own_tier['problems'])}, expected {section['tuning_problem']} among them."
         for name, methods in own_tier["problems"].items():
             if name not in section["problems"]:
                 yield f"{key}.problems: got {name!r}, expected some of {', '.join(section['problems'])}."

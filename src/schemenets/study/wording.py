@@ -40,7 +40,7 @@ VARIANTS = {  # of networks that solve
     "fixed": "textbook transfers",
     "concatenated": "concatenating skip",
     "restricted": "coarse side without FAS term",
-    "twice": "trained twice as long",
+    "half": "trained half as long",
 }
 SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 NOTHING = "–"

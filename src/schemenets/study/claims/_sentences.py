@@ -77,8 +77,13 @@ def _share(primary: list[Json]) -> str:
 
 
 def _where(primary: list[Json], outcome: str) -> str:
-    """The places of the comparisons with an outcome; only what differs between all of them is named."""
-    differ = {key: len({c[key] for c in primary}) > 1 for key in ("experiment", "size", *SIDES)}
+    """The places of the comparisons with an outcome; only what differs between all of them is named.
+
+    Of references those are named that do not follow from the candidate.
+    """
+    differ = {key: len({c[key] for c in primary}) > 1 for key in ("experiment", "size", "candidate")}
+    pairs = {tuple(c[side] for side in SIDES) for c in primary}
+    differ["reference"] = len(pairs) > len({candidate for candidate, _ in pairs})
     groups: dict[tuple[str, ...], list[str]] = {}
     for c in primary:
         if c["outcome"] == outcome:

@@ -17,9 +17,8 @@ ORDER = 20
 CHAPTER = "C2"
 TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
-    "Median test PSNR on signals like the training signals, with order-statistic intervals. The same networks in "
-    "both columns, with as many blocks as their budget allows. Crosses count failed runs; triangles lie below the "
-    "panel."
+    "Median test PSNR on signals like the training signals, with order-statistic intervals, of the same networks in "
+    "both columns. Crosses count failed runs; triangles lie below the panel."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 FAMILIES = {"capacity": "affine signals", "scanlines": "scan lines"}

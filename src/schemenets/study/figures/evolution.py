@@ -16,9 +16,9 @@ ORDER = 50
 CHAPTER = "C4b"
 TITLE = "Learning the evolution f ↦ u(T) of diffusion with n blocks"
 CAPTION = (
-    "Relative error of the output for a noisy signal f (seeds, medians, intervals) against the number n of blocks. "
-    "Hollow markers: networks of the same kind whose bound holds by construction. Dotted: the untrained scheme with n "
-    "steps; explicit ones reach T if n ≥ 2T."
+    "Relative error of the output for a noisy signal (seeds, medians, intervals) against the number n of blocks. "
+    "Hollow: networks whose bound holds by construction. Dotted: the untrained scheme with n steps; explicit ones "
+    "reach T if n ≥ 2T."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv", "tables/schemes.csv")
 EXPLICIT = "explicit"

@@ -15,8 +15,8 @@ CHAPTER = "C2"
 TITLE = "The same noisy signals, denoised"
 CAPTION = (
     f"The first test signal of a family, denoised by networks at the budget nearest to {summaries.MIDDLE} that were "
-    "trained on such signals, and by TV with the weight that is best on validation signals. Grey: the clean signal; "
-    "below: the result minus the clean signal."
+    "trained on such signals, and by TV with the best weight on validation signals. Grey: the clean signal; below: "
+    "the error."
 )
 SOURCES = ("data/*.safetensors", "tables/runs.csv", "tables/psnr.csv", "tables/classical.csv")
 RIVAL = "total_variation"

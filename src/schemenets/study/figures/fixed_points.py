@@ -15,9 +15,8 @@ ORDER = 55
 CHAPTER = "C4c"
 TITLE = "Fixed-point networks: the certified rate, and depth at constant memory"
 CAPTION = (
-    "Left: relative residual of the iteration u ↦ f − τKᵀΦ(Ku), a line per network; thick: the certified rate of a "
-    "method. Middle and right: memory and time of a forward and backward pass, relative to the shortest unrolled "
-    "one."
+    "Left: relative residual of the iteration, a line per network; thick: the certified rate of a method. Middle and "
+    "right: memory and time of a forward and backward pass, relative to the shortest unrolled one."
 )
 SOURCES = ("tables/fixed_points.csv", "tables/fixed_point_costs.csv")
 KINDS = {"unrolled": ("s", "--", _style.PALETTE[1]), "implicit": ("o", "-", "black")}

@@ -18,8 +18,8 @@ CHAPTER = "C6"
 TITLE = "What symmetric networks learn, block by block"
 CAPTION = (
     "One trained network per flux: its filters; its fluxes as far as responses to test signals reach (dashed where "
-    "they fall, dot: contrast λ); the gain by which the linearised block multiplies waves: it smooths between −1 "
-    "and 1 and sharpens above. Numbers: the gain's root mean square over high frequencies."
+    "they fall, dot: contrast λ); the gain by which the linearised block multiplies waves, which sharpens above 1. "
+    "Numbers: the gain's root mean square over high frequencies."
 )
 SOURCES = ("tables/learned.csv",)
 FOLDED = True  # it shows two networks, the verdict compares many

@@ -17,9 +17,8 @@ CHAPTER = "map"
 TITLE = "Where a symmetric network is ahead of a residual one"
 CAPTION = (
     "Test PSNR of the symmetric minus that of the residual network for every combination of choices, sorted: median "
-    "and range of the seeds (dotted: the margin of C1). Below: the choices, with the fluxes of both networks (PM: "
-    "Perona–Malik); right of the gap: a centre and changes of it. Triangles: ranges that go further; crosses: cells "
-    "with failed runs."
+    "and range of the seeds (dotted: the margin of C1). Below: the choices (PM: Perona–Malik); right of the gap: a "
+    "centre and changes of it. Triangles: ranges that go further; crosses: cells with failed runs."
 )
 SOURCES = ("tables/map.csv",)
 MARGIN = 0.5  # dB, of claim C1

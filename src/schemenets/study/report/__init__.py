@@ -92,7 +92,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         tier=spec["tier"],
         exploratory=spec["exploratory"],
         tuned_before=next(iter(spec["committed"]["tuning"]), None),
-        experiments={name: spec["experiments"][name]["title"] for name in experiments},
+        experiments=content.experiments({name: spec["experiments"][name]["title"] for name in experiments}),
         runs=tables["runs"],
         record=content.record,
         judged=judged,
@@ -119,8 +119,7 @@ def _chapters(results: Layout, judged: Json) -> list[Json]:
             "forest": verdicts.forest(claim),
             "statistics": verdicts.statistics(claim),
             "evidence_table": verdicts.evidence(claim),
-            "decision": " ".join(filter(None, [verdicts.decision(claim), verdicts.secondary(claim)])),
-            "other_thresholds": thresholds.get(claim["id"]),
+            "rule_table": verdicts.rule(claim, thresholds.get(claim["id"], "")),
         }
         for claim in judged["claims"]
     ]
@@ -157,8 +156,14 @@ def _limits(tables: Tables, tuned_before: Sequence[str]) -> Json:
         },
         "seeds": sorted(runs.groupby(["experiment", "method", "size"])["seed"].nunique().unique()),
         "edges": [row.name for row in summaries.rows(edges) if row.at_edge],
-        "diverged": [run for own in (runs, solving_runs) for run in own.loc[own["status"] != "ok", "run"]],
+        "diverged": _diverged(pd.concat([runs, solving_runs])),
     }
+
+
+def _diverged(runs: pd.DataFrame) -> list[str]:
+    """The jobs of which runs diverged, with their number."""
+    jobs = runs.loc[runs["status"] != "ok", "run"].str.rpartition("/")[0]
+    return [f"{name} ({count})" for name, count in jobs.value_counts(sort=False).items()]
 
 
 def _figures(results: Layout, tables: Tables, committed_map: Sequence[str]) -> list[Json]:

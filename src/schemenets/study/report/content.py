@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,12 @@ ATTACKED = ("attacked", "random", "psnr_guaranteed")  # columns of robustness
 def signed_or_short(ratio: bool) -> Callable[[float | None], str]:
     """How effects are written: ratios with three digits, differences with their sign."""
     return short if ratio else signed
+
+
+def experiments(titles: Mapping[str, str]) -> Table:
+    """What experiments are about, by name."""
+    rows_of_titles = [[_code(name), title] for name, title in titles.items()]
+    return Table("Experiments.", ["tables/runs.csv"], ["Name", "Experiment"], rows_of_titles)
 
 
 def power(tables: Tables) -> Table:
@@ -120,7 +126,7 @@ def training_length(tables: Tables) -> list[Table]:
     if pairs.empty:
         return []
     lengths = [f"{pairs[key].iloc[0]} epochs" for key in ("epochs_usual", "epochs")]
-    scores = pairs.set_index(keys)[["score_usual", "score"]].set_axis(lengths, axis=1)
+    scores = pairs.set_index(keys)[["score_usual", "score"]].set_axis(lengths, axis=1).sort_index()
     found: list[list[str]] = []
     moved = False
     for (method, size), own in scores.groupby(["method", "size"], sort=False):

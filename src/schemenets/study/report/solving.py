@@ -73,17 +73,17 @@ def networks(tables: Tables) -> Table:
 
 
 def longer(tables: Tables) -> list[Table]:
-    """What longer training changes: networks beside those whose names begin alike and which saw fewer epochs."""
+    """What longer training changes: networks beside those whose names go on from theirs and which saw fewer epochs."""
     found, changes = [], []
     for problem, _ in summaries.groups(tables["solver_runs"], "problem"):
         scores = summaries.solver_scores(tables, problem).query("kind == 'home' and score.notna()")
         medians = {row.method: row for row in rows(summaries.median_errors(scores, ["method", "epochs"], "score"))}
         for usual in medians.values():
             for other in medians.values():
-                if other.method.startswith(f"{usual.method}-") and other.epochs > usual.epochs:
-                    errors = [with_interval(short(x.median), (x.low, x.high), 4) for x in (usual, other)]
-                    changes.append(100 * (other.median / usual.median - 1))
-                    epochs = str(usual.epochs), str(other.epochs)
+                if other.method.startswith(f"{usual.method}-") and other.epochs < usual.epochs:
+                    errors = [with_interval(short(x.median), (x.low, x.high), 4) for x in (other, usual)]
+                    changes.append(100 * (usual.median / other.median - 1))
+                    epochs = str(other.epochs), str(usual.epochs)
                     found.append([label(problem), solver(usual.method, problem), *epochs, *errors])
     if not found:
         return []

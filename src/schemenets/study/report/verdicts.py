@@ -14,7 +14,7 @@ from schemenets.study.report import intervals
 from schemenets.study.report.content import Table, job, signed_or_short, solver, with_interval
 from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import rows
-from schemenets.study.wording import SOLVE, interval, label, ranged, short, size_label
+from schemenets.study.wording import SOLVE, interval, label, ranged, sentence, short, size_label
 
 Json = dict[str, Any]
 EVIDENCE = {  # where the numbers of claims without comparisons are from
@@ -201,6 +201,29 @@ def decision(claim: Json) -> str:
     if claim["absent"]:
         return ""
     return re.sub(r" (Shown|Refuted|Open): [^.]*\.", "", claim["reason"])
+
+
+def rule(claim: Json, other_thresholds: str) -> Table:
+    """How a claim was decided: what was measured, by which criterion, with which result.
+
+    Args:
+        claim: its entry of ``claims.json``.
+        other_thresholds: its verdicts at other thresholds; empty if there are none.
+    """
+    threshold = claim["threshold"]
+    facts = {
+        "Measured": sentence(claim["measured"]),
+        "Criterion": f"{claim['direction']}; threshold {threshold['value']:g} {threshold['unit']}",
+        "Decision": decision(claim),
+        "Beside it": secondary(claim),
+        "At other thresholds": other_thresholds,
+    }
+    return Table(
+        "How the verdict was decided.",
+        ["claims.json", "tables/sensitivity.csv"],
+        ["What", "How"],
+        [[what, how] for what, how in facts.items() if how],
+    )
 
 
 def sensitivity(results: Layout) -> dict[str, str]:

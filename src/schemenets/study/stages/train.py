@@ -57,7 +57,7 @@ def _solvers(study: Study) -> dict[str, Json]:
     for problem, methods in sorted(study.settings["solvers"]["problems"].items()):
         for method in methods:
             place = {"experiment": f"{SOLVE}{problem}", "method": method, "size": f"points-{study.points}"}
-            rate = study.solver_rate_name(method)
+            rate = study.solver_rate_name(method, problem)
             found["/".join(place.values())] = {
                 **place,
                 **study.solver_training(method, problem),

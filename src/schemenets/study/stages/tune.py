@@ -27,7 +27,8 @@ def specs(study: Study) -> dict[str, Json]:
     if not study.tunes:
         return {}
     tuning = study.config["tuning"]
-    shared = {"seeds": [tuning["first_seed"] + i for i in range(tuning["seeds"])], "flat": tuning["flat"]}
+    seeds, solver_seeds = ([tuning["first_seed"] + i for i in range(tuning[key])] for key in ("seeds", "solver_seeds"))
+    shared = {"flat": tuning["flat"]}
     found: dict[str, Json] = {}
     for name, (experiment, method, size) in study.tuned.items():
         entry = study.config["experiments"][experiment]
@@ -37,16 +38,18 @@ def specs(study: Study) -> dict[str, Json]:
             "task": {"name": "denoising"},
             "dataset": training_set(entry),
             "learning_rates": study.settings.get("learning_rates", tuning["learning_rates"]),
+            "seeds": seeds,
             **shared,
             **({} if "time" in entry else study.drawn(experiment)),
             **study.training(entry.get("training_length", 1)),
         }
-    solving, problem = study.settings["solvers"], study.config["solvers"]["tuning_problem"]
-    for method in dict.fromkeys(method for methods in solving["problems"].values() for method in methods):
-        found[study.solver_rate_name(method)] = {
+    solving = study.settings["solvers"]
+    for problem, method in ((name, method) for name, methods in solving["problems"].items() for method in methods):
+        found[study.solver_rate_name(method, problem)] = {
             "size": f"points-{study.points}",
             **study.solver_training(method, problem),
             "learning_rates": solving.get("learning_rates", study.config["solvers"]["learning_rates"]),
+            "seeds": solver_seeds,
             **shared,
         }
     return found
