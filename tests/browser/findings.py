@@ -1,10 +1,10 @@
 """What is wrong with a page: each function opens it and returns one line per finding, or none."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from html.parser import HTMLParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -129,14 +129,16 @@ def _parts(path: Path) -> _Parts:
     return parts
 
 
-def links(path: Path, folders: bool = False) -> list[str]:
+def links(path: Path, folders: bool = False, left_out: Iterable[str] = ()) -> list[str]:
     """Links to files that do not exist, and to places that no page has; those to the web are not followed.
 
     Args:
         path: the page.
         folders: whether links may lead to folders, if they end with a slash.
+        left_out: files beside the page that need not be there.
     """
     found = []
+    named = {name for file in left_out for name in (file, *(f"{each}/" for each in PurePosixPath(file).parents))}
     for link in dict.fromkeys(_parts(path).links):
         parts = urlsplit(link)
         if parts.scheme in ("http", "https", "mailto"):
@@ -144,9 +146,9 @@ def links(path: Path, folders: bool = False) -> list[str]:
         target = path.parent / unquote(parts.path) if parts.path else path
         if parts.scheme or parts.netloc or parts.path.startswith("/"):
             found.append(f"link: got {link!r}, expected a path relative to the page, or one to the web")
-        elif folders and parts.path.endswith("/") and target.is_dir():
+        elif parts.path.endswith("/") and folders and (target.is_dir() or unquote(parts.path) in named):
             continue
-        elif not target.is_file():
+        elif not target.is_file() and (parts.path.endswith("/") or unquote(parts.path) not in named):
             found.append(f"link: {link}: file is missing")
         elif parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in _parts(target).ids:
             found.append(f"link: {link}: {target.name} has no such place")

@@ -182,6 +182,13 @@ def test_links_to_folders_are_allowed_only_where_they_may_be(write, tmp_path):
     assert findings.links(path, folders=True) == ["link: runs/: file is missing"]
 
 
+def test_links_to_files_that_are_left_out_are_allowed(write):
+    path = write("<p><a href='runs/a/'>Runs</a> <a href='runs/a/record.json'>Record</a> <a href='runs/b/'>None</a></p>")
+    left_out = ["runs/a/record.json"]
+    assert findings.links(path, folders=True, left_out=left_out) == ["link: runs/b/: file is missing"]
+    assert len(findings.links(path, left_out=left_out)) == 2
+
+
 @pytest.mark.parametrize(
     ("link", "message"),
     [

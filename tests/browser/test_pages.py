@@ -3,6 +3,7 @@
 ``REPORT`` and ``SITE`` name others than the report of the smoke tier and the documentation that ``make docs`` builds.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -13,7 +14,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 ROOT = Path(__file__).parents[2]
 REPORT = Path(os.environ.get("REPORT", ROOT / "results/smoke/report.html"))
 SITE = Path(os.environ.get("SITE", ROOT / "docs/_build/html"))
-PAGES = ("report", "index", "networks/resnet", "extending", "study")  # the report, and kinds of pages of the site
+EXPLORATORY = ROOT / "results/exploratory/report.html"
+REPORTS = ("report", "exploratory")
+PAGES = (*REPORTS, "index", "networks/resnet", "extending", "study")  # reports, and kinds of pages of the site
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def existing(unavailable):
     """A page, by its name in ``PAGES``."""
 
     def found(name):
-        path = REPORT if name == "report" else SITE / f"{name}.html"
+        path = {"report": REPORT, "exploratory": EXPLORATORY}.get(name, SITE / f"{name}.html")
         if not path.is_file():
             unavailable(f"{path}: file is missing; make {'study TIER=smoke' if name == 'report' else 'docs'} makes it")
         return path
@@ -39,12 +42,20 @@ def test_a_page_has_no_findings(page, check, browser, existing):
 @pytest.mark.parametrize("page", PAGES)
 def test_no_request_leaves_a_page(page, browser, existing):
     path = existing(page)
-    found = findings.requests(browser, path, path.parent if page == "report" else SITE)
+    found = findings.requests(browser, path, path.parent if page in REPORTS else SITE)
     assert not found, "\n".join(found)
 
 
 def test_links_of_the_report_lead_somewhere(existing):
     found = findings.links(existing("report"), folders=True)
+    assert not found, "\n".join(found)
+
+
+def test_links_of_the_committed_report_lead_to_files_that_its_manifest_names(existing):
+    """The folder leaves out most files, to stay small."""
+    path = existing("exploratory")
+    named = json.loads(path.with_name("manifest.json").read_text(encoding="utf-8"))["files"]
+    found = findings.links(path, folders=True, left_out=named)
     assert not found, "\n".join(found)
 
 

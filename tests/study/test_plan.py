@@ -89,9 +89,9 @@ def test_jobs_that_do_not_exist_have_neither_inputs_nor_digests(plan):
     message = r"train: got 'capacity/resnet-relu/budget-7', expected a job of the tier smoke"
     with pytest.raises(PlanError, match=message):
         plan.inputs("train")(unknown)
-    for digest in plan.digests("train").values():
+    for key in ("spec", "source"):
         with pytest.raises(PlanError, match=message):
-            digest(unknown)
+            plan.params("train")[key](unknown)
 
 
 def test_every_attempt_may_take_longer(project, plan):
@@ -123,7 +123,8 @@ def digests(plan):
         (stage, name, key): digest(dict(zip(keys, name.split("/"), strict=True)))
         for stage, keys in (("train", list(JOB)), ("evaluate", list(JOB)), ("random_growth", ["network"]))
         for name in plan.names(stage)
-        for key, digest in plan.digests(stage).items()
+        for key, digest in plan.params(stage).items()
+        if key != "out"
     }
 
 
@@ -149,7 +150,7 @@ def test_another_configuration_has_another_plan_and_is_given_to_the_jobs(project
     other = Plan.of(config)
     assert len(made) == before + 1
     assert JOB["size"] not in str(other.names("train"))
-    assert other.options == f"--tier smoke --out results/smoke --config {other.config}"
+    assert other.options == f"--tier smoke --config {other.config}"
     given = Study.load(config=other.config)
     assert list(given.specs("train")) == other.names("train")
     mine, theirs = digests(other), digests(plan)
@@ -217,8 +218,23 @@ def test_a_directory_that_snakemake_cannot_have_is_refused(project, out):
 
 
 def test_directories_of_any_other_name_are_quoted(project):
-    assert Plan.of(CONFIG | {"out": "my results"}).options == "--tier smoke --out 'my results'"
+    assert Plan.of(CONFIG | {"out": "my results"}).params("train")["out"]({}, ["my results/runs/x"]) == "my results"
     assert Plan.of(CONFIG | {"out": 2026}).results == Path("2026")
+
+
+@pytest.mark.parametrize(
+    ("out", "file", "directory"),
+    [
+        ("results/mine", "results/mine/data/x.json", "results/mine"),
+        ("mine", "mine/mine/x.json", "mine"),
+        ("/scratch/mine", "/scratch/mine/data/x.json", "/scratch/mine"),
+        ("results/mine", ".snakemake/storage/fs/mnt/results/mine/x.json", ".snakemake/storage/fs/mnt/results/mine"),
+        ("results/mine", "/elsewhere/results/mine/data/x.json", "/elsewhere/results/mine"),
+        ("/scratch/mine", ".snakemake/storage/fs/scratch/mine/x.json", ".snakemake/storage/fs/scratch/mine"),
+    ],
+)
+def test_a_job_writes_where_snakemake_keeps_its_files(project, out, file, directory):
+    assert Plan.of(CONFIG | {"out": out}).directory(file) == directory
 
 
 def test_the_comment_of_every_rule_names_its_files():

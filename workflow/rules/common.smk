@@ -19,7 +19,7 @@ if DEVICE == "cuda" and GPUS is None:
 
 # The shell command is what you would type: python -m schemenets STAGE NAME --tier TIER --out DIRECTORY
 RUN = "OMP_NUM_THREADS={threads} python -m schemenets"
-OPTIONS = f"{PLAN.options} --log {{log:q}}"
+OPTIONS = f"{PLAN.options} --out {{params.out:q}} --log {{log:q}}"
 JOB = "{wildcards.experiment}/{wildcards.method}/{wildcards.size}"
 
 

@@ -14,7 +14,7 @@ rule evaluate:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("evaluate"),
     params:
-        **PLAN.digests("evaluate"),
+        **PLAN.params("evaluate"),
     shell:
         f"{RUN} evaluate {JOB} {OPTIONS}"
 
@@ -32,7 +32,7 @@ rule schemes:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("schemes"),
     params:
-        **PLAN.digests("schemes"),
+        **PLAN.params("schemes"),
     shell:
         f"{RUN} schemes {OPTIONS}"
 
@@ -50,7 +50,7 @@ rule classical:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("classical"),
     params:
-        **PLAN.digests("classical"),
+        **PLAN.params("classical"),
     shell:
         f"{RUN} classical {OPTIONS}"
 
@@ -68,6 +68,6 @@ rule distances:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("distances"),
     params:
-        **PLAN.digests("distances"),
+        **PLAN.params("distances"),
     shell:
         f"{RUN} distances {OPTIONS}"

@@ -14,7 +14,7 @@ rule tables:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("tables"),
     params:
-        **PLAN.digests("tables"),
+        **PLAN.params("tables"),
     shell:
         f"{RUN} tables {OPTIONS}"
 
@@ -32,7 +32,7 @@ rule claims:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("claims"),
     params:
-        **PLAN.digests("claims"),
+        **PLAN.params("claims"),
     shell:
         f"{RUN} claims {OPTIONS}"
 
@@ -57,7 +57,7 @@ rule figures:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("figures"),
     params:
-        **PLAN.digests("figures"),
+        **PLAN.params("figures"),
     shell:
         f"{RUN} figures {OPTIONS}"
 
@@ -75,7 +75,7 @@ rule report:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("report"),
     params:
-        **PLAN.digests("report"),
+        **PLAN.params("report"),
     shell:
         f"{RUN} report {OPTIONS}"
 
@@ -93,6 +93,6 @@ rule manifest:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("manifest"),
     params:
-        **PLAN.digests("manifest"),
+        **PLAN.params("manifest"),
     shell:
         f"{RUN} manifest {OPTIONS}"

@@ -14,7 +14,7 @@ rule signals:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("signals"),
     params:
-        **PLAN.digests("signals"),
+        **PLAN.params("signals"),
     shell:
         f"{RUN} signals {{wildcards.dataset}} {OPTIONS}"
 
@@ -33,7 +33,7 @@ rule evolution:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("evolution"),
     params:
-        **PLAN.digests("evolution"),
+        **PLAN.params("evolution"),
     shell:
         f"{RUN} evolution {{wildcards.evolution}} {OPTIONS}"
 
@@ -52,6 +52,6 @@ rule problems:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("problems"),
     params:
-        **PLAN.digests("problems"),
+        **PLAN.params("problems"),
     shell:
         f"{RUN} problems {{wildcards.problem}} {OPTIONS}"

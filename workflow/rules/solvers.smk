@@ -14,7 +14,7 @@ rule evaluate_solvers:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("evaluate_solvers"),
     params:
-        **PLAN.digests("evaluate_solvers"),
+        **PLAN.params("evaluate_solvers"),
     shell:
         f"{RUN} evaluate_solvers {JOB} {OPTIONS}"
 
@@ -32,6 +32,6 @@ rule solvers:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("solvers"),
     params:
-        **PLAN.digests("solvers"),
+        **PLAN.params("solvers"),
     shell:
         f"{RUN} solvers {OPTIONS}"

@@ -15,7 +15,7 @@ rule stability:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("stability"),
     params:
-        **PLAN.digests("stability"),
+        **PLAN.params("stability"),
     shell:
         f"{RUN} stability {JOB} {OPTIONS}"
 
@@ -33,7 +33,7 @@ rule robustness:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("robustness"),
     params:
-        **PLAN.digests("robustness"),
+        **PLAN.params("robustness"),
     shell:
         f"{RUN} robustness {JOB} {OPTIONS}"
 
@@ -51,7 +51,7 @@ rule growth:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("growth"),
     params:
-        **PLAN.digests("growth"),
+        **PLAN.params("growth"),
     shell:
         f"{RUN} growth {JOB} {OPTIONS}"
 
@@ -69,7 +69,7 @@ rule random_growth:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("random_growth"),
     params:
-        **PLAN.digests("random_growth"),
+        **PLAN.params("random_growth"),
     shell:
         f"{RUN} random_growth {{wildcards.network}} {OPTIONS}"
 
@@ -87,6 +87,6 @@ rule fixed_points:
         mem_mb=growing(2000),
         runtime=PLAN.minutes("fixed_points"),
     params:
-        **PLAN.digests("fixed_points"),
+        **PLAN.params("fixed_points"),
     shell:
         f"{RUN} fixed_points {OPTIONS}"

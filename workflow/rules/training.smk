@@ -16,7 +16,7 @@ rule tune:
         runtime=PLAN.minutes("tune", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
-        **PLAN.digests("tune"),
+        **PLAN.params("tune"),
     shell:
         f"{RUN} tune {{wildcards.family}}/{{wildcards.method}}/{{wildcards.size_class}} {OPTIONS}"
 
@@ -34,7 +34,7 @@ rule rates:
         mem_mb=growing(1000),
         runtime=PLAN.minutes("rates"),
     params:
-        **PLAN.digests("rates"),
+        **PLAN.params("rates"),
     shell:
         f"{RUN} rates {OPTIONS}"
 
@@ -54,7 +54,7 @@ rule train:
         runtime=PLAN.minutes("train", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
-        **PLAN.digests("train"),
+        **PLAN.params("train"),
     shell:
         f"{RUN} train {JOB} {OPTIONS}"
 
@@ -73,6 +73,6 @@ rule cells:
         runtime=PLAN.minutes("cells", DEVICE),
         gpu=int(DEVICE == "cuda"),
     params:
-        **PLAN.digests("cells"),
+        **PLAN.params("cells"),
     shell:
         f"{RUN} cells {{wildcards.cell}} {OPTIONS}"

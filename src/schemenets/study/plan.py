@@ -95,9 +95,9 @@ class Plan:
 
     @property
     def options(self) -> str:
-        """Options of the command line that tell a job of which run it is."""
+        """Options of the command line that tell a job of which run it is, but where the results are."""
         given = ["--config", str(self.config)] if self.config else []
-        return shlex.join(["--tier", self.tier, "--out", str(self.results), *given])
+        return shlex.join(["--tier", self.tier, *given])
 
     def names(self, stage: str) -> list[str]:
         """Names of the jobs of a stage."""
@@ -129,13 +129,20 @@ class Plan:
 
         return of_job
 
-    def digests(self, stage: str) -> dict[str, Callable[[Any], str]]:
-        """Digests of what a job does and of the code it runs, as functions of its wildcards."""
+    def params(self, stage: str) -> dict[str, Callable[..., str]]:
+        """Digests of what a job does and of the code it runs, and where its results are, as functions for a rule."""
 
         def digest(key: str) -> Callable[[Any], str]:
             return lambda wildcards: str(self._job(stage, wildcards)[key])
 
-        return {key: digest(key) for key in ("spec", "source")}
+        return {key: digest(key) for key in ("spec", "source")} | {"out": lambda _, output: self.directory(output[0])}
+
+    def directory(self, file: str) -> str:
+        """The directory of all results, by one of its files: without a shared file system that of Snakemake's copies."""
+        if Path(file).is_relative_to(self.results):
+            return str(self.results)
+        before, name, _ = file.rpartition(f"/{str(self.results).strip('/')}/")
+        return f"{before}{name[:-1]}"
 
     def minutes(self, stage: str, device: str = DEVICES[0]) -> Callable[[Any, int], int]:
         """How long a job may take, trainings on this device, as a function of its wildcards and the attempt."""
