@@ -623,6 +623,8 @@ def test_limits_name_diverged_runs_and_edges(tables, text):
     limits = _limits(tables, [])
     job = DIVERGED.rpartition("/")[0]
     assert limits["diverged"] == [f"{job} (1)"]
+    sound = {name: tables[name].assign(status="ok") for name in ("runs", "solver_runs")}
+    assert _limits(tables | sound, [])["diverged"] == []
     assert "piecewise_affine/resnet-relu/small" in limits["edges"]  # see fabricated
     assert ", ".join(limits["edges"]) in text
     own = tables["tuning"]["method"] == "resnet-relu"

@@ -199,11 +199,11 @@ def test_a_grid_of_one_or_two_rates_is_tried_as_a_whole():
 
 def test_frozen_rates_are_those_of_the_tuning(tmp_path):
     layout = Layout(tmp_path)
-    for name, rate in {"a/m/small": 0.01, "a/m/large": 0.02, "b/n/all": 0.04}.items():
+    for name, rate in {"a/m/small": 0.01, "a/m/large": 0.02, "solving/n/poisson": 0.04}.items():
         files.write_json(layout.file("tune", name, "trials"), {"learning_rate": rate})
-    stages.run("rates", "all", {"names": ["a/m/large", "a/m/small", "b/n/all"]}, layout)
+    stages.run("rates", "all", {"names": ["a/m/large", "a/m/small", "solving/n/poisson"]}, layout)
     found = schema.load(layout.file("rates", "all", "rates"), ROOT / RATES_SCHEMA)
-    assert found == {"rates": {"a": {"m": {"small": 0.01, "large": 0.02}}, "b": {"n": {"all": 0.04}}}}
+    assert found == {"rates": {"a": {"m": {"small": 0.01, "large": 0.02}}, "solving": {"n": {"poisson": 0.04}}}}
 
 
 def test_every_seed_is_trained_on_signals_of_its_own(results):

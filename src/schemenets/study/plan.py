@@ -138,7 +138,7 @@ class Plan:
         return {key: digest(key) for key in ("spec", "source")} | {"out": lambda _, output: self.directory(output[0])}
 
     def directory(self, file: str) -> str:
-        """The directory of all results, by one of its files: without a shared file system that of Snakemake's copies."""
+        """The directory of all results, by one of its files; that of copies, where Snakemake works on these."""
         if Path(file).is_relative_to(self.results):
             return str(self.results)
         before, name, _ = file.rpartition(f"/{str(self.results).strip('/')}/")

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -162,8 +163,8 @@ def _limits(tables: Tables, tuned_before: Sequence[str]) -> Json:
 
 def _diverged(runs: pd.DataFrame) -> list[str]:
     """The jobs of which runs diverged, with their number."""
-    jobs = runs.loc[runs["status"] != "ok", "run"].str.rpartition("/")[0]
-    return [f"{name} ({count})" for name, count in jobs.value_counts(sort=False).items()]
+    jobs = Counter(run.rpartition("/")[0] for run in runs.loc[runs["status"] != "ok", "run"])
+    return [f"{name} ({count})" for name, count in jobs.items()]
 
 
 def _figures(results: Layout, tables: Tables, committed_map: Sequence[str]) -> list[Json]:
