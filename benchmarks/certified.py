@@ -28,6 +28,7 @@ from benchmarks.targets import Row
 from schemenets import signals, stability, training
 from schemenets.networks import Architecture, symmetric
 from schemenets.study.records import provenance
+from schemenets.study.stages import tune
 
 COLUMNS = (
     "network",
@@ -44,7 +45,8 @@ COLUMNS = (
 )
 SIGNALS = {"family": "piecewise_affine", "length": 256, "noise": 10.0, "seed": 7}
 COUNTS = {"train": 10_000, "validation": 1000, "test": 1}
-RATES = (0.005, 0.01, 0.02, 0.04)
+RATES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+FLAT = 0.02  # dB, as in the study
 Change = Callable[[], AbstractContextManager[Any]]
 
 
@@ -99,20 +101,27 @@ def trained(
     epochs: int,
     rates: Sequence[float] = RATES,
 ) -> Trained:
-    """Train networks of an architecture, changed or not, to denoise."""
-    job = training.Training(
-        architecture=architecture,
-        seeds=tuple(range(seeds)) * len(rates),
-        learning_rate=tuple(rate for rate in rates for _ in range(seeds)),
-        epochs=epochs,
-        batch=64,
-    )
-    with change(), TemporaryDirectory() as folder:
-        runs = training.fit(job, data, Path(folder) / "state.safetensors", architecture.name)
-    nothing = job.task.unlearned(data["validation/noisy"], data["validation/clean"])
-    psnr = np.array([nothing if run.outcome is None else run.outcome for run in runs]).reshape(len(rates), seeds)
-    best = int(psnr.mean(1).argmax())
-    return Trained(rates[best], psnr[best], [run.network for run in runs[best * seeds : (best + 1) * seeds]])
+    """Train networks of an architecture, changed or not, to denoise, at rates that are searched as in the study."""
+    nothing = training.Denoising().unlearned(data["validation/noisy"], data["validation/clean"])
+    trials: dict[float, Trained] = {}
+
+    def measure(rates: Sequence[float]) -> None:
+        job = training.Training(
+            architecture=architecture,
+            seeds=tuple(range(seeds)) * len(rates),
+            learning_rate=tuple(rate for rate in rates for _ in range(seeds)),
+            epochs=epochs,
+            batch=64,
+        )
+        with change(), TemporaryDirectory() as folder:
+            runs = training.fit(job, data, Path(folder) / "state.safetensors", architecture.name)
+        for index, rate in enumerate(rates):
+            own = runs[index * seeds : (index + 1) * seeds]
+            psnr = np.array([nothing if run.outcome is None else run.outcome for run in own])
+            trials[rate] = Trained(rate, psnr, [run.network for run in own])
+
+    tune.search(sorted(rates), measure, lambda rate: float(trials[rate].psnr.mean()), True, FLAT)
+    return max(trials.values(), key=lambda trial: trial.psnr.mean())
 
 
 def measured(name: str, flux: str, biases: bool, seeds: int, epochs: int, data: dict[str, np.ndarray]) -> Row:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from benchmarks import table
-from benchmarks.certified import COUNTS, SIGNALS, Change, norm_1, trained
+from benchmarks.certified import COUNTS, RATES, SIGNALS, Change, norm_1, trained
 from benchmarks.targets import Row
 from schemenets import fluxes, signals, training
 from schemenets.fluxes import Flux, where
@@ -59,7 +59,7 @@ class Size:
         seeds: denoisers of every case.
         solvers: U-nets of every case.
         epochs: length of the trainings.
-        rates: learning rates to choose from.
+        rates: learning rates to search.
         counts: signals of denoisers.
         problems: right-hand sides of U-nets.
     """
@@ -67,7 +67,7 @@ class Size:
     seeds: int = 4
     solvers: int = 20
     epochs: int = 20
-    rates: tuple[float, ...] = (0.01, 0.02, 0.04)
+    rates: Sequence[float] = RATES
     counts: Mapping[str, int] = field(default_factory=lambda: COUNTS)
     problems: Mapping[str, int] = field(default_factory=lambda: {"train": 1024, "validation": 128})
 

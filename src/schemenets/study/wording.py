@@ -44,6 +44,7 @@ VARIANTS = {  # of networks that solve
 }
 SOLVE = "solve_"  # prefix of experiments whose networks learn to solve a problem
 NOTHING = "–"
+LARGE = 1e5  # from here on, decimals say nothing
 NOT_MEASURED = "Not measured in this tier."
 
 
@@ -95,12 +96,15 @@ def short(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """An interval in brackets, infinite where only one end is known; empty for none.
+    """An interval in brackets, infinite where only one end is known; empty for none. Large ends have three digits.
 
-    >>> interval(-0.5, 1, 1), interval(None, 1, 1), interval(None, None)
-    ('[−0.5, 1.0]', '[−∞, 1.0]', '')
+    >>> interval(-0.5, 1, 1), interval(None, 1, 1), interval(None, None), interval(1e6, 77394548)
+    ('[−0.5, 1.0]', '[−∞, 1.0]', '', '[1e+06, 7.74e+07]')
     """
-    ends = [None if end is None or math.isnan(end) else fixed(end, digits) for end in (low, high)]
+    ends = [
+        None if end is None or math.isnan(end) else short(end) if abs(end) >= LARGE else fixed(end, digits)
+        for end in (low, high)
+    ]
     return f"[{ends[0] or '−∞'}, {ends[1] or '∞'}]" if any(ends) else ""
 
 
