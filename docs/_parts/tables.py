@@ -220,8 +220,18 @@ def plan_table(root: Path) -> str:
     return table([*columns, "gigabytes", "longest job, hours", "critical path, hours"], rows) + f"\n\n{measured}"
 
 
-def verdict_table(root: Path) -> str:
-    """The verdict on every claim and what was found, with the parts of a claim in one line."""
+def brief(sentence: str) -> str:
+    """What was found about a claim, without places in parentheses and single results behind a colon."""
+    return re.sub(r" \([^()]*\)", "", re.sub(r": .*\.$", ".", sentence))
+
+
+def verdict_table(root: Path, shown: Callable[[str], str] = str) -> str:
+    """The verdict on every claim and what was found, with the parts of a claim in one line.
+
+    Args:
+        root: directory of the project.
+        shown: how sentences are written.
+    """
     if not (path := root / RESULTS / "claims.json").is_file():
         return NO_RESULTS
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -237,7 +247,7 @@ def verdict_table(root: Path) -> str:
             for texts in (
                 [claim["title"] for claim in parts],
                 [f"**{claim['verdict']}**" for claim in parts],
-                [claim["sentence"] for claim in parts],
+                [shown(claim["sentence"]) for claim in parts],
             )
         )
         rows.append([name, *("<br>".join(each) for each in (titles, judged, found))])
@@ -251,7 +261,7 @@ def verdicts(root: Path) -> str:
     if not (root / RESULTS / "claims.json").is_file():
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"
-    return "\n\n".join([EXPLORED, verdict_table(root), figure, explored])
+    return "\n\n".join([EXPLORED, verdict_table(root, brief), figure, explored])
 
 
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments
