@@ -5,6 +5,7 @@ CONFIG ?=
 CORES ?= all
 OUT ?=
 PROFILE ?=
+GPUS ?=
 REPORT ?=
 
 # Snakemake takes no profile at all for one that it does not find, and so would run everything on this machine.
@@ -18,10 +19,10 @@ help: ## say what there is
 
 setup: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## set up .venv and run nothing: make setup [PROFILE=slurm]
 
-study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm]
+study: .venv/study.stamp $(if $(filter slurm%,$(PROFILE)),.venv/slurm.stamp) ## run the study: make study [TIER=smoke] [CONFIG=mine.yaml] [OUT=results/mine] [CORES=2] [PROFILE=slurm] [GPUS=4]
 	. .venv/bin/activate && $(if $(filter slurm%,$(PROFILE)),python -m schemenets.study.cluster &&) \
 	  $(if $(CONFIG),schemenets plan --config "$(CONFIG)" $(if $(TIER),--tier $(TIER)) &&) \
-	  snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(CONFIG),--configfile "$(CONFIG)") \
+	  snakemake --cores $(CORES) $(if $(PROFILE),--workflow-profile "profiles/$(PROFILE)") $(if $(GPUS),--resources gpu=$(GPUS)) $(if $(CONFIG),--configfile "$(CONFIG)") \
 	  $(if $(TIER)$(OUT),--config) $(if $(TIER),tier=$(TIER)) $(if $(OUT),"out=$(OUT)")
 
 test: .venv/test.stamp ## run the quick tests: make test [ARGS="-k kernels"]

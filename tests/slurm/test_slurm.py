@@ -157,13 +157,17 @@ def local(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exceeding(cluster, tmp_path_factory):
-    """A run with a job that needs more than its minute: begun first and judged later."""
+    """A run with a job that needs more than its minute, and one that gives it up then: begun first and judged later."""
     counts = {"piecewise_affine": 64, "scanlines": 64, "evolution": 64}
     directory = project(tmp_path_factory.mktemp("exceeding") / "project", epochs=ENDLESS, train=counts)
     process = start(directory, "--set-resources", "tune:runtime=1 if attempt == 1 else 60", "--", TARGET)
     STARTED.remove(process)
-    yield directory, process
+    given_up = project(tmp_path_factory.mktemp("given_up") / "project", epochs=ENDLESS, train=counts)
+    other = start(given_up, "--retries", "0", "--set-resources", "tune:runtime=1", "--", TARGET)
+    STARTED.remove(other)
+    yield directory, process, given_up, other
     end(process)
+    end(other)
 
 
 @pytest.mark.usefixtures("exceeding")  # which needs a minute
@@ -240,7 +244,7 @@ def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_p
 
 
 def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
-    directory, process = exceeding
+    directory, process, given_up, other = exceeding
 
     def epochs(number):
         """Those that a job of the cluster reports, in its own log."""
@@ -257,6 +261,11 @@ def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=300)
     wait(lambda: not cluster.jobs(directory, "RUNNING", "PENDING", "COMPLETING"), "jobs are cancelled with their run")
+    output, _ = other.communicate(timeout=60)
+    assert other.returncode != 0
+    assert "SLURM status is: 'TIMEOUT" in output
+    assert f"log: {RESULTS}/logs/tune/{RATE}.log" in output
+    assert not (given_up / TARGET).exists()
 
 
 def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that_is_away(cluster, local, tmp_path):
@@ -287,7 +296,7 @@ def test_a_full_disk_loses_nothing(tmp_path, local):
     directory, small = project(tmp_path / "project"), tmp_path / "small"
     small.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], capture_output=True).returncode:
-        pytest.skip("file systems cannot be mounted here")
+        (pytest.fail if os.environ.get("SLURM") == "required" else pytest.skip)("file systems cannot be mounted here")
     data, others = small / "data/piecewise_affine-10.safetensors", small / "others"
     try:
         successful(directory, "--config", f"out={small}", "--", data, profile="default")

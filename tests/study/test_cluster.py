@@ -63,6 +63,15 @@ def test_a_missing_site_says_what_to_copy(project):
             {"sbatch": "--exclude=a --qos=short"},
             r"site\.yaml: sbatch: got '--qos=short', expected the key qos for it\.",
         ),
+        (
+            {"gpu_sbatch": "--gres=gpu:a100:1"},
+            r"gpu_sbatch: got '--gres=gpu:a100:1', expected an option that .*gpu_model",
+        ),
+        (
+            {"sbatch": "-t 10"},
+            r"sbatch: got '-t', expected an option that jobs do not have yet; time has the key longest",
+        ),
+        ({"longest": 5}, r"site\.yaml: longest: got 5, expected at least 11"),
         ({"gpu_sbatch": "-C a100"}, r"site\.yaml: gpu_sbatch: got '-C', expected the key gpu_constraint for it\."),
         ({"container": "yes"}, r"site\.yaml: container: got 'yes', expected a value of type boolean"),
         ([1], r"site\.yaml: \(top level\): got \[1\], expected a value of type object"),
@@ -271,8 +280,8 @@ def test_profiles_take_the_values_of_the_site(project):
     on_gpus = [text.split(":")[0] for text in re.split(r"^rule ", rules, flags=re.MULTILINE)[1:] if " gpu=" in text]
     expected = {f"{rule}:slurm_partition=gpus" for rule in on_gpus}
     assert set(profile("slurm-gpu")["set-resources"]) == expected != set()
-    written({"account": "a", "gpu_account": "b", "qos": "q", "gpu_constraint": "a100&big", "sbatch": "--exclude=n1"})
-    given = {"slurm_account=b", "constraint=a100&big"}
+    written({"account": "a", "gpu_account": "b", "qos": "q", "gpu_model": "a100", "sbatch": "--exclude=n1"})
+    given = {"slurm_account=b", "gpu_model=a100"}
     assert set(profile("slurm-gpu")["set-resources"]) == {f"{rule}:{each}" for rule in on_gpus for each in given}
     assert profile("slurm-gpu")["default-resources"] == ["slurm_account='a'", "qos='q'", "slurm_extra='--exclude=n1'"]
     written({"container": True})
@@ -291,7 +300,7 @@ def test_the_container_holds_what_the_study_needs_on_a_python_that_it_supports()
     assert source == "requirements/study.txt"
     assert (ROOT / source).is_file()
     assert told["RUN"].endswith(f"--requirement {target}")
-    assert any("install --yes --no-install-recommends git " in line for line in lines)  # records name their commit
+    assert any("install --yes --no-install-recommends git rsync " in line for line in lines)
     assert not [line for line in (ROOT / source).read_text().splitlines() if line.startswith("-")]  # no other files
     name, value = told["ENV"].split("=")
     assert (name, (ROOT / value / "schemenets").is_dir()) == ("PYTHONPATH", True)

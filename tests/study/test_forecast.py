@@ -133,6 +133,23 @@ def test_the_speed_of_a_gpu_is_from_its_benchmark():
         forecast.speeds([])
 
 
+def test_what_no_gpu_has_trained_is_marked_with_its_share_of_the_time():
+    study = Study.load(ROOT, "smoke")
+    speed = {ANY: 10.0, "resnet": 10.0}
+    known = {("train", ANY): Rate(1e-6, 0.0), ("tune", ANY): Rate(1e-6, 0.0)}
+    text = list(forecast.lines(Forecast(study, known, speed), []))
+    assert [line.split()[0] for line in text if line.startswith(("train", "tune", "stability"))].count("train+") == 1
+    jobs = Forecast(study, known, speed).jobs
+    unknown = [each for job, each in jobs.items() if forecast.kind(study.specs(job[0])[job[1]]) not in speed]
+    share = sum(each.gpu_seconds for each in unknown) / sum(each.gpu_seconds for each in jobs.values())
+    assert 0 < share < 1
+    assert (
+        f"+ with kinds of networks that no GPU has trained, {share:.0%} of its time: as fast as others on average"
+        in text
+    )
+    assert not any("+" in line for line in forecast.lines(Forecast(study, known), []))
+
+
 def test_the_command_prints_a_table_with_its_sources(records, capsys):
     assert cli.main(["plan", "--tier", "extended", "--records", str(records.root), "--device", "cuda"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / ".venv/plugins/kubernetes"
 COPIED = ("Snakefile", "config", "workflow", "src")
-TARGET = "results/smoke/tuning/solving/cycle-1/charbonnier.json"
+TARGET = "results/smoke/runs/solve_charbonnier/cycle-1/points-256/record.json"
 KUBECONFIG = """\
 apiVersion: v1
 kind: Config
@@ -128,18 +128,18 @@ def test_jobs_of_kubernetes_ask_for_what_they_need_and_leave_their_results(tmp_p
     )
     logs = "".join(path.read_text() for path in server.directory.glob("*.log"))
     assert run.returncode == 0, run.stdout + run.stderr + logs
-    problems, tuning = server.jobs.values()
-    asked = {"cpu": "950m", "memory": "2000M", "ephemeral-storage": "2000M"}
-    for body, rule, more in ((problems, "problems", {}), (tuning, "tune", {"nvidia.com/gpu": "0"})):
+    asked = {"cpu": "950m", "memory": "2000M", "ephemeral-storage": "2000M", "nvidia.com/gpu": "0"}
+    for body, rule in zip(server.jobs.values(), ("tune", "train"), strict=True):
         pod = body["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         assert f"--allowed-rules {rule} " in container["args"][1]
         assert container["image"] == "registry.example/schemenets:latest"
-        assert container["resources"]["requests"] == asked | more
+        assert container["resources"]["requests"] == asked
         assert {"name": "schemenets", "mountPath": "/mnt/schemenets"} in container["volumeMounts"]
         assert {"name": "schemenets", "persistentVolumeClaim": {"claimName": "schemenets"}} in pod["volumes"]
-    assert json.loads((project / TARGET).read_text())["name"] == "solving/cycle-1/charbonnier"
-    alone = [sys.executable, "-m", "schemenets", "problems", "problem_charbonnier", "--tier", "smoke", "--out", "alone"]
-    subprocess.run(alone, cwd=project, env=environment, check=True, capture_output=True)
-    name = "data/problem_charbonnier.safetensors"
-    assert (project / "results/smoke" / name).read_bytes() == (project / "alone" / name).read_bytes()
+    made = project / "results/smoke"
+    alone = [sys.executable, "-m", "schemenets", "train", "solve_charbonnier/cycle-1/points-256", "--tier", "smoke"]
+    shutil.copytree(made, project / "alone", ignore=lambda path, names: {"runs"} & set(names))
+    subprocess.run([*alone, "--out", "alone"], cwd=project, env=environment, check=True, capture_output=True)
+    weights = Path(TARGET).relative_to("results/smoke").with_name("weights.safetensors")
+    assert (made / weights).read_bytes() == (project / "alone" / weights).read_bytes()

@@ -109,6 +109,17 @@ def test_every_attempt_may_take_longer(project, plan):
     assert digests(measured) == digests(plan)
 
 
+def test_no_attempt_takes_longer_than_the_site_allows(project, plan):
+    site = project[0] / "config/site.yaml"
+    site.write_text("longest: 90\n")
+    try:
+        assert [plan.minutes("train")(JOB, attempt) for attempt in (1, 2, 3)] == [60, 90, 90]
+        site.write_text("- what the profiles of SLURM will refuse\n")
+        assert plan.minutes("train")(JOB, 2) == 120
+    finally:
+        site.unlink()
+
+
 def test_a_plan_is_made_once(project, plan):
     _, made = project
     before = len(made)

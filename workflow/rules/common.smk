@@ -36,6 +36,11 @@ def growing(amount):
 localrules:
     all,
     signals,
+    evolution,
+    problems,
+    schemes,
+    distances,
+    rates,
     tables,
     claims,
     figures,

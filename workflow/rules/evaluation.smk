@@ -47,7 +47,7 @@ rule classical:
         PLAN.log("classical"),
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=PLAN.minutes("classical"),
     params:
         **PLAN.params("classical"),
@@ -65,7 +65,7 @@ rule distances:
         PLAN.log("distances"),
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=PLAN.minutes("distances"),
     params:
         **PLAN.params("distances"),

@@ -31,7 +31,7 @@ rule rates:
         PLAN.log("rates"),
     threads: 1
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=PLAN.minutes("rates"),
     params:
         **PLAN.params("rates"),

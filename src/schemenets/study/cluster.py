@@ -21,6 +21,11 @@ GPU_PROFILE = "profiles/slurm-gpu"
 MARK = Path(".snakemake/schemenets.slurm")  # left by a run whose jobs may still work
 LONGEST_PAUSE = 200  # seconds between two questions for the states of jobs, and how long one may take
 FIELDS = "%i|%T|%j|%k|%Z"  # of squeue: number, state, name, comment, working directory
+OF_RULES = {  # options of sbatch that rules and the plugin give
+    *("--mem", "--mem-per-cpu", "--time", "-t", "--gpus", "-G", "--gres", "--ntasks", "-n", "--cpus-per-task", "-c"),
+    *("--ntasks-per-gpu", "--cpus-per-gpu", "--nodes", "-N", "--clusters", "-M", "--job-name", "-J", "--output", "-o"),
+    *("--error", "-e", "--parsable", "--export", "--comment", "--workdir", "--chdir", "-D"),
+}
 NAMED = {  # resources by key
     "partition": "slurm_partition",
     "account": "slurm_account",
@@ -49,6 +54,11 @@ def site() -> Json:
                 raise ConfigError(
                     f"{SITE}: {key}: got {option!r}, expected the key {key.replace('sbatch', own)} for it."
                 )
+            if name in OF_RULES:
+                keys = "time has the key longest, a model of GPUs gpu_model"
+                raise ConfigError(
+                    f"{SITE}: {key}: got {option!r}, expected an option that jobs do not have yet; {keys}."
+                )
     return {**schema.read(EXAMPLE), **given}
 
 
@@ -74,7 +84,8 @@ def default_resources(values: Json) -> list[str]:
 
 def gpu_resources(values: Json) -> Json:
     """Resources of trainings on GPUs that are not those of every job."""
-    return {resource: values[f"gpu_{key}"] for key, resource in NAMED.items() if values[f"gpu_{key}"]}
+    named = {**NAMED, "model": "gpu_model"}
+    return {resource: values[f"gpu_{key}"] for key, resource in named.items() if values[f"gpu_{key}"]}
 
 
 def running(prefix: str, directory: Path) -> list[str]:

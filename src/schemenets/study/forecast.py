@@ -310,12 +310,18 @@ def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     yield f"tier {study.tier}: {len(jobs)} jobs{networks}"
     yield f"{'stage':18}{'jobs':>7}{'CPU-hours':>11}{'GPU-hours':>11}{'gigabytes':>11}{'longest job':>14}"
     missing = {stage for stage, _ in jobs if stages.has_provenance(stage) and (stage, ANY) not in forecast.known}
+    averaged = {
+        stage
+        for stage, name in jobs
+        if forecast.speed is not None and stages.trains(stage)
+        if kind(study.specs(stage)[name]) not in forecast.speed
+    }
     rows = [(stage, own) for stage, own in forecast.by_stage().items()]
     rows.sort(key=lambda row: -sum(cost.seconds for cost in row[1]))
     for stage, own in [*rows, ("all", list(jobs.values()))]:
         cpu, gpu = (sum(getattr(cost, f"{device}_seconds") for cost in own) / 3600 for device in ("cpu", "gpu"))
         size, longest = sum(cost.megabytes for cost in own) / 1000, max(cost.seconds for cost in own)
-        unknown = "*" * (stage in missing)
+        unknown = "*" * (stage in missing) + "+" * (stage in averaged)
         yield f"{stage + unknown:18}{len(own):7}{cpu:11.2f}{gpu:11.2f}{size:11.3f}{_duration(longest):>14}"
     path = forecast.critical_path()
     total = sum(jobs[job].seconds for job in path)
@@ -324,6 +330,10 @@ def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     yield f"on a cluster a job asks for {_duration(asked)} at most, and for {TRIES} times as much before it is given up"
     if missing:
         yield f"* not measured: only the start of each process, {START:g} s, is counted"
+    if averaged:
+        own = [cost for job, cost in jobs.items() if kind(study.specs(job[0])[job[1]]) not in (forecast.speed or {})]
+        share = sum(cost.gpu_seconds for cost in own) / sum(cost.gpu_seconds for cost in jobs.values())
+        yield f"+ with kinds of networks that no GPU has trained, {share:.0%} of its time: as fast as others on average"
     yield from (f"from {source}" for source in sources)
 
 

@@ -16,12 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from schemenets.study.overrides import Source, resolved
 
 PLANS = Path(".snakemake/schemenets")
 PACKAGE = Path(__file__).parents[1]
 READ = ("config", "workflow/schemas")  # of the project, besides the configuration that is given
-SITE = Path("config/site.yaml")  # of which nothing is read
+SITE = Path("config/site.yaml")  # of which only the longest time of a job is read
 KEPT = 20  # plans; older ones are removed
 GIVEN = ".config.json"  # suffix of the configuration stored beside its plan
 OF_RUN = ("out", "device")  # keys of the configuration that say where a run computes, not what
@@ -145,10 +147,14 @@ class Plan:
         return f"{before}{name[:-1]}"
 
     def minutes(self, stage: str, device: str = DEVICES[0]) -> Callable[[Any, int], int]:
-        """How long a job may take, trainings on this device, as a function of its wildcards and the attempt."""
+        """How long a job may take, trainings on this device, as a function of its wildcards and the attempt.
+
+        Not more than a site allows its jobs; trainings go on in the next attempt.
+        """
+        longest = _longest()
 
         def allowed(wildcards: Any, attempt: int) -> int:
-            return int(self._job(stage, wildcards)["minutes"][device]) * attempt
+            return min(int(self._job(stage, wildcards)["minutes"][device]) * attempt, longest)
 
         return allowed
 
@@ -177,6 +183,13 @@ class Plan:
         values = dict(zip(entry["wildcards"], name.split("/"), strict=True)) if entry["wildcards"] else {}
         outputs = entry["outputs"]
         return [f"{self.results}/{outputs[key].format(**values)}" for key in keys or outputs]
+
+
+def _longest() -> int:
+    """Minutes that a job of this cluster may take; no limit without a site file, whose mistakes are told elsewhere."""
+    content = yaml.safe_load(SITE.read_text(encoding="utf-8")) if SITE.is_file() else None
+    longest = content.get("longest") if isinstance(content, dict) else None
+    return longest if isinstance(longest, int) else sys.maxsize
 
 
 def _key(config: Json) -> str:
