@@ -143,10 +143,7 @@ def test_what_no_gpu_has_trained_is_marked_with_its_share_of_the_time():
     unknown = [each for job, each in jobs.items() if forecast.kind(study.specs(job[0])[job[1]]) not in speed]
     share = sum(each.gpu_seconds for each in unknown) / sum(each.gpu_seconds for each in jobs.values())
     assert 0 < share < 1
-    assert (
-        f"+ with kinds of networks that no GPU has trained, {share:.0%} of its time: as fast as others on average"
-        in text
-    )
+    assert f"+ with kinds of networks that no GPU has trained, {share:.0%} of its time" in "\n".join(text)
     assert not any("+" in line for line in forecast.lines(Forecast(study, known), []))
 
 
@@ -160,7 +157,7 @@ def test_the_command_prints_a_table_with_its_sources(records, capsys):
     first = capsys.readouterr().out.splitlines()[0]
     assert first == f"tier tuning: {len(Forecast(Study.load(tier='tuning'), {}).jobs)} jobs"
     assert any(line.startswith("tune*") for line in lines)
-    assert any(line.startswith("train ") for line in lines)
+    assert any(line.startswith("train") and "*" not in line for line in lines)
     assert any(line.startswith("critical path: ") for line in lines)
     warning = "its jobs are so short that this is far too much: take those of a larger tier"
     assert f"from the records in {records.root}; {warning}" in lines

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import miniature as miniature_study
 import pytest
+import torch
 import yaml
 
 pytestmark = pytest.mark.slow
@@ -325,6 +326,19 @@ def test_one_gpu_trains_one_network_at_a_time_whatever_the_number_of_cores(devic
     changes = [int(line) for line in noted.read_text().split()]
     assert len(changes) == 4, found.stderr
     assert max(accumulate(changes)) == at_once
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_missing_is_the_error_before_any_job_starts(tmp_path):
+    directory = miniature(tmp_path / "copy")
+    target = next(iter(miniature_study.Study.load(directory).specs("train")))
+    command = [sys.executable, "-m", "snakemake", "--cores", "4", "--config", "tier=smoke", "device=cuda"]
+    options = {"env": environment(directory), "capture_output": True, "text": True, "check": False}
+    found = subprocess.run([*command, "--", f"results/smoke/runs/{target}/record.json"], cwd=directory, **options)
+    assert found.returncode != 0
+    assert found.stderr.count("SCHEMENETS_DEVICE: got 'cuda', expected cpu on this machine") == 1
+    assert "Traceback" not in found.stderr
+    assert not (directory / "results/smoke/runs").exists()
 
 
 def test_reading_the_rules_imports_neither_torch_nor_pandas(project, tmp_path):
