@@ -17,7 +17,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch", "scancel")
 CONFIGURATION = Path("/etc/slurm")
 # in name, so that jobs which ask for more at every attempt do not wait for each other
-MEGABYTES, CPUS = 32_000, 3
+MEGABYTES, CPUS = 32_000, 4
 CONF = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)

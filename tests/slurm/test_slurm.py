@@ -162,7 +162,8 @@ def exceeding(cluster, tmp_path_factory):
     directory = project(tmp_path_factory.mktemp("exceeding") / "project", epochs=ENDLESS, train=counts)
     process = start(directory, "--set-resources", "tune:runtime=1 if attempt == 1 else 60", "--", TARGET)
     STARTED.remove(process)
-    given_up = project(tmp_path_factory.mktemp("given_up") / "project", epochs=ENDLESS, train=counts)
+    given_up = project(tmp_path_factory.mktemp("given_up") / "project")
+    site(given_up, setup="sleep 600")  # which leaves the processor to others
     other = start(given_up, "--retries", "0", "--set-resources", "tune:runtime=1", "--", TARGET)
     STARTED.remove(other)
     yield directory, process, given_up, other
@@ -219,30 +220,6 @@ def test_trainings_ask_for_a_gpu(cluster, tmp_path):
     assert "Error in rule tune" in output
 
 
-def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_path):
-    directory = project(tmp_path / "project")
-    held = directory / "held"
-    held.touch()
-    site(directory, setup=f"while [ -e {held} ]; do sleep 0.2; done")
-    process = start(directory, "--", TARGET)
-    wait(lambda: cluster.jobs(directory, "RUNNING", rule="tune"), "a job tunes")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    (number,) = cluster.jobs(directory, "RUNNING", rule="tune")
-    status, output = run(directory, "--", TARGET)
-    assert status != 0
-    assert re.search(rf"{number} RUNNING rule_tune_wildcards_\S*{METHOD}", output)
-    assert f"scancel {number}" in output
-    assert "Traceback" not in output
-    status, output = run(directory, "--", TARGET, profile="default")
-    assert (status != 0, f"scancel {number}" in output) == (True, True)
-    held.unlink()
-    wait(lambda: not cluster.jobs(directory, "RUNNING", "COMPLETING"), "it has ended")
-    status, output = run(directory, "--", TARGET)
-    assert (status, "Nothing to be done" in output) == (0, True), output  # what it has finished counts
-    assert results(directory)[TUNED] == local()[TUNED]
-
-
 def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
     directory, process, given_up, other = exceeding
 
@@ -288,6 +265,30 @@ def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that
     assert list((directory / "scratch").glob("schemenets-*"))  # where jobs keep temporary files
     assert not (directory / ".snakemake/schemenets.slurm").exists()
     assert results(directory) == expected
+
+
+def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_path):
+    directory = project(tmp_path / "project")
+    held = directory / "held"
+    held.touch()
+    site(directory, setup=f"while [ -e {held} ]; do sleep 0.2; done")
+    process = start(directory, "--", TARGET)
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="tune"), "a job tunes")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (number,) = cluster.jobs(directory, "RUNNING", rule="tune")
+    status, output = run(directory, "--", TARGET)
+    assert status != 0
+    assert re.search(rf"{number} RUNNING rule_tune_wildcards_\S*{METHOD}", output)
+    assert f"scancel {number}" in output
+    assert "Traceback" not in output
+    status, output = run(directory, "--", TARGET, profile="default")
+    assert (status != 0, f"scancel {number}" in output) == (True, True)
+    held.unlink()
+    wait(lambda: not cluster.jobs(directory, "RUNNING", "COMPLETING"), "it has ended")
+    status, output = run(directory, "--", TARGET)
+    assert (status, "Nothing to be done" in output) == (0, True), output  # what it has finished counts
+    assert results(directory)[TUNED] == local()[TUNED]
 
 
 @pytest.mark.usefixtures("cluster")
