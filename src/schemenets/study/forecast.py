@@ -310,12 +310,13 @@ def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     yield f"tier {study.tier}: {len(jobs)} jobs{networks}"
     yield f"{'stage':18}{'jobs':>7}{'CPU-hours':>11}{'GPU-hours':>11}{'gigabytes':>11}{'longest job':>14}"
     missing = {stage for stage, _ in jobs if stages.has_provenance(stage) and (stage, ANY) not in forecast.known}
-    averaged = {
-        stage
+    speed = forecast.speed
+    guessed = [
+        (stage, name)
         for stage, name in jobs
-        if forecast.speed is not None and stages.trains(stage)
-        if kind(study.specs(stage)[name]) not in forecast.speed
-    }
+        if speed is not None and stages.trains(stage) and kind(study.specs(stage)[name]) not in speed
+    ]
+    averaged = {stage for stage, _ in guessed}
     rows = [(stage, own) for stage, own in forecast.by_stage().items()]
     rows.sort(key=lambda row: -sum(cost.seconds for cost in row[1]))
     for stage, own in [*rows, ("all", list(jobs.values()))]:
@@ -330,9 +331,8 @@ def lines(forecast: Forecast, sources: Sequence[str]) -> Iterator[str]:
     yield f"on a cluster a job asks for {_duration(asked)} at most, and for {TRIES} times as much before it is given up"
     if missing:
         yield f"* not measured: only the start of each process, {START:g} s, is counted"
-    if averaged:
-        own = [cost for job, cost in jobs.items() if kind(study.specs(job[0])[job[1]]) not in (forecast.speed or {})]
-        share = sum(cost.gpu_seconds for cost in own) / sum(cost.gpu_seconds for cost in jobs.values())
+    if guessed:
+        share = sum(jobs[job].gpu_seconds for job in guessed) / sum(cost.gpu_seconds for cost in jobs.values())
         yield f"+ with kinds of networks that no GPU has trained, {share:.0%} of its time: as fast as others on average"
     yield from (f"from {source}" for source in sources)
 
