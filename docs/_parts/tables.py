@@ -23,14 +23,15 @@ MAP = "results/map"
 MAP_SHOWS = (
     "Differences between symmetric and residual networks for 48 combinations of choices, sorted, with these choices"
 )
-MAP_ASKS = (
-    "The [map](docs/study.md#experiments) asks in which settings a symmetric network (the same filters before and "
-    "after the activation) removes noise better than a ResNet (two separate sets)."
-)
+MAP_ASKS = "The [map](docs/study.md#experiments) asks in which settings a symmetric network is better than a ResNet."
 EXPLORED = (
     f"From `{RESULTS}`, which is exploration: the claims have been registered, but a confirmatory run, on seeds and "
     "test images that nobody has looked at, is still to come. Quality is PSNR, the peak signal-to-noise ratio, in dB; "
-    "higher is better. A run fails if it diverges or makes the signal worse."
+    "higher is better. A run fails if it diverges or makes the signal worse.\n\n"
+    "A symmetric network has the same filters before and after its activation, the *flux*; a ResNet has two separate "
+    "sets. The flux of Perona and Malik is nonmonotone, that of Charbonnier monotone. FSI (fast semi-iterative) and Du "
+    "Fort–Frankel networks extrapolate the steps of symmetric ones. A certificate proves that a network does not let "
+    "the norm of a signal grow, but for a drift if it has biases."
 )
 NO_RESULTS = "The second protocol has no committed results yet; the history has those of the first one."
 
@@ -256,8 +257,8 @@ def verdict_table(root: Path, shown: Callable[[str], str] = str) -> str:
 
 def verdicts(root: Path) -> str:
     """What was found about every claim; the map; and the figure of either."""
-    explored = figures.headline("map", {"map": pd.read_csv(root / MAP / "tables/map.csv")})
-    explored = f"{MAP_ASKS} {explored}"
+    tables = {"map": pd.read_csv(root / MAP / "tables/map.csv")}
+    explored = f"{MAP_ASKS} {figures.headline('map', tables)} {figures.map_by_flux(tables)}"
     if not (root / RESULTS / "claims.json").is_file():
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"

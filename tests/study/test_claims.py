@@ -192,9 +192,9 @@ def test_evidence_of_a_verdict():
     assert len(claim["runs"]) == 4 * 2 * 16
     assert "ladder/resnet-relu/blocks-4/seed-15" in claim["runs"]
     assert claim["sentence"] == (
-        "At 4 blocks, the PSNR of the symmetric network is at most 0.5 dB below that of the ResNet in all 4 comparisons"
-        "; the weakest median difference is −0.10 dB [−0.15, −0.05]; the former has 40 of 80 and 320 of 640 "
-        "convolution weights and 51 to 55 % of the parameters."
+        "At 4 blocks, the PSNR of the symmetric Perona–Malik network is at most 0.5 dB below that of the ResNet with "
+        "ReLU in all 4 comparisons; the weakest median difference is −0.10 dB [−0.15, −0.05]; the former has 40 "
+        "against 80 and 320 against 640 convolution weights and 51 to 55 % of the parameters."
     )
 
 
@@ -347,10 +347,10 @@ def test_what_it_depends_on_is_listed_and_the_range_of_effects_is_shown():
     assert (claim["effect"], claim["interval"], claim["n"]) == (None, None, 16)
     assert (claim["p"], claim["p_opposite"]) == (2.0**-12, 2.0**-12)
     assert claim["sentence"] == (
-        "The PSNR of the symmetric network is above that of the ResNet in 13 of 16 comparisons and below in 1 (affine "
-        "signals, symmetric Perona–Malik, ≤ 960 parameters), undecided in 2 (affine signals, symmetric Perona–Malik, "
-        "≤ 240 and 480 parameters); median differences range over −0.40 dB to +0.30 dB; as budgets are filled "
-        "with whole blocks, the former has 55 % of the parameters."
+        "The PSNR of the symmetric network is above that of the ResNet with ReLU in 13 of 16 comparisons and below "
+        "in 1 (affine signals, symmetric Perona–Malik, ≤ 960 parameters), undecided in 2 (affine signals, symmetric "
+        "Perona–Malik, ≤ 240 and 480 parameters); median differences range over −0.40 dB to +0.30 dB; as blocks are "
+        "whole, the former has 55 % of the parameters."
     )
     claim = judge("C2", with_gains("C2", [-0.3, 0.1, 0.1, -0.4] + [0.1] * 8 + [-0.2] * 4))
     assert (
@@ -441,8 +441,8 @@ def test_ratios_of_errors_have_medians_and_intervals_on_a_scale_of_factors():
     assert claim["interval"] == pytest.approx([10 ** (-0.55 / 20), 10 ** (-0.45 / 20)])
     assert claim["mean"] == pytest.approx(10 ** (-0.5 / 20))
     assert claim["sentence"] == (
-        "The error of FSI and Du Fort–Frankel networks is below that of explicit networks in all 6 comparisons; the "
-        "weakest median ratio is 0.944 [0.939, 0.950]."
+        "At 4, 8 and 16 blocks, the error of FSI and Du Fort–Frankel networks is below that of explicit networks in "
+        "all 6 comparisons; the weakest median ratio is 0.944 [0.939, 0.950]."
     )
     moved = judge("C4b", evolving([1.0] * 5 + [0.5]), threshold=registered("C4b")["threshold"] | {"value": 0.92})
     assert [c["outcome"] for c in moved["comparisons"]] == ["shown"] * 5 + ["refuted"]
@@ -489,7 +489,9 @@ def test_a_guarantee_without_a_registered_maximum_is_not_testable_but_measured()
     claim = judge("N1", bounded([0.0] * 9), largest_drift=most(None))
     assert claim["verdict"] == "not testable"
     assert claim["reason"].startswith(f"{UNREGISTERED} 9 of 9 primary")
-    assert claim["sentence"].startswith(f"{UNREGISTERED} The PSNR of")
+    assert claim["sentence"].startswith(
+        f"{UNREGISTERED} The guarantee allows a drift of up to 0.5 times the rms of the signals. The PSNR of"
+    )
     assert claim["evidence"] == {
         "certified candidates": 144,
         "of": 144,
@@ -513,12 +515,13 @@ def test_a_guarantee_with_quality_and_a_small_drift(gains, drift, verdict):
     measured = bounded(gains, 0.1)
     measured["stability"].loc[77, "relative_drift"] = drift
     claim = judge("N1", measured, largest_drift=most(0.5))
+    allowed = "The guarantee allows a drift of up to"
     assert claim["verdict"] == verdict
     if verdict == "reproduced":
-        assert claim["sentence"].endswith("; the largest drift over the rms of the signals is 0.5.")
+        assert claim["sentence"].startswith(f"{allowed} 0.5 times the rms of the signals. The PSNR of")
     if drift == 0.51:
-        assert claim["sentence"].endswith(
-            "; the largest drift over the rms of the signals is 0.51, above its maximum of 0.5."
+        assert claim["sentence"].startswith(
+            f"{allowed} 0.51 times the rms of the signals, above the maximum of 0.5. The PSNR of"
         )
     if drift != 0.5:
         assert claim["reason"].startswith("1 of 144 candidates drift by more than 0.5 of the signals' rms. 9 of 9")
@@ -781,7 +784,7 @@ def test_gradients_of_fixed_points(methods, seeds, verdict):
     largest = max(known.values(), default=None)
     assert claim["effect"] == claim["evidence"]["largest relative difference of gradients"] == largest
     assert claim["evidence"]["implicit networks"] == seeds * len(methods)
-    assert claim["evidence"]["implicit networks with a rate below 1"] == seeds * len(known)
+    assert claim["evidence"]["implicit networks with a contraction rate below 1"] == seeds * len(known)
     assert claim["runs"] == sorted(f"ladder/{m}/blocks-4/seed-{seed}" for m in known for seed in range(seeds))
 
 
@@ -789,8 +792,8 @@ def test_what_fixed_points_show_in_a_sentence():
     table = fixed_points({"a": 1e-9, "b": None})
     table["allowed_iterations"] *= 2
     assert of_fixed_points(table)["sentence"] == (
-        "10 implicit networks with a rate below 1 take at most 0.5 times the iterations that it allows; the largest "
-        "relative difference of gradients is 1e−09."
+        "10 implicit networks with a contraction rate below 1 take at most 0.5 times the iterations that it allows; "
+        "the largest relative difference of gradients is 1e−09."
     )
 
 
@@ -896,7 +899,25 @@ def test_a_smaller_error_of_all_seeds_is_shown_with_the_exact_p_and_the_median()
     assert only["candidate_median"] == pytest.approx(0.02)
     assert judged["sentence"] == (
         "The error of multigrid U-nets is below that of standard U-nets in the only comparison; the weakest median "
-        "ratio is 0.2 [0.181, 0.221]."
+        "ratio is 0.2 [0.181, 0.221]; the former have 35 parameters, the latter 2,727."
+    )
+
+
+def test_failed_runs_that_comparisons_share_count_once():
+    lost = [None, 0.3, *[0.1] * 14]  # untrained, the error is 0.2
+    errors = {"multigrid-1": 0.02 * FACTORS, "multigrid-3": 0.02 * FACTORS, "unet-4": lost}
+    judged = c5b(errors, ("multigrid-1", "unet-4"), ("multigrid-3", "unet-4"))
+    assert [c["reference_failed"] for c in judged["comparisons"]] == [2, 2]
+    assert judged["sentence"].endswith("; 0 runs of the former and 2 of the latter failed.")
+
+
+def test_more_parameters_of_a_candidate_that_is_ahead_are_told():
+    measured = with_gains("C2", [0.3] * 16)
+    runs = measured["runs"]
+    small = (runs["method"] == "resnet-relu") & (runs["size"] == "budget-240")
+    measured["runs"] = runs.assign(parameters=runs["parameters"].mask(small, 1))
+    assert judge("C2", measured)["sentence"].endswith(
+        " % of the parameters, and more of them in 4 of the 16 that support the claim."
     )
 
 
@@ -1005,6 +1026,8 @@ def test_learned_against_untrained_solvers(small, large, verdict):
     assert (second["candidate"], second["reference"]) == ("large-1", "Newton's method")
     assert first["effect"] == pytest.approx(small / 0.08)
     assert (first["candidate_operations"], first["reference_operations"]) == (300_000, 200_000)
+    assert "against 0.08 (Newton's method) with" in judged["sentence"]
+    assert "against ≤ 1e−10 (Newton's method) with" in judged["sentence"]
     assert not any("Newton" in run for run in judged["runs"])
 
 
@@ -1063,7 +1086,7 @@ def test_cycles_of_trained_networks(changes, seeds, verdict, count):
 def test_what_cycles_show_in_a_sentence():
     assert judge("C5a", trained_cycles())["sentence"] == (
         "No violations in 10 trained multigrid U-nets; the largest difference from the scheme is 1e−15, the largest "
-        "movement of a solution 1e−13."
+        "change of an exact solution 1e−13."
     )
 
 

@@ -136,6 +136,7 @@ def test_every_figure_belongs_to_a_chapter(made_up):
     assert {module.CHAPTER for module in figures.modules().values()} <= known
 
 
+@pytest.mark.usefixtures("html")  # whose figures it shows
 def test_the_map_of_another_run_is_shown_where_there_is_none(made_up, tables, monkeypatch, tmp_path):
     layout, study = made_up
     monkeypatch.setattr(report, "MAP", Layout(tmp_path / "map"))
@@ -152,6 +153,7 @@ def test_the_map_of_another_run_is_shown_where_there_is_none(made_up, tables, mo
         spec = study.specs("report")["all"] | {"committed": committed | {"earlier": []}}
         page = Page(report.render(layout, spec))
         assert {"figure-map", "figure-map_effects"} <= page.ids
+        assert "no p-values. Medians with as many blocks, by fluxes: " in " ".join(" ".join(page.text).split())
         assert f"{tmp_path / 'map'}/tables/map.csv" in " ".join(page.text)
         page = Page(report.render(layout, spec | DETAILS))
         assert "figure-map" not in page.ids
@@ -212,14 +214,29 @@ def test_three_numbers_matter_for_a_claim_with_comparisons():
     assert best == ("+0.75 dB", "best median difference (affine signals, ≤ 360 parameters)")
     assert worst[0] == "−0.25 dB"
     assert shown_numbers(claim | {"weight_ratio": 0.5})[2] == (
-        "10 of 10",
-        "convolution weights; all parameters: 10 of 10",
+        "10 against 10",
+        "convolution weights; all parameters: 10 against 10",
     )
     evidence = {"certified candidates": 3, "of": 3, claims.DRIFT: 0.5}
     assert shown_numbers(claim | {"evidence": evidence})[2:] == [("0.5", claims.DRIFT)]
+    registered = claim | {"evidence": evidence | {claims.MOST: 1.0}}
+    assert shown_numbers(registered)[2:] == [("0.5", f"{claims.DRIFT}; at most 1 is a guarantee")]
     ratios = claim | {"threshold": {"value": 1.0, "unit": "ratio of errors"}, "effect": 0.75}
     assert shown_numbers(ratios)[0] == ("0.75", "weakest median ratio (affine signals, ≤ 360 parameters)")
+    for c in ratios["comparisons"]:
+        c |= {"candidate_median": 0.008, "reference_median": 1e-10}
+    assert shown_numbers(ratios | {"evaluator": "budgets"})[::2] == [
+        ("0.008 against ≤ 1e−10", "median error, learned against untrained (affine signals, ≤ 360 parameters)"),
+        ("1 of 3", "comparisons support the claim, 1 contradict it"),
+    ]
     assert shown_numbers(made_up_claim([], [])) == []
+
+
+def test_evidence_that_the_three_numbers_are_has_no_table(made_up, page):
+    judged = {claim["id"]: claim for claim in files.read_json(made_up[0].claims)["claims"]}
+    assert len(judged["C5a"]["evidence"]) == len(verdicts.numbers(judged["C5a"])) == 3
+    assert page.text.count("largest change of an exact solution") == 1
+    assert page.text.count("largest amplification found by the search") == 2  # that of C3 has more rows
 
 
 def test_three_numbers_matter_for_a_claim_without_exceptions(made_up):

@@ -321,11 +321,11 @@ def compared(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([own[(own["experiment"] == name) & (own["size"] == size)] for name, size in sizes.items()])
 
 
-def classical(tables: Tables, dataset: str, method: str) -> pd.DataFrame:
-    """The row of a classical denoiser on a data set; none if it was not tested there."""
+def classical(tables: Tables, dataset: str) -> pd.DataFrame:
+    """The rows of classical denoisers on a data set; none if they were not tested there."""
     table = tables["classical"]
     family, _, noise = dataset.rpartition("-")
-    return table[(table["test_set"] == family) & (table["noise"] == float(noise)) & (table["method"] == method)]
+    return table[(table["test_set"] == family) & (table["noise"] == float(noise))]
 
 
 def chosen_rates(tuning: pd.DataFrame) -> pd.DataFrame:

@@ -16,11 +16,12 @@ from schemenets.study import schema
 from schemenets.study.claims import _exceptions, _pairs
 from schemenets.study.claims._exceptions import SHOWN_EVIDENCE
 from schemenets.study.claims._families import RATIO, SOME, Json, Tables, deciding
-from schemenets.study.claims._pairs import DRIFT, NOTHING_FOUND
-from schemenets.study.claims._sentences import sentence
+from schemenets.study.claims._pairs import DRIFT, MOST, NOTHING_FOUND
+from schemenets.study.claims._sentences import least, sentence
 
 __all__ = [
     "DRIFT",
+    "MOST",
     "NOTHING_FOUND",
     "RATIO",
     "SCHEMA",
@@ -29,6 +30,7 @@ __all__ = [
     "comparison_table",
     "deciding",
     "evaluate",
+    "least",
     "load",
     "sensitivity",
     "sentence",

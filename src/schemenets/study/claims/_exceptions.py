@@ -11,8 +11,10 @@ ROUNDING = 1e-9  # of growth: errors of 1e-16 in each of up to 16 blocks of 1,00
 SYMMETRIC, MULTIGRID = "symmetric", "multigrid_unet"  # networks
 # evidence that sentences repeat
 CHECKED, LARGEST = "certified symmetric networks without biases", "largest amplification found by the search"
-CYCLES, FROM_FAS, MOVED = "multigrid U-nets", "largest difference from the scheme", "largest movement of a solution"
-BOUNDED, SLOWEST = "implicit networks with a rate below 1", "largest number of iterations over the number allowed"
+CYCLES, FROM_FAS = "multigrid U-nets", "largest difference from the scheme"
+MOVED = "largest change of an exact solution"
+BOUNDED = "implicit networks with a contraction rate below 1"
+SLOWEST = "largest number of iterations over the allowed one"
 GRADIENTS = "largest relative difference of gradients"
 KEPT = "free symmetric networks that keep the condition"
 # the numbers that matter most to a reader

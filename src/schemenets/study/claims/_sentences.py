@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from schemenets.study.claims._exceptions import BOUNDED, CHECKED, CYCLES, FROM_FAS, GRADIENTS, LARGEST, MOVED, SLOWEST
 from schemenets.study.claims._families import SOME, Json, deciding
-from schemenets.study.claims._pairs import DRIFT, MOST, NOT_TESTABLE, UNREGISTERED
+from schemenets.study.claims._pairs import DRIFT, EXACT, MOST, NOT_TESTABLE, UNREGISTERED
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
 MANY = 4  # undecided comparisons, which the sentence does not name
-BUDGET = "budget-"  # sizes that are numbers of parameters
+BUDGET, BLOCKS = "budget-", "blocks-"  # sizes that are numbers of parameters, and of blocks
 
 
 def sentence(claim: Json) -> str:
@@ -40,8 +40,10 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     primary = deciding(claim["comparisons"])
     sizes = list(dict.fromkeys(c["size"] for c in primary if "-" in c["size"]))
     lost = sum(c["outcome"] == "refuted" for c in primary)
-    at = f"At {size_label(sizes[0])}, the" if len(sizes) == 1 else "The"
-    text = f"{at} {measure} of {claim['candidate']} is {relation} that of {claim['reference']} in {_shown(primary)}"
+    named = sizes and (len(sizes) == 1 or all(size.startswith(BLOCKS) for size in sizes))
+    at = f"At {_sizes(sizes)}, the" if named else "The"
+    text = f"{_drifting(claim['evidence'])}{at} {measure} of {claim['candidate']} is {relation} that of "
+    text += f"{claim['reference']} in {_shown(primary)}"
     text += f" and {opposite} in {lost}" if lost else ""
     text += f" ({_where(primary, 'refuted')})" if 0 < lost < len(primary) else ""
     undecided = sum(c["outcome"] == "open" for c in primary)
@@ -56,18 +58,39 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
         ends = interval(low, high, 2 if measure == "PSNR" else 3)
         text += f"; the weakest median {what} is {write(claim['effect'])} {ends}".rstrip()
     if claim["weight_ratio"]:
-        weights = ("{candidate_convolution_weights} of {reference_convolution_weights}".format(**c) for c in primary)
+        counts = "{candidate_convolution_weights} against {reference_convolution_weights}"
+        weights = (counts.format(**c) for c in primary)
         text += f"; the former has {listed(list(dict.fromkeys(weights)))} convolution weights and {_share(primary)}"
     elif sizes and all(size.startswith(BUDGET) for size in sizes):
-        text += f"; as budgets are filled with whole blocks, the former has {_share(primary)}"
-    if evidence := claim["evidence"]:
-        largest, most = evidence[DRIFT], evidence.get(MOST)
-        text += f"; the {DRIFT} is {short(largest)}"
-        text += f", above its maximum of {most:g}" if largest and most and largest > most else ""
-    failed = [sum(c[f"{side}_failed"] for c in primary) for side in SIDES]
+        text += f"; as blocks are whole, the former has {_share(primary)}{_larger(primary)}"
+    elif claim["evaluator"] == "solvers":
+        numbers = (ranged([c[f"{side}_parameters"] for c in primary], "{:,}".format) for side in SIDES)
+        text += "; the former have {} parameters, the latter {}".format(*numbers)
+    failed = [_failed(primary, side) for side in SIDES]
     if any(failed):
         text += f"; {failed[0]} runs of the former and {failed[1]} of the latter failed"
     return f"{text}."
+
+
+def _drifting(evidence: Json | None) -> str:
+    """How far a guarantee lets networks with biases drift, where that matters."""
+    if not evidence or evidence[DRIFT] is None:
+        return ""
+    most = evidence.get(MOST)
+    above = f", above the maximum of {most:g}" if most and evidence[DRIFT] > most else ""
+    return f"The guarantee allows a drift of up to {short(evidence[DRIFT])} times the rms of the signals{above}. "
+
+
+def _larger(primary: list[Json]) -> str:
+    """In how many of the comparisons that support a claim the candidate has more parameters."""
+    shown = [c for c in primary if c["outcome"] == "shown"]
+    more = sum(c["candidate_parameters"] > c["reference_parameters"] for c in shown)
+    return f", and more of them in {more} of the {len(shown)} that support the claim" if more and len(shown) > 1 else ""
+
+
+def _failed(primary: list[Json], side: str) -> int:
+    """How many runs of a side failed; those that several comparisons share count once."""
+    return sum({(c["experiment"], c[side], c["size"]): c[f"{side}_failed"] for c in primary}.values())
 
 
 def _share(primary: list[Json]) -> str:
@@ -117,12 +140,21 @@ def _shown(primary: list[Json]) -> str:
 def _of_budgets(claim: Json) -> str:
     primary = claim["comparisons"]
     each = [
-        f"{short(c['candidate_median'])} ({label(c['candidate'])}) against {short(c['reference_median'])} "
+        f"{short(c['candidate_median'])} ({label(c['candidate'])}) against {least(c['reference_median'])} "
         f"({c['reference']}) with {int(c['size'].partition('-')[2]):,} operations"
         for c in primary
     ]
     head = f"The error of {claim['candidate']} is below that of {claim['reference']} in {_shown(primary)}"
     return f"{head}: {listed(each)}."
+
+
+def least(error: float) -> str:
+    """An error, which the evaluators do not tell from smaller ones where it is as small as theirs.
+
+    >>> least(1e-10), least(0.01)
+    ('≤ 1e−10', '0.01')
+    """
+    return short(error) if error > EXACT * (1 + 1e-9) else f"≤ {short(EXACT)}"
 
 
 def _violations(claim: Json) -> str:

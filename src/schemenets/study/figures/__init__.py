@@ -60,6 +60,13 @@ def headline(name: str, tables: "Tables") -> str:
     return str(module.headline(tables)) if _complete(module, tables) else NOT_MEASURED
 
 
+def map_by_flux(tables: "Tables") -> str:
+    """The message of the map that its choice with the largest effect has; empty without a map."""
+    from schemenets.study.figures import _map
+
+    return _map.by_flux(tables) if len(tables.get("map", ())) else ""
+
+
 def _complete(module: ModuleType, tables: "Tables") -> bool:
     """Whether all tables that a figure names have rows."""
     needed = [PurePath(path).stem for path in module.SOURCES if path.startswith("tables/")]

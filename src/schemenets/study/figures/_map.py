@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from schemenets.study import summaries
-from schemenets.study.stages.cells import CHOICES, DEPTH, FURTHER, PARAMETERS, REFERENCE
+from schemenets.study.stages.cells import CHOICES, DEPTH, DESIGN, FURTHER, PARAMETERS, REFERENCE
 from schemenets.study.statistics import median, paired
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import label
+from schemenets.study.wording import label, listed, signed
 
 SIDES = {DEPTH: "as many blocks", PARAMETERS: "as many parameters"}  # of the symmetric network
 SHORT = {"perona_malik": "PM"}
@@ -51,6 +51,15 @@ def cells(tables: Tables) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(found)
+
+
+def by_flux(tables: Tables) -> str:
+    """The medians of the design with as many blocks, for every pair of fluxes; empty without a design."""
+    table = cells(tables)
+    table = table[(table["kind"] == DESIGN) & (table["side"] == DEPTH)]
+    medians = table.groupby("pair")["effect"].median().sort_values(ascending=False)
+    texts = [f"{signed(value)} dB ({choice('pair', pair)})" for pair, value in medians.items()]
+    return f"Medians with as many blocks, by fluxes: {listed(texts)}." if texts else ""
 
 
 def shade(ax: Axes, groups: Sequence[Any]) -> None:

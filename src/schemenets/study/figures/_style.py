@@ -19,6 +19,11 @@ WIDTH = 17 / 2.54  # inches: the width of a printed page
 # colour-blind readers can tell these apart; the darker ones first
 PALETTE = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 3, 2, 4, 5, 1, 7)]
 FLUXES = {"relu": "0.15", "perona_malik": PALETTE[0], "learned": PALETTE[1], "charbonnier": PALETTE[2]}
+# of networks and classical denoisers that are compared with each other
+COMPARED = {
+    **dict(zip(summaries.COMPARED, (FLUXES["relu"], FLUXES["perona_malik"], PALETTE[4]), strict=True)),
+    **{"diffusion": PALETTE[2], "total_variation": PALETTE[3], "wavelets": PALETTE[5]},
+}
 SHAPES = (  # marker and line
     *(("s", "--"), ("o", "-"), ("^", "-."), ("D", ":"), ("v", "--")),
     *(("P", "-"), ("X", "-."), ("<", ":"), (">", "--")),
@@ -63,7 +68,8 @@ def method_styles(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     A hollow marker means certified, one filled on the left several channels, at the top signed step sizes, a small one
     with a thin line tied weights, and one with a thick edge no biases.
     """
-    colours = dict(zip(runs["flux"].unique(), cycle(PALETTE), strict=False))
+    others = (flux for flux in runs["flux"].unique() if flux not in FLUXES)
+    colours = FLUXES | dict(zip(others, cycle(PALETTE[len(FLUXES) - 1 :]), strict=False))
     shapes = dict(zip(runs["network"].unique(), cycle(SHAPES), strict=False))
     found = {}
     for row in summaries.rows(runs.drop_duplicates("method")):

@@ -18,7 +18,7 @@ CHAPTER = "C2"
 TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
     "Median test PSNR on signals like the training signals, with order-statistic intervals, of the same networks in "
-    "both columns. Crosses count failed runs; triangles lie below the panel."
+    "both columns. At the lower edge: failed runs (crosses), and medians below the panel with their values."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 FAMILIES = {"capacity": "affine signals", "scanlines": "scan lines"}
@@ -149,6 +149,6 @@ def headline(tables: Tables) -> str:
     least, most = min(effects, key=effects.__getitem__), max(effects, key=effects.__getitem__)
     to = f" to {signed(effects[most])} dB ({most})" if len(effects) > 1 else ""
     return (
-        f"At equal numbers of parameters, a symmetric network is ahead of the ResNet with ReLU at {ahead} of {budgets} "
-        f"budgets; median differences: {signed(effects[least])} dB ({least}){to}."
+        f"Within a budget of parameters, the best of {len(PROPOSED)} symmetric networks is ahead of the ResNet with "
+        f"ReLU at {ahead} of {budgets} budgets; median differences of all: {signed(effects[least])} dB ({least}){to}."
     )

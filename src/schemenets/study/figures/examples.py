@@ -20,7 +20,7 @@ CAPTION = (
 )
 SOURCES = ("data/*.safetensors", "tables/runs.csv", "tables/psnr.csv", "tables/classical.csv")
 RIVAL = "total_variation"
-COLORS = {"noisy": _style.GREY, **dict(zip((*summaries.COMPARED, RIVAL), _style.PALETTE, strict=False))}
+COLORS = {"noisy": _style.GREY, **{name: _style.COMPARED[name] for name in (*summaries.COMPARED, RIVAL)}}
 
 
 def draw(tables: Tables) -> Figure:
@@ -59,13 +59,18 @@ def _draw_signal(above: Axes, below: Axes, signal: pd.DataFrame, method: str) ->
 
 
 def headline(tables: Tables) -> str:
-    """PSNR over all test signals of the networks, medians over seeds, and of TV."""
+    """PSNR over all test signals of the networks, medians over seeds, of TV, and of the best classical denoiser."""
     texts = []
     for dataset, runs in summaries.groups(summaries.compared(tables["runs"]), "dataset"):
         scores = summaries.at_home(summaries.scored(tables, runs["experiment"].iloc[0]))
         medians = scores[scores["run"].isin(runs["run"])].groupby("method")["score"].median()
-        rival = summaries.classical(tables, dataset, RIVAL)
-        if len(medians) and len(rival):
+        rivals = summaries.classical(tables, dataset)
+        if len(medians) and (rivals["method"] == RIVAL).any():
+            psnr_of = rivals.set_index("method")["psnr"]
+            shown = dict.fromkeys((RIVAL, str(psnr_of.idxmax())))
+            against = listed([f"{fixed(psnr_of[name])} ({label(name)})" for name in shown])
             family = label(dataset.rpartition("-")[0])
-            texts.append(f"{ranged(medians, fixed)} against {fixed(rival['psnr'].iloc[0])} dB ({family})")
-    return f"Median PSNR of these networks, against that of TV: {listed(texts)}." if texts else NOT_MEASURED
+            texts.append(f"{ranged(medians, fixed)} dB against {against} for {family}")
+    if not texts:
+        return NOT_MEASURED
+    return f"Median PSNR of these networks, against TV and the best classical denoiser: {'; '.join(texts)}."

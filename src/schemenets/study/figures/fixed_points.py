@@ -67,7 +67,7 @@ def headline(tables: Tables) -> str:
     grown = memory.iloc[-1] / memory.iloc[0]
     factors = [f"× {short(factor)} with {kind} gradients" for kind, factor in grown.items()]
     return (
-        f"{certified['iterations'].notna().sum()} of {len(certified)} networks with a rate below 1 converge, and "
-        f"{others['iterations'].notna().sum()} of {len(others)} others; from {memory.index[0]} to {memory.index[-1]} "
-        f"iterations memory grows {listed(factors)}."
+        f"{certified['iterations'].notna().sum()} of {len(certified)} networks with a contraction rate below 1 "
+        f"converge, and {others['iterations'].notna().sum()} of {len(others)} others; from {memory.index[0]} to "
+        f"{memory.index[-1]} iterations memory grows {listed(factors)}."
     )

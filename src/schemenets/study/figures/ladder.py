@@ -17,7 +17,7 @@ CHAPTER = "ladder"
 TITLE = "From a guarantee to the residual network"
 CAPTION = (
     "Every rung lifts one restriction; all but the first have biases; left: median test PSNR with order-statistic "
-    "intervals (triangles: beyond the edge, crosses: failed runs). Middle: how much certificates let signals of usual "
+    "intervals (numbers: beyond the edge, crosses: failed runs). Middle: how much certificates let signals of usual "
     "size grow, c + β / rms. Right: how much small differences grow, as far as a search found."
 )
 SOURCES = ("tables/ladder.csv",)

@@ -9,7 +9,7 @@ from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.statistics import median
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, fixed, label, signed, size_label
+from schemenets.study.wording import NOT_MEASURED, fixed, label, listed, ranged, signed
 
 ORDER = 40
 CHAPTER = "C4a"
@@ -51,18 +51,13 @@ def draw(tables: Tables) -> Figure:
 
 
 def headline(tables: Tables) -> str:
-    """Where skip connections help least and most."""
+    """What skip connections bring every network."""
     brought = []
     for method, _ in summaries.groups(_measured(tables), "base"):
         gains = summaries.gains(tables, summaries.LADDER, method, f"{method}{WITHOUT}")
-        for size, own in summaries.groups(gains, "size"):
-            brought.append((median(own["counted"]), f"{label(method)}, {size_label(size)}"))
-    if not brought:
-        return NOT_MEASURED
-    (least, of_least), (most, of_most) = min(brought), max(brought)
-    return (
-        f"Skip connections change the median PSNR by {signed(least)} dB ({of_least}) to {signed(most)} dB ({of_most})."
-    )
+        if medians := [median(own["counted"]) for _, own in summaries.groups(gains, "size")]:
+            brought.append(f"{ranged(medians, signed)} dB ({label(method)})")
+    return f"Skip connections change the median PSNR by {listed(brought)}." if brought else NOT_MEASURED
 
 
 def _measured(tables: Tables) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from schemenets.study import summaries
 from schemenets.study.figures import _solver_style, _style
 from schemenets.study.figures._solver_style import PROBLEM, family, number, plain
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, label, short
+from schemenets.study.wording import NOT_MEASURED, label, listed, short
 
 ORDER = 130
 CHAPTER = "C5b"
@@ -22,6 +22,7 @@ CAPTION = (
     "parameters and operations. Numbers: cycles or channels. Lines: untrained schemes, a mark for every iteration."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_paths.csv")
+OPERATOR = {"multigrid": "learned operator", "cycle": "given operator"}
 FSI = "FSI"  # prefix of extrapolated schemes
 SCHEMES: dict[str, dict[str, Any]] = {
     "V(2,2)": {"color": "black", "marker": "v", "linestyle": ":"},
@@ -65,22 +66,26 @@ def draw(tables: Tables) -> Figure:
 
 
 def headline(tables: Tables) -> str:
-    """The best network of cycles against the best U-net, and the cheapest scheme that is as good without training."""
+    """The best networks of cycles against the best U-net, and the cheapest scheme that is as good without training."""
     errors = summaries.median_errors(_at_home(tables), ["method", "parameters", "operations"], "score")
-    of_unets = errors["method"].map(family).eq("unet").astype(bool)
-    cycles, unets = (own.nsmallest(1, "median") for own in (errors[~of_unets], errors[of_unets]))
-    if cycles.empty or unets.empty:
+    best = {
+        kind: next(summaries.rows(own.nsmallest(1, "median")))
+        for kind, own in summaries.groups(errors.assign(family=errors["method"].map(family)), "family")
+    }
+    rival = best.pop("unet", None)
+    if rival is None or not best:
         return NOT_MEASURED
-    (best,), (rival,) = map(summaries.rows, (cycles, unets))
+    shown = [best[kind] for kind in OPERATOR if kind in best]
+    ratios = [f"{short(row.median / rival.median)} ({OPERATOR[row.family]}, {label(row.method)})" for row in shown]
     text = (
-        f"The best network of cycles ({label(best.method)}) has {short(best.median / rival.median)} times the median "
-        f"error of the best U-net ({label(rival.method)}) with {short(best.parameters / rival.parameters)} times its "
-        f"parameters and {short(best.operations / rival.operations)} times its operations"
+        f"Networks of cycles have {listed(ratios)} times the median error of the best U-net ({label(rival.method)}), "
+        f"with {listed([short(row.parameters / rival.parameters) for row in shown])} times its parameters"
     )
+    least = min(best.values(), key=lambda row: row.median)
     paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
-    for row in summaries.rows(paths[paths["relative_error"] <= best.median].nsmallest(1, "operations")):
-        text += f"; untrained, {row.method} is as accurate with {short(row.operations / best.operations)} times "
-        text += "the operations of these cycles"
+    for row in summaries.rows(paths[paths["relative_error"] <= least.median].nsmallest(1, "operations")):
+        text += f"; untrained, {row.method} is as accurate as the best of all with "
+        text += f"{short(row.operations / least.operations)} times its operations"
     return f"{text}."
 
 

@@ -17,8 +17,8 @@ CHAPTER = "C3"
 TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
     "One dot per trained network; below a name: how many fulfil a theorem. Left: the largest amplification "
-    "‖N(u)‖₂ / ‖u‖₂ that a search found; middle: this over its bound. Right: the least margin of a block to its "
-    "step-size limit."
+    "‖N(u)‖₂ / ‖u‖₂ that a search found, less a certified drift; middle: this over its bound. Right: the least margin "
+    "of a block to its step-size limit."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 SMALLEST = 1e-4  # of found over bound in the panel
@@ -85,7 +85,7 @@ def headline(tables: Tables) -> str:
         if len(own):
             found = own["largest_amplification_found"]
             count = (found > 1 + ROUNDING).sum()
-            texts.append(f"{count} of {len(own)} networks {kind} (largest factor {short(found.max(), 6)})")
+            texts.append(f"{count} of {len(own)} networks {kind} (largest factor {short(found.max())})")
     return f"The search finds signals that are amplified by {listed(texts)}."
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from schemenets.study import summaries
 from schemenets.study.figures import _style
 from schemenets.study.summaries import Tables
-from schemenets.study.wording import NOT_MEASURED, label, ranged, signed
+from schemenets.study.wording import NOT_MEASURED, label, listed, signed
 
 ORDER = 60
 CHAPTER = "classical"
@@ -27,7 +27,7 @@ LOOKS: dict[str, dict[str, Any]] = {
         **{"markerfacecolor": "white" if method in RIVALS else color, "markeredgecolor": color, "markersize": 4.5},
         "label": f"_{method}",  # the lines have names beside them
     }
-    for method, color, marker in zip((*summaries.COMPARED, *RIVALS), _style.PALETTE, "so^Dvp", strict=False)
+    for (method, color), marker in zip(_style.COMPARED.items(), "so^Dvp", strict=True)
 }
 LINE, SLANTED = 0.08, 0.036  # distances of lines of text, as shares of a panel's height and width
 
@@ -62,13 +62,13 @@ def headline(tables: Tables) -> str:
     place = ["training_set", "test_set", "noise"]
     gains = table.groupby([*place, "rival", "method"])["gain"].median().reset_index()
     best = gains.pivot_table("gain", place, "rival", "max")
-    lead = best[False] - best[True]
+    lead = (best[False] - best[True]).rename("lead")
     at_home = lead.index.isin(list(table.loc[home, place].itertuples(index=False, name=None)))
     behind, others = (lead[~at_home] < 0).sum(), (~at_home).sum()
+    leads = [f"{signed(row.lead)} dB ({label(row.test_set)})" for row in summaries.rows(lead[at_home].reset_index())]
     return (
-        "On signals like the training signals, the best network shown gains "
-        f"{ranged(lead[at_home], signed)} dB more than the best classical denoiser; on {behind} of {others} "
-        "other test sets it gains less."
+        "On signals like the training signals, the gain of the best network shown minus that of the best classical "
+        f"denoiser is {listed(leads)}; on {behind} of {others} other test sets the classical denoiser gains more."
     )
 
 

@@ -86,7 +86,8 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
     )
     environment.filters |= {name: getattr(wording, name) for name in ("label", "listed", "sentence", "short")}
     tables = summaries.read(results)
-    shown = _figures(results, tables, spec["committed"]["map"])
+    of_the_map = _map_tables(tables, spec["committed"]["map"])
+    shown = _figures(results, tables, of_the_map)
     judged = files.read_json(results.claims) if spec["claims"] else None
     experiments = tables["runs"]["experiment"].unique()
     return environment.get_template("report.html.j2").render(
@@ -99,6 +100,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         judged=judged,
         claims=_chapters(results, judged) if judged else [],
         earlier=_earlier(judged, spec["committed"]["earlier"]) if judged else None,
+        map_by_flux=figures.map_by_flux(of_the_map),
         figures={chapter: [each for each in shown if each["chapter"] == chapter] for chapter in _all_chapters(judged)},
         tables={chapter: list(_tables(chapter, tables)) for chapter in {*TABLES, *_all_chapters(judged)}},
         limits=_limits(tables, spec["committed"]["tuning"]) if len(tables["runs"]) else None,
@@ -167,14 +169,18 @@ def _diverged(runs: pd.DataFrame) -> list[str]:
     return [f"{name} ({count})" for name, count in jobs.items()]
 
 
-def _figures(results: Layout, tables: Tables, committed_map: Sequence[str]) -> list[Json]:
+def _map_tables(tables: Tables, committed: Sequence[str]) -> Tables:
+    """Those of the run, with the committed map if it has none of its own."""
+    return {**tables, "map": pd.read_csv(MAP.table("map"))} if MAP.table("map").as_posix() in committed else tables
+
+
+def _figures(results: Layout, tables: Tables, of_the_map: Tables) -> list[Json]:
     """The figures that have a message, in the order of the page."""
-    of_the_map = {"map": pd.read_csv(MAP.table("map"))} if MAP.table("map").as_posix() in committed_map else {}
     found = []
     for name, module in figures.modules().items():
         if (headline := figures.headline(name, tables)) != wording.NOT_MEASURED:
             found.append(_figure(results, name, module, headline, ""))
-        elif of_the_map and module.CHAPTER == "map":
+        elif of_the_map is not tables and module.CHAPTER == "map":
             headline = figures.headline(name, of_the_map)
             found.append(_figure(MAP, name, module, headline, f"{MAP.root.as_posix()}/"))
     return found

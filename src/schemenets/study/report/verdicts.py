@@ -57,6 +57,9 @@ def _of_comparisons(claim: Json) -> Iterator[Number]:
             yield Number(text, f"{what} median {measure} ({place(c)})", runs_of(c))
     else:
         weakest = next((c for c in found if c["effect"] == claim["effect"]), ordered[0])
+        if claim["evaluator"] == "budgets":
+            errors = f"{short(weakest['candidate_median'])} against {claims.least(weakest['reference_median'])}"
+            yield Number(errors, f"median error, learned against untrained ({place(weakest)})", runs_of(weakest))
         text = with_interval(f"{write(weakest['effect'])}{unit}", weakest["interval"], digits)
         yield Number(text, f"weakest median {measure} ({place(weakest)})", runs_of(weakest))
     shown = sum(c["outcome"] == "shown" for c in found)
@@ -66,12 +69,14 @@ def _of_comparisons(claim: Json) -> Iterator[Number]:
     )
     if claim["weight_ratio"]:
         c = found[0]
-        sizes = "{candidate_convolution_weights} of {reference_convolution_weights}".format(**c)
-        text = "convolution weights; all parameters: {candidate_parameters} of {reference_parameters}".format(**c)
+        sizes = "{candidate_convolution_weights} against {reference_convolution_weights}".format(**c)
+        text = "convolution weights; all parameters: {candidate_parameters} against {reference_parameters}".format(**c)
         yield Number(sizes, text, runs_of(c))
     elif claim["evidence"]:
-        yield Number(short(claim["evidence"][claims.DRIFT]), claims.DRIFT, "tables/stability.csv")
-    elif claim["rule"] != claims.SOME:
+        most = claim["evidence"].get(claims.MOST)
+        allowed = f"; at most {most:g} is a guarantee" if most else ""
+        yield Number(short(claim["evidence"][claims.DRIFT]), f"{claims.DRIFT}{allowed}", "tables/stability.csv")
+    elif claim["rule"] != claims.SOME and claim["evaluator"] != "budgets":
         spread = f"{ranged([c['effect'] for c in found], write)}{unit}"
         yield Number(spread, f"range of the median {measure}s", "tables/claims.csv")
 

@@ -85,7 +85,8 @@ def denoised(results: Layout, spec: Json, tables: summaries.Tables) -> pd.DataFr
         for job in jobs:
             if sound := _trained.read(results, job).sound:
                 found[job.split("/")[1]] = _output(sound, noisy)
-        for alpha in summaries.classical(tables, name, RIVAL)["parameter"]:
+        rivals = summaries.classical(tables, name)
+        for alpha in rivals.loc[rivals["method"] == RIVAL, "parameter"]:
             found[RIVAL] = total_variation(noisy, [alpha])[0, 0]
         given = {"dataset": name, "clean": clean.astype(np.float64)}
         parts += [pd.DataFrame({**given, "method": method, "result": result}) for method, result in found.items()]
