@@ -192,11 +192,28 @@ def assert_it_asks_for_a_gpu(cluster, directory, rule):
     assert "Partition=gpus" in resources
 
 
-def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster, tmp_path):
-    """The site says no more than it has to."""
-    directory = project(tmp_path / "project")
-    (directory / "config/site.yaml").write_text("gpu_partition: gpus\n")
-    process = start(directory, "--", TARGET, profile="slurm-gpu")
+@pytest.fixture(scope="module")
+def on_gpus(cluster, tmp_path_factory):
+    """Two runs whose jobs ask for the only GPU, which is made up: the second one waits for the first."""
+    missing = project(tmp_path_factory.mktemp("missing") / "project")
+    (missing / "config/site.yaml").write_text("gpu_partition: gpus\n")  # no more than it has to say
+    found = project(tmp_path_factory.mktemp("found") / "project")
+    python = found / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\n[ "$3" = info ] || exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    site(found, gpu_partition="gpus", setup=f"export PATH={python.parent}:$PATH")
+    processes = []
+    for directory, options in ((missing, ()), (found, ("--retries", "0"))):
+        processes.append(start(directory, *options, "--", TARGET, profile="slurm-gpu"))
+        STARTED.remove(processes[-1])
+    yield {"missing": (missing, processes[0]), "found": (found, processes[1])}
+    for process in processes:
+        end(process)
+
+
+def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster, on_gpus):
+    directory, process = on_gpus["missing"]
     assert_it_asks_for_a_gpu(cluster, directory, "train")
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
@@ -205,15 +222,9 @@ def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster
     assert not (directory / RESULTS / "data").exists()
 
 
-def test_trainings_ask_for_a_gpu(cluster, tmp_path):
-    """The first job finds one that is made up."""
-    directory = project(tmp_path / "project")
-    found = directory / "bin/python"
-    found.parent.mkdir()
-    found.write_text(f'#!/bin/sh\n[ "$3" = info ] || exec {sys.executable} "$@"\n')
-    found.chmod(0o755)
-    site(directory, gpu_partition="gpus", setup=f"export PATH={found.parent}:$PATH")
-    process = start(directory, "--retries", "0", "--", TARGET, profile="slurm-gpu")
+def test_trainings_ask_for_a_gpu(cluster, on_gpus):
+    """The first job finds one."""
+    directory, process = on_gpus["found"]
     assert_it_asks_for_a_gpu(cluster, directory, "tune")
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
@@ -277,13 +288,12 @@ def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_p
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     (number,) = cluster.jobs(directory, "RUNNING", rule="tune")
-    status, output = run(directory, "--", TARGET)
-    assert status != 0
-    assert re.search(rf"{number} RUNNING rule_tune_wildcards_\S*{METHOD}", output)
-    assert f"scancel {number}" in output
-    assert "Traceback" not in output
-    status, output = run(directory, "--", TARGET, profile="default")
-    assert (status != 0, f"scancel {number}" in output) == (True, True)
+    for profile in ("slurm", "default"):
+        status, output = run(directory, "--", TARGET, profile=profile)
+        assert status != 0
+        assert re.search(rf"{number} RUNNING rule_tune_wildcards_\S*{METHOD}", output)
+        assert f"scancel {number}" in output
+        assert "Traceback" not in output
     held.unlink()
     wait(lambda: not cluster.jobs(directory, "RUNNING", "COMPLETING"), "it has ended")
     status, output = run(directory, "--", TARGET)
