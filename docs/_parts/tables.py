@@ -222,8 +222,8 @@ def plan_table(root: Path) -> str:
 
 
 def brief(sentence: str) -> str:
-    """What was found about a claim, without places in parentheses and single results behind a colon."""
-    return re.sub(r" \([^()]*\)", "", re.sub(r": .*\.$", ".", sentence))
+    """What was found about a claim, without what stands in parentheses or behind a semicolon or colon."""
+    return re.sub(r"[;:] .*", ".", re.sub(r" \([^()]*\)", "", sentence))
 
 
 def verdict_table(root: Path, shown: Callable[[str], str] = str) -> str:

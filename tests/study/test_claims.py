@@ -287,7 +287,7 @@ def test_failed_candidates_count_as_losses_below_every_margin(value):
         first = claim["comparisons"][0]
         assert (first["n"], first["candidate_failed"], first["reference_failed"]) == (16, failed, 0)
         assert first["candidate_diverged"] == (failed if math.isnan(value) else 0)
-        assert f"Failed runs counted as losses: {failed}." in claim["reason"]
+        assert f"Failed runs counted as losses, once per comparison: {failed}." in claim["reason"]
         assert f"; {failed} runs of the former and 0 of the latter failed." in claim["sentence"]
     assert first["interval"][0] is None  # four of sixteen
     assert first["p_failures"] == pytest.approx(0.1012, abs=1e-4)
@@ -517,6 +517,8 @@ def test_a_guarantee_with_quality_and_a_small_drift(gains, drift, verdict):
     claim = judge("N1", measured, largest_drift=most(0.5))
     allowed = "The guarantee allows a drift of up to"
     assert claim["verdict"] == verdict
+    told = [c["drift"] for c in claim["comparisons"] if c["role"] == "primary"]
+    assert sorted(told, key=str) == [0.1] * 8 + [None if np.isnan(drift) else drift]
     if verdict == "reproduced":
         assert claim["sentence"].startswith(f"{allowed} 0.5 times the rms of the signals. The PSNR of")
     if drift == 0.51:

@@ -402,12 +402,12 @@ def test_a_checkpoint_changed_since_training_is_refused(tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-VERDICTS = """{report}
-C1   not reproduced  −0.88 dB [−1.03, −0.73]
+VERDICTS = """C1   not reproduced  −0.88 dB [−1.03, −0.73]
 C2   reproduced      −0.10 to +0.25 dB
 C3   reproduced      0 violations
 C4a  inconclusive    –
 C5b  depends         0.644 ratio of errors [0.384, ∞]
+{report}
 """
 
 
@@ -466,7 +466,7 @@ def test_report_looks_for_results_of_ones_own_first(tmp_path, capsys, monkeypatc
     for name in ("study", "mine"):  # each is preferred to those before
         judged(Path("results") / name)
         assert cli.main(["report"]) == 0
-        assert capsys.readouterr().out.startswith(f"results/{name}/report.html\n")
+        assert capsys.readouterr().out.endswith(f"results/{name}/report.html\n")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"claims": [{"id": "C1"}]}', '{"claims": [1]}'])

@@ -1,4 +1,4 @@
-"""The outcome of a run in a few lines: where its report is, and the verdict on every claim."""
+"""The outcome of a run in a few lines: the verdict on every claim, and where its report is."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def find(directory: Path | None = None) -> Layout:
 
 
 def lines(results: Layout) -> Iterator[str]:
-    """The path of the report, then one line per claim, if the run has any: id, verdict and effect.
+    """One line per claim, if the run has any: id, verdict and effect; then the path of the report.
 
     Raises:
         CheckpointError: ``claims.json`` is damaged, or another file.
@@ -48,9 +48,9 @@ def lines(results: Layout) -> Iterator[str]:
         widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:2]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{results.claims}: got another file, expected verdicts of the stage claims") from error
-    yield str(results.report)
     for name, verdict, effect in rows:
         yield f"{name:{widths[0]}}  {verdict:{widths[1]}}  {effect}"
+    yield str(results.report)
 
 
 def _effect(claim: dict[str, Any]) -> str:

@@ -223,7 +223,8 @@ def ladder(tables: Tables) -> pd.DataFrame:
         * of all networks that did not diverge, the largest ``bound`` c and ``relative_drift``, the β of their
           certificates over the root mean square of the signals; ``allowed``, how much these let signals of usual size
           grow, c and that drift together; ``amplification``, (rms(N(u)) - β)/rms(u), and ``expansion``,
-          ‖N(u) - N(v)‖/‖u - v‖, that were found, infinite after an overflow. NaN where a network has no c and β.
+          ‖N(u) - N(v)‖/‖u - v‖, that were found, infinite after an overflow. NaN where a network has no c and β; the
+          amplification as well where β exceeds the root mean square of the signals, since it says nothing then.
     """
     found = []
     scores = at_home(scored(tables, LADDER)).merge(_bounds(tables["stability"]), on="run")
@@ -255,7 +256,8 @@ def _bounds(stability: pd.DataFrame) -> pd.DataFrame:
     columns = ["euclidean_bound", "relative_drift", "largest_amplification_found", "largest_expansion_found"]
     c, drift, amplification, expansion = (stability[name].astype(float) for name in columns)
     over = stability["overflow"].astype(bool)
-    values = c, drift, c + drift, amplification.mask(over, np.inf).where(c.notna()), expansion.mask(over, np.inf)
+    amplified = amplification.mask(over, np.inf).where(c.notna() & (drift <= 1))
+    values = c, drift, c + drift, amplified, expansion.mask(over, np.inf)
     return pd.DataFrame({"run": stability["run"], **dict(zip(WORST, values, strict=True))})
 
 

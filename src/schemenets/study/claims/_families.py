@@ -160,7 +160,7 @@ def _decided(claim: Json, primary: list[Json], n: int, alpha: float) -> tuple[st
     if claim["rule"] not in (ALL, ALL_NAMED) and m / 2**n > alpha / 2:
         reason += f" {n} seeds cannot show {m} comparisons at level {alpha / 2:g}."
     if failed := sum(c[f"{side}_failed"] for c in primary for side in SIDES):
-        reason += f" Failed runs counted as losses: {failed}."
+        reason += f" Failed runs counted as losses, once per comparison: {failed}."
     return decided, reason
 
 

@@ -120,6 +120,8 @@ def _with_drift(found: Json, registered: Json, tables: Tables) -> Json:
     own = stability.loc[sorted(runs)]
     drifts = own["relative_drift"].where(own["certified"].astype(bool)).astype(float).fillna(np.inf)
     largest, most = number(drifts.max()) if runs else None, registered["value"]
+    for c in primary:
+        c["drift"] = number(drifts.loc[[run for run in c["runs"] if f"/{c['candidate']}/" in run]].max())
     evidence = {"certified candidates": int(np.isfinite(drifts).sum()), "of": len(runs), DRIFT: largest}
     found |= {"evidence": evidence}
     if most is None:

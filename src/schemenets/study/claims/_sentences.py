@@ -8,7 +8,7 @@ from schemenets.study.claims._pairs import DRIFT, EXACT, MOST, NOT_TESTABLE, UNR
 from schemenets.study.statistics import SIDES
 from schemenets.study.wording import SOLVE, interval, label, listed, ranged, short, signed, size_label
 
-MANY = 4  # undecided comparisons, which the sentence does not name
+MANY = 3  # undecided comparisons, which the sentence does not name
 BUDGET, BLOCKS = "budget-", "blocks-"  # sizes that are numbers of parameters, and of blocks
 
 
@@ -62,7 +62,8 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
         weights = (counts.format(**c) for c in primary)
         text += f"; the former has {listed(list(dict.fromkeys(weights)))} convolution weights and {_share(primary)}"
     elif sizes and all(size.startswith(BUDGET) for size in sizes):
-        text += f"; as blocks are whole, the former has {_share(primary)}{_larger(primary)}"
+        larger = _larger(primary) if claim["rule"] == SOME else ""
+        text += f"; as blocks are whole, the former has {_share(primary)}{larger}"
     elif claim["evaluator"] == "solvers":
         numbers = (ranged([c[f"{side}_parameters"] for c in primary], "{:,}".format) for side in SIDES)
         text += "; the former have {} parameters, the latter {}".format(*numbers)

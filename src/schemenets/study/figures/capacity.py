@@ -18,7 +18,7 @@ CHAPTER = "C2"
 TITLE = "Denoising quality against the numbers of parameters and of blocks"
 CAPTION = (
     "Median test PSNR on signals like the training signals, with order-statistic intervals, of the same networks in "
-    "both columns. At the lower edge: failed runs (crosses), and medians below the panel with their values."
+    "both columns. Crosses: failed runs."
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 FAMILIES = {"capacity": "affine signals", "scanlines": "scan lines"}

@@ -20,7 +20,7 @@ CAPTION = (
 )
 SOURCES = ("tables/runs.csv", "tables/psnr.csv")
 WITHOUT = "-no_skips"
-BELOW = 8  # dB below the noisy input, where the panels end
+BELOW = 1  # dB below the noisy input, where the panels end
 STYLES = {
     False: {"label": "with skip connections", "marker": "o", "linestyle": "-", "color": _style.PALETTE[0]},
     True: {"label": "without", "marker": "s", "linestyle": "--", "color": _style.PALETTE[1]},

@@ -17,7 +17,7 @@ TITLE = "Gain against distance from the training signals"
 CAPTION = (
     "Median gain in PSNR over the noisy input against the distance of a test set from the training signals "
     "(1-Wasserstein, of neighbouring differences); lines connect test sets of one noise level. Solid: networks trained "
-    "at one level. Hollow: classical denoisers, tuned for every level."
+    "at one level. Hollow: classical denoisers."
 )
 SOURCES = ("tables/psnr.csv", "tables/runs.csv", "tables/classical.csv", "tables/distances.csv")
 RIVALS = ("diffusion", "total_variation", "wavelets")

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 MAP = Layout(Path("results/map"))
 TUNING = Layout(Path("results/tuning"))
 FIRST_PROTOCOL = Path("results/first_protocol/claims.json")
+PAPERS = ("[A]", "[B]")  # with which sources of claims of the papers begin
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 # tables by chapter, with their sources; a chapter shows the tables whose sources exist
 TABLES: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
@@ -103,6 +104,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         map_by_flux=figures.map_by_flux(of_the_map),
         figures={chapter: [each for each in shown if each["chapter"] == chapter] for chapter in _all_chapters(judged)},
         tables={chapter: list(_tables(chapter, tables)) for chapter in {*TABLES, *_all_chapters(judged)}},
+        made_before=[*{str(Path(path).parent.parent) for key in ("map", "tuning") for path in spec["committed"][key]}],
         limits=_limits(tables, spec["committed"]["tuning"]) if len(tables["runs"]) else None,
         origin=origin.gather(results, spec["jobs"]),
     )
@@ -117,7 +119,9 @@ def _chapters(results: Layout, judged: Json) -> list[Json]:
     return [
         claim
         | {
+            "of_papers": claim["source"].startswith(PAPERS),
             "drawn": intervals.stacked(claim),
+            "drift": verdicts.drift(claim),
             "numbers": verdicts.numbers(claim),
             "forest": verdicts.forest(claim),
             "statistics": verdicts.statistics(claim),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from schemenets.study import summaries
 from schemenets.study.summaries import Tables, rows
-from schemenets.study.wording import NOTHING, fixed, interval, label, short, signed, size_label
+from schemenets.study.wording import NOTHING, fixed, interval, label, ranged, short, signed, size_label
 
 LONG, USUAL = "long", ("ladder", "channels")  # an experiment with longer training, and those with the same networks
 REFERENCE = "resnet-relu"
@@ -128,7 +128,7 @@ def training_length(tables: Tables) -> list[Table]:
     lengths = [f"{pairs[key].iloc[0]} epochs" for key in ("epochs_usual", "epochs")]
     scores = pairs.set_index(keys)[["score_usual", "score"]].set_axis(lengths, axis=1).sort_index()
     found: list[list[str]] = []
-    moved = False
+    changes: list[float] = []
     for (method, size), own in scores.groupby(["method", "size"], sort=False):
         reference = "-".join([REFERENCE, *(part for part in str(method).split("-")[2:] if part != "certified")])
         compared = reference != method and (reference, str(size)) in scores.index
@@ -136,11 +136,14 @@ def training_length(tables: Tables) -> list[Table]:
         if compared:
             differences = (differences - scores.loc[reference, str(size)]).dropna()
         before, after = differences.median()
-        moved |= compared and abs(after - before) > MOVED
+        changes += [after - before] if compared else []
         write = signed if compared else fixed
-        name = f"{_code(str(method))} − {_code(reference)}" if compared else _code(str(method))
+        name = _code(str(method))
+        name = Markup("{} − {}").format(name, _code(reference)) if compared else name
         found.append([name, size_label(str(size)), str(len(differences)), write(before), write(after)])
-    verdict = f"{'some move' if moved else 'none moves'} by more than {MOVED:g} dB."
+    moved = [change for change in changes if abs(change) > MOVED]
+    verdict = f"{len(moved)} of {len(changes)} move by more than {MOVED:g} dB"
+    verdict += f": {ranged(moved, signed)} dB." if moved else "."
     return [
         Table(
             "Longer training: medians of the test PSNR and of differences to the residual network, in dB, on the seeds "

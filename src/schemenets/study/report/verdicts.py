@@ -81,6 +81,12 @@ def _of_comparisons(claim: Json) -> Iterator[Number]:
         yield Number(spread, f"range of the median {measure}s", "tables/claims.csv")
 
 
+def drift(claim: Json) -> str:
+    """How far a guarantee lets networks drift, and how far at most they may; empty for other claims."""
+    known = claim["evidence"] or {}
+    return f"drift {short(known[claims.DRIFT])} (at most {known[claims.MOST]:g})" if claims.MOST in known else ""
+
+
 def place(comparison: Json) -> str:
     """Where a comparison was made: experiment and size."""
     experiment = comparison["experiment"]
@@ -104,8 +110,7 @@ def forest(claim: Json) -> Table | None:
     write, digits = signed_or_short(scale.ratio), 3 if scale.ratio else 2
     unit = "ratio of errors" if scale.ratio else "difference in dB"
     return Table(
-        f"Primary comparisons, median {unit} with interval; dashed: the threshold, {scale.label}. Marks as in the "
-        "table of verdicts.",
+        f"Primary comparisons, median {unit} with interval; dashed: the threshold, {scale.label}.",
         ["tables/claims.csv"],
         ["Where", "Candidate", "Reference", "Effect", "Median", "Outcome"],
         [
@@ -131,9 +136,11 @@ def statistics(claim: Json) -> Table | None:
     solves = any(c["experiment"].startswith(SOLVE) for c in found)
     sizes = ["Parameters", *(["Operations"] if solves else [])]
     of_images = any(c.get("image_interval") for c in found)
+    drifts = any("drift" in c for c in found)
     return Table(
         "The same in numbers: means with t intervals"
         + (", also over images" if of_images else "")
+        + ("; the largest drift over the rms of the signals" if drifts else "")
         + "; failed runs (candidate / reference) with the p-value of Fisher's test.",
         ["tables/claims.csv"],
         [
@@ -143,6 +150,7 @@ def statistics(claim: Json) -> Table | None:
             "Seeds",
             "Mean",
             *(["Images"] if of_images else []),
+            *(["Largest drift"] if drifts else []),
             "p",
             "p (Holm)",
             "p (opposite direction)",
@@ -156,6 +164,7 @@ def statistics(claim: Json) -> Table | None:
                 str(c["n"]),
                 with_interval(write(c["mean"]), c["mean_interval"], digits),
                 *([interval(*(c["image_interval"] or (None, None)))] if of_images else []),
+                *([short(c.get("drift"))] if drifts else []),
                 *(short(c[key]) for key in ("p", "p_holm", "p_opposite_holm")),
                 " / ".join(str(c[f"{side}_failed"]) for side in SIDES) + _of_failures(c),
             ]

@@ -16,7 +16,7 @@ OUTPUTS = {
     "power": TABLE.format("power"),
 }
 # of the power table: numbers of seeds, comparisons of a family, effects in standard deviations of the differences
-SEEDS, FAMILIES, EFFECTS = (10, 16), (1, 16), (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+SEEDS, FAMILIES, EFFECTS = (10, 16), (1, 2, 6, 16), (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 def specs(study: Study) -> dict[str, Json]:
