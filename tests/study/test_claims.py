@@ -1100,6 +1100,8 @@ def test_cycles_that_were_not_measured_count_and_diverged_ones_are_left_out():
     measured["solver_runs"].loc[diverged, "status"] = "diverged"
     claim = judge("C5a", measured | {"solver_iterations": measured["solver_iterations"][~lost]})
     assert (claim["effect"], claim["n"]) == (0, 9)
+    assert "Left out, since they diverged: 1." in claim["reason"]
+    assert "diverged" not in judge("C5a", trained_cycles())["reason"]
     assert judge("C5a", tables({}))["verdict"] == "inconclusive"
 
 

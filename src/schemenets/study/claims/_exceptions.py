@@ -110,12 +110,14 @@ def _free(tables: Tables) -> Json:
 def of_cycles(claim: Json, settings: Json, tables: Tables) -> Json:
     """How many trained multigrid U-nets are not the full approximation scheme, or move solutions of their equation."""
     runs, most = tables["solver_runs"], claim["tolerances"]
-    own = runs.loc[(runs["network"] == MULTIGRID) & (runs["status"] == "ok"), ["run", "method", "seed"]]
+    trained = runs[runs["network"] == MULTIGRID]
+    own = trained.loc[trained["status"] == "ok", ["run", "method", "seed"]]
     measured = own[["run"]].merge(tables["solver_iterations"][["run", "from_fas", "moved"]], on="run", how="left")
     largest = measured.fillna({"from_fas": np.inf, "moved": np.inf}).groupby("run").max().astype(float)
     apart, moving = int((largest["from_fas"] > most["cycle"]).sum()), int((largest["moved"] > most["solution"]).sum())
     reason = f"{len(own)} trained multigrid U-nets: {apart} differ from the scheme by more than {short(most['cycle'])}"
     reason += f", {moving} move a solution by more than {short(most['solution'])}."
+    reason += f" Left out, since they diverged: {lost}." if (lost := len(trained) - len(own)) else ""
     evidence = {CYCLES: len(own), FROM_FAS: number(largest["from_fas"].max()), MOVED: number(largest["moved"].max())}
     effect = apart + moving
     found = _verdict(claim, effect, _most_seeds(own), effect > claim["threshold"]["value"], reason)
