@@ -28,10 +28,10 @@ EXPLORED = (
     f"From `{RESULTS}`, which is exploration: the claims have been registered, but a confirmatory run, on seeds and "
     "test images that nobody has looked at, is still to come. Quality is PSNR, the peak signal-to-noise ratio, in dB; "
     "higher is better. A run fails if it diverges or makes the signal worse.\n\n"
-    "A symmetric network has the same filters before and after its activation, the *flux*; a ResNet has two separate "
-    "sets. The flux of Perona and Malik is nonmonotone, that of Charbonnier monotone. FSI (fast semi-iterative) and Du "
-    "Fort–Frankel networks extrapolate the steps of symmetric ones. A certificate proves that a network does not let "
-    "the norm of a signal grow, but for a drift if it has biases."
+    "A symmetric network has the same filters before and after its activation, the flux; a ResNet has two separate "
+    "sets. The flux of Perona and Malik is nonmonotone, that of Charbonnier monotone. FSI (fast semi-iterative) and "
+    "Du Fort–Frankel networks extrapolate the steps of symmetric ones. A certificate proves that a network does not "
+    "let the norm of a signal grow, but for a drift if it has biases."
 )
 NO_RESULTS = "The second protocol has no committed results yet; the history has those of the first one."
 
@@ -222,8 +222,9 @@ def plan_table(root: Path) -> str:
 
 
 def brief(sentence: str) -> str:
-    """What was found about a claim, without what stands in parentheses or behind a semicolon or colon."""
-    return re.sub(r"[;:] .*", ".", re.sub(r" \([^()]*\)", "", sentence))
+    """What was found about a claim, without parentheses, what follows a colon, and clauses that no verdict rests on."""
+    first, *others = re.sub(r" \([^()]*\)", "", sentence).removesuffix(".").split("; ")
+    return "; ".join([first.partition(": ")[0], *(clause for clause in others if "maximum" in clause)]) + "."
 
 
 def verdict_table(root: Path, shown: Callable[[str], str] = str) -> str:

@@ -435,7 +435,7 @@ def judged(directory):
     return directory
 
 
-def test_report_prints_its_path_and_one_line_per_claim(tmp_path, capsys):
+def test_report_prints_one_line_per_claim_and_its_path(tmp_path, capsys):
     results = judged(tmp_path / "results")
     assert cli.main(["report", str(results)]) == 0
     assert capsys.readouterr().out == VERDICTS.format(report=results / "report.html")

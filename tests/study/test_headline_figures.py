@@ -175,12 +175,12 @@ def test_capacity_counts_budgets_and_tells_the_extreme_differences(tables):
     ahead = (table.groupby(level=[0, 1]).max() > 0).sum()
     assert (table.groupby(level=[0, 1]).min() > 0).sum() < ahead
     text = figures.headline("capacity", tables)
-    assert f" ahead of the ResNet with ReLU at {ahead} of 8 budgets; " in text
+    assert f" ahead of the ResNet with ReLU at {ahead} of 8; " in text
     for value, (experiment, size, method) in ((table.min(), table.idxmin()), (table.max(), table.idxmax())):
         where = f"≤ {size.partition('-')[2]} parameters, {capacity.FAMILIES[experiment]}"
         assert f"{signed(value)} dB ({label(method)}, {where})" in text
     better = tables["psnr"].assign(psnr=tables["psnr"]["psnr"].mask(tables["psnr"]["method"] == "resnet-relu", 50.0))
-    assert " at 0 of 8 budgets; " in figures.headline("capacity", tables | {"psnr": better})
+    assert " at 0 of 8; " in figures.headline("capacity", tables | {"psnr": better})
 
 
 def test_labels_are_at_the_heights_of_lines_where_there_is_room():
@@ -223,12 +223,13 @@ def test_the_ladder_tells_which_guarantee_is_left_and_what_was_found(tables):
 def test_the_ladder_counts_overflows_but_no_networks_that_diverged(tables):
     stability, name = tables["stability"], "ladder/resnet-perona_malik/blocks-8/seed-0"
 
-    def row(overflow, bounded, status="ok"):
+    def row(overflow, bounded, status="ok", drift=0.4):
         run = stability["run"] == name
         found = ["largest_amplification_found", "largest_expansion_found"]
         changed = stability.assign(overflow=run & overflow)
         changed[found] = changed[found].mask(run & overflow)
         changed["euclidean_bound"] = changed["euclidean_bound"].mask(run & (not bounded))
+        changed["relative_drift"] = changed["relative_drift"].mask(run, drift)
         psnr = tables["psnr"].assign(status=tables["psnr"]["status"].mask(tables["psnr"]["run"] == name, status))
         table = summaries.ladder(tables | {"stability": changed, "psnr": psnr})
         return table.query("method == 'resnet-perona_malik' and blocks == 8").iloc[0]
@@ -236,6 +237,8 @@ def test_the_ladder_counts_overflows_but_no_networks_that_diverged(tables):
     over = row(overflow=True, bounded=True)
     assert (over["amplification"], over["expansion"], over["bound"]) == (np.inf, np.inf, 16)
     assert np.isnan(row(overflow=False, bounded=False)[["bound", "allowed", "amplification"]].astype(float)).all()
+    assert row(overflow=False, bounded=True, drift=1.0)["amplification"] == 8
+    assert np.isnan(row(overflow=False, bounded=True, drift=1.01)["amplification"])  # which says nothing
     lost = row(overflow=True, bounded=False, status="diverged")
     assert (lost["failed"], lost["expansion"], lost["bound"]) == (1, 24, 16)
 

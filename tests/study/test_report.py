@@ -160,6 +160,7 @@ def test_the_map_of_another_run_is_shown_where_there_is_none(made_up, tables, mo
         files.atomic_write(table, kept)
 
 
+@pytest.mark.usefixtures("html")
 def test_a_run_without_claims_has_a_page_of_what_it_has(made_up):
     layout, study = made_up
     page = Page(report.render(layout, study.specs("report")["all"] | DETAILS | {"claims": False}))
@@ -639,6 +640,7 @@ def test_limits_name_rates_that_were_tuned_before_and_are_used(tables, tmp_path)
     assert found == _limits(tables, [])["edges"] != []
 
 
+@pytest.mark.usefixtures("html")
 def test_exploration_is_told_at_the_top(made_up):
     layout, study = made_up
     spec = study.specs("report")["all"] | DETAILS

@@ -125,7 +125,7 @@ def of_cycles(claim: Json, settings: Json, tables: Tables) -> Json:
 
 
 def of_fixed_points(claim: Json, settings: Json, tables: Tables) -> Json:
-    """Whether implicit networks with a rate below 1 keep it, and how far their gradients are from unrolled ones."""
+    """Whether implicit networks with a contraction rate below 1 keep it, and how far gradients are from unrolled."""
     table, most = tables["fixed_points"], claim["threshold"]["value"]
     own = table[table["allowed_iterations"].notna()]
     last = own[own["tolerance"] == own["tolerance"].min()]
@@ -135,8 +135,8 @@ def of_fixed_points(claim: Json, settings: Json, tables: Tables) -> Json:
     converged = last[last["iterations"].notna()]
     differences = converged["gradient_difference"].fillna(np.inf)  # of gradients that are not finite
     large, n = int((differences > most).sum()), _most_seeds(converged)
-    reason = f"Of {len(last)} networks with a rate below 1, {slow} take more iterations than it allows, and gradients"
-    reason += f" of {large} differ by more than {short(most)}."
+    reason = f"Of {len(last)} networks with a contraction rate below 1, {slow} take more iterations than it allows, "
+    reason += f"and gradients of {large} differ by more than {short(most)}."
     evidence = {
         "implicit networks": table["run"].nunique(),
         BOUNDED: len(last),

@@ -60,10 +60,10 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     if claim["weight_ratio"]:
         counts = "{candidate_convolution_weights} against {reference_convolution_weights}"
         weights = (counts.format(**c) for c in primary)
-        text += f"; the former has {listed(list(dict.fromkeys(weights)))} convolution weights and {_share(primary)}"
+        text += f"; with {listed(list(dict.fromkeys(weights)))} convolution weights and {_share(primary)}"
     elif sizes and all(size.startswith(BUDGET) for size in sizes):
         larger = _larger(primary) if claim["rule"] == SOME else ""
-        text += f"; as blocks are whole, the former has {_share(primary)}{larger}"
+        text += f"; with {_share(primary)}, as budgets are filled with whole blocks{larger}"
     elif claim["evaluator"] == "solvers":
         numbers = (ranged([c[f"{side}_parameters"] for c in primary], "{:,}".format) for side in SIDES)
         text += "; the former have {} parameters, the latter {}".format(*numbers)
@@ -75,8 +75,10 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
 
 def _drifting(evidence: Json | None) -> str:
     """How far a guarantee lets networks with biases drift, where that matters."""
-    if not evidence or evidence[DRIFT] is None:
+    if not evidence or not evidence["of"]:
         return ""
+    if evidence[DRIFT] is None:
+        return "Not all candidates have a certificate. "
     most = evidence.get(MOST)
     above = f", above the maximum of {most:g}" if most and evidence[DRIFT] > most else ""
     return f"The guarantee allows a drift of up to {short(evidence[DRIFT])} times the rms of the signals{above}. "
@@ -86,12 +88,16 @@ def _larger(primary: list[Json]) -> str:
     """In how many of the comparisons that support a claim the candidate has more parameters."""
     shown = [c for c in primary if c["outcome"] == "shown"]
     more = sum(c["candidate_parameters"] > c["reference_parameters"] for c in shown)
-    return f", and more of them in {more} of the {len(shown)} that support the claim" if more and len(shown) > 1 else ""
+    return f", and more in {more} of the {len(shown)} that support the claim" if more and len(shown) > 1 else ""
 
 
 def _failed(primary: list[Json], side: str) -> int:
     """How many runs of a side failed; those that several comparisons share count once."""
-    return sum({(c["experiment"], c[side], c["size"]): c[f"{side}_failed"] for c in primary}.values())
+    failed: dict[tuple[str, str, str], int] = {}
+    for c in primary:
+        runs = c["experiment"], c[side], c["size"]
+        failed[runs] = max(failed.get(runs, 0), c[f"{side}_failed"])
+    return sum(failed.values())
 
 
 def _share(primary: list[Json]) -> str:

@@ -58,7 +58,8 @@ def by_flux(tables: Tables) -> str:
     table = cells(tables)
     table = table[(table["kind"] == DESIGN) & (table["side"] == DEPTH)]
     medians = table.groupby("pair")["effect"].median().sort_values(ascending=False)
-    texts = [f"{signed(value)} dB ({choice('pair', pair)})" for pair, value in medians.items()]
+    names = [" against ".join(map(label, str(pair).split("/"))) for pair in medians.index]
+    texts = [f"{signed(value)} dB ({name})" for name, value in zip(names, medians, strict=True)]
     return f"Medians with as many blocks, by fluxes: {listed(texts)}." if texts else ""
 
 

@@ -134,6 +134,7 @@ def _write_names(ax: Axes, measured: pd.DataFrame, low: float, high: float) -> N
 def headline(tables: Tables) -> str:
     """At how many budgets a proposed network is ahead of the residual network, and how far they are apart."""
     effects, budgets, ahead = {}, 0, 0
+    compared: set[str] = set()
     for experiment, text in FAMILIES.items():
         found = {}
         for method in PROPOSED:
@@ -143,12 +144,14 @@ def headline(tables: Tables) -> str:
                 effects[f"{label(method)}, {size_label(size)}, {text}"] = found[method, size]
         sizes = {size for _, size in found}
         budgets += len(sizes)
+        compared |= {method for method, _ in found}
         ahead += sum(max(value for (_, at), value in found.items() if at == size) > 0 for size in sizes)
     if not effects:
         return NOT_MEASURED
     least, most = min(effects, key=effects.__getitem__), max(effects, key=effects.__getitem__)
+    best = f"the best of {len(compared)} symmetric networks" if len(compared) > 1 else "a symmetric network"
     to = f" to {signed(effects[most])} dB ({most})" if len(effects) > 1 else ""
     return (
-        f"Within a budget of parameters, the best of {len(PROPOSED)} symmetric networks is ahead of the ResNet with "
-        f"ReLU at {ahead} of {budgets} budgets; median differences of all: {signed(effects[least])} dB ({least}){to}."
+        f"With equal budgets of parameters, {best} is ahead of the ResNet with ReLU at {ahead} of {budgets}; median "
+        f"differences of all: {signed(effects[least])} dB ({least}){to}."
     )

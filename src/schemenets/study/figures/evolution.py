@@ -27,7 +27,7 @@ SHAPES = {EXPLICIT: ("o", "-"), "fsi": ("^", "--"), "du_fort_frankel": ("s", "-.
 COLORS = dict(zip(SHAPES, (_style.PALETTE[1], _style.PALETTE[0], _style.PALETTE[2]), strict=True))
 WEIGHTS = {False: "untied weights", True: "tied weights"}
 ASIDE = 1.07  # factor by which markers of networks with a bound are offset
-REACHED = {False: "do not reach T", True: "do"}
+REACHED = {False: "do not reach T", True: "reach T"}
 
 
 def draw(tables: Tables) -> Figure:

@@ -22,7 +22,7 @@ CAPTION = (
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 SMALLEST = 1e-4  # of found over bound in the panel
-ROUNDING = 1e-9
+ROUNDING, VISIBLE = 1e-9, 1.01  # from which three digits tell a factor from 1
 LOOKS: dict[bool, dict[str, Any]] = {
     True: {"label": "fulfils a theorem", "color": _style.PALETTE[0], "marker": "o"},
     False: {"label": "does not", "color": _style.PALETTE[1], "marker": "s"},
@@ -85,7 +85,8 @@ def headline(tables: Tables) -> str:
         if len(own):
             found = own["largest_amplification_found"]
             count = (found > 1 + ROUNDING).sum()
-            texts.append(f"{count} of {len(own)} networks {kind} (largest factor {short(found.max())})")
+            factor = short(found.max(), 3 if found.max() >= VISIBLE else 7)
+            texts.append(f"{count} of {len(own)} networks {kind} (largest factor {factor})")
     return f"The search finds signals that are amplified by {listed(texts)}."
 
 

@@ -104,10 +104,15 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         map_by_flux=figures.map_by_flux(of_the_map),
         figures={chapter: [each for each in shown if each["chapter"] == chapter] for chapter in _all_chapters(judged)},
         tables={chapter: list(_tables(chapter, tables)) for chapter in {*TABLES, *_all_chapters(judged)}},
-        made_before=[*{str(Path(path).parent.parent) for key in ("map", "tuning") for path in spec["committed"][key]}],
+        made_before=_directories(spec["committed"]["map"] + spec["committed"]["tuning"]),
         limits=_limits(tables, spec["committed"]["tuning"]) if len(tables["runs"]) else None,
         origin=origin.gather(results, spec["jobs"]),
     )
+
+
+def _directories(tables_and_figures: Sequence[str]) -> list[str]:
+    """The directories of results that these files are from."""
+    return list(dict.fromkeys(Path(path).parent.parent.as_posix() for path in tables_and_figures))
 
 
 def _all_chapters(judged: Json | None) -> list[str]:

@@ -230,7 +230,8 @@ def guarantees_measured(tables: Tables) -> Table:
     kinds = {"": "freely", "certified_": "certified"}
     return Table(
         "What remains of these guarantees after training: how many networks fulfil all conditions of a theorem, and "
-        "the largest amplification ‖N(u)‖₂ / ‖u‖₂ found by gradient search and by repetition. Numbers link to runs.",
+        "the largest amplification ‖N(u)‖₂ / ‖u‖₂, less a certified drift, found by gradient search and by repetition. "
+        "Numbers link to runs.",
         ["tables/guarantees.csv"],
         [
             *("Scheme", "Trained", "Networks", "Fulfil a theorem"),
@@ -257,8 +258,8 @@ def ladder(tables: Tables) -> Table:
         "From a guarantee to the residual network with the same flux: median test PSNR in dB and median change from "
         "the rung before, with order-statistic intervals; parameters, convolution weights among them; what holds by "
         "construction; bound c and drift β over the root mean square of the signals, the largest of all networks; and "
-        "the largest growth found, of signals where there is a bound, (rms(N(u)) - β) / rms(u), and of small "
-        "differences.",
+        "the largest growth found, of signals where all networks have a bound with a drift of at most the rms, "
+        "(rms(N(u)) - β) / rms(u), and of small differences.",
         ["tables/ladder.csv"],
         [
             *("Flux", "Blocks", "Rung", "Median PSNR", "Change", "Failed", "Parameters", "Weights"),
