@@ -113,7 +113,7 @@ def test_every_link_leads_somewhere(made_up, page):
 
 
 def test_the_page_is_short(html):
-    """A limit of 4,000 words outside of tables; the tests in a browser count those of the committed page as well."""
+    """A limit of 4,000 words outside of tables; the tests in a browser count those of a run's page."""
     text = re.sub(r"<(style|table)\b.*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
     assert len(text.split()) < 4500  # this page lists in words what its tier lacks
 

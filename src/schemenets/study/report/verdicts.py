@@ -180,8 +180,8 @@ def _of_failures(comparison: Json) -> str:
 
 
 def evidence(claim: Json) -> Table | None:
-    """All that a verdict without comparisons rests on, and what stands beside it."""
-    if claim["evaluator"] not in EVIDENCE or not claim["evidence"]:
+    """All that a verdict without comparisons rests on, and what stands beside it; None where :func:`numbers` say it."""
+    if claim["evaluator"] not in EVIDENCE or len(claim["evidence"] or {}) <= len(numbers(claim)):
         return None
     return Table(
         "What the verdict rests on, and what was measured beside it.",
