@@ -16,6 +16,7 @@ from schemenets import files, fluxes, networks
 from schemenets.networks import Architecture
 from schemenets.study import figures, forecast
 from schemenets.study.config import Study
+from schemenets.study.report.verdicts import answer
 
 CERTIFIED, EXPLANATIONS = "results/tables/certified.csv", "results/tables/explanations.csv"
 RESULTS = "results/exploratory"  # whose verdicts the README shows
@@ -222,9 +223,8 @@ def plan_table(root: Path) -> str:
 
 
 def brief(sentence: str) -> str:
-    """What was found about a claim, without parentheses, what follows a colon, and clauses that no verdict rests on."""
-    first, *others = re.sub(r" \([^()]*\)", "", sentence).removesuffix(".").split("; ")
-    return "; ".join([first.partition(": ")[0], *(clause for clause in others if "maximum" in clause)]) + "."
+    """The first clause of what was found about a claim, without parentheses and what follows a colon."""
+    return re.sub(r" \([^()]*\)", "", sentence).removesuffix(".").partition("; ")[0].partition(": ")[0] + "."
 
 
 def verdict_table(root: Path, shown: Callable[[str], str] = str) -> str:
@@ -263,7 +263,8 @@ def verdicts(root: Path) -> str:
     if not (root / RESULTS / "claims.json").is_file():
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"
-    return "\n\n".join([EXPLORED, verdict_table(root, brief), figure, explored])
+    found = answer(files.read_json(root / RESULTS / "claims.json")["claims"])
+    return "\n\n".join([f"{found} {EXPLORED}", verdict_table(root, brief), figure, explored])
 
 
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments

@@ -157,9 +157,10 @@ def local(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exceeding(cluster, tmp_path_factory):
-    """A run with a job that needs more than its minute, and one that gives it up then: begun first and judged later."""
+    """A run with a job that needs more than its minute, and one that gives it up then: begun first and judged late."""
     counts = {"piecewise_affine": 64, "scanlines": 64, "evolution": 64}
     directory = project(tmp_path_factory.mktemp("exceeding") / "project", epochs=ENDLESS, train=counts)
+    site(directory, setup="renice -n 19 $$")  # its endless job gives way to those of other tests
     process = start(directory, "--set-resources", "tune:runtime=1 if attempt == 1 else 60", "--", TARGET)
     STARTED.remove(process)
     given_up = project(tmp_path_factory.mktemp("given_up") / "project")
@@ -169,27 +170,6 @@ def exceeding(cluster, tmp_path_factory):
     yield directory, process, given_up, other
     end(process)
     end(other)
-
-
-@pytest.mark.usefixtures("exceeding")  # which needs a minute
-def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_path):
-    directory = project(tmp_path / "project")
-    status, output = run(directory, "--retries", "1", "--set-resources", "tune:mem_mb=100", "--", TARGET)
-    assert status != 0
-    assert "Error in rule tune" in output
-    assert f"log: {RESULTS}/logs/tune/{RATE}.log" in output
-    assert re.search(rf"SLURM status is: '{MEMORY}", output)
-    assert not (directory / TARGET).exists()
-
-
-def assert_it_asks_for_a_gpu(cluster, directory, rule):
-    """The job of a rule, as soon as there is one."""
-    states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
-    wait(lambda: cluster.jobs(directory, *states, rule=rule), f"there is a job of {rule}")
-    (number,) = cluster.jobs(directory, *states, rule=rule)
-    resources = cluster.answer("scontrol", "show", "job", number)
-    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
-    assert "Partition=gpus" in resources
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +192,27 @@ def on_gpus(cluster, tmp_path_factory):
         end(process)
 
 
+@pytest.mark.usefixtures("exceeding", "on_gpus")  # which wait for most of their time
+def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_path):
+    directory = project(tmp_path / "project")
+    status, output = run(directory, "--retries", "1", "--set-resources", "tune:mem_mb=100", "--", TARGET)
+    assert status != 0
+    assert "Error in rule tune" in output
+    assert f"log: {RESULTS}/logs/tune/{RATE}.log" in output
+    assert re.search(rf"SLURM status is: '{MEMORY}", output)
+    assert not (directory / TARGET).exists()
+
+
+def assert_it_asks_for_a_gpu(cluster, directory, rule):
+    """The job of a rule, as soon as there is one."""
+    states = "RUNNING", "PENDING", "COMPLETED", "FAILED"
+    wait(lambda: cluster.jobs(directory, *states, rule=rule), f"there is a job of {rule}")
+    (number,) = cluster.jobs(directory, *states, rule=rule)
+    resources = cluster.answer("scontrol", "show", "job", number)
+    assert "gres:gpu:1" in resources or "gres/gpu=1" in resources
+    assert "Partition=gpus" in resources
+
+
 def test_a_gpu_that_is_missing_is_the_error_of_one_job_before_all_others(cluster, on_gpus):
     directory, process = on_gpus["missing"]
     assert_it_asks_for_a_gpu(cluster, directory, "train")
@@ -229,6 +230,28 @@ def test_trainings_ask_for_a_gpu(cluster, on_gpus):
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "Error in rule tune" in output
+
+
+def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that_is_away(cluster, local, tmp_path):
+    directory = project(tmp_path / "project")
+    process = start(directory, "--set-resources", "tune:mem_mb=100*attempt**4")
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="solvers"), "a job solves")
+    (cancelled,) = cluster.jobs(directory, "RUNNING", rule="solvers")
+    subprocess.run(["scancel", cancelled], check=True)
+    wait(lambda: cluster.jobs(directory, "RUNNING", rule="train"), "a job trains")
+    cluster.end("slurmctld")
+    back = time.monotonic() + 60
+    expected = local()
+    time.sleep(max(0, back - time.monotonic()))
+    assert process.poll() is None
+    cluster.start_controller()
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert re.search(rf"SLURM-job '{cancelled}' failed, SLURM status is: 'CANCELLED", output)
+    assert re.search(rf"SLURM status is: '{MEMORY}", output)
+    assert list((directory / "scratch").glob("schemenets-*"))  # where jobs keep temporary files
+    assert not (directory / ".snakemake/schemenets.slurm").exists()
+    assert results(directory) == expected
 
 
 def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
@@ -254,28 +277,6 @@ def test_a_job_that_exceeds_its_time_gets_more_and_goes_on(cluster, exceeding):
     assert "SLURM status is: 'TIMEOUT" in output
     assert f"log: {RESULTS}/logs/tune/{RATE}.log" in output
     assert not (given_up / TARGET).exists()
-
-
-def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that_is_away(cluster, local, tmp_path):
-    directory = project(tmp_path / "project")
-    process = start(directory, "--set-resources", "tune:mem_mb=100*attempt**4")
-    wait(lambda: cluster.jobs(directory, "RUNNING", rule="solvers"), "a job solves")
-    (cancelled,) = cluster.jobs(directory, "RUNNING", rule="solvers")
-    subprocess.run(["scancel", cancelled], check=True)
-    wait(lambda: cluster.jobs(directory, "RUNNING", rule="train"), "a job trains")
-    cluster.end("slurmctld")
-    back = time.monotonic() + 60
-    expected = local()
-    time.sleep(max(0, back - time.monotonic()))
-    assert process.poll() is None
-    cluster.start_controller()
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    assert re.search(rf"SLURM-job '{cancelled}' failed, SLURM status is: 'CANCELLED", output)
-    assert re.search(rf"SLURM status is: '{MEMORY}", output)
-    assert list((directory / "scratch").glob("schemenets-*"))  # where jobs keep temporary files
-    assert not (directory / ".snakemake/schemenets.slurm").exists()
-    assert results(directory) == expected
 
 
 def test_jobs_that_outlive_their_run_are_not_started_twice(cluster, local, tmp_path):

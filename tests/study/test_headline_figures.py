@@ -353,9 +353,12 @@ def test_effects_of_a_made_up_map_are_those_it_was_made_with(tables):
         for name, value in expected.items():
             np.testing.assert_allclose(values[side, name], value, atol=1e-9)
     assert len(table) == 2 * (21 + 4 + 1 + 12 + 9)
-    assert figures.headline("map_effects", tables).startswith(
+    text = figures.headline("map_effects", tables)
+    assert text.startswith(
         "The choice that changes the difference most: with as many blocks it is 2 blocks (+0.40 dB [0.40, 0.40]) and "
     )
+    assert ". The pair that adds most to its choices: with as many blocks it is biases, " in text
+    assert text.count(" (+0.10 dB [0.10, 0.10])") + text.count(" (−0.10 dB [−0.10, −0.10])") == 2
 
 
 def test_a_map_is_made_of_differences_paired_over_seeds_with_failed_runs_below_all_others():

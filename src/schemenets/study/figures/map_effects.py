@@ -80,14 +80,21 @@ def _effects(tables: Tables) -> pd.DataFrame:
 
 
 def headline(tables: Tables) -> str:
-    """The choice with the largest effect."""
+    """The choice with the largest effect, and the pair of choices that adds most to theirs."""
     table = _effects(tables)
     if table.empty:
         return NOT_MEASURED
-    texts = []
-    for side, own in summaries.groups(table, "side"):
-        alone = own[own["factors"].map(len) == 1]
-        most = alone.sort_values("value", key=abs).iloc[-1]
-        value = f"{signed(most['value'])} dB {interval(most['low'], most['high'])}"
-        texts.append(f"with {_map.SIDES[side]} it is {most['name']} ({value})")
-    return f"The choice that changes the difference most: {listed(texts)}."
+    alone = table["factors"].map(len) == 1
+    choices, pairs = (
+        listed(
+            [f"with {_map.SIDES[side]} it is {_largest(own)}" for side, own in summaries.groups(table[part], "side")]
+        )
+        for part in (alone, ~alone)
+    )
+    return f"The choice that changes the difference most: {choices}. The pair that adds most to its choices: {pairs}."
+
+
+def _largest(found: pd.DataFrame) -> str:
+    """The largest of some effects, in words."""
+    most = found.sort_values("value", key=abs).iloc[-1]
+    return f"{most['name']} ({signed(most['value'])} dB {interval(most['low'], most['high'])})"

@@ -25,7 +25,6 @@ SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_
 OPERATOR = {"multigrid": "learned operator", "cycle": "given operator"}
 FSI = "FSI"  # prefix of extrapolated schemes
 SCHEMES: dict[str, dict[str, Any]] = {
-    "V(2,2)": {"color": "black", "marker": "v", "linestyle": ":"},
     "full multigrid, then V(2,2)": {"color": "black", "marker": "P", "linestyle": "-"},
     FSI: {"color": _style.PALETTE[5], "marker": "D", "linestyle": "-."},
     "Newton's method": {"color": _style.GREY, "marker": "X", "linestyle": "--"},
@@ -82,7 +81,7 @@ def headline(tables: Tables) -> str:
         f"with {listed([short(row.parameters / rival.parameters) for row in shown])} times its parameters"
     )
     least = min(best.values(), key=lambda row: row.median)
-    paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
+    paths = _paths(tables)
     for row in summaries.rows(paths[paths["relative_error"] <= least.median].nsmallest(1, "operations")):
         text += f"; untrained, {row.method} is as accurate as the best of all with "
         text += f"{short(row.operations / least.operations)} times its operations"
@@ -95,14 +94,17 @@ def _scored(scores: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def _draw_schemes(ax: Axes, tables: Tables, measure: str) -> None:
+    for name, own in summaries.groups(_paths(tables), "method"):
+        look = SCHEMES[FSI if name.startswith(FSI) else name]
+        ax.plot(own["operations"], own[measure], linewidth=1, markersize=3.5, label=name, **look, zorder=2)
+
+
+def _paths(tables: Tables) -> pd.DataFrame:
+    """Of the schemes that are drawn; of those that extrapolate, the fastest."""
     paths = tables["solver_paths"].query("problem == @PROBLEM and operations > 0")
-    for name, look in SCHEMES.items():
-        own = paths[paths["method"] == name]
-        if name == FSI and len(fsi := paths[paths["method"].str.startswith(FSI)]):
-            own = fsi[fsi["method"] == _fastest(fsi)]
-            name = own["method"].iloc[0]
-        if len(own):
-            ax.plot(own["operations"], own[measure], linewidth=1, markersize=3.5, label=name, **look, zorder=2)
+    fsi = paths[paths["method"].str.startswith(FSI)]
+    names = [*SCHEMES, *([_fastest(fsi)] if len(fsi) else [])]
+    return paths[paths["method"].isin(names)]
 
 
 def _fastest(paths: pd.DataFrame) -> str:

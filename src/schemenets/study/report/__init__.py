@@ -22,7 +22,6 @@ Json = dict[str, Any]
 MAP = Layout(Path("results/map"))
 TUNING = Layout(Path("results/tuning"))
 FIRST_PROTOCOL = Path("results/first_protocol/claims.json")
-PAPERS = ("[A]", "[B]")  # with which sources of claims of the papers begin
 LARGEST_SVG = 150_000  # bytes; a larger drawing is shown as PNG
 # tables by chapter, with their sources; a chapter shows the tables whose sources exist
 TABLES: dict[str, dict[Callable[[Tables], Any], tuple[str, ...]]] = {
@@ -99,6 +98,7 @@ def render(results: Layout, spec: Mapping[str, Any]) -> str:
         runs=tables["runs"],
         record=content.record,
         judged=judged,
+        answer=verdicts.answer(judged["claims"]) if judged else None,
         claims=_chapters(results, judged) if judged else [],
         earlier=_earlier(judged, spec["committed"]["earlier"]) if judged else None,
         map_by_flux=figures.map_by_flux(of_the_map),
@@ -124,7 +124,7 @@ def _chapters(results: Layout, judged: Json) -> list[Json]:
     return [
         claim
         | {
-            "of_papers": claim["source"].startswith(PAPERS),
+            "of_papers": verdicts.of_papers(claim),
             "drawn": intervals.stacked(claim),
             "drift": verdicts.drift(claim),
             "numbers": verdicts.numbers(claim),

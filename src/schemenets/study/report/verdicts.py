@@ -14,13 +14,20 @@ from schemenets.study.report import intervals
 from schemenets.study.report.content import Table, job, signed_or_short, solver, with_interval
 from schemenets.study.statistics import SIDES
 from schemenets.study.summaries import rows
-from schemenets.study.wording import SOLVE, interval, label, ranged, sentence, short, size_label
+from schemenets.study.wording import SOLVE, interval, label, listed, ranged, sentence, short, size_label
 
 Json = dict[str, Any]
 EVIDENCE = {  # where the numbers of claims without comparisons are from
     "certificates": "tables/stability.csv",
     "cycles": "tables/solver_iterations.csv",
     "fixed_points": "tables/fixed_points.csv",
+}
+PAPERS = ("[A]", "[B]")  # with which sources of claims of the papers begin
+ANSWERS = {  # a verdict as a predicate, of one claim and of several
+    "reproduced": ("is reproduced", "are reproduced"),
+    "depends": ("depends on the setting", "depend on the setting"),
+    "inconclusive": ("is undecided", "are undecided"),
+    "not reproduced": ("is not reproduced", "are not reproduced"),
 }
 
 
@@ -31,6 +38,29 @@ class Number:
     value: str
     what: str
     source: str
+
+
+def of_papers(claim: Json) -> bool:
+    """Whether the papers make this claim, and not this study."""
+    return str(claim["source"]).startswith(PAPERS)
+
+
+def answer(judged: Sequence[Json]) -> str:
+    """What was found as a whole: the verdicts on the claims of the papers, then on each of the study's own."""
+    theirs = [claim for claim in judged if of_papers(claim)]
+    groups = {verdict: [claim["id"] for claim in theirs if claim["verdict"] == verdict] for verdict in ANSWERS}
+    parts = [
+        f"{len(names)} {ANSWERS[verdict][len(names) > 1]} ({', '.join(names)})"
+        for verdict, names in groups.items()
+        if names
+    ]
+    sentences = [f"Of {len(theirs)} claims of the papers, {listed(parts)}."] if theirs else []
+    sentences += [
+        f"{claim['id']}, a claim of this study, {ANSWERS[claim['verdict']][0]}."
+        for claim in judged
+        if not of_papers(claim)
+    ]
+    return " ".join(sentences)
 
 
 def numbers(claim: Json) -> list[Number]:
