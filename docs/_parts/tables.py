@@ -264,7 +264,7 @@ def verdicts(root: Path) -> str:
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"
     found = answer(files.read_json(root / RESULTS / "claims.json")["claims"])
-    return "\n\n".join([f"{found} {EXPLORED}", verdict_table(root, brief), figure, explored])
+    return "\n\n".join([found, EXPLORED, verdict_table(root, brief), figure, explored])
 
 
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments

@@ -29,7 +29,8 @@ VARIANTS = [
     for channels in (1, 3)
     for tied in (False, True)
     for certified in (False, True)
-    if channels == 1 or flux in ("relu", "perona_malik")
+    if flux in ("relu", "perona_malik")
+    or (channels, tied) == (1, False)  # what it acts on makes no difference to a flux
 ]
 SWITCHES = [
     {"name": name, "flux": "perona_malik", "channels": channels, "tied": tied, "certified": False, **switch}
