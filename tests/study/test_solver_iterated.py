@@ -77,6 +77,16 @@ def test_there_is_no_local_radius_of_many_points_or_without_a_solution(monkeypat
     assert np.isnan(iterated(networks.stack([net]), [net], home(), b, x)["local_radius"]).all()
 
 
+@pytest.mark.parametrize("error", [0, 1e-3])
+def test_how_far_solutions_are_moved_does_not_depend_on_how_well_they_solve(monkeypatch, error):
+    exact = LearnedEquation.solve
+    monkeypatch.setattr(LearnedEquation, "solve", lambda self, b: exact(self, b) * (1 + error))
+    net = network()
+    b, x = solved(home().grid)
+    (moved,) = iterated(networks.stack([net]), [net], home(), b, x)["moved"]
+    assert moved < 1e-14
+
+
 def test_what_multigrid_networks_do_to_solutions_of_their_own_equations():
     nets = [network(seed=seed) for seed in range(2)]
     b, x = solved(home().grid)
