@@ -355,9 +355,9 @@ def test_effects_of_a_made_up_map_are_those_it_was_made_with(tables):
     assert len(table) == 2 * (21 + 4 + 1 + 12 + 9)
     text = figures.headline("map_effects", tables)
     assert text.startswith(
-        "The choice that changes the difference most: with as many blocks it is 2 blocks (+0.40 dB [0.40, 0.40]) and "
+        "What changes the difference most: 2 blocks (+0.40 dB [0.40, 0.40]) with as many blocks and "
     )
-    assert ". The pair that adds most to its choices: with as many blocks it is biases, " in text
+    assert ". Of pairs of choices, what adds most: biases, " in text
     assert text.count(" (+0.10 dB [0.10, 0.10])") + text.count(" (−0.10 dB [−0.10, −0.10])") == 2
 
 

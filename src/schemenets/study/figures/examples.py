@@ -14,9 +14,8 @@ ORDER = 25
 CHAPTER = "C2"
 TITLE = "The same noisy signals, denoised"
 CAPTION = (
-    f"The first test signal of a family, denoised by networks at the budget nearest to {summaries.MIDDLE} that were "
-    "trained on such signals, and by TV with the best weight on validation signals. Grey: the clean signal; below: "
-    "the error."
+    f"The first test signal of a family, denoised by networks of about {summaries.MIDDLE} parameters that were trained "
+    "on such signals, and by tuned TV. Grey: the clean signal; below: the error."
 )
 SOURCES = ("data/*.safetensors", "tables/runs.csv", "tables/psnr.csv", "tables/classical.csv")
 RIVAL = "total_variation"

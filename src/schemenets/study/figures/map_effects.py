@@ -17,9 +17,8 @@ ORDER = 38
 CHAPTER = "map"
 TITLE = "What each choice changes of this difference"
 CAPTION = (
-    "What choices add to that difference: deviations from its mean over the balanced design, and what pairs of "
-    "choices add to these, by a linear model of the medians with 95 % t intervals. Diverged runs count as the noisy "
-    "input."
+    "Deviations from the mean difference over the balanced design, and what pairs of choices add to them, by a linear "
+    "model of the medians with 95 % t intervals. Diverged runs count as the noisy input."
 )
 SOURCES = ("tables/map.csv",)
 INTERACTIONS = [  # named before the map was run
@@ -86,12 +85,10 @@ def headline(tables: Tables) -> str:
         return NOT_MEASURED
     alone = table["factors"].map(len) == 1
     choices, pairs = (
-        listed(
-            [f"with {_map.SIDES[side]} it is {_largest(own)}" for side, own in summaries.groups(table[part], "side")]
-        )
+        listed([f"{_largest(own)} with {_map.SIDES[side]}" for side, own in summaries.groups(table[part], "side")])
         for part in (alone, ~alone)
     )
-    return f"The choice that changes the difference most: {choices}. The pair that adds most to its choices: {pairs}."
+    return f"What changes the difference most: {choices}. Of pairs of choices, what adds most: {pairs}."
 
 
 def _largest(found: pd.DataFrame) -> str:

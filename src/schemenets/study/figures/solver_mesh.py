@@ -21,8 +21,8 @@ ORDER = 140
 CHAPTER = "C5a"
 TITLE = "Does the speed of cycles depend on the grid?"
 CAPTION = (
-    "Decimal digits gained per iteration, for the slowest of a few right-hand sides. A level line: the speed does not "
-    "depend on the grid. Open marks: at least half of the seeds miss a residual of 1e-8 within "
+    "Decimal digits gained per iteration, for the slowest of a few right-hand sides. Level lines: the grid does not "
+    "matter. Open marks: at least half of the seeds miss a residual of 1e-8 within "
     f"{summaries.MOST_CYCLES} cycles ({summaries.MOST_STEPS} steps on one level); at the lower edge: no convergence."
 )
 SOURCES = ("tables/solver_iterations.csv", "tables/solver_runs.csv", "tables/problems.csv")

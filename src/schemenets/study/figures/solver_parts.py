@@ -20,8 +20,8 @@ CHAPTER = "C5a"
 FOLDED = True
 TITLE = "The parts of a learned cycle"
 CAPTION = (
-    "The learned cycle and variants with one part replaced; in brackets: parameters. Left: error after one cycle; "
-    "right: cycles to a relative residual of 1e-8, at the edge the seeds that miss it."
+    "The learned cycle and variants with one part replaced; in brackets: parameters. At the right edge: seeds that "
+    "miss the residual."
 )
 SOURCES = ("tables/solver_runs.csv", "tables/solver_errors.csv", "tables/solver_iterations.csv")
 WHOLE = "cycle-1"

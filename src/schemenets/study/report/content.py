@@ -255,11 +255,10 @@ def guarantees_measured(tables: Tables) -> Table:
 def ladder(tables: Tables) -> Table:
     """What the guarantee costs, and what is left of it."""
     return Table(
-        "From a guarantee to the residual network with the same flux: median test PSNR in dB and median change from "
-        "the rung before, with order-statistic intervals; parameters, convolution weights among them; what holds by "
-        "construction; bound c and drift β over the root mean square of the signals, the largest of all networks; and "
-        "the largest growth found, of signals where all networks have a bound with a drift of at most the rms, "
-        "(rms(N(u)) - β) / rms(u), and of small differences.",
+        "Networks with the same flux: median test PSNR in dB and median change from the rung before, with "
+        "order-statistic intervals; parameters, convolution weights among them; what holds by construction; the "
+        "largest bound c and drift β over the rms of the signals; and the largest growth found, of signals where "
+        "drifts are at most the rms, (rms(N(u)) - β) / rms(u), and of small differences.",
         ["tables/ladder.csv"],
         [
             *("Flux", "Blocks", "Rung", "Median PSNR", "Change", "Failed", "Parameters", "Weights"),

@@ -43,11 +43,10 @@ def networks(tables: Tables) -> Table:
     certificates = tables.get("solver_certificates", pd.DataFrame({"run": [], "holds": []}))
     several = summaries.several_solutions(tables)
     return Table(
-        "Networks that learned to solve. Applied once, on right-hand sides like the training ones: geometric mean "
-        "and worst seed of the relative error (1 for a diverged run), median relative residual. Iterated: seeds that "
-        "converge on every sampled right-hand side, most cycles to a residual of 1e-8, worst convergence factor. "
-        "Last columns: the largest relative change that one cycle makes to a solution of its equation; relative error "
-        "of the solution of a learned equation; certificates of convergence that hold, over all grids and τ.",
+        "Networks that learned to solve. Applied once: geometric mean and worst seed of the relative error (1 for a "
+        "diverged run), median residual. Iterated: seeds that converge, most cycles to a residual of 1e-8, worst "
+        "factor. Then: the largest relative change that a cycle makes to a solution of its equation; error of the "
+        "solution of a learned equation; certificates of convergence that hold, over all grids and τ.",
         [f"tables/solver_{name}.csv" for name in ("runs", "errors", "iterations", "certificates")],
         [
             *("Problem", "Method", "Parameters", "Operations", "Error", "Worst seed", "Residual"),
