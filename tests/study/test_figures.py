@@ -259,8 +259,8 @@ def test_evolution_counts_the_cases_in_which_extrapolation_helps(tables):
         ratios = medians.drop(columns=EXPLICIT).div(medians[EXPLICIT], axis=0)
         assert (ratios < 1).sum().sum() == 4 * (free < 1) + 4 * (bounded < 1)
         early, late = (
-            f"{(own < 1).sum().sum()} of {own.size} cases where n explicit steps {{}} (ratios of errors: "
-            f"{ranged(own.to_numpy().ravel(), short)})"
+            f"{(own < 1).sum().sum()} of {own.size} cases where n explicit steps {{}} "
+            f"({ranged(own.to_numpy().ravel(), short)} times)"
             for own in (ratios, ratios.loc[["blocks-8"]])
         )
         assert figures.headline("evolution", tables | {"psnr": scaled}) == (

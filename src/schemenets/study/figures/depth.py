@@ -18,7 +18,7 @@ FOLDED = True
 TITLE = "Growth through depth: networks with random weights"
 CAPTION = (
     "Networks with random filters, ‖K‖ = 1. Left: growth of signals after k blocks; right: of the difference of "
-    "signals that start 10⁻⁸ apart. Dash-dotted: the most that bounded states allow; dotted: the worst case of FSI."
+    "signals that start 10⁻⁸ apart."
 )
 SOURCES = ("tables/growth.csv", "growth/")
 RANGE = (1e-4, 1e10)  # of a panel

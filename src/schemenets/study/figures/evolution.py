@@ -73,8 +73,8 @@ def headline(tables: Tables) -> str:
     pairs = pairs.assign(ratio=pairs["error"] / pairs["error_explicit"])
     ends = pairs["blocks"] >= 2 * pairs["time"].str.removeprefix("T = ").astype(float)
     counts = [
-        f"in {(own['ratio'] < 1).sum()} of {len(own)} cases where n explicit steps {REACHED[bool(reached)]} (ratios of "
-        f"errors: {ranged(own['ratio'], short)})"
+        f"in {(own['ratio'] < 1).sum()} of {len(own)} cases where n explicit steps {REACHED[bool(reached)]} "
+        f"({ranged(own['ratio'], short)} times)"
         for reached, own in pairs.groupby(ends)
     ]
     return (

@@ -16,7 +16,7 @@ ORDER = 30
 CHAPTER = "ladder"
 TITLE = "From a guarantee to the residual network"
 CAPTION = (
-    "All rungs but the first have biases. Left: medians with order-statistic intervals (numbers: beyond the edge, "
+    "All rungs but the first have biases; left: medians with order-statistic intervals (numbers: beyond the edge, "
     "crosses: failed runs). Middle: how much certificates let signals of usual size grow, c + β / rms. Right: how much "
     "small differences grow, as far as a search found."
 )

@@ -17,8 +17,7 @@ FOLDED = True
 TITLE = "Robustness: attacks of growing size"
 CAPTION = (
     "PSNR after perturbing the noisy test signals, against the size of the perturbation (root mean square, grey "
-    "values). Markers: the worst one that gradient ascent found; thin lines: random ones. Hollow: certified; "
-    "shaded: excluded by Lipschitz bounds."
+    "values). Markers: the worst one that gradient ascent found. Shaded: what Lipschitz bounds exclude."
 )
 SOURCES = ("tables/robustness.csv", "tables/runs.csv")
 
