@@ -59,8 +59,9 @@ def test_links_of_the_committed_report_lead_to_files_that_its_manifest_names(exi
     assert not found, "\n".join(found)
 
 
-def test_the_report_is_short(browser, existing):
-    found = findings.wordy(browser, existing("report"))
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_report_is_short(browser, existing, name):
+    found = findings.wordy(browser, existing(name))
     assert not found, "\n".join(found)
 
 
