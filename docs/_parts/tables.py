@@ -14,8 +14,9 @@ from _parts import plots
 
 from schemenets import files, fluxes, networks
 from schemenets.networks import Architecture
-from schemenets.study import figures, forecast
+from schemenets.study import figures, forecast, summaries
 from schemenets.study.config import Study
+from schemenets.study.layout import Layout
 from schemenets.study.report.verdicts import answer
 
 CERTIFIED, EXPLANATIONS = "results/tables/certified.csv", "results/tables/explanations.csv"
@@ -24,7 +25,10 @@ MAP = "results/map"
 MAP_SHOWS = (
     "Differences between symmetric and residual networks for 48 combinations of choices, sorted, with these choices"
 )
-MAP_ASKS = "The [map](docs/study.md#experiments) asks in which settings a symmetric network is better than a ResNet."
+MAP_ASKS = (
+    "The [map](docs/study.md#experiments) asks in which settings (noise, signals and their number, depth, filters, "
+    "fluxes, biases, start) a symmetric network is better than a ResNet."
+)
 EXPLORED = (
     f"From `{RESULTS}`, which is exploration: the claims have been registered, but a confirmatory run, on seeds and "
     "test images that nobody has looked at, is still to come. Quality is PSNR, the peak signal-to-noise ratio, in dB; "
@@ -223,8 +227,9 @@ def plan_table(root: Path) -> str:
 
 
 def brief(sentence: str) -> str:
-    """The first clause of what was found about a claim, without parentheses and what follows a colon."""
-    return re.sub(r" \([^()]*\)", "", sentence).removesuffix(".").partition("; ")[0].partition(": ")[0] + "."
+    """What was found about a claim and with what, without parentheses, lists of comparisons and weakest differences."""
+    first, *others = re.sub(r" \([^()]*\)", "", sentence).removesuffix(".").split("; ")
+    return "; ".join([first.partition(": ")[0], *(clause for clause in others if clause.startswith("with "))]) + "."
 
 
 def verdict_table(root: Path, shown: Callable[[str], str] = str) -> str:
@@ -264,7 +269,8 @@ def verdicts(root: Path) -> str:
         return f"{NO_RESULTS}\n\n{explored}\n\n![{MAP_SHOWS}]({MAP}/figures/map.svg)"
     figure = f"![Denoising quality against the numbers of blocks and of parameters]({RESULTS}/figures/capacity.svg)"
     found = answer(files.read_json(root / RESULTS / "claims.json")["claims"])
-    return "\n\n".join([found, EXPLORED, verdict_table(root, brief), figure, explored])
+    rivals = f"Beside classical denoisers: {figures.headline('transfer', summaries.read(Layout(root / RESULTS)))}"
+    return "\n\n".join([found, EXPLORED, verdict_table(root, brief), figure, rivals, explored])
 
 
 MADE: dict[str, Callable[[Path], str]] = {  # what pages name in comments

@@ -221,6 +221,14 @@ def test_secondary_comparisons_do_not_decide_and_are_a_family_of_their_own():
     assert "symmetric-learned" not in " ".join(claim["runs"])
 
 
+def test_equal_fluxes_are_named_where_those_that_decide_are_not():
+    measured = with_gains("C1", [0.1] * 4)
+    more = tables({("ladder", "resnet-perona_malik", "blocks-4"): REFERENCE + 0.6 + WOBBLE})
+    measured |= {name: pd.concat([measured[name], more[name]]) for name in ("runs", "psnr")}
+    claim = judge("C1", measured)
+    assert "[0.05, 0.15]; with equal fluxes (secondary) −0.50 dB; with 40 against" in claim["sentence"]
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 9])
 def test_too_few_seeds_are_inconclusive(seeds):
     claim = judge("C1", with_gains("C1", [0.1] * 4, seeds))
@@ -441,8 +449,8 @@ def test_ratios_of_errors_have_medians_and_intervals_on_a_scale_of_factors():
     assert claim["interval"] == pytest.approx([10 ** (-0.55 / 20), 10 ** (-0.45 / 20)])
     assert claim["mean"] == pytest.approx(10 ** (-0.5 / 20))
     assert claim["sentence"] == (
-        "At 4, 8 and 16 blocks, the error of FSI and Du Fort–Frankel networks is below that of explicit networks in "
-        "all 6 comparisons; the weakest median ratio is 0.944 [0.939, 0.950]."
+        "At 4, 8 and 16 blocks, the error of FSI and Du Fort–Frankel networks is below that of explicit networks "
+        "that learn the same diffusion in all 6 comparisons; the weakest median ratio is 0.944 [0.939, 0.950]."
     )
     moved = judge("C4b", evolving([1.0] * 5 + [0.5]), threshold=registered("C4b")["threshold"] | {"value": 0.92})
     assert [c["outcome"] for c in moved["comparisons"]] == ["shown"] * 5 + ["refuted"]

@@ -386,11 +386,14 @@ def test_decisions_leave_lists_of_comparisons_to_the_tables():
 
 def test_one_sentence_answers_for_all_claims_of_the_papers_and_one_for_each_of_the_study():
     found = ("reproduced", "depends", "inconclusive", "reproduced", "not reproduced")
-    judged = [{"id": f"C{i}", "source": "[A], abstract", "verdict": verdict} for i, verdict in enumerate(found, 1)]
-    own = {"id": "N1", "source": "this study", "verdict": "depends"}
+    about = {"source": "[A], abstract", "evaluator": "superiority"}
+    judged = [about | {"id": f"C{i}", "verdict": verdict} for i, verdict in enumerate(found, 1)]
+    judged[3]["evaluator"] = "certificates"
+    own = {"id": "N1", "source": "this study", "verdict": "depends", "evaluator": "noninferiority"}
     assert verdicts.answer([*judged, own]) == (
-        "Of 5 claims of the papers, 2 are reproduced (C1, C4), 1 depends on the setting (C2), 1 is undecided (C3) "
-        "and 1 is not reproduced (C5). N1, a claim of this study, depends on the setting."
+        "Of 5 claims from the papers' abstracts, 2 are reproduced (C4, theorems or identities; C1), 1 depends on the "
+        "setting (C2), 1 is undecided (C3) and 1 is not reproduced (C5). N1, a claim of this study, depends on the "
+        "setting."
     )
     assert verdicts.answer([own]) == "N1, a claim of this study, depends on the setting."
 

@@ -57,6 +57,8 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
         low, high = claim["interval"] or (None, None)
         ends = interval(low, high, 2 if measure == "PSNR" else 3)
         text += f"; the weakest median {what} is {write(claim['effect'])} {ends}".rstrip()
+    if equal := _with_equal_fluxes(claim["comparisons"]):
+        text += f"; with equal fluxes (secondary) {ranged(equal, write)}"
     if claim["weight_ratio"]:
         counts = "{candidate_convolution_weights} against {reference_convolution_weights}"
         weights = (counts.format(**c) for c in primary)
@@ -71,6 +73,14 @@ def _compared(claim: Json, measure: str, relation: str, opposite: str, write: Ca
     if any(failed):
         text += f"; {failed[0]} runs of the former and {failed[1]} of the latter failed"
     return f"{text}."
+
+
+def _with_equal_fluxes(comparisons: list[Json]) -> list[float]:
+    """Effects of those whose sides differ in their structure alone, if those that decide differ in more."""
+    equal = [c for c in comparisons if len({c[side].partition("-")[2] for side in SIDES}) == 1]
+    if any(c in equal for c in deciding(comparisons)):
+        return []
+    return [c["effect"] for c in equal if c["effect"] is not None]
 
 
 def _drifting(evidence: Json | None) -> str:

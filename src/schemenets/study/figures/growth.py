@@ -18,7 +18,7 @@ FOLDED = True
 TITLE = "Growth: a trained network applied repeatedly"
 CAPTION = (
     "A network is applied repeatedly. Left: growth of signals; right: of the difference of signals that start 10⁻⁸ "
-    "apart. Lines: the worst case over the networks of a kind; crosses: where it leaves the panel."
+    "apart; biases add a drift. Lines: the worst case over the networks of a kind; crosses: where it leaves the panel."
 )
 SOURCES = ("tables/growth.csv", "tables/runs.csv")
 RANGE = (1e-3, 1e8)  # of a panel

@@ -16,8 +16,8 @@ ORDER = 70
 CHAPTER = "C3"
 TITLE = "Euclidean stability: guaranteed and found"
 CAPTION = (
-    "One dot per trained network. Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a search found, less a certified "
-    "drift; middle: this over its bound. Right: the least margin of a block to its step-size limit."
+    "One dot per trained network. Left: the largest amplification ‖N(u)‖₂ / ‖u‖₂ that a search found, less the bound "
+    "on the drift; middle: this over its bound. Right: the least margin of a block to its step-size limit."
 )
 SOURCES = ("tables/stability.csv", "tables/runs.csv")
 SMALLEST = 1e-4  # of found over bound in the panel

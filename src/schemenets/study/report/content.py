@@ -229,9 +229,9 @@ def guarantees_measured(tables: Tables) -> Table:
     """What remains of the guarantees after training."""
     kinds = {"": "freely", "certified_": "certified"}
     return Table(
-        "What remains of these guarantees after training: how many networks fulfil all conditions of a theorem, and "
-        "the largest amplification ‖N(u)‖₂ / ‖u‖₂, less a certified drift, found by gradient search and by repetition. "
-        "Numbers link to runs.",
+        "What remains of these guarantees after training: how many networks fulfil all conditions of a theorem; the "
+        "largest amplification ‖N(u)‖₂ / ‖u‖₂ that gradient search finds, less the bound on the drift that biases add; "
+        "and the largest growth by repetition, drift included.",
         ["tables/guarantees.csv"],
         [
             *("Scheme", "Trained", "Networks", "Fulfil a theorem"),

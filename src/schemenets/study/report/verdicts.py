@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,18 +50,27 @@ def answer(judged: Sequence[Json]) -> str:
     """What was found as a whole: the verdicts on the claims of the papers, then on each of the study's own."""
     theirs = [claim for claim in judged if of_papers(claim)]
     groups = {verdict: [claim["id"] for claim in theirs if claim["verdict"] == verdict] for verdict in ANSWERS}
+    exact = {claim["id"] for claim in theirs if claim["evaluator"] in EVIDENCE}
     parts = [
-        f"{len(names)} {ANSWERS[verdict][len(names) > 1]} ({', '.join(names)})"
+        f"{len(names)} {ANSWERS[verdict][len(names) > 1]} ({_by_kind(names, exact)})"
         for verdict, names in groups.items()
         if names
     ]
-    sentences = [f"Of {len(theirs)} claims of the papers, {listed(parts)}."] if theirs else []
+    sentences = [f"Of {len(theirs)} claims from the papers' abstracts, {listed(parts)}."] if theirs else []
     sentences += [
         f"{claim['id']}, a claim of this study, {ANSWERS[claim['verdict']][0]}."
         for claim in judged
         if not of_papers(claim)
     ]
     return " ".join(sentences)
+
+
+def _by_kind(names: Sequence[str], exact: AbstractSet[str]) -> str:
+    """The claims that are theorems or identities, then those that comparisons of networks decide."""
+    kept, compared = ([name for name in names if (name in exact) == flag] for flag in (True, False))
+    if not kept:
+        return ", ".join(compared)
+    return "; ".join([f"{', '.join(kept)}, theorems or identities", *[", ".join(compared)] * bool(compared)])
 
 
 def numbers(claim: Json) -> list[Number]:
