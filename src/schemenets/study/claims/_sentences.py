@@ -156,11 +156,12 @@ def _shown(primary: list[Json]) -> str:
 
 def _of_budgets(claim: Json) -> str:
     primary = claim["comparisons"]
-    each = [
-        f"{short(c['candidate_median'])} ({label(c['candidate'])}) against {least(c['reference_median'])} "
-        f"({c['reference']}) with {int(c['size'].partition('-')[2]):,} operations"
-        for c in primary
-    ]
+    budgets: dict[str, list[str]] = {}
+    for c in primary:
+        best = f"{short(c['candidate_median'])} ({label(c['candidate'])})"
+        rival = f"{least(c['reference_median'])} ({c['reference']})"
+        budgets.setdefault(f"{best} against {rival}", []).append(f"{int(c['size'].partition('-')[2]):,}")
+    each = [f"{pair} with {listed(operations)} operations" for pair, operations in budgets.items()]
     head = f"The error of {claim['candidate']} is below that of {claim['reference']} in {_shown(primary)}"
     return f"{head}: {listed(each)}."
 
