@@ -36,7 +36,7 @@ EXPLORED = (
     "A symmetric network has the same filters before and after its activation, the flux; a ResNet has two separate "
     "sets. The flux of Perona and Malik is nonmonotone, that of Charbonnier monotone. FSI (fast semi-iterative) and "
     "Du Fort–Frankel networks extrapolate the steps of symmetric ones. A certificate proves that a network does not "
-    "let the norm of a signal grow, but for a drift if it has biases."
+    "let the norm of a signal grow, except for a bounded drift if it has biases."
 )
 RIVALS = "Classical denoisers were tuned for the noise of every test set, networks for one."
 NO_RESULTS = "The second protocol has no committed results yet; the history has those of the first one."

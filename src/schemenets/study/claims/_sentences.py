@@ -190,7 +190,7 @@ def _of_certificates(claim: Json) -> str:
 def _of_cycles(claim: Json) -> str:
     known = claim["evidence"]
     return (
-        f"{_violations(claim)} in {known[CYCLES]} trained {CYCLES}; the {FROM_FAS} is "
+        f"{_violations(claim)} of the multigrid scheme in {known[CYCLES]} trained {CYCLES}; the {FROM_FAS} is "
         f"{short(known[FROM_FAS])}, the {MOVED} {short(known[MOVED])}."
     )
 
