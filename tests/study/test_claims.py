@@ -1097,8 +1097,8 @@ def test_cycles_of_trained_networks(changes, seeds, verdict, count):
 
 def test_what_cycles_show_in_a_sentence():
     assert judge("C5a", trained_cycles())["sentence"] == (
-        "No violations of the multigrid scheme in 10 trained multigrid U-nets; the largest difference from the scheme is "
-        "1e−15, the largest change of an exact solution 1e−13."
+        "No violations of the multigrid scheme in 10 trained multigrid U-nets; the largest difference from the scheme "
+        "is 1e−15, the largest change of an exact solution 1e−13."
     )
 
 
