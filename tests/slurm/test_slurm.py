@@ -234,8 +234,8 @@ def test_trainings_ask_for_a_gpu(cluster, on_gpus):
 
 def test_a_study_survives_a_lack_of_memory_a_cancelled_job_and_a_controller_that_is_away(cluster, local, tmp_path):
     directory = project(tmp_path / "project")
-    # the verdicts need all that is compared; figures and report are drawn on the login node
-    process = start(directory, "--set-resources", "tune:mem_mb=100*attempt**4", "--", f"{RESULTS}/claims.json")
+    last = [f"{RESULTS}/{name}" for name in ("claims.json", "tables/learned.csv")]  # of what is compared
+    process = start(directory, "--set-resources", "tune:mem_mb=100*attempt**4", "--", *last)
     wait(lambda: cluster.jobs(directory, "RUNNING", rule="solvers"), "a job solves")
     (cancelled,) = cluster.jobs(directory, "RUNNING", rule="solvers")
     subprocess.run(["scancel", cancelled], check=True)
