@@ -192,7 +192,7 @@ def on_gpus(cluster, tmp_path_factory):
         end(process)
 
 
-@pytest.mark.usefixtures("exceeding", "on_gpus")  # which wait for most of their time
+@pytest.mark.usefixtures("exceeding")  # which needs a minute
 def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_path):
     directory = project(tmp_path / "project")
     status, output = run(directory, "--retries", "0", "--set-resources", "tune:mem_mb=100", "--", TARGET)

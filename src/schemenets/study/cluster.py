@@ -157,7 +157,7 @@ def on_gpu() -> subprocess.CompletedProcess[str]:
     print("waiting for a GPU of the cluster, to see whether PyTorch can use it ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(GPU_CHECK), "--workflow-profile", GPU_PROFILE]
     # asked first when a job that had not to wait has ended; the plugin asks again after 40 seconds
-    quick = ["--retries", "0", "--slurm-init-seconds-before-status-checks", "30"]
+    quick = ["--retries", "0", "--slurm-init-seconds-before-status-checks", "20"]
     GPU_LOG.unlink(missing_ok=True)
     found = subprocess.run([*command, *quick], capture_output=True, text=True, check=False)
     if found.returncode:
