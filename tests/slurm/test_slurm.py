@@ -49,6 +49,7 @@ STARTED = []  # processes of the test that runs
 def end(process):
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
+    if not process.stdout.closed:  # which nobody has read
         process.communicate()
 
 
@@ -192,7 +193,7 @@ def on_gpus(cluster, tmp_path_factory):
         end(process)
 
 
-@pytest.mark.usefixtures("exceeding")  # which needs a minute
+@pytest.mark.usefixtures("exceeding", "on_gpus")  # which wait for most of their time
 def test_a_job_that_fails_for_good_is_named_with_reason_and_logs(cluster, tmp_path):
     directory = project(tmp_path / "project")
     status, output = run(directory, "--retries", "0", "--set-resources", "tune:mem_mb=100", "--", TARGET)
