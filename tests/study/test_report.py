@@ -396,6 +396,7 @@ def test_one_sentence_answers_for_all_claims_of_the_papers_and_one_for_each_of_t
         "setting."
     )
     assert verdicts.answer([own]) == "N1, a claim of this study, depends on the setting."
+    assert verdicts.answer([own | {"verdict": "not testable"}]) == "N1, a claim of this study, is not testable."
 
 
 def test_verdicts_of_the_first_protocol_stand_beside():

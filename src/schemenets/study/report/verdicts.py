@@ -29,6 +29,7 @@ ANSWERS = {  # a verdict as a predicate, of one claim and of several
     "depends": ("depends on the setting", "depend on the setting"),
     "inconclusive": ("is undecided", "are undecided"),
     "not reproduced": ("is not reproduced", "are not reproduced"),
+    "not testable": ("is not testable", "are not testable"),
 }
 
 
